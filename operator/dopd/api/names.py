@@ -1,0 +1,52 @@
+"""Names that two or more parts must agree on: labels, annotations, ports, the field manager.
+
+The label `dopd.dev/role` is the switchboard: the gateway serves a worker in the role that the label says, and a worker
+without it gets no new request. It says what a worker does now; `dopd.dev/pool` says which Deployment owns it and never changes.
+"""
+
+from enum import StrEnum
+
+from dopd.api.base import GROUP
+
+
+class Role(StrEnum):
+    """What a worker does for a request."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+FIELD_MANAGER = "dopd"
+"""The one writer of the children (server-side apply)."""
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE = "dopd"
+CHILD_SELECTOR = f"{MANAGED_BY}={MANAGED_BY_VALUE}"
+
+INSTANCE_LABEL = f"{GROUP}/instance"
+"""Name of the DisaggregatedInference that a child belongs to."""
+
+POOL_LABEL = f"{GROUP}/pool"
+"""The Deployment that owns a pod: prefill, decode or router. Part of the selector, so it never changes."""
+
+ROLE_LABEL = f"{GROUP}/role"
+"""What the gateway may use a worker for at this moment. Absent: nothing new (draining)."""
+
+ROUTER_POOL = "router"
+
+DRAINING_SINCE = f"{GROUP}/draining-since"
+"""Annotation on a pod: when its role label was taken off (RFC 3339)."""
+
+BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
+"""Read by the gateway when it registers a prefill worker (SMG, service discovery)."""
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Standard annotation by which a ReplicaSet chooses whom to delete first: the lowest."""
+
+ENGINE_PORT = 30000
+BOOTSTRAP_PORT = 8998
+ROUTER_PORT = 8000
+ROUTER_METRICS_PORT = 29000
+
+ENGINE_CONTAINER = "engine"
+ROUTER_CONTAINER = "router"

@@ -1,0 +1,131 @@
+"""EngineProfile: the performance of one engine, in a table that a person can read, write and keep in Git.
+
+It holds service times only. Queueing is computed from them, never stored in them: a table that already contains an
+allowance for queueing (some estimators print one) doubles the answer.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from dopd.api.base import Model, Rule
+
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class Origin(StrEnum):
+    """Where the numbers of a profile come from."""
+
+    PUBLISHED = "Published"
+    MEASURED = "Measured"
+    ESTIMATED = "Estimated"
+    SYNTHETIC = "Synthetic"
+
+
+class ProfileSource(Model):
+    """Where and when the table was made, so that a reader can judge it."""
+
+    origin: Origin
+    """Published measurements, measured on running engines, estimated, or synthetic (made up for a demonstration)."""
+    description: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Which tool, data set, engine version and data type the numbers come from."""
+    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    """Day on which the numbers were taken (YYYY-MM-DD)."""
+
+
+class PrefillPoint(Model):
+    """Time of one prefill of a given length."""
+
+    tokens: Annotated[int, Field(ge=1)]
+    """Uncached prompt tokens of the batch."""
+    seconds: Seconds
+    """Service time of that batch, without queueing."""
+
+
+class PrefillProfile(Model):
+    """How long an engine takes to prefill."""
+
+    rules = (
+        Rule(
+            "self.points.all(i, self.points.all(j, i.tokens >= j.tokens || i.seconds <= j.seconds))",
+            "spec.prefill.points: seconds must not fall as tokens grow; check the points for a swapped pair",
+        ),
+        Rule(
+            "self.points.all(i, self.points.exists_one(j, i.tokens == j.tokens))",
+            "spec.prefill.points: each tokens value may stand once; remove the duplicate",
+        ),
+    )
+
+    points: Annotated[list[PrefillPoint], Field(min_length=2, max_length=64)]
+    """Service time over uncached tokens, at batch 1 or packed batches of that many tokens."""
+    chunk_tokens: Annotated[int, Field(ge=64, le=1048576)] = 8192
+    """Tokens in one forward pass at most (SGLang `--chunked-prefill-size`)."""
+
+
+class DecodePoint(Model):
+    """Inter-token latency at one batch size and context length."""
+
+    batch: Annotated[int, Field(ge=1)]
+    """Requests decoded together."""
+    context_tokens: Annotated[int, Field(ge=1)]
+    """Mean tokens held per request (prompt plus what is generated so far)."""
+    itl_seconds: Seconds
+    """Time of one decode step, which is the inter-token latency of each request of the batch."""
+
+
+class DecodeProfile(Model):
+    """How fast an engine decodes and how much it can hold."""
+
+    rules = (
+        Rule(
+            "self.points.all(i, self.points.all(j, i.batch > j.batch || i.contextTokens > j.contextTokens"
+            " || i.itlSeconds <= j.itlSeconds))",
+            "spec.decode.points: itlSeconds must not fall as batch and contextTokens grow; check for a swapped pair",
+        ),
+    )
+
+    points: Annotated[list[DecodePoint], Field(min_length=1, max_length=64)]
+    """Inter-token latency over batch and context: a full grid (every batch at every context)."""
+    kv_tokens: Annotated[int, Field(ge=1)]
+    """Tokens of KV cache that one engine holds (SGLang `max_total_num_tokens`)."""
+    max_running_requests: Annotated[int, Field(ge=1, le=65536)] = 256
+    """Requests decoded together at most (SGLang `--max-running-requests`)."""
+
+
+class TransferProfile(Model):
+    """Time to move a request's KV cache from prefill to decode."""
+
+    base_seconds: Annotated[float, Field(ge=0, le=60)] = 0.005
+    """Handshake, independent of length."""
+    tokens_per_second: Annotated[float, Field(gt=0)] = 1e6
+    """KV tokens moved per second."""
+
+
+class StartupProfile(Model):
+    """How long a new worker takes until it serves; a first guess until this cluster's own starts are measured."""
+
+    prefill_seconds: Seconds = 60.0
+    """From scheduled to ready, prefill worker."""
+    decode_seconds: Seconds = 90.0
+    """From scheduled to ready, decode worker (captures CUDA graphs)."""
+    flip_seconds: Seconds = 5.0
+    """Role switch of an idle worker."""
+
+
+class EngineProfileSpec(Model):
+    """Measured or estimated performance of one engine."""
+
+    model: Annotated[str, Field(min_length=1, max_length=253)]
+    """Model whose performance this is, for people; nothing is matched by it."""
+    gpu: Annotated[str, Field(min_length=1, max_length=63)]
+    """GPU type, for people, such as h100_sxm."""
+    gpus: Annotated[int, Field(ge=1, le=1024)] = 1
+    """GPUs of the engine that was measured (all of one worker)."""
+    source: ProfileSource
+    correction: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Factor on all times, for what the table leaves out (scheduling, tokenizing): real seconds / table seconds."""
+    prefill: PrefillProfile
+    decode: DecodeProfile
+    transfer: TransferProfile = TransferProfile()
+    startup: StartupProfile = StartupProfile()

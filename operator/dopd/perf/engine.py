@@ -1,0 +1,108 @@
+"""The performance model of one engine: prefill time over tokens, inter-token latency over batch and context.
+
+Between the points of the profile it interpolates linearly, which keeps the monotonicity that the profile has and never
+swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without limit, which is
+the safe side), before the first it holds the first value. `covers_*` say whether an answer lies within the table, so that a
+caller can report an extrapolation instead of hiding it.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dopd.api.profile import EngineProfileSpec
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """One engine, as its profile describes it. All times in seconds, corrected by the profile's factor.
+
+    Attributes:
+        prefill_curve: (tokens, seconds), tokens strictly ascending.
+        itl_curves: (context_tokens, ((batch, seconds), ...)), both ascending.
+        kv_tokens: KV cache capacity of one engine, tokens.
+        max_running_requests: largest decode batch of the engine.
+        chunk_tokens: tokens of one prefill forward pass at most.
+        transfer_base_seconds: handshake of a KV transfer.
+        transfer_tokens_per_second: speed of a KV transfer.
+        startup_seconds: by role, scheduled to ready.
+        flip_seconds: role switch of an idle worker.
+    """
+
+    prefill_curve: tuple[tuple[float, float], ...]
+    itl_curves: tuple[tuple[float, tuple[tuple[float, float], ...]], ...]
+    kv_tokens: int
+    max_running_requests: int
+    chunk_tokens: int
+    transfer_base_seconds: float
+    transfer_tokens_per_second: float
+    startup_seconds: dict[str, float]
+    flip_seconds: float
+
+    @classmethod
+    def from_profile(cls, profile: EngineProfileSpec) -> "EngineModel":
+        """Build the model from a profile.
+
+        Raises:
+            ValueError: the decode points are not a full grid of batches and contexts.
+        """
+        factor = profile.correction
+        prefill = sorted((float(p.tokens), p.seconds * factor) for p in profile.prefill.points)
+        contexts = sorted({p.context_tokens for p in profile.decode.points})
+        batches = sorted({p.batch for p in profile.decode.points})
+        itl = {(p.context_tokens, p.batch): p.itl_seconds * factor for p in profile.decode.points}
+        missing = [(b, c) for c in contexts for b in batches if (c, b) not in itl]
+        if missing:
+            batch, context = missing[0]
+            raise ValueError(
+                f"spec.decode.points: no point at batch {batch} and contextTokens {context}; expected every batch at "
+                f"every context ({len(batches)} x {len(contexts)} points): add it, or remove the odd batch or context"
+            )
+        return cls(
+            prefill_curve=tuple(prefill),
+            itl_curves=tuple((float(c), tuple((float(b), itl[c, b]) for b in batches)) for c in contexts),
+            kv_tokens=profile.decode.kv_tokens,
+            max_running_requests=profile.decode.max_running_requests,
+            chunk_tokens=profile.prefill.chunk_tokens,
+            transfer_base_seconds=profile.transfer.base_seconds,
+            transfer_tokens_per_second=profile.transfer.tokens_per_second,
+            startup_seconds={
+                "prefill": profile.startup.prefill_seconds,
+                "decode": profile.startup.decode_seconds,
+            },
+            flip_seconds=profile.startup.flip_seconds,
+        )
+
+    def prefill_seconds(self, tokens: float) -> float:
+        """Service time of a prefill of `tokens` uncached tokens, without queueing."""
+        return _interpolate(self.prefill_curve, tokens)
+
+    def itl_seconds(self, batch: float, context_tokens: float) -> float:
+        """Time of one decode step of `batch` requests that hold `context_tokens` each on average."""
+        by_context = [(context, _interpolate(curve, batch)) for context, curve in self.itl_curves]
+        return _interpolate(by_context, context_tokens)
+
+    def transfer_seconds(self, tokens: float) -> float:
+        """Time to move the KV cache of `tokens` tokens from prefill to decode."""
+        return self.transfer_base_seconds + tokens / self.transfer_tokens_per_second
+
+    def kv_batch(self, context_tokens: float) -> int:
+        """Requests of `context_tokens` tokens each that fit the KV cache."""
+        return int(self.kv_tokens // max(context_tokens, 1.0))
+
+    def covers_prefill(self, tokens: float) -> bool:
+        """Whether `tokens` lies within the measured lengths."""
+        return tokens <= self.prefill_curve[-1][0]
+
+    def covers_decode(self, batch: float, context_tokens: float) -> bool:
+        """Whether the point lies within the measured batches and contexts."""
+        return context_tokens <= self.itl_curves[-1][0] and batch <= self.itl_curves[-1][1][-1][0]
+
+
+def _interpolate(curve: Sequence[tuple[float, float]], x: float) -> float:
+    """Piecewise linear through ascending points; constant before the first, last slope after the last."""
+    if len(curve) == 1 or x <= curve[0][0]:
+        return curve[0][1]
+    right = min(bisect_right(curve, x, key=lambda point: point[0]), len(curve) - 1)
+    (x0, y0), (x1, y1) = curve[right - 1], curve[right]
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
