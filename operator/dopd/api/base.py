@@ -1,7 +1,7 @@
 """What every part of the custom resources shares: strict pydantic models that know their CEL rules.
 
-A model is read from a manifest (camelCase), is immutable, and refuses unknown fields. The docstring under a field is its
-description in the CRD, so `kubectl explain` and the code can not disagree.
+A model is read from a manifest (camelCase), is immutable, and refuses unknown fields. The docstring under a field is
+its description in the CRD, so `kubectl explain` and the code can not disagree.
 """
 
 import re
@@ -73,3 +73,6 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_len
 
 Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][^\s]*$", max_length=512)]
 """A container image reference."""
+
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$", max_length=32)]
+"""An amount of memory as Kubernetes writes it, such as 16Gi."""

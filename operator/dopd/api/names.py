@@ -1,7 +1,8 @@
 """Names that two or more parts must agree on: labels, annotations, ports, the field manager.
 
 The label `dopd.dev/role` is the switchboard: the gateway serves a worker in the role that the label says, and a worker
-without it gets no new request. It says what a worker does now; `dopd.dev/pool` says which Deployment owns it and never changes.
+without it gets no new request. It says what a worker does now; `dopd.dev/pool` says which Deployment owns it and never
+changes.
 """
 
 from enum import StrEnum

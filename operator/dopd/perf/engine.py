@@ -1,9 +1,9 @@
 """The performance model of one engine: prefill time over tokens, inter-token latency over batch and context.
 
 Between the points of the profile it interpolates linearly, which keeps the monotonicity that the profile has and never
-swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without limit, which is
-the safe side), before the first it holds the first value. `covers_*` say whether an answer lies within the table, so that a
-caller can report an extrapolation instead of hiding it.
+swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without limit, which
+is the safe side), before the first it holds the first value. `covers_*` say whether an answer lies within the table, so
+that a caller can report an extrapolation instead of hiding it.
 """
 
 from bisect import bisect_right

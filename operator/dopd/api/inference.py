@@ -1,0 +1,397 @@
+"""DisaggregatedInference: what a user writes to serve one model with prefill and decode on separate GPUs.
+
+`spec` belongs to its author (Git): the operator never writes it, and the schema sets no default, so what is stored is
+what was applied. Defaults live here, in one place, and are named in the field descriptions.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from dopd.api.base import Duration, Image, Model, Name, Quantity, Rule
+
+Count = Annotated[int, Field(ge=0, le=1000)]
+PodTemplateOverlay = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+RESERVED_FLAGS = (
+    "--model-path",
+    "--served-model-name",
+    "--host",
+    "--port",
+    "--tp-size",
+    "--enable-metrics",
+    "--enable-pd-role-switch",
+    "--disaggregation-mode",
+    "--disaggregation-transfer-backend",
+    "--disaggregation-bootstrap-port",
+)
+"""Flags that the operator sets itself, from fields of the spec."""
+
+EngineArgs = Annotated[
+    list[Annotated[str, Field(max_length=1024)]],
+    Field(
+        max_length=64,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": f"self.all(arg, !(arg.split('=')[0] in {list(RESERVED_FLAGS)}))",
+                    "message": "args holds a flag that the operator sets itself from the spec; remove it"
+                    f" ({', '.join(RESERVED_FLAGS)})",
+                }
+            ]
+        },
+    ),
+]
+
+
+class TransferBackend(StrEnum):
+    """How the KV cache moves from prefill to decode (SGLang `--disaggregation-transfer-backend`)."""
+
+    MOONCAKE = "mooncake"
+    MOONCAKE_TCP = "mooncake_tcp"
+    NIXL = "nixl"
+    MORI = "mori"
+    ASCEND = "ascend"
+
+
+class PullPolicy(StrEnum):
+    """When the kubelet pulls an image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"
+
+
+class EnvVar(Model):
+    """An environment variable, as in a pod."""
+
+    rules = (
+        Rule(
+            "!(has(self.value) && has(self.valueFrom))",
+            "an env entry has either value or valueFrom; remove one",
+        ),
+    )
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+    """Name of the variable."""
+    value: str | None = None
+    """Literal value."""
+    value_from: PodTemplateOverlay | None = None
+    """Source of the value (secretKeyRef, configMapKeyRef, fieldRef), as in a pod."""
+
+
+class Engine(Model):
+    """The SGLang server that runs in every worker."""
+
+    image: Image
+    """Container image with SGLang."""
+    image_pull_policy: PullPolicy | None = None
+    """When to pull the image; left to Kubernetes if absent."""
+    image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []
+    """Names of Secrets for the registry, in the same namespace."""
+    command: Annotated[list[str], Field(max_length=64)] = ["python3", "-m", "sglang.launch_server"]
+    """Command that starts the server; the operator appends SGLang's flags to it."""
+    transfer_backend: TransferBackend = TransferBackend.MOONCAKE
+    """How the KV cache moves from prefill to decode."""
+    model_path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Where the weights are in the container, or their name on a hub; spec.model if absent."""
+    args: EngineArgs = []
+    """Further SGLang flags for both roles, after the operator's own. A flag that the operator sets is refused."""
+    env: Annotated[list[EnvVar], Field(max_length=128)] = []
+    """Environment of both roles."""
+    shared_memory: Quantity = "16Gi"
+    """Size limit of /dev/shm, which tensor parallel workers talk through."""
+    termination_grace_period: Duration = "600s"
+    """Longest time that a stopping worker may take to finish what it runs; must exceed the longest generation."""
+
+
+class Parallelism(Model):
+    """How one worker spreads a model over its GPUs."""
+
+    tensor: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Tensor parallel size (SGLang `--tp-size`)."""
+
+
+class RoleSpec(Model):
+    """The workers of one role."""
+
+    rules = (
+        Rule(
+            "!has(self.parallelism) || !has(self.parallelism.tensor) || self.parallelism.tensor == self.gpus",
+            "parallelism.tensor must equal gpus (GPUs of one worker): a worker uses all its GPUs for one tensor group",
+        ),
+    )
+
+    gpus: Annotated[int, Field(ge=1, le=1024)]
+    """GPUs of one worker; explicit, never guessed. Requested as `gpuResource`."""
+    gpu_resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = "nvidia.com/gpu"
+    """Extended resource that a GPU is requested as."""
+    nodes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Nodes that one worker spans. More than 1 is accepted and not acted on yet: see condition SpecHonored."""
+    parallelism: Parallelism | None = None
+    """How a worker spreads the model over its GPUs; tensor parallel over all of them if absent."""
+    replicas: Count | None = None
+    """Static number of workers. Required without spec.scaling and excluded by it."""
+    args: EngineArgs = []
+    """Further SGLang flags for this role, after spec.engine.args."""
+    template: PodTemplateOverlay | None = None
+    """Pod template (metadata, spec) merged over the operator's: nodeSelector, tolerations, volumes, resources, ...
+    Lists of named items merge by name; the engine's container is named `engine`."""
+
+
+class ServiceType(StrEnum):
+    """How the gateway is reached."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+class RouterService(Model):
+    """The Service in front of the gateway."""
+
+    rules = (
+        Rule(
+            "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
+            "nodePort needs type NodePort or LoadBalancer; set type, or remove nodePort",
+        ),
+    )
+
+    type: ServiceType = ServiceType.CLUSTER_IP
+    """Kind of Service."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port of the Service."""
+    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Fixed node port; chosen by Kubernetes if absent."""
+    annotations: Annotated[dict[str, str], Field(max_length=64)] = {}
+    """Annotations of the Service, for load balancers."""
+
+
+class RoutingPolicy(StrEnum):
+    """How the gateway chooses a worker (SMG `--policy`)."""
+
+    RANDOM = "random"
+    ROUND_ROBIN = "round_robin"
+    CACHE_AWARE = "cache_aware"
+    POWER_OF_TWO = "power_of_two"
+    LEAST_LOAD = "least_load"
+
+
+class Router(Model):
+    """The gateway (SMG) that clients talk to."""
+
+    image: Image
+    """Container image with `smg`."""
+    image_pull_policy: PullPolicy | None = None
+    """When to pull the image; left to Kubernetes if absent."""
+    replicas: Annotated[int, Field(ge=1, le=64)] = 2
+    """Gateway pods."""
+    prefill_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
+    """How a prefill worker is chosen."""
+    decode_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
+    """How a decode worker is chosen."""
+    args: Annotated[list[str], Field(max_length=128)] = []
+    """Further flags of `smg launch`, after the operator's own."""
+    service: RouterService = RouterService()
+    """The Service in front of the gateway."""
+    template: PodTemplateOverlay | None = None
+    """Pod template merged over the operator's; the gateway's container is named `router`."""
+
+
+class RoleSwitching(Model):
+    """Whether a running worker may change its role. Accepted and not acted on yet: see condition SpecHonored."""
+
+    enabled: bool
+    """Allow flips. Needs equal gpus, nodes and parallelism of both roles, and transfer backend
+    mooncake, mooncake_tcp or mori."""
+
+
+class Slo(Model):
+    """The latency objectives that the number of workers must meet."""
+
+    ttft_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.5
+    """Time to first token, as the client sees it."""
+    itl_seconds: Annotated[float, Field(gt=0, le=60)] = 0.05
+    """Time between output tokens."""
+    attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99
+    """Share of requests that must meet both."""
+
+
+class ScalingMode(StrEnum):
+    """Who moves the number of workers."""
+
+    AUTO = "Auto"
+    ADVISE = "Advise"
+    PAUSED = "Paused"
+
+
+class Bounds(Model):
+    """Smallest and largest number of workers of a role."""
+
+    rules = (Rule("self.min <= self.max", "min must not exceed max; lower min or raise max"),)
+
+    min: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest workers."""
+    max: Annotated[int, Field(ge=1, le=1000)]
+    """Most workers."""
+
+
+class GpuBudget(Model):
+    """GPUs of both roles together."""
+
+    max: Annotated[int, Field(ge=1, le=100000)]
+    """Most GPUs, starting and draining workers included."""
+
+
+RATIO_PATTERN = r"^[1-9][0-9]{0,2}:[1-9][0-9]{0,2}$"
+RatioText = Annotated[str, Field(pattern=RATIO_PATTERN, max_length=7, examples=["1:4", "3:2"])]
+
+
+class RatioBand(Model):
+    """Allowed range of prefill workers to decode workers."""
+
+    rules = (
+        Rule(
+            "int(self.min.split(':')[0]) * int(self.max.split(':')[1])"
+            " <= int(self.max.split(':')[0]) * int(self.min.split(':')[1])",
+            "ratio.min must not exceed ratio.max (both are prefill:decode)",
+        ),
+    )
+
+    min: RatioText
+    """Fewest prefill workers for each decode worker, such as 1:4."""
+    max: RatioText
+    """Most prefill workers for each decode worker, such as 4:1."""
+
+
+class ProfileRef(Model):
+    """An EngineProfile of the same namespace."""
+
+    name: Name
+    """Its name."""
+
+
+class ForecastSpec(Model):
+    """How the load is forecast."""
+
+    bin: Duration = "60s"
+    """Width of the bins that history is read in."""
+    history: Duration = "6h"
+    """How far back Prometheus is read."""
+    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
+    """Quantile of the forecast that is planned for; higher is safer and dearer."""
+
+
+class Behavior(Model):
+    """How fast decisions follow each other."""
+
+    interval: Duration = "30s"
+    """Time between two plans."""
+    scale_down_stabilization: Duration = "300s"
+    """A scale-down happens only when every plan of this long agreed to it."""
+    max_step: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Most workers of a role added or removed by one decision."""
+    drain_deadline: Duration = "600s"
+    """A draining worker is deleted after this long even when it still runs requests."""
+
+
+class Scaling(Model):
+    """Let the operator choose the number of workers."""
+
+    mode: ScalingMode = ScalingMode.AUTO
+    """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there."""
+    prefill: Bounds
+    """Bounds of the prefill workers."""
+    decode: Bounds
+    """Bounds of the decode workers."""
+    gpu_budget: GpuBudget | None = None
+    """GPUs of both roles together; no limit if absent."""
+    ratio: RatioBand | None = None
+    """Allowed range of prefill to decode workers; no limit if absent."""
+    profile_ref: ProfileRef
+    """EngineProfile that tells how fast one worker is."""
+    forecast: ForecastSpec = ForecastSpec()
+    """How the load is forecast."""
+    behavior: Behavior = Behavior()
+    """How fast decisions follow each other."""
+
+
+PrometheusURL = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1024)]
+
+
+class Telemetry(Model):
+    """Where the load is read."""
+
+    prometheus_url: Annotated[PrometheusURL | None, Field(alias="prometheusURL")] = None
+    """Base URL of the Prometheus that scrapes workers and gateway; the operator's own setting if absent."""
+
+
+SHAPES_EQUAL = (
+    "self.prefill.gpus == self.decode.gpus"
+    " && (has(self.prefill.nodes) ? self.prefill.nodes : 1) == (has(self.decode.nodes) ? self.decode.nodes : 1)"
+)
+SWITCHING_ON = "has(self.roleSwitching) && self.roleSwitching.enabled"
+
+
+class DisaggregatedInferenceSpec(Model):
+    """One model, served by prefill and decode workers behind one gateway."""
+
+    rules = (
+        Rule(
+            "!has(self.scaling) || !(has(self.prefill.replicas) || has(self.decode.replicas))",
+            "replicas and scaling exclude each other: remove spec.prefill.replicas and spec.decode.replicas,"
+            " or remove spec.scaling",
+        ),
+        Rule(
+            "has(self.scaling) || (has(self.prefill.replicas) && has(self.decode.replicas))",
+            "without spec.scaling both spec.prefill.replicas and spec.decode.replicas are needed",
+        ),
+        Rule(
+            "!has(self.scaling) || !has(self.scaling.gpuBudget) || self.scaling.gpuBudget.max >="
+            " self.scaling.prefill.min * self.prefill.gpus + self.scaling.decode.min * self.decode.gpus",
+            "spec.scaling.gpuBudget.max is below the GPUs of the minimum"
+            " (prefill.min * prefill.gpus + decode.min * decode.gpus): raise it or lower a min",
+        ),
+        Rule(
+            f"!({SWITCHING_ON}) || ({SHAPES_EQUAL})",
+            "roleSwitching needs equal gpus and nodes of spec.prefill and spec.decode",
+        ),
+        Rule(
+            f"!({SWITCHING_ON}) || !has(self.engine.transferBackend)"
+            " || self.engine.transferBackend in ['mooncake', 'mooncake_tcp', 'mori']",
+            "roleSwitching needs spec.engine.transferBackend mooncake, mooncake_tcp or mori",
+        ),
+    )
+
+    model: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+            max_length=253,
+            json_schema_extra={
+                "x-kubernetes-validations": [
+                    {"rule": "self == oldSelf", "message": "model cannot change; create another resource"}
+                ]
+            },
+        ),
+    ]
+    """Name that the model is served under; also where its weights come from, unless engine.modelPath says
+    otherwise. Immutable."""
+    engine: Engine
+    """The SGLang server that runs in every worker."""
+    prefill: RoleSpec
+    """Workers that turn prompts into KV cache and the first token."""
+    decode: RoleSpec
+    """Workers that generate the remaining tokens."""
+    role_switching: RoleSwitching | None = None
+    """Whether a running worker may change its role."""
+    router: Router
+    """The gateway that clients talk to."""
+    slo: Slo = Slo()
+    """Latency objectives."""
+    scaling: Scaling | None = None
+    """Let the operator choose the number of workers; static replicas if absent."""
+    telemetry: Telemetry = Telemetry()
+    """Where the load is read."""
