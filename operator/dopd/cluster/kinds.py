@@ -1,0 +1,57 @@
+"""The kinds of object that the operator reads or writes, and their paths in the Kubernetes API."""
+
+from typing import Any, NamedTuple
+
+from dopd.api.base import API_VERSION
+
+
+class Kind(NamedTuple):
+    """One namespaced kind."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    @property
+    def group(self) -> str:
+        """API group; empty for the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    @property
+    def version(self) -> str:
+        """Version within the group."""
+        return self.api_version.rpartition("/")[2]
+
+    def path(self, namespace: str | None, name: str = "", subresource: str = "") -> str:
+        """URL path of a collection, an object or a subresource."""
+        root = f"/apis/{self.api_version}" if self.group else f"/api/{self.api_version}"
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        return "/".join(part for part in (f"{root}{scope}", self.plural, name, subresource) if part)
+
+
+INFERENCE = Kind(API_VERSION, "DisaggregatedInference", "disaggregatedinferences")
+PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
+DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+POD = Kind("v1", "Pod", "pods")
+SERVICE = Kind("v1", "Service", "services")
+SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
+ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
+ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
+DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+EVENT = Kind("events.k8s.io/v1", "Event", "events")
+LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
+
+CHILD_KINDS = (
+    SERVICE_ACCOUNT,
+    ROLE,
+    ROLE_BINDING,
+    DEPLOYMENT,
+    SERVICE,
+    DISRUPTION_BUDGET,
+)
+"""Kinds of the children of a DisaggregatedInference."""
+
+
+def kind_of(manifest: dict[str, Any]) -> Kind:
+    """The kind of a child's manifest."""
+    return next(k for k in CHILD_KINDS if (k.api_version, k.kind) == (manifest["apiVersion"], manifest["kind"]))

@@ -1,0 +1,122 @@
+"""The workers of one role: a Deployment whose pods run one SGLang engine each.
+
+Scale-down belongs to the operator: it takes the role label off a pod, and lowers `replicas` only when that pod is idle,
+with the standard deletion cost set so that the ReplicaSet takes exactly that pod.
+"""
+
+import math
+from typing import Any
+
+from dopd.api.base import seconds
+from dopd.api.inference import DisaggregatedInferenceSpec, EnvVar, RoleSpec
+from dopd.api.names import (
+    BOOTSTRAP_PORT,
+    BOOTSTRAP_PORT_ANNOTATION,
+    ENGINE_CONTAINER,
+    ENGINE_PORT,
+    ROLE_LABEL,
+    Role,
+)
+from dopd.workloads.merge import overlay
+from dopd.workloads.meta import Manifest, Owner, pod_labels
+
+STARTUP_LIMIT_SECONDS = 3600
+"""A worker that is not ready after this long is restarted: weights of large models take tens of minutes to load."""
+
+REGISTRATION_SECONDS = 20
+"""A ready worker counts as available only after this long, so that a rollout waits until the gateway has registered it
+(Ready in Kubernetes comes a few seconds before)."""
+
+ROUTING_LAG_SECONDS = 5
+"""A pod that is deleted keeps serving this long, until every gateway has noticed."""
+
+
+def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, replicas: int) -> Manifest:
+    """The Deployment of one role with `replicas` workers."""
+    role_spec = spec.prefill if role is Role.PREFILL else spec.decode
+    template = overlay(_pod_template(owner, spec, role, role_spec), role_spec.template or {})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": owner.metadata(role),
+        "spec": {
+            "replicas": replicas,
+            "minReadySeconds": REGISTRATION_SECONDS,
+            "progressDeadlineSeconds": STARTUP_LIMIT_SECONDS + 600,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": owner.selector(role)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": template,
+        },
+    }
+
+
+def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:
+    metadata: Manifest = {"labels": pod_labels(owner, role, **{ROLE_LABEL: role})}
+    ports = [{"name": "http", "containerPort": ENGINE_PORT}]
+    if role is Role.PREFILL:
+        metadata["annotations"] = {BOOTSTRAP_PORT_ANNOTATION: str(BOOTSTRAP_PORT)}
+        ports.append({"name": "bootstrap", "containerPort": BOOTSTRAP_PORT})
+    engine = spec.engine
+    gpus = {role_spec.gpu_resource: str(role_spec.gpus)}
+    container: Manifest = {
+        "name": ENGINE_CONTAINER,
+        "image": engine.image,
+        "command": [*engine.command, *engine_flags(spec, role, role_spec), *engine.args, *role_spec.args],
+        "env": [
+            {"name": "SGLANG_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            *(_env(entry) for entry in engine.env),
+        ],
+        "ports": ports,
+        "resources": {"limits": gpus, "requests": gpus},
+        "startupProbe": _probe("/ready", period=1, failures=STARTUP_LIMIT_SECONDS),
+        "readinessProbe": _probe("/ready", period=2, failures=3),
+        # SGLang answers /health through the scheduler: no answer in 20 s, three times, is an engine that hangs.
+        "livenessProbe": _probe("/health", period=30, failures=3, timeout=25),
+        "lifecycle": {"preStop": {"sleep": {"seconds": ROUTING_LAG_SECONDS}}},
+        "securityContext": {"allowPrivilegeEscalation": False},
+        "volumeMounts": [{"name": "shared-memory", "mountPath": "/dev/shm"}],
+    }
+    if engine.image_pull_policy:
+        container["imagePullPolicy"] = engine.image_pull_policy.value
+    pod: Manifest = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": math.ceil(seconds(engine.termination_grace_period)) + ROUTING_LAG_SECONDS,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": engine.shared_memory}}],
+    }
+    if engine.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in engine.image_pull_secrets]
+    return {"metadata": metadata, "spec": pod}
+
+
+def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> list[str]:
+    """SGLang's flags that follow from the spec (sglang 0.5.23 ServerArgs)."""
+    flags = {
+        "--model-path": spec.engine.model_path or spec.model,
+        "--served-model-name": spec.model,
+        "--host": "0.0.0.0",
+        "--port": ENGINE_PORT,
+        "--tp-size": role_spec.gpus,
+        "--disaggregation-mode": role,
+        "--disaggregation-transfer-backend": spec.engine.transfer_backend,
+    }
+    if role is Role.PREFILL:
+        flags["--disaggregation-bootstrap-port"] = BOOTSTRAP_PORT
+    return [*(part for flag, value in flags.items() for part in (flag, str(value))), "--enable-metrics"]
+
+
+def _env(entry: EnvVar) -> dict[str, Any]:
+    return entry.model_dump(by_alias=True, exclude_none=True)
+
+
+def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": timeout,
+        "failureThreshold": failures,
+    }

@@ -1,0 +1,131 @@
+"""The gateway of one resource: SMG with service discovery, and the little that it may read of the cluster.
+
+It finds its workers by their role label on its own, so it keeps routing while the operator is down.
+"""
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import (
+    ENGINE_PORT,
+    INSTANCE_LABEL,
+    ROLE_LABEL,
+    ROUTER_CONTAINER,
+    ROUTER_METRICS_PORT,
+    ROUTER_POOL,
+    ROUTER_PORT,
+    Role,
+)
+from dopd.workloads.merge import overlay
+from dopd.workloads.meta import Manifest, Owner, pod_labels
+
+
+def router_manifests(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[Manifest]:
+    """Everything that the gateway needs, in the order in which it should exist."""
+    return [
+        *_discovery_rights(owner),
+        _deployment(owner, spec),
+        _service(owner, spec),
+        owner.disruption_budget(ROUTER_POOL),
+    ]
+
+
+def _discovery_rights(owner: Owner) -> list[Manifest]:
+    name = owner.child_name(ROUTER_POOL)
+    rbac = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": owner.metadata(ROUTER_POOL)},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "Role",
+            "metadata": owner.metadata(ROUTER_POOL),
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": owner.metadata(ROUTER_POOL),
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": owner.namespace}],
+        },
+    ]
+
+
+def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    router = spec.router
+    container: Manifest = {
+        "name": ROUTER_CONTAINER,
+        "image": router.image,
+        "command": ["smg", "launch", *router_flags(owner, spec), *router.args],
+        "ports": [
+            {"name": "http", "containerPort": ROUTER_PORT},
+            {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
+        ],
+        # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
+        "readinessProbe": {"httpGet": {"path": "/readiness", "port": "http"}, "periodSeconds": 1},
+        "livenessProbe": {"httpGet": {"path": "/liveness", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+        },
+        "env": [{"name": "HOME", "value": "/tmp"}],
+    }
+    if router.image_pull_policy:
+        container["imagePullPolicy"] = router.image_pull_policy.value
+    pod: Manifest = {
+        "serviceAccountName": owner.child_name(ROUTER_POOL),
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 300,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+    }
+    template = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL)}, "spec": pod}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": owner.metadata(ROUTER_POOL),
+        "spec": {
+            "replicas": router.replicas,
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": owner.selector(ROUTER_POOL)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": overlay(template, router.template or {}),
+        },
+    }
+
+
+def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
+    """SMG's flags that follow from the spec (smg 1.13.0 `launch`)."""
+
+    def selector(role: Role) -> list[str]:
+        return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}"]
+
+    return [
+        "--host", "0.0.0.0",
+        "--port", str(ROUTER_PORT),
+        "--prometheus-host", "0.0.0.0",
+        "--prometheus-port", str(ROUTER_METRICS_PORT),
+        "--pd-disaggregation",
+        "--prefill-policy", spec.router.prefill_policy,
+        "--decode-policy", spec.router.decode_policy,
+        "--service-discovery",
+        "--service-discovery-namespace", owner.namespace,
+        "--service-discovery-port", str(ENGINE_PORT),
+        "--prefill-selector", *selector(Role.PREFILL),
+        "--decode-selector", *selector(Role.DECODE),
+    ]  # fmt: skip
+
+
+def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    service = spec.router.service
+    port: Manifest = {"name": "http", "port": service.port, "targetPort": "http", "protocol": "TCP"}
+    if service.node_port:
+        port["nodePort"] = service.node_port
+    extra = {"annotations": service.annotations} if service.annotations else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": owner.metadata(ROUTER_POOL, **extra),
+        "spec": {"type": service.type, "selector": owner.selector(ROUTER_POOL), "ports": [port]},
+    }
