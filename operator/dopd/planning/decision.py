@@ -1,0 +1,131 @@
+"""What a plan is made from and what it says."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dopd.planning.bounds import Bound, Pair
+from dopd.planning.demand import Demand
+from dopd.planning.sizing import Expected
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers of one role as they are now, and what waits for them.
+
+    Attributes:
+        serving: get requests.
+        starting: will serve; counted as supply.
+        draining: finish what they run and get nothing new.
+        unschedulable: of the starting ones, those that no node has room for.
+        waiting_tokens: uncached prompt tokens that wait for prefill, all workers together; None if unknown.
+        waiting_requests: requests that wait for a decode slot, all workers together; None if unknown.
+        kv_use: share of the KV cache that is in use, mean over workers, 0 to 1; None if unknown.
+    """
+
+    serving: int
+    starting: int = 0
+    draining: int = 0
+    unschedulable: int = 0
+    waiting_tokens: float | None = None
+    waiting_requests: float | None = None
+    kv_use: float | None = None
+
+    @property
+    def supply(self) -> int:
+        """Workers that serve or will."""
+        return self.serving + self.starting
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The model's load and workers at one time.
+
+    Attributes:
+        demand: load now; None if telemetry failed, which is not the same as no load.
+        prefill: prefill workers.
+        decode: decode workers.
+    """
+
+    demand: Demand | None
+    prefill: Workers
+    decode: Workers
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Demand that each role will meet when a worker started now begins to serve, at the policy's quantile."""
+
+    prefill: Demand
+    decode: Demand
+
+
+class Reason(StrEnum):
+    """Why the target is what it is. Closed: conditions, metrics and Events use it."""
+
+    STEADY = "Steady"
+    """The previous target still fits."""
+    DEMAND_ROSE = "DemandRose"
+    """More workers, since the demand planned for needs them."""
+    DEMAND_FELL = "DemandFell"
+    """Fewer workers, since the demand needed no more for the whole stabilisation window."""
+    MIX_SHIFTED = "MixShifted"
+    """One role grows while the other shrinks."""
+    BACKLOG = "Backlog"
+    """More workers than the demand needs, to work off what waits."""
+    BOUNDS_CHANGED = "BoundsChanged"
+    """The previous target lies outside the bounds."""
+    TELEMETRY_FAILED = "TelemetryFailed"
+    """The load is not known; the previous target is held."""
+    NO_ROOM = "NoRoom"
+    """The bounds contradict each other; the previous target is held."""
+
+
+@dataclass(frozen=True)
+class Want:
+    """What one plan needed; kept for the stabilisation window."""
+
+    at_seconds: float
+    prefill: int
+    decode: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The target and everything that explains it. Hand it to the next plan as `previous`.
+
+    Attributes:
+        prefill: target of prefill workers.
+        decode: target of decode workers.
+        reason: why, in one word.
+        message: why, with the numbers.
+        limited_by: bounds that bit, in the order in which they are applied.
+        needed: workers that the load needs, before bounds; None if not computed.
+        forecast_used: the plan rests on the forecast, not on the observed demand alone.
+        demand_prefill: demand that prefill was planned for; None if telemetry failed.
+        demand_decode: demand that decode was planned for; None if telemetry failed.
+        expected: latency and attainment of that demand on the target; None if telemetry failed.
+        infeasible: why no number of workers meets the objectives; "" if some number does.
+        gpus: GPUs of the target.
+        flips: workers that could change from decode to prefill (negative: from prefill to decode) instead of being
+            stopped and started.
+        next_look_seconds: time until the next plan is due.
+        watching_since_seconds: time of the first plan of an unbroken sequence.
+        recent: what recent plans needed.
+    """
+
+    prefill: int
+    decode: int
+    reason: Reason
+    message: str
+    limited_by: tuple[Bound, ...]
+    needed: Pair | None
+    forecast_used: bool
+    demand_prefill: Demand | None
+    demand_decode: Demand | None
+    expected: Expected | None
+    infeasible: str
+    gpus: int
+    flips: int
+    next_look_seconds: float
+    watching_since_seconds: float
+    recent: tuple[Want, ...]

@@ -1,0 +1,95 @@
+"""Demand: what a model's clients ask for, in the few numbers that sizing needs.
+
+The second moment of the prompt length stands beside its mean because prefill time is convex in length and because
+queues grow with the variance of service times: a plan made from means alone is too small.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from statistics import NormalDist
+
+_PROBABILITY_EDGES = (
+    *(i / 20 for i in range(18)),
+    *(0.9 + i / 100 for i in range(9)),
+    *(0.99, 0.992, 0.994, 0.996, 0.998, 0.999, 1.0),
+)
+"""Cells of a length distribution: coarse in the body, fine where objectives such as 99 % are decided."""
+
+_CELLS = tuple((right - left, NormalDist().inv_cdf((left + right) / 2)) for left, right in pairwise(_PROBABILITY_EDGES))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Load of one model at one time.
+
+    Attributes:
+        requests_per_second: arrival rate.
+        input_tokens: mean prompt length, tokens.
+        input_tokens_second_moment: mean of the squared prompt length, tokens squared.
+        output_tokens: mean generation length, tokens.
+        uncached_share: share of prompt tokens that the prefix cache does not hold, 0 to 1.
+        output_tokens_second_moment: mean of the squared generation length; None if unknown, which is planned for as
+            the exponential distribution (twice the squared mean).
+    """
+
+    requests_per_second: float
+    input_tokens: float
+    input_tokens_second_moment: float
+    output_tokens: float
+    uncached_share: float = 1.0
+    output_tokens_second_moment: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(
+                    f"demand: {field.name} is {value}; expected a finite number >= 0. A query that gave no number has "
+                    "failed: pass no demand at all instead"
+                )
+        if self.uncached_share > 1:
+            raise ValueError(f"demand: uncached_share is {self.uncached_share}; expected 0 to 1")
+
+    @classmethod
+    def none(cls) -> "Demand":
+        """No traffic, which is a measurement and not a missing one."""
+        return cls(0.0, 0.0, 0.0, 0.0)
+
+    def scaled(self, factor: float) -> "Demand":
+        """The same requests, `factor` times as many."""
+        return replace(self, requests_per_second=self.requests_per_second * factor)
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Mean prompt tokens that prefill has to compute."""
+        return self.input_tokens * self.uncached_share
+
+    @property
+    def running_context_tokens(self) -> float:
+        """Mean tokens that a running request holds in the KV cache.
+
+        A request is met while it runs with a chance proportional to its length, so the mean progress is
+        E[O^2] / (2 E[O]) and not E[O] / 2.
+        """
+        if self.output_tokens == 0:
+            return self.input_tokens
+        second = self.output_tokens_second_moment
+        if second is None:
+            return self.input_tokens + self.output_tokens
+        return self.input_tokens + max(second, self.output_tokens**2) / (2 * self.output_tokens)
+
+    def prompt_lengths(self) -> tuple[tuple[float, float], ...]:
+        """Distribution of uncached prompt lengths: (probability, tokens), ascending.
+
+        The lognormal distribution with the mean and variance of the demand: non-negative, skewed to the right as
+        published traces are, and closed under the uncached share.
+        """
+        mean = self.uncached_tokens
+        if mean == 0:
+            return ((1.0, 0.0),)
+        squared_cv = max(0.0, self.input_tokens_second_moment / self.input_tokens**2 - 1)
+        sigma = math.sqrt(math.log1p(squared_cv))
+        lengths = [(probability, math.exp(sigma * z)) for probability, z in _CELLS]
+        scale = mean / sum(probability * length for probability, length in lengths)
+        return tuple((probability, scale * length) for probability, length in lengths)

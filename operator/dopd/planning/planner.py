@@ -1,0 +1,242 @@
+"""plan(): one look at the load and the workers, one explained target for both roles.
+
+Two layers meet here. The slow one sizes each role for the demand that it will meet when a worker started now would
+serve (the forecast at the role's lead time), and for the demand of now, since a worker that is given up stops
+serving at once: the greater need counts. The fast one adds workers for what already waits, which no forecast knows.
+Growth is immediate. Shrinking is slow: it needs headroom, and the agreement of every plan of the stabilisation
+window.
+
+Nothing is remembered but `previous`, the last decision. After a restart there is none: the workers that exist then
+are the previous target, and the window begins anew.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from dopd.perf import EngineModel
+from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
+from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want, Workers
+from dopd.planning.demand import Demand
+from dopd.planning.policy import Policy
+from dopd.planning.sizing import PrefillLoad, Size, expect, size
+
+BACKLOG_RECOVERY_SECONDS = 30.0
+"""Workers are added so that what waits is worked off in this time once they serve."""
+BACKLOG_TOLERANCE = 0.5
+"""A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
+FULL_KV = 0.95
+"""Above this share of KV cache in use, decode is about to make requests wait."""
+
+
+def plan(
+    observation: Observation,
+    forecast: Forecast | None,
+    model: EngineModel,
+    policy: Policy,
+    previous: Decision | None,
+    now_seconds: float,
+) -> Decision:
+    """Decide how many prefill and decode workers there should be.
+
+    Args:
+        observation: load and workers now.
+        forecast: demand at each role's lead time; None if there is none to be trusted, then the observed demand is
+            planned for.
+        model: performance of one engine.
+        policy: objectives and bounds.
+        previous: the last decision; None after a restart.
+        now_seconds: time, on any clock that does not jump.
+    """
+    before = (
+        (previous.prefill, previous.decode) if previous else (observation.prefill.supply, observation.decode.supply)
+    )
+    if observation.demand is None:
+        return _held(before, previous, policy, now_seconds)
+    need = _need(observation, forecast, model, policy)
+    since = previous.watching_since_seconds if previous else now_seconds
+    window_start = now_seconds - policy.scale_down_stabilization_seconds
+    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
+    recent += (Want(now_seconds, *need.pair),)
+    wanted, soft = _slow_to_shrink(need, before, recent, settled=since <= window_start)
+    try:
+        target, hard = apply_bounds(wanted, before, policy)
+        reason = _reason(before, target, need, policy)
+        message = _message(need, target, observation)
+    except NoRoomError as error:
+        target, hard, reason, message = before, (), Reason.NO_ROOM, str(error)
+    return Decision(
+        prefill=target[0],
+        decode=target[1],
+        reason=reason,
+        message=message,
+        limited_by=soft + hard,
+        needed=need.pair,
+        forecast_used=forecast is not None,
+        demand_prefill=need.demand_prefill,
+        demand_decode=need.demand_decode,
+        expected=expect(need.demand_prefill, model, policy.objectives, *target),
+        infeasible=need.size_prefill.infeasible,
+        gpus=policy.gpus(*target),
+        flips=_flips(target, observation, policy),
+        next_look_seconds=policy.interval_seconds / 2 if need.backlogged else policy.interval_seconds,
+        watching_since_seconds=since,
+        recent=recent,
+    )
+
+
+@dataclass(frozen=True)
+class _Need:
+    """What the load needs before any bound.
+
+    Attributes:
+        pair: workers needed.
+        with_headroom: workers needed if the load were greater by the policy's headroom.
+        backlogged: what waits needs more workers than the demand does.
+        demand_prefill: demand that decided the prefill workers.
+        demand_decode: demand that decided the decode workers.
+        size_prefill: sizing for demand_prefill.
+        size_decode: sizing for demand_decode.
+    """
+
+    pair: Pair
+    with_headroom: Pair
+    backlogged: bool
+    demand_prefill: Demand
+    demand_decode: Demand
+    size_prefill: Size
+    size_decode: Size
+
+
+def _need(observation: Observation, forecast: Forecast | None, model: EngineModel, policy: Policy) -> _Need:
+    assert observation.demand is not None
+
+    def sized(demand: Demand) -> Size:
+        return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
+
+    now = observation.demand
+    sizes = {demand: sized(demand) for demand in ({now, forecast.prefill, forecast.decode} if forecast else {now})}
+    for_prefill = max((now, forecast.prefill), key=lambda d: sizes[d].prefill) if forecast else now
+    for_decode = max((now, forecast.decode), key=lambda d: sizes[d].decode) if forecast else now
+    by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
+    by_backlog = (
+        _prefill_for_backlog(observation.prefill, now, model, policy),
+        _decode_for_backlog(observation.decode, sizes[for_decode]),
+    )
+    pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
+    more = 1 + policy.scale_down_headroom
+    roomy = {demand: sized(demand.scaled(more)) for demand in {for_prefill, for_decode}}
+    with_headroom = (max(pair[0], roomy[for_prefill].prefill), max(pair[1], roomy[for_decode].decode))
+    return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
+
+
+def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, policy: Policy) -> int:
+    """Prefill workers that keep up and work off what waits; 0 if nothing waits for long."""
+    if not workers.waiting_tokens or now.uncached_tokens == 0:
+        return 0
+    load = PrefillLoad.of(now, model)
+    waiting_seconds = workers.waiting_tokens * load.mean_seconds / now.uncached_tokens
+    if waiting_seconds <= BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * workers.serving:
+        return 0
+    return ceil(load.busy_workers + waiting_seconds / BACKLOG_RECOVERY_SECONDS)
+
+
+def _decode_for_backlog(workers: Workers, needed: Size) -> int:
+    """Decode workers with slots for what waits beside what runs; 0 if nothing waits and the KV cache has room."""
+    if workers.waiting_requests and workers.waiting_requests >= 1:
+        return workers.serving + ceil(workers.waiting_requests / needed.batch_limit)
+    return workers.serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
+
+
+def _slow_to_shrink(
+    need: _Need, before: Pair, recent: tuple[Want, ...], *, settled: bool
+) -> tuple[Pair, tuple[Bound, ...]]:
+    """Grow at once; shrink to what needs no more with headroom, and only as far as every recent plan agrees."""
+    bit: list[Bound] = []
+    wanted = []
+    for need_now, roomy, had, recent_most in zip(
+        need.pair,
+        need.with_headroom,
+        before,
+        (max(want.prefill for want in recent), max(want.decode for want in recent)),
+        strict=True,
+    ):
+        if need_now >= had:
+            wanted.append(need_now)
+            continue
+        target = min(had, roomy)
+        if target > need_now:
+            bit.append(Bound.HYSTERESIS)
+        held = had if not settled else min(had, max(target, recent_most))
+        if held > target:
+            bit.append(Bound.STABILIZATION)
+        wanted.append(held)
+    return (wanted[0], wanted[1]), tuple(dict.fromkeys(bit))
+
+
+def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: float) -> Decision:
+    """Keep the target while the load is unknown; a user who changes a bound is still obeyed."""
+    message = "the load is not known since telemetry failed; the previous target is held"
+    try:
+        target, hard = apply_bounds(before, before, policy)
+    except NoRoomError as error:
+        target, hard, message = before, (), f"{message}; {error}"
+    return Decision(
+        prefill=target[0],
+        decode=target[1],
+        reason=Reason.TELEMETRY_FAILED,
+        message=message,
+        limited_by=hard,
+        needed=None,
+        forecast_used=False,
+        demand_prefill=None,
+        demand_decode=None,
+        expected=None,
+        infeasible=previous.infeasible if previous else "",
+        gpus=policy.gpus(*target),
+        flips=0,
+        next_look_seconds=policy.interval_seconds,
+        watching_since_seconds=now_seconds,
+        recent=(),
+    )
+
+
+def _flips(target: Pair, observation: Observation, policy: Policy) -> int:
+    """Workers that can change from decode to prefill (negative: the other way) instead of a stop and a start."""
+    if not policy.role_switching:
+        return 0
+    prefill_gap, decode_gap = target[0] - observation.prefill.supply, target[1] - observation.decode.supply
+    if prefill_gap > 0 > decode_gap:
+        return min(prefill_gap, -decode_gap)
+    if decode_gap > 0 > prefill_gap:
+        return -min(decode_gap, -prefill_gap)
+    return 0
+
+
+def _reason(before: Pair, target: Pair, need: _Need, policy: Policy) -> Reason:
+    changes = [after - had for after, had in zip(target, before, strict=True)]
+    if not any(changes):
+        return Reason.STEADY
+    if apply_bounds(before, before, policy)[0] == target:
+        return Reason.BOUNDS_CHANGED
+    if min(changes) < 0 < max(changes):
+        return Reason.MIX_SHIFTED
+    if max(changes) > 0:
+        return Reason.BACKLOG if need.backlogged else Reason.DEMAND_ROSE
+    return Reason.DEMAND_FELL
+
+
+def _message(need: _Need, target: Pair, observation: Observation) -> str:
+    prefill, decode = need.demand_prefill, need.demand_decode
+    parts = [
+        f"prefill {target[0]}: {prefill.requests_per_second:.3g} requests/s of {prefill.uncached_tokens:.0f} uncached "
+        f"tokens keep {need.size_prefill.prefill_exact:.2f} busy, {need.pair[0]} needed",
+        f"decode {target[1]}: {decode.requests_per_second:.3g} requests/s of {decode.output_tokens:.0f} tokens fill "
+        f"{need.size_decode.decode_exact:.2f} at batch {need.size_decode.batch_limit} "
+        f"(limited by {need.size_decode.batch_limited_by}), {need.pair[1]} needed",
+    ]
+    waiting = observation.prefill.unschedulable + observation.decode.unschedulable
+    if waiting:
+        parts.append(f"{waiting} workers find no node with free GPUs")
+    if need.size_prefill.infeasible:
+        parts.append(f"objectives can not be met: {need.size_prefill.infeasible}")
+    return "; ".join(parts)

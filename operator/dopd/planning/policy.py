@@ -1,0 +1,104 @@
+"""Policy: what the user wants and allows, as numbers, taken from the spec."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from dopd.api.base import seconds
+from dopd.api.inference import DisaggregatedInferenceSpec, RatioBand
+from dopd.api.names import Role
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Latency objectives.
+
+    Attributes:
+        ttft_seconds: time to first token.
+        itl_seconds: time between output tokens, mean over a request.
+        attainment: share of requests that must meet both.
+    """
+
+    ttft_seconds: float = 1.5
+    itl_seconds: float = 0.05
+    attainment: float = 0.99
+
+
+@dataclass(frozen=True)
+class RoleBounds:
+    """Fewest and most workers of one role, and the GPUs of one worker."""
+
+    min: int = 1
+    max: int = 1000
+    gpus: int = 1
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Allowed prefill workers per decode worker, as exact fractions."""
+
+    min: Fraction
+    max: Fraction
+
+    @classmethod
+    def from_spec(cls, band: RatioBand) -> "Ratio":
+        """Read `1:4` as a quarter."""
+        return cls(*(Fraction(*map(int, text.split(":"))) for text in (band.min, band.max)))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Everything that bounds a decision.
+
+    Attributes:
+        objectives: latency objectives.
+        prefill: bounds of the prefill workers.
+        decode: bounds of the decode workers.
+        gpu_budget: GPUs of both roles at most; None for no limit.
+        ratio: prefill per decode workers; None for no limit.
+        max_step: workers of a role that one decision adds or removes at most.
+        interval_seconds: time to the next plan.
+        scale_down_stabilization_seconds: a scale-down needs the agreement of every plan of this long.
+        scale_down_headroom: a worker is given up only if this much more load would fit on the rest too.
+        role_switching: a running worker may change its role.
+    """
+
+    objectives: Objectives = field(default_factory=Objectives)
+    prefill: RoleBounds = field(default_factory=RoleBounds)
+    decode: RoleBounds = field(default_factory=RoleBounds)
+    gpu_budget: int | None = None
+    ratio: Ratio | None = None
+    max_step: int = 8
+    interval_seconds: float = 30.0
+    scale_down_stabilization_seconds: float = 300.0
+    scale_down_headroom: float = 0.1
+    role_switching: bool = False
+
+    @classmethod
+    def from_spec(cls, spec: DisaggregatedInferenceSpec) -> "Policy":
+        """The policy that a resource states.
+
+        Raises:
+            ValueError: the resource has no spec.scaling, so there is nothing to decide.
+        """
+        scaling = spec.scaling
+        if scaling is None:
+            raise ValueError("spec.scaling is absent: replicas are static and nothing is planned; add spec.scaling")
+        return cls(
+            objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
+            prefill=RoleBounds(scaling.prefill.min, scaling.prefill.max, spec.prefill.gpus),
+            decode=RoleBounds(scaling.decode.min, scaling.decode.max, spec.decode.gpus),
+            gpu_budget=scaling.gpu_budget.max if scaling.gpu_budget else None,
+            ratio=Ratio.from_spec(scaling.ratio) if scaling.ratio else None,
+            max_step=scaling.behavior.max_step,
+            interval_seconds=seconds(scaling.behavior.interval),
+            scale_down_stabilization_seconds=seconds(scaling.behavior.scale_down_stabilization),
+            role_switching=spec.role_switching is not None and spec.role_switching.enabled,
+        )
+
+    def bounds(self, role: Role) -> RoleBounds:
+        """Bounds of one role."""
+        return self.prefill if role is Role.PREFILL else self.decode
+
+    def gpus(self, prefill: int, decode: int) -> int:
+        """GPUs that so many workers hold."""
+        return prefill * self.prefill.gpus + decode * self.decode.gpus

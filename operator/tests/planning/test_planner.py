@@ -1,0 +1,145 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+POLICY = Policy(prefill=RoleBounds(1, 40), decode=RoleBounds(1, 40))
+
+
+def demand(rps, mean=1000.0):
+    return Demand(rps, mean, 2 * mean**2, 200.0)
+
+
+def observe(rps, prefill=2, decode=2, **prefill_queue):
+    load = None if rps is None else demand(rps)
+    return Observation(load, Workers(prefill, **prefill_queue), Workers(decode))
+
+
+def run(model, loads, *, policy=POLICY, step_seconds=30.0, start=(2, 2)):
+    """Plan a sequence of loads, each target in force at once; returns the decisions."""
+    decisions, previous, pair = [], None, start
+    for index, rps in enumerate(loads):
+        previous = plan(observe(rps, *pair), None, model, policy, previous, index * step_seconds)
+        pair = (previous.prefill, previous.decode)
+        decisions.append(previous)
+    return decisions
+
+
+def test_growth_is_immediate(model):
+    first, second = run(model, [10, 200])
+    assert second.prefill > first.prefill
+    assert second.reason is Reason.DEMAND_ROSE
+
+
+def test_shrinking_waits_for_the_whole_window(model):
+    decisions = run(model, [200] * 3 + [10] * 15)
+    peak = decisions[2].prefill
+    assert [d.prefill for d in decisions[3:12]] == [peak] * 9
+    assert Bound.STABILIZATION in decisions[5].limited_by
+    assert decisions[12].prefill < peak
+    assert decisions[12].reason is Reason.DEMAND_FELL
+
+
+def test_a_restart_takes_the_present_workers_as_target_and_waits_a_window_before_it_shrinks(model):
+    decision = plan(observe(1, prefill=7, decode=5), None, model, POLICY, None, 1000.0)
+    assert (decision.prefill, decision.decode) == (7, 5)
+    later = plan(observe(1, prefill=7, decode=5), None, model, POLICY, decision, 1301.0)
+    assert later.prefill == 1
+
+
+def test_failed_telemetry_holds_the_target_and_zero_traffic_does_not(model):
+    held = run(model, [200, None, None, None])
+    assert {d.prefill for d in held} == {held[0].prefill}
+    assert held[-1].reason is Reason.TELEMETRY_FAILED
+    idle = run(model, [200] + [0] * 12)
+    assert (idle[-1].prefill, idle[-1].decode) == (1, 1)
+
+
+def test_after_an_outage_shrinking_needs_a_whole_window_of_evidence_again(model):
+    decisions = run(model, [200] * 12 + [None] * 2 + [1] * 12)
+    assert decisions[22].prefill == decisions[0].prefill
+    assert decisions[-1].prefill == 1
+
+
+def test_the_forecast_raises_and_the_present_load_holds(model):
+    rising = Forecast(demand(200), demand(100))
+    up = plan(observe(20), rising, model, POLICY, None, 0.0)
+    alone = plan(observe(20), None, model, POLICY, None, 0.0)
+    assert up.prefill > alone.prefill
+    assert up.demand_prefill == rising.prefill
+    assert up.forecast_used
+    falling = Forecast(demand(1), demand(1))
+    assert plan(observe(200), falling, model, POLICY, None, 0.0).demand_prefill == demand(200)
+
+
+def test_starting_workers_are_supply(model):
+    first = plan(observe(200, prefill=2), None, model, POLICY, None, 0.0)
+    waiting = observe(200, prefill=2, starting=first.prefill - 2)
+    assert plan(waiting, None, model, POLICY, first, 30.0).prefill == first.prefill
+
+
+def test_a_backlog_adds_prefill_workers_and_looks_again_sooner(model):
+    calm = plan(observe(20, waiting_tokens=0.0), None, model, POLICY, None, 0.0)
+    queued = plan(observe(20, waiting_tokens=4e6), None, model, POLICY, None, 0.0)
+    assert queued.prefill > calm.prefill
+    assert queued.reason is Reason.BACKLOG
+    assert queued.next_look_seconds < calm.next_look_seconds
+
+
+def test_requests_that_wait_for_a_slot_add_decode_workers(model):
+    seen = Observation(demand(20), Workers(2), Workers(3, waiting_requests=300.0))
+    decision = plan(seen, None, model, POLICY, None, 0.0)
+    assert decision.decode >= 5
+
+
+def test_a_mix_shift_offers_flips_only_if_the_policy_allows_them(model):
+    policy = replace(POLICY, scale_down_stabilization_seconds=0.0, gpu_budget=8)
+    seen = Observation(Demand(60, 3000, 1.2e7, 20), Workers(2), Workers(6))
+    assert plan(seen, None, model, policy, None, 1.0).flips == 0
+    flipping = plan(seen, None, model, replace(policy, role_switching=True), None, 1.0)
+    assert flipping.flips > 0
+    assert flipping.reason is Reason.MIX_SHIFTED
+
+
+def test_contradicting_bounds_hold_the_last_good_size(model):
+    broken = replace(POLICY, gpu_budget=1)
+    decision = plan(observe(50, 3, 4), None, model, broken, None, 0.0)
+    assert (decision.prefill, decision.decode, decision.reason) == (3, 4, Reason.NO_ROOM)
+    assert "gpuBudget.max is 1" in decision.message
+
+
+def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
+    before = plan(observe(200, 8, 4), None, model, POLICY, None, 0.0)
+    lowered = replace(POLICY, prefill=RoleBounds(1, 3))
+    assert plan(observe(None, 8, 4), None, model, lowered, before, 30.0).prefill == 3
+    assert plan(observe(0, 8, 4), None, model, lowered, before, 30.0).reason is Reason.BOUNDS_CHANGED
+
+
+def test_flat_load_with_noise_never_changes_direction(model):
+    noisy = [100 + (7 * k % 11 - 5) for k in range(240)]
+    targets = [d.prefill for d in run(model, noisy)]
+    changes = [b - a for a, b in pairwise(targets) if a != b]
+    assert sum(1 for a, b in pairwise(changes) if a * b < 0) == 0
+
+
+@settings(max_examples=40)
+@given(
+    loads=st.lists(st.none() | st.floats(0, 300), min_size=1, max_size=12),
+    budget=st.integers(2, 40),
+    step=st.integers(1, 8),
+)
+def test_targets_stay_within_bounds_and_budget_whatever_the_load(model, loads, budget, step):
+    policy = replace(POLICY, gpu_budget=budget, max_step=step)
+    for decision in run(model, loads, policy=policy, start=(1, 1)):
+        assert decision.gpus <= budget
+        assert min(decision.prefill, decision.decode) >= 1
+
+
+@pytest.mark.parametrize("rps", [0.0, 0.01, 5000.0])
+def test_the_message_holds_the_numbers(model, rps):
+    message = plan(observe(rps), None, model, POLICY, None, 0.0).message
+    assert "requests/s" in message
+    assert "nan" not in message

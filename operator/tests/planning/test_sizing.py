@@ -1,0 +1,136 @@
+import math
+from dataclasses import replace
+
+import pytest
+from dopd.planning import Demand, Objectives, expect, size
+from dopd.planning.sizing import PrefillLoad, erlang_c, largest_batch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+OBJECTIVES = Objectives(ttft_seconds=1.5, itl_seconds=0.05, attainment=0.99)
+demands = st.builds(
+    lambda rps, mean, cv, out, share: Demand(rps, mean, mean**2 * (1 + cv**2), out, share),
+    st.floats(0, 200),
+    st.floats(10, 4000),
+    st.floats(0, 1.2),
+    st.floats(1, 1000),
+    st.floats(0.05, 1),
+)
+
+
+def demand(rps=20.0, mean=1000.0, cv=1.0, out=200.0, share=1.0):
+    return Demand(rps, mean, mean**2 * (1 + cv**2), out, share)
+
+
+@pytest.mark.parametrize(
+    ("workers", "busy", "published"), [(1, 0.5, 0.5), (2, 1.0, 1 / 3), (3, 2.0, 4 / 9), (10, 8.0, 0.4092)]
+)
+def test_erlang_c_gives_the_textbook_values(workers, busy, published):
+    assert erlang_c(workers, busy) == pytest.approx(published, abs=1e-4)
+
+
+def test_one_worker_waits_as_the_pollaczek_khinchine_formula_says(model):
+    load = PrefillLoad.of(demand(rps=10), model)
+    rho = load.busy_workers
+    second_moment = load.mean_seconds**2 * (1 + load.squared_cv)
+    served = sum(p * (service + transfer) for p, service, transfer in load.prompts)
+    assert load.mean_ttft_seconds(1) - served == pytest.approx(10 * second_moment / (2 * (1 - rho)))
+
+
+def test_decode_follows_littles_law(model):
+    answer = size(demand(rps=20), model, OBJECTIVES)
+    full = model.itl_seconds(answer.batch_limit, demand().running_context_tokens)
+    assert answer.decode_exact == pytest.approx(20 * 199 * full / answer.batch_limit)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "mean", "limit"),
+    [
+        (OBJECTIVES, 500, "engine"),
+        (OBJECTIVES, 6000, "kv"),
+        (replace(OBJECTIVES, itl_seconds=0.01), 500, "itl"),
+    ],
+)
+def test_the_batch_names_what_limits_it(model, objectives, mean, limit):
+    assert size(demand(mean=mean, cv=0.1), model, objectives).batch_limited_by == limit
+
+
+def test_variance_of_length_costs_prefill_workers_at_the_same_mean(model):
+    even, uneven = (size(demand(rps=165, mean=1500, cv=cv), model, OBJECTIVES) for cv in (0.0, 1.5))
+    assert uneven.prefill_exact > even.prefill_exact
+    assert uneven.prefill > even.prefill
+
+
+def test_the_prefix_cache_saves_prefill_and_not_decode(model):
+    cold, warm = (size(demand(rps=100, share=share), model, OBJECTIVES) for share in (1.0, 0.3))
+    assert warm.prefill < cold.prefill
+    assert warm.decode == cold.decode
+
+
+@settings(max_examples=60)
+@given(demand=demands)
+def test_the_answer_meets_the_objectives_in_the_queueing_model(model, demand):
+    answer = size(demand, model, OBJECTIVES)
+    if not answer.infeasible:
+        met = expect(demand, model, OBJECTIVES, answer.prefill, answer.decode)
+        assert met.attainment >= 0.99 - 1e-9
+        assert met.itl_seconds <= OBJECTIVES.itl_seconds
+
+
+@settings(max_examples=60)
+@given(demand=demands)
+def test_no_cheaper_neighbour_meets_the_objectives(model, demand):
+    answer = size(demand, model, OBJECTIVES)
+    for prefill, decode in ((answer.prefill - 1, answer.decode), (answer.prefill, answer.decode - 1)):
+        if not answer.infeasible and min(prefill, decode) >= 1:
+            assert expect(demand, model, OBJECTIVES, prefill, decode).attainment < 0.99
+
+
+@settings(max_examples=60)
+@given(demand=demands, factor=st.floats(1, 3))
+def test_more_load_never_costs_fewer_gpus(model, demand, factor):
+    less, more = (size(d, model, OBJECTIVES) for d in (demand, demand.scaled(factor)))
+    assert more.prefill + more.decode >= less.prefill + less.decode
+
+
+@settings(max_examples=40)
+@given(demand=demands)
+def test_an_engine_twice_as_fast_under_twice_the_load_with_half_the_objectives_needs_the_same(model, demand):
+    fast = replace(
+        model,
+        prefill_curve=tuple((t, s / 2) for t, s in model.prefill_curve),
+        itl_curves=tuple((c, tuple((b, s / 2) for b, s in curve)) for c, curve in model.itl_curves),
+        transfer_base_seconds=model.transfer_base_seconds / 2,
+        transfer_tokens_per_second=model.transfer_tokens_per_second * 2,
+    )
+    here = size(demand, model, OBJECTIVES)
+    there = size(demand.scaled(2), fast, Objectives(0.75, 0.025, 0.99))
+    assert (there.prefill, there.decode) == (here.prefill, here.decode)
+
+
+@settings(max_examples=60)
+@given(demand=demands)
+def test_every_number_is_finite_and_at_least_one_worker_stands(model, demand):
+    answer = size(demand, model, OBJECTIVES)
+    assert min(answer.prefill, answer.decode) >= 1
+    numbers = (answer.prefill_exact, answer.decode_exact, answer.expected.itl_seconds, answer.expected.attainment)
+    assert all(math.isfinite(number) for number in numbers)
+
+
+def test_a_ttft_that_long_prompts_miss_on_an_idle_worker_is_infeasible_and_the_nearest_is_named(model):
+    answer = size(demand(rps=5, mean=8000, cv=1.0), model, replace(OBJECTIVES, ttft_seconds=0.3))
+    assert "TTFT 0.3 s" in answer.infeasible
+    assert "nearest feasible" in answer.infeasible
+    assert answer.prefill < 20
+
+
+def test_an_itl_below_that_of_one_request_is_infeasible_and_does_not_buy_the_whole_fleet(model):
+    answer = size(demand(), model, replace(OBJECTIVES, itl_seconds=0.001))
+    assert "ITL 0.001 s" in answer.infeasible
+    assert answer.expected.attainment == 0
+    assert answer.decode < 100
+
+
+def test_largest_batch_is_the_last_one_within_the_objective(model):
+    batch = largest_batch(model, 1000, 0.02)
+    assert model.itl_seconds(batch, 1000) <= 0.02 < model.itl_seconds(batch + 1, 1000)
