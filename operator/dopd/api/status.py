@@ -22,9 +22,8 @@ class ConditionType(StrEnum):
     SPEC_HONORED = "SpecHonored"
     """False: the spec holds a field that this version accepts and does not act on yet; the message lists them."""
 
-    SCALING = "Scaling"
-    """Only with spec.scaling. True: workers are starting or draining towards the last decision.
-    False: at the target."""
+    WORKERS_AVAILABLE = "WorkersAvailable"
+    """True: every worker that should serve does. False: some start, drain or can not run; the message says what."""
 
     METRICS_AVAILABLE = "MetricsAvailable"
     """Only with spec.scaling. False: a query failed, so the last target is held; the message holds the query."""
@@ -56,6 +55,7 @@ class ConditionReason(StrEnum):
     CONFIG = "ContainerConfig"
     PORT_TAKEN = "PortTaken"
     CHILD_REFUSED = "ChildRefused"
+    NAME_TAKEN = "NameTaken"
     ROUTER_UNAVAILABLE = "RouterUnavailable"
     NO_PREFILL = "NoPrefillWorker"
     NO_DECODE = "NoDecodeWorker"
@@ -71,7 +71,7 @@ class ConditionReason(StrEnum):
     LIMITED = "Limited"
     PAUSED = "Paused"
     ADVISORY = "Advisory"
-    IN_PROGRESS = "InProgress"
+    DRAINING = "Draining"
 
 
 class ConditionStatus(StrEnum):

@@ -109,6 +109,7 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--pd-disaggregation",
         "--prefill-policy", spec.router.prefill_policy,
         "--decode-policy", spec.router.decode_policy,
+        "--disable-tokenizer-autoload",  # HTTP workers tokenize; a gateway must not ask a model hub
         "--service-discovery",
         "--service-discovery-namespace", owner.namespace,
         "--service-discovery-port", str(ENGINE_PORT),

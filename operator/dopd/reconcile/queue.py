@@ -1,0 +1,63 @@
+"""Which resource is looked at next.
+
+A key stands in the queue once, however many events name it. A key that is being worked on and named again is worked on
+once more afterwards, so no event is lost and no resource is handled twice at a time.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """A DisaggregatedInference."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+class KeyQueue:
+    """A queue of keys with due times, on the event loop's clock."""
+
+    def __init__(self) -> None:
+        self._due: dict[Key, float] = {}
+        self._working: set[Key] = set()
+        self._changed = asyncio.Event()
+
+    def add(self, key: Key, delay_seconds: float = 0.0) -> None:
+        """Make a key due after a delay; an earlier due time stands."""
+        due = asyncio.get_running_loop().time() + delay_seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            self._changed.set()
+
+    def remove(self, key: Key) -> None:
+        """Forget a key."""
+        self._due.pop(key, None)
+
+    async def take(self) -> Key:
+        """Wait for a key that is due and not being worked on; it is the caller's until `done`."""
+        loop = asyncio.get_running_loop()
+        while True:
+            free = [(due, key) for key, due in self._due.items() if key not in self._working]
+            due, key = min(free, default=(float("inf"), None))
+            if key is not None and due <= loop.time():
+                del self._due[key]
+                self._working.add(key)
+                return key
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(None if key is None else due - loop.time()):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def done(self, key: Key) -> None:
+        """Give a key back."""
+        self._working.discard(key)
+        self._changed.set()
+
+    def __len__(self) -> int:
+        return len(self._due)
