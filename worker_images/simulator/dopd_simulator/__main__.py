@@ -1,0 +1,66 @@
+"""`dopd-simulator`: start one simulated engine and serve until told to stop."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import uvloop
+from aiohttp import web
+
+from dopd_simulator.options import parse_options
+from dopd_simulator.profile import DEFAULT_PROFILE, load_profile
+from dopd_simulator.server import Server
+from dopd_simulator.surface.app import build_app
+
+log = logging.getLogger("dopd_simulator")
+
+
+async def serve(server: Server) -> None:
+    """Start, serve, and stop after SIGTERM, or at once after SIGINT.
+
+    Raises:
+        OSError: a port is taken.
+    """
+    options = server.options
+    loop = asyncio.get_running_loop()
+    await server.start()
+    runner = web.AppRunner(build_app(server), access_log=None, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, options.host, options.port).start()
+    interrupted = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, server.draining.set)
+    loop.add_signal_handler(signal.SIGINT, interrupted.set)
+    await server.warm_up()
+    log.info("The server is fired up and ready to roll! %s on %s:%d", server.engine.role, options.host, options.port)
+    ends = [asyncio.create_task(server.drained()), asyncio.create_task(interrupted.wait())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    await server.engine.stop()
+    await runner.cleanup()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `dopd-simulator`; returns the exit status."""
+    try:
+        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        profile = DEFAULT_PROFILE if options.sim_profile is None else load_profile(options.sim_profile)
+        server = Server(options, profile)
+    except ValueError as error:
+        print(f"dopd-simulator: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.ignored:
+        log.warning("flags that are not simulated, ignored: %s", " ".join(options.ignored))
+    try:
+        uvloop.run(serve(server))
+    except OSError as error:
+        print(f"dopd-simulator: cannot listen on {options.host}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""How a request gets to the point where it can run, and out again: by role, with the hand-over of the KV cache.
+
+Prefill waits for decode to announce a destination, computes, sends. Decode finds the prefill engine, reserves KV cache,
+announces it, and runs once the bytes have come. Failures on the way become HTTP 500 with SGLang's texts.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from dopd_simulator.request import Finish, Rendezvous, Request, Stage
+from dopd_simulator.transfer import DecodeTransfer, PrefillTransfer, TransferError
+
+if TYPE_CHECKING:
+    from dopd_simulator.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Brings requests of one engine in and out.
+
+    Attributes:
+        releasing: failed decode requests whose KV cache prefill may still write.
+    """
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._sender: PrefillTransfer | None = None
+        self._receiver: DecodeTransfer | None = None
+        self._rooms: dict[int, Request] = {}
+        self.releasing: dict[Request, asyncio.Task[None]] = {}
+
+    async def open_role(self) -> None:
+        """Set up what the current role needs for transfers."""
+        engine = self._engine
+        timeouts = engine.options.timeouts
+        if engine.role == "prefill":
+            assert engine.bootstrap is not None  # started before, for every prefill engine
+            self._sender = PrefillTransfer(engine.clock, timeouts, self._given_up)
+            engine.bootstrap.rank = await self._sender.start(engine.options.host, engine.options.advertised_host)
+        elif engine.role == "decode":
+            stale = engine.options.sim_stale_rank_cache
+            self._receiver = DecodeTransfer(engine.clock, timeouts, stale_rank_cache=stale)
+            await self._receiver.start()
+
+    async def close_role(self) -> None:
+        """Tear down what the current role had; what peers remember of it stays wrong."""
+        for task in self.releasing.values():
+            task.cancel()
+        await asyncio.gather(*self.releasing.values(), return_exceptions=True)
+        if self._sender is not None:
+            await self._sender.stop()
+        if self._receiver is not None:
+            await self._receiver.stop()
+        self._sender = self._receiver = None
+
+    def accept(self, request: Request) -> None:
+        """Start a request on its way."""
+        engine = self._engine
+        if engine.role == "null":
+            engine.queue(request)
+        elif request.rendezvous is None and engine.options.disaggregation_transfer_backend != "fake":
+            message = (
+                f"Invalid request: Disaggregated request received without bootstrap room id. req.rid='{request.rid}'"
+            )
+            engine.abort(request, message, 400)
+        elif engine.role == "prefill":
+            request.task = asyncio.create_task(self._prefill(request))
+        else:
+            request.task = asyncio.create_task(self._decode(request))
+
+    def _given_up(self, room: int) -> None:
+        request = self._rooms.get(room)
+        if request is not None:
+            reason = TransferError(room, "Aborted by AbortReq.")
+            self._engine.abort(request, self._prefill_failure(request, "transfer", reason), 500)
+
+    async def _prefill(self, request: Request) -> None:
+        engine, meeting = self._engine, request.rendezvous
+        request.enter(Stage.BOOTSTRAP, engine.clock.now())
+        engine.books.stage("prefill_prepare", 0.0)
+        if meeting is None or meeting.fake:
+            engine.queue(request)
+            await request.prefilled.wait()
+            engine.finish(request, Finish("length", length=0))
+            return
+        sender = self._sender
+        assert sender is not None  # opened with the role
+        self._rooms[meeting.room] = request
+        step = "bootstrap"
+        try:
+            await sender.destination(meeting.room)
+            engine.books.stage("prefill_bootstrap", engine.clock.now() - request.times[Stage.BOOTSTRAP])
+            engine.queue(request)
+            await request.prefilled.wait()
+            step = "transfer"
+            await engine.clock.sleep(engine.model.transfer_seconds(request.prompt_tokens))
+            size = request.prompt_tokens * engine.options.sim_kv_bytes_per_token
+            await sender.send(meeting.room, size)
+            engine.books.transfer(request, size, engine.clock.now())
+            engine.finish(request, Finish("length", length=0))
+        except TransferError as error:
+            counters = engine.metrics.scheduler
+            (counters.bootstrap_failed if step == "bootstrap" else counters.transfer_failed).inc()
+            message = self._prefill_failure(request, step, error)
+            log.warning(message)
+            sender.fail(meeting.room, message)
+            engine.finish(request, Finish("abort", message=message, status=500))
+        except asyncio.CancelledError:
+            sender.fail(meeting.room, "Aborted by AbortReq.")
+            raise
+        finally:
+            sender.close(meeting.room)
+            self._rooms.pop(meeting.room, None)
+
+    async def _decode(self, request: Request) -> None:
+        engine, meeting = self._engine, request.rendezvous
+        request.enter(Stage.PREALLOC, engine.clock.now())
+        engine.books.stage("decode_prepare", 0.0)
+        engine.scheduler.prealloc.append(request)
+        if meeting is None or meeting.fake or engine.options.disaggregation_transfer_backend == "fake":
+            await self._reserve(request)
+            self._arrived(request)
+            return
+        receiver = self._receiver
+        assert receiver is not None  # opened with the role
+        counters = engine.metrics.scheduler
+        try:
+            await receiver.handshake(meeting)
+        except TransferError as error:
+            counters.bootstrap_failed.inc()
+            self._fail_decode(request, "handshake", error)
+            return
+        try:
+            await self._reserve(request)
+            await receiver.receive(meeting, request.prompt_tokens)
+            receiver.close(meeting)
+            self._arrived(request)
+        except TransferError as error:
+            counters.transfer_failed.inc()
+            self._fail_decode(request, "transfer", error)
+
+    async def _reserve(self, request: Request) -> None:
+        request.handshaken = True
+        self._engine.alarm.ring()
+        await request.allocated.wait()
+
+    def _arrived(self, request: Request) -> None:
+        engine = self._engine
+        engine.books.stage("decode_transferred", engine.clock.now() - request.times[Stage.TRANSFER])
+        request.output_tokens = 1
+        request.enter(Stage.WAITING, engine.clock.now())
+        engine.scheduler.transferred(request)
+        engine.alarm.ring()
+
+    def _fail_decode(self, request: Request, step: str, error: TransferError) -> None:
+        assert request.rendezvous is not None  # only such requests are handed over
+        message = (
+            f"Decode {step} failed for request rank=0 decode_req.req.rid='{request.rid}' "
+            f"decode_req.req.bootstrap_room={request.rendezvous.room} with exception {error}"
+        )
+        log.error(message)
+        self._engine.finish(request, Finish("abort", message=message, status=500))
+
+    def _prefill_failure(self, request: Request, step: str, error: TransferError) -> str:
+        assert request.rendezvous is not None  # only such requests are handed over
+        return (
+            f"Prefill {step} failed for request rank=0 req.rid='{request.rid}' "
+            f"req.bootstrap_room={request.rendezvous.room} with exception {error}"
+        )
+
+    def leave(self, request: Request) -> None:
+        """A request ends: if it ends before its KV cache has come, tell prefill.
+
+        Where prefill may already be writing, the KV cache is kept until it confirms the abort (deferred release).
+        """
+        receiver, meeting = self._receiver, request.rendezvous
+        if receiver is None or meeting is None or meeting.fake:
+            return
+        if request.stage not in (Stage.PREALLOC, Stage.TRANSFER):
+            return
+        receiver.notify_abort(meeting)
+        if request.stage is Stage.PREALLOC:
+            receiver.close(meeting)
+            return
+        held, request.kv_tokens = request.kv_tokens, 0
+        self.releasing[request] = asyncio.create_task(self._release(request, receiver, meeting, held))
+
+    async def _release(self, request: Request, receiver: DecodeTransfer, meeting: Rendezvous, held: int) -> None:
+        try:
+            await receiver.drained(meeting)
+        finally:
+            receiver.close(meeting)
+            self._engine.scheduler.kv_used -= held
+            del self.releasing[request]
+            self._engine.alarm.ring()

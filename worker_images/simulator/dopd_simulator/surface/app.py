@@ -1,0 +1,42 @@
+"""All routes in one aiohttp application, with the HTTP counters around them."""
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from dopd_simulator.server import Server
+from dopd_simulator.surface import control, native, openai, probes
+
+MAX_BODY_BYTES = 256 * 1024 * 1024
+
+
+def build_app(server: Server) -> web.Application:
+    """The HTTP surface of a server."""
+    app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[_counting(server)])
+    for module in (probes, native, openai, control):
+        app.add_routes(module.routes(server))
+    return app
+
+
+def _counting(server: Server) -> Middleware:
+    metrics = server.engine.metrics.http
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        endpoint = resource.canonical if resource is not None else request.path
+        method = request.method
+        metrics.requests.inc(1, endpoint, method)
+        metrics.active.add(1, endpoint, method)
+        status = 500
+        try:
+            response = await handler(http)
+            status = response.status
+            return response
+        except web.HTTPException as error:
+            status = error.status
+            raise
+        finally:
+            metrics.responses.inc(1, endpoint, str(status), method)
+            metrics.active.add(-1, endpoint, method)
+
+    return count
