@@ -29,7 +29,7 @@ def _counting(server: Server) -> Middleware:
         metrics.active.add(1, endpoint, method)
         status = 500
         try:
-            response = await handler(http)
+            response = await handler(request)
             status = response.status
             return response
         except web.HTTPException as error:
