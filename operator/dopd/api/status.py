@@ -68,6 +68,7 @@ class ConditionReason(StrEnum):
     SHORT_HISTORY = "ShortHistory"
     WORSE_THAN_LAST_VALUE = "WorseThanLastValue"
     STALE_HISTORY = "StaleHistory"
+    BANDS_MISS = "BandsMiss"
     LIMITED = "Limited"
     PAUSED = "Paused"
     ADVISORY = "Advisory"

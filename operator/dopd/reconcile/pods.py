@@ -107,7 +107,7 @@ def _container_trouble(pod_name: str, container: dict[str, Any]) -> Trouble | No
         # SGLang exits with code 0 when a child dies while it loads: look at restarts, not at the code.
         return Trouble(
             ConditionReason.CRASHING,
-            f"pod {pod_name}: container {container['name']} ended {container.get("restartCount", 0)} times, last"
+            f"pod {pod_name}: container {container['name']} ended {container.get('restartCount', 0)} times, last"
             f" with exit code {ended.get('exitCode')} ({ended.get('reason', '')}). Read its log:"
             f" kubectl logs {pod_name} -c {container['name']} --previous",
         )

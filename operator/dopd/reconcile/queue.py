@@ -33,9 +33,10 @@ class KeyQueue:
             self._due[key] = due
             self._changed.set()
 
-    def remove(self, key: Key) -> None:
-        """Forget a key."""
-        self._due.pop(key, None)
+    def add_namespace(self, namespace: str) -> None:
+        """Make every key of a namespace due that stands in the queue or is being worked on."""
+        for key in [key for key in {*self._due, *self._working} if key.namespace == namespace]:
+            self.add(key)
 
     async def take(self) -> Key:
         """Wait for a key that is due and not being worked on; it is the caller's until `done`."""

@@ -1,0 +1,30 @@
+"""The command line: one module per command, imported only when it runs."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dopd import __version__
+
+COMMANDS = {
+    "run": "run the operator",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="dopd", description="Prefill and decode workers, ahead of the load.")
+    parser.add_argument("--version", action="version", version=f"dopd {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    named = next((word for word in arguments if word in COMMANDS), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == named:
+            module = importlib.import_module(f"dopd.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(call=module.call)
+    options = parser.parse_args(arguments)
+    status: int = options.call(options)
+    return status

@@ -1,0 +1,182 @@
+"""From what was observed to the conditions that are reported. Pure: one function per condition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ROUTER_POOL, Role
+from dopd.api.status import ConditionReason as Reason
+from dopd.api.status import ConditionStatus as Status
+from dopd.api.status import ConditionType as Type
+from dopd.planning import Bound, Decision
+from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import Trouble
+from dopd.reconcile.scaling import Outlook
+from dopd_forecasting import TrustReason
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition before it gets its times."""
+
+    type: Type
+    status: Status
+    reason: Reason
+    message: str = ""
+
+
+_TRUST_REASONS = {
+    TrustReason.STALE: Reason.STALE_HISTORY,
+    TrustReason.SHORT_HISTORY: Reason.SHORT_HISTORY,
+    TrustReason.WORSE_THAN_LAST_VALUE: Reason.WORSE_THAN_LAST_VALUE,
+    TrustReason.BANDS_MISS: Reason.BANDS_MISS,
+}
+_LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET}
+
+
+def findings(observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None) -> list[Finding]:
+    """All conditions of a resource.
+
+    Args:
+        observed: the look at the cluster.
+        refused: children that the API server refused, or that belong to someone else.
+        outlook: the latest plan; None without spec.scaling.
+    """
+    if observed.spec is None:
+        message = f"{observed.spec_problem}. Correct the resource"
+        return [Finding(Type.READY, Status.FALSE, Reason.INVALID_SPEC, message)]
+    result = [
+        _ready(observed, refused),
+        _workers_available(observed, refused),
+        _router_in_sync(observed),
+        _spec_honored(observed.spec),
+    ]
+    if outlook is not None:
+        result += [_profile_found(outlook), _metrics_available(outlook)]
+        result += [_forecast_trusted(outlook), _budget_limited(outlook)]
+    return result
+
+
+def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:
+    if refused:
+        return Finding(Type.READY, Status.FALSE, *refused[0])
+    for role, missing in ((Role.PREFILL, Reason.NO_PREFILL), (Role.DECODE, Reason.NO_DECODE)):
+        if not any(w.labelled and w.ready for w in observed.workers[role]):
+            trouble = pod_reading.first_trouble(observed.pods[role]) or _starting(observed, role, missing)
+            return Finding(Type.READY, Status.FALSE, *trouble)
+    if not any(pod_reading.address(pod) for pod in observed.pods[ROUTER_POOL]):
+        trouble = pod_reading.first_trouble(observed.pods[ROUTER_POOL]) or _starting(
+            observed, ROUTER_POOL, Reason.ROUTER_UNAVAILABLE
+        )
+        return Finding(Type.READY, Status.FALSE, *trouble)
+    if not any(pod_reading.ready(pod) for pod in observed.pods[ROUTER_POOL]):
+        trouble = pod_reading.first_trouble(observed.pods[ROUTER_POOL]) or Trouble(
+            Reason.NOT_REGISTERED, "the gateway runs and has not registered a prefill and a decode worker yet"
+        )
+        return Finding(Type.READY, Status.FALSE, *trouble)
+    return Finding(Type.READY, Status.TRUE, Reason.AS_EXPECTED, "requests are served")
+
+
+def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:
+    deployment = observed.deployment(pool)
+    for condition in (deployment or {}).get("status", {}).get("conditions", []):
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+            return Trouble(Reason.CHILD_REFUSED, f"pods of {pool} are refused: {condition.get('message', '')}")
+    if observed.pods[pool]:
+        return Trouble(Reason.STARTING, f"{len(observed.pods[pool])} {pool} pods are starting, none is ready yet")
+    return Trouble(missing, f"there is no {pool} pod yet")
+
+
+def _workers_available(observed: Observed, refused: Sequence[Trouble]) -> Finding:
+    if refused:
+        return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *refused[0])
+    starting = draining = 0
+    for role in Role:
+        trouble = pod_reading.first_trouble(observed.pods[role])
+        if trouble:
+            return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *trouble)
+        workers = observed.workers[role]
+        wanted = (observed.deployment(role) or {}).get("spec", {}).get("replicas", 0)
+        starting += max(wanted - sum(w.ready for w in workers), 0)
+        draining += sum(not w.labelled for w in workers)
+    if starting:
+        return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.STARTING, f"{starting} workers are starting")
+    if draining:
+        return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.DRAINING, f"{draining} workers are draining")
+    return Finding(Type.WORKERS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED)
+
+
+def _router_in_sync(observed: Observed) -> Finding:
+    gateway = observed.gateway
+    if gateway.silent:
+        message = f"gateway pods do not list their workers: {', '.join(sorted(gateway.silent))}"
+        return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.ROUTER_UNREACHABLE, message)
+    expected = {
+        pod_reading.address(pod): str(role)
+        for role in Role
+        for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        if worker.labelled and worker.ready
+    }
+    for roles in gateway.roles:
+        missing = sorted(f"{role} {ip}" for ip, role in expected.items() - roles.items())
+        surplus = sorted(f"{role} {ip}" for ip, role in roles.items() - expected.items())
+        if missing or surplus:
+            message = f"the gateway does not list {', '.join(missing) or 'nothing'}"
+            message += f" and lists {', '.join(surplus)} too many" if surplus else ""
+            return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.NOT_REGISTERED, message)
+    return Finding(Type.ROUTER_IN_SYNC, Status.TRUE, Reason.AS_EXPECTED)
+
+
+def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
+    ignored = [
+        f"spec.{role}.nodes ({nodes}: a worker of several nodes)"
+        for role, nodes in ((Role.PREFILL, spec.prefill.nodes), (Role.DECODE, spec.decode.nodes))
+        if nodes > 1
+    ]
+    if spec.role_switching and spec.role_switching.enabled:
+        ignored.append("spec.roleSwitching (workers keep their role)")
+    if not ignored:
+        return Finding(Type.SPEC_HONORED, Status.TRUE, Reason.AS_EXPECTED)
+    message = "accepted, and not acted on by this version: " + ", ".join(ignored)
+    return Finding(Type.SPEC_HONORED, Status.FALSE, Reason.NOT_ACTED_ON, message)
+
+
+def _profile_found(outlook: Outlook) -> Finding:
+    if outlook.profile_problem:
+        return Finding(Type.PROFILE_FOUND, Status.FALSE, Reason.NO_PROFILE, outlook.profile_problem)
+    return Finding(Type.PROFILE_FOUND, Status.TRUE, Reason.AS_EXPECTED)
+
+
+def _metrics_available(outlook: Outlook) -> Finding:
+    failure = outlook.failure
+    if failure is None:
+        return Finding(Type.METRICS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED)
+    reason = Reason.QUERY_FAILED if failure.query else Reason.NO_PROMETHEUS
+    return Finding(Type.METRICS_AVAILABLE, Status.FALSE, reason, f"{failure}. The last target is held")
+
+
+def _forecast_trusted(outlook: Outlook) -> Finding:
+    trust = outlook.trust
+    if trust is None:
+        message = "no history: the plan rests on the load as observed"
+        return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, message)
+    if trust.trusted:
+        return Finding(Type.FORECAST_TRUSTED, Status.TRUE, Reason.AS_EXPECTED)
+    message = "the plan rests on the load as observed"
+    return Finding(Type.FORECAST_TRUSTED, Status.FALSE, _TRUST_REASONS[trust.reason], message)
+
+
+def _short(decision: Decision) -> bool:
+    assert decision.needed is not None
+    return decision.prefill < decision.needed[0] or decision.decode < decision.needed[1]
+
+
+def _budget_limited(outlook: Outlook) -> Finding:
+    decision = outlook.decision
+    bit = [bound for bound in decision.limited_by if bound in _LIMITING] if decision else []
+    if decision and decision.needed and bit and _short(decision):
+        needed = f"{decision.needed[0]} prefill and {decision.needed[1]} decode workers"
+        message = f"the load needs {needed}; limited by {', '.join(bit)}. Raise the bound, or accept the latency"
+        return Finding(Type.BUDGET_LIMITED, Status.TRUE, Reason.LIMITED, message)
+    return Finding(Type.BUDGET_LIMITED, Status.FALSE, Reason.AS_EXPECTED)

@@ -1,0 +1,56 @@
+"""What kopf does: watching. Every event becomes a key in the queue, nothing more.
+
+Only `on.event` handlers are used: they set no finalizer (a resource can be deleted while the operator is down)
+and write no annotation (Git sees no drift). What an event says is not used either; the pass reads the cluster
+itself.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import kopf
+
+from dopd.api.base import GROUP, VERSION
+from dopd.api.names import CHILD_SELECTOR, INSTANCE_LABEL
+from dopd.cluster import kinds
+from dopd.reconcile.queue import Key, KeyQueue
+
+WATCHED_CHILDREN = (*kinds.CHILD_KINDS, kinds.POD)
+
+
+def registry(queue: KeyQueue) -> kopf.OperatorRegistry:
+    """The handlers, feeding `queue`."""
+    handlers = kopf.OperatorRegistry()
+
+    async def inference(*, name: str, namespace: str | None, **_: Any) -> None:
+        queue.add(Key(namespace or "", name))
+
+    async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        instance = labels.get(INSTANCE_LABEL)
+        if instance:
+            queue.add(Key(namespace or "", instance))
+
+    async def profile(*, namespace: str | None, **_: Any) -> None:
+        queue.add_namespace(namespace or "")
+
+    async def login(*, settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+
+    kopf.on.login(registry=handlers)(login)
+    kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(inference)
+    kopf.on.event(GROUP, VERSION, kinds.PROFILE.plural, registry=handlers)(profile)
+    for kind in WATCHED_CHILDREN:
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(child)
+    return handlers
+
+
+def settings() -> kopf.OperatorSettings:
+    """Kopf set to watch and to write nothing."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.peering.standalone = True
+    chosen.scanning.disabled = True
+    chosen.watching.connect_timeout = 10
+    for kind in WATCHED_CHILDREN:
+        chosen.watching.label_selectors[kind.group, kind.version, kind.plural] = CHILD_SELECTOR
+    return chosen

@@ -1,0 +1,145 @@
+"""One consistent look at a resource and everything around it. Reads only.
+
+Everything is read afresh on each pass, from the API server and not from a cache, so a pass never acts on what it wrote
+itself a moment ago and did not see yet.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
+from dopd.api.profile import EngineProfileSpec
+from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.perf import EngineModel
+from dopd.planning import Workers
+from dopd.planning.pool import Worker
+from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.queue import Key
+from dopd.telemetry.engines import EngineLoad, read_loads
+from dopd.telemetry.gateway import GatewayView, read_gateways
+from dopd.workloads import Owner
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A resource, its children and its pods.
+
+    Attributes:
+        resource: the DisaggregatedInference as stored.
+        spec: its spec; None when it can not be read.
+        spec_problem: why it can not be read.
+        children: live children by (kind, name).
+        pods: pods that hold their place, by pool.
+        gateway: what the gateway lists.
+        loads: loads of engines that answered, by pod name.
+        workers: pods of the two roles as their state machine sees them.
+        model: performance of one engine, or why it is not known; "" without spec.scaling.
+    """
+
+    resource: Json
+    spec: DisaggregatedInferenceSpec | None
+    spec_problem: str
+    children: Mapping[tuple[str, str], Json]
+    pods: Mapping[str, list[Json]]
+    gateway: GatewayView
+    loads: Mapping[str, EngineLoad]
+    workers: Mapping[Role, list[Worker]]
+    model: EngineModel | str
+
+    @property
+    def owner(self) -> Owner:
+        """The resource as owner of its children."""
+        meta = self.resource["metadata"]
+        return Owner(meta["name"], meta["namespace"], meta["uid"])
+
+    def child(self, manifest: Json) -> Json | None:
+        """The live object of a child's manifest."""
+        return self.children.get((manifest["kind"], manifest["metadata"]["name"]))
+
+    def deployment(self, pool: str) -> Json | None:
+        """The live Deployment of a pool."""
+        return self.children.get((kinds.DEPLOYMENT.kind, self.owner.child_name(pool)))
+
+    def serving(self, role: Role) -> list[Worker]:
+        """Workers of a role that are ready and that a gateway knows."""
+        return [w for w in self.workers[role] if w.labelled and w.ready and w.registered is not False]
+
+    def role_counts(self, role: Role) -> Workers:
+        """Workers of a role as the planner counts them."""
+        mine = self.workers[role]
+        loads = [self.loads[w.name] for w in mine if w.labelled and w.name in self.loads]
+        labelled = [w for w in mine if w.labelled]
+        return Workers(
+            serving=sum(w.ready for w in labelled),
+            starting=sum(not w.ready for w in labelled),
+            draining=len(mine) - len(labelled),
+            unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
+            waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
+            waiting_requests=sum(load.waiting for load in loads) if loads else None,
+            kv_use=sum(load.kv_usage for load in loads) / len(loads) if loads else None,
+        )
+
+
+async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Json) -> Observed:
+    """Read everything about a resource."""
+    selector = f"{INSTANCE_LABEL}={key.name}"
+    kind_lists, pod_list = await asyncio.gather(
+        asyncio.gather(*(kubernetes.list(kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
+        kubernetes.list(kinds.POD, key.namespace, selector),
+    )
+    children = {(item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items}
+    pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
+    engines = [pod for role in Role for pod in pools[role] if pod_reading.ready(pod)]
+    gateway, loads = await asyncio.gather(read_gateways(http, pools[ROUTER_POOL]), read_loads(http, engines))
+    spec, problem = read_spec(resource)
+    return Observed(
+        resource=resource,
+        spec=spec,
+        spec_problem=problem,
+        children=children,
+        pods=pools,
+        gateway=gateway,
+        loads=loads,
+        workers={
+            role: [pod_reading.worker(p, gateway, loads.get(p["metadata"]["name"])) for p in pools[role]]
+            for role in Role
+        },
+        model=await _model(kubernetes, key, spec),
+    )
+
+
+def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
+    """The spec of a stored resource, or what is wrong with it (stored under another version's schema, say)."""
+    try:
+        return DisaggregatedInferenceSpec.model_validate(resource.get("spec", {})), ""
+    except ValidationError as error:
+        return None, _problems("spec", error)
+
+
+async def _model(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> EngineModel | str:
+    if spec is None or spec.scaling is None:
+        return ""
+    name = spec.scaling.profile_ref.name
+    profile = await kubernetes.get(kinds.PROFILE, key.namespace, name)
+    if profile is None:
+        return (
+            f"spec.scaling.profileRef names EngineProfile {name}, and namespace {key.namespace} has none of that name;"
+            " apply it, or correct the name"
+        )
+    try:
+        return EngineModel.from_profile(EngineProfileSpec.model_validate(profile["spec"]))
+    except ValidationError as error:
+        return f"EngineProfile {name}: {_problems('spec', error)}"
+    except ValueError as error:
+        return f"EngineProfile {name}: {error}"
+
+
+def _problems(root: str, error: ValidationError) -> str:
+    return "; ".join(".".join([root, *map(str, e["loc"])]) + f": {e['msg']}" for e in error.errors())

@@ -1,0 +1,139 @@
+"""One pass over one resource: look, plan, act a step, report.
+
+A pass is level-based: it starts from what is there, not from what happened, and every write it makes brings the cluster
+closer to the spec whatever came before. So it may be killed between any two writes, and two passes in a row write once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from dopd.api.base import seconds
+from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
+from dopd.api.names import Role
+from dopd.api.status import ConditionStatus, ConditionType
+from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
+from dopd.reconcile import metrics
+from dopd.reconcile.act import Actor
+from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.observe import Observed, observe
+from dopd.reconcile.queue import Key
+from dopd.reconcile.report import Reporter
+from dopd.reconcile.scaling import Outlook, ScalingLoop
+from dopd.telemetry.prometheus import LoadReader
+from dopd.workloads import Targets
+
+Json = dict[str, Any]
+RESYNC_SECONDS = 60.0
+MOVING_SECONDS = 1.0
+"""While workers start, register or drain: the gateway and the engines send no events."""
+
+_MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC)
+
+
+@dataclass
+class Reconciler:
+    """Brings resources to their specs, one pass at a time."""
+
+    kubernetes: Kubernetes
+    http: PodHttp
+    prometheus_url: str = ""
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    loads: LoadReader = field(default_factory=LoadReader)
+    _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._actor = Actor(self.kubernetes)
+        self._reporter = Reporter(self.kubernetes)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; seconds until the next is due, None when the resource is gone."""
+        resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
+        if resource is None or "deletionTimestamp" in resource["metadata"]:
+            self._loops.pop(key, None)
+            self._actor.forget(key)
+            metrics.forget(key)
+            return None
+        observed = await observe(self.kubernetes, self.http, key, resource)
+        if observed.spec is None:
+            self._loops.pop(key, None)
+            await self._reporter.report(observed, findings(observed, (), None), {}, None, self.now())
+            return RESYNC_SECONDS
+        outlook = await self._look(key, observed, observed.spec)
+        targets = _targets(observed, observed.spec, outlook)
+        steps = self._steps(observed, observed.spec, targets)
+        for step in steps.values():
+            await self._actor.label(observed, step, self.now())
+        replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
+        refused = await self._actor.apply(observed, observed.spec, replicas)
+        found = findings(observed, refused, outlook)
+        await self._reporter.report(observed, found, targets, outlook, self.now())
+        metrics.report(key, observed, targets, outlook, found)
+        return self._next(key, found)
+
+    async def _look(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Outlook | None:
+        if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
+            self._loops.pop(key, None)
+            return None
+        loop = self._loops.setdefault(key, ScalingLoop(key, self.loads))
+        counts = {role: observed.role_counts(role) for role in Role}
+        url = spec.telemetry.prometheus_url or self.prometheus_url
+        return await loop.look(spec, observed.model, url, counts, self.now().timestamp())
+
+    def _steps(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
+    ) -> dict[Role, PoolStep]:
+        behavior = spec.scaling.behavior if spec.scaling else None
+        deadline = seconds(behavior.drain_deadline) if behavior else seconds(spec.engine.termination_grace_period)
+        budget = spec.scaling.gpu_budget if spec.scaling else None
+        prefill, decode = observed.workers[Role.PREFILL], observed.workers[Role.DECODE]
+        admitted = admit_growth(
+            (targets[Role.PREFILL], targets[Role.DECODE]),
+            (available(prefill), available(decode)),
+            (len(prefill), len(decode)),
+            (spec.prefill.gpus, spec.decode.gpus),
+            budget.max if budget else None,
+        )
+        return {
+            role: pool_step(
+                observed.workers[role],
+                target,
+                rolling=_rolling(observed.deployment(role)),
+                now_seconds=self.now().timestamp(),
+                drain_deadline_seconds=deadline,
+            )
+            for role, target in zip((Role.PREFILL, Role.DECODE), admitted, strict=True)
+        }
+
+    def _next(self, key: Key, found: list[Finding]) -> float:
+        settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
+        delay = RESYNC_SECONDS if settled else MOVING_SECONDS
+        loop = self._loops.get(key)
+        if loop:
+            delay = min(delay, max(0.1, loop.due_seconds - self.now().timestamp()))
+        return delay
+
+
+def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, outlook: Outlook | None) -> dict[Role, int]:
+    """Workers that should serve: static, as decided, or as they are."""
+    if spec.scaling is None:
+        return {Role.PREFILL: spec.prefill.replicas or 0, Role.DECODE: spec.decode.replicas or 0}
+    bounds = {Role.PREFILL: spec.scaling.prefill, Role.DECODE: spec.scaling.decode}
+    decision = outlook.decision if outlook else None
+    if spec.scaling.mode is ScalingMode.AUTO and decision:
+        return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
+    # Held: what the Deployments ask for less what drains; a resource that is new begins at its minimum.
+    held = {}
+    for role in Role:
+        deployment = observed.deployment(role)
+        draining = sum(not w.labelled for w in observed.workers[role])
+        held[role] = deployment["spec"]["replicas"] - draining if deployment else bounds[role].min
+    return held
+
+
+def _rolling(deployment: Json | None) -> bool:
+    """Whether the Deployment is replacing pods of an older template."""
+    status = (deployment or {}).get("status", {})
+    return bool(status.get("replicas", 0) != status.get("updatedReplicas", 0))

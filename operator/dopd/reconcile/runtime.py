@@ -1,0 +1,159 @@
+"""The process: watches, the Lease, the workers that take keys from the queue, health and metrics over HTTP.
+
+The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. What kopf starts
+(including the handling of SIGTERM) frames the rest: when it stops, the Lease is given away and the process ends.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from dataclasses import dataclass
+
+import kopf
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from dopd.cluster import ApiError, Kubernetes, PodHttp
+from dopd.cluster.client import in_cluster, own_namespace
+from dopd.cluster.election import Election
+from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
+from dopd.reconcile import handlers, metrics
+from dopd.reconcile.queue import Key, KeyQueue
+from dopd.reconcile.reconciler import Reconciler
+
+_LOG = logging.getLogger(__name__)
+
+WORKERS = 8
+PASS_TIMEOUT_SECONDS = 120.0
+FIRST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+        namespaces: to watch; empty for all.
+        prometheus_url: where the load is read unless a resource says otherwise; "" for none.
+        lease_name: name of the Lease.
+        lease_namespace: its namespace.
+        lease_seconds: how long a silent leader keeps it.
+        http_port: of health and metrics; 0 for none.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    prometheus_url: str = ""
+    lease_name: str = "dopd"
+    lease_namespace: str = ""
+    lease_seconds: float = 15.0
+    http_port: int = 8080
+
+
+async def run(options: Options) -> None:
+    """Run until stopped by a signal.
+
+    Raises:
+        LeaseLost: another instance may act now; end the process.
+        RuntimeError: there is no cluster to connect to.
+    """
+    kubernetes = await Kubernetes.connect()
+    http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
+    queue = KeyQueue()
+    reconciler = Reconciler(kubernetes, http, options.prometheus_url)
+    election = Election(
+        kubernetes,
+        name=options.lease_name,
+        namespace=options.lease_namespace or own_namespace(),
+        identity=f"{socket.gethostname()}_{os.getpid()}",
+        duration_seconds=options.lease_seconds,
+    )
+    watching = asyncio.Event()
+    server = await _serve(options.http_port, watching)
+    tasks = [
+        asyncio.create_task(_watch(queue, options.namespaces, watching)),
+        asyncio.create_task(election.run(lambda: work(reconciler, queue))),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.cleanup()
+        await kubernetes.close()
+
+
+async def _watch(queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio.Event) -> None:
+    await kopf.operator(
+        registry=handlers.registry(queue),
+        settings=handlers.settings(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        ready_flag=watching,
+    )
+
+
+async def work(reconciler: Reconciler, queue: KeyQueue) -> None:
+    """Take keys and reconcile them, several at a time, for ever."""
+    metrics.LEADER.set(1)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(WORKERS):
+                group.create_task(_worker(reconciler, queue))
+    finally:
+        metrics.LEADER.set(0)
+
+
+async def _worker(reconciler: Reconciler, queue: KeyQueue) -> None:
+    failures: dict[Key, int] = {}
+    while True:
+        key = await queue.take()
+        try:
+            async with asyncio.timeout(PASS_TIMEOUT_SECONDS):
+                with metrics.RECONCILE_SECONDS.time():
+                    delay = await reconciler.reconcile(key)
+            failures.pop(key, None)
+            metrics.RECONCILES.labels("done").inc()
+            if delay is not None:
+                queue.add(key, delay)
+        except Exception as error:  # one resource in trouble must not stop the others
+            failures[key] = failures.get(key, 0) + 1
+            metrics.RECONCILES.labels("failed").inc()
+            delay = min(FIRST_RETRY_SECONDS * 2 ** (failures[key] - 1), LONGEST_RETRY_SECONDS)
+            expected = isinstance(error, ApiError | TimeoutError)
+            _LOG.log(
+                logging.WARNING if expected else logging.ERROR,
+                "%s: %s; again in %.1f s",
+                key,
+                error or "no answer in time",
+                delay,
+                exc_info=None if expected else error,
+            )
+            queue.add(key, delay)
+        finally:
+            queue.done(key)
+
+
+async def _serve(port: int, watching: asyncio.Event) -> web.AppRunner:
+    """Health (`/healthz`: the event loop runs; `/readyz`: the watches are open) and `/metrics`."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.Response(text="ok") if watching.is_set() else web.Response(status=503, text="watches not open yet")
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    if port:
+        await web.TCPSite(runner, port=port).start()
+    return runner

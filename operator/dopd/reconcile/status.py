@@ -1,0 +1,131 @@
+"""The status that is written: conditions with their times, counts, and the last decisions. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from math import gcd
+from typing import Any
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ROUTER_POOL, Role
+from dopd.api.status import (
+    Condition,
+    DecisionStatus,
+    DisaggregatedInferenceStatus,
+    Load,
+    RatioStatus,
+    RoleStatus,
+)
+from dopd.planning import Decision, Demand
+from dopd.reconcile.conditions import Finding
+from dopd.reconcile.observe import Observed
+
+KEPT_DECISIONS = 10
+
+
+def build_status(
+    observed: Observed,
+    findings: Sequence[Finding],
+    targets: Mapping[Role, int],
+    decisions: Sequence[DecisionStatus],
+    now: str,
+) -> dict[str, Any]:
+    """The status as it should stand, with the times of conditions that did not change kept.
+
+    Args:
+        observed: the look at the cluster.
+        findings: conditions.
+        targets: workers that should serve, by role.
+        decisions: last decisions, newest first.
+        now: RFC 3339.
+    """
+    resource = observed.resource
+    generation = resource["metadata"].get("generation", 0)
+    old = {c["type"]: c for c in resource.get("status", {}).get("conditions", [])}
+    conditions = [_condition(finding, old.get(finding.type), generation, now) for finding in findings]
+    status = DisaggregatedInferenceStatus(observed_generation=generation, conditions=conditions)
+    if observed.spec is not None:
+        roles = {role: _role(observed, role, targets[role]) for role in Role}
+        prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
+        status = status.model_copy(
+            update={
+                "prefill": prefill,
+                "decode": decode,
+                "ratio": RatioStatus(
+                    desired=ratio(prefill.desired, decode.desired), current=ratio(prefill.ready, decode.ready)
+                ),
+                "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
+                "endpoint": endpoint(observed, observed.spec),
+                "decisions": list(decisions[:KEPT_DECISIONS]),
+            }
+        )
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def endpoint(observed: Observed, spec: DisaggregatedInferenceSpec) -> str:
+    """URL of the gateway inside the cluster."""
+    owner = observed.owner
+    return f"http://{owner.child_name(ROUTER_POOL)}.{owner.namespace}.svc:{spec.router.service.port}/v1"
+
+
+def rfc3339(moment: datetime) -> str:
+    """A time as Kubernetes writes it."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus:
+    """A decision as it is reported."""
+    return DecisionStatus.model_validate(
+        {
+            "time": now,
+            "from": before,
+            "to": f"{decision.prefill}+{decision.decode}",
+            "reason": decision.reason.value,
+            "message": decision.message,
+            "limitedBy": [bound.value for bound in decision.limited_by],
+            "demand": _load(decision.demand_prefill),
+        }
+    )
+
+
+def previous_decisions(resource: dict[str, Any]) -> list[DecisionStatus]:
+    """The decisions that the stored status reports, newest first."""
+    return [DecisionStatus.model_validate(item) for item in resource.get("status", {}).get("decisions", [])]
+
+
+def ratio(prefill: int, decode: int) -> str:
+    """Prefill to decode in lowest terms."""
+    divisor = gcd(prefill, decode) or 1
+    return f"{prefill // divisor}:{decode // divisor}"
+
+
+def _role(observed: Observed, role: Role, target: int) -> RoleStatus:
+    counts = observed.role_counts(role)
+    return RoleStatus(
+        desired=target,
+        ready=counts.serving,
+        starting=counts.starting,
+        draining=counts.draining,
+        summary=f"{target}/{counts.serving}",
+    )
+
+
+def _load(demand: Demand | None) -> Load | None:
+    if demand is None:
+        return None
+    return Load(
+        requests_per_second=round(demand.requests_per_second, 3),
+        input_tokens=round(demand.input_tokens, 1),
+        output_tokens=round(demand.output_tokens, 1),
+    )
+
+
+def _condition(finding: Finding, old: dict[str, Any] | None, generation: int, now: str) -> Condition:
+    same = old is not None and old["status"] == finding.status
+    return Condition(
+        type=finding.type,
+        status=finding.status,
+        reason=finding.reason,
+        message=finding.message,
+        last_transition_time=old["lastTransitionTime"] if old and same else now,
+        observed_generation=generation,
+    )
