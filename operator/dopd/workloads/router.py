@@ -109,7 +109,9 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--pd-disaggregation",
         "--prefill-policy", spec.router.prefill_policy,
         "--decode-policy", spec.router.decode_policy,
+        "--log-level", "warn",  # four lines for each request otherwise
         "--disable-tokenizer-autoload",  # HTTP workers tokenize; a gateway must not ask a model hub
+        "--worker-startup-check-interval", "2",  # a worker that was not ready when it was found waits 30 s otherwise
         "--service-discovery",
         "--service-discovery-namespace", owner.namespace,
         "--service-discovery-port", str(ENGINE_PORT),

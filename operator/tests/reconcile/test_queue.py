@@ -1,0 +1,56 @@
+"""The queue of resources."""
+
+import asyncio
+
+
+from dopd.reconcile.queue import Key, KeyQueue
+
+A, B = Key("ns", "a"), Key("ns", "b")
+
+
+async def test_a_key_named_often_is_taken_once():
+    queue = KeyQueue()
+    for _ in range(3):
+        queue.add(A)
+    assert await queue.take() == A
+    queue.done(A)
+    assert len(queue) == 0
+
+
+async def test_a_key_named_while_it_is_worked_on_is_taken_again_afterwards():
+    queue = KeyQueue()
+    queue.add(A)
+    assert await queue.take() == A
+    queue.add(A)
+    queue.add(B)
+    assert await queue.take() == B
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    queue.done(A)
+    assert await waiting == A
+
+
+async def test_an_earlier_due_time_stands():
+    queue = KeyQueue()
+    queue.add(A, 0.0)
+    queue.add(A, 1000.0)
+    assert await queue.take() == A
+    assert len(queue) == 0
+
+
+async def test_an_event_overtakes_a_waiting_delay():
+    queue = KeyQueue()
+    queue.add(A, 1000.0)
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0)
+    queue.add(A)
+    assert await waiting == A
+
+
+async def test_a_namespace_is_made_due_as_a_whole():
+    queue = KeyQueue()
+    queue.add(A, 1000.0)
+    queue.add(Key("elsewhere", "c"), 1000.0)
+    queue.add_namespace("ns")
+    assert await queue.take() == A

@@ -1,0 +1,77 @@
+"""What engines and gateways say."""
+
+from typing import Any
+
+import pytest
+
+from dopd.cluster.podhttp import PodHttpError
+from dopd.telemetry.engines import parse_loads, read_loads
+from dopd.telemetry.gateway import read_gateways
+
+
+def pod(name: str, ip: str | None) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "ns"}, "status": {"podIP": ip} if ip else {}}
+
+
+class Pods:
+    """Pods that answer by name; the others do not."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+
+    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
+        try:
+            return self.answers[pod["metadata"]["name"]]
+        except KeyError:
+            raise PodHttpError("no answer") from None
+
+
+def rank(**changes: Any) -> dict[str, Any]:
+    fields = {"num_running_reqs": 0, "num_waiting_reqs": 0, "num_waiting_uncached_tokens": 0, "token_usage": 0.0}
+    return {**fields, "disaggregation": {"mode": "decode", "decode_transfer_queue_reqs": 0}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "idle"),
+    [
+        ([rank()], True),
+        ([rank(), rank(num_running_reqs=1)], False),
+        ([rank(num_waiting_reqs=1)], False),
+        ([rank(disaggregation={"decode_transfer_queue_reqs": 1})], False),
+        ([rank(disaggregation={"prefill_inflight_queue_reqs": 2})], False),
+        ([rank(disaggregation=None)], True),
+    ],
+)
+def test_idle_means_nothing_in_any_queue_of_any_rank(ranks: list[dict[str, Any]], idle: bool):
+    assert parse_loads({"loads": ranks}).idle is idle
+
+
+async def test_an_engine_that_does_not_answer_or_answers_nonsense_is_absent():
+    http = Pods({"a": {"loads": [rank(num_running_reqs=3)]}, "b": {"error": "?"}})
+    loads = await read_loads(http, [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("c", "10.0.0.3")])
+    assert {name: load.running for name, load in loads.items()} == {"a": 3}
+
+
+def listed(ip: str, role: str, status: str = "ready") -> dict[str, Any]:
+    return {"url": f"http://{ip}:30000", "worker_type": role, "status": status}
+
+
+async def test_a_worker_that_drains_is_listed_and_gets_no_requests():
+    http = Pods({"gw": {"workers": [listed("10.0.0.1", "prefill"), listed("10.0.0.2", "decode", "draining")]}})
+    view = await read_gateways(http, [pod("gw", "10.0.0.9")])
+    assert view.registered("10.0.0.2") is True
+    assert view.roles == ({"10.0.0.1": "prefill"},)
+    assert view.registered("10.0.0.3") is False
+
+
+async def test_one_silent_gateway_makes_absence_unknown_and_presence_known():
+    http = Pods({"gw-1": {"workers": [listed("10.0.0.1", "prefill")]}})
+    view = await read_gateways(http, [pod("gw-1", "10.0.0.8"), pod("gw-2", "10.0.0.9")])
+    assert view.registered("10.0.0.1") is True
+    assert view.registered("10.0.0.3") is None
+    assert view.silent == ("gw-2",)
+
+
+async def test_a_gateway_without_an_address_lists_nobody():
+    view = await read_gateways(Pods({}), [pod("gw", None)])
+    assert view.registered("10.0.0.1") is False
