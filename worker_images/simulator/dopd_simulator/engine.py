@@ -112,13 +112,13 @@ class Engine:
         if request.finish is None:
             self.intake.accept(request)
 
-    def abort(self, request: Request, message: str = "Aborted", status: int | None = None) -> None:
-        """End a request wherever it is. Without a status it is an ordinary abort, with one an error."""
+    def abort(self, request: Request) -> None:
+        """End a request wherever it is. In the middle of a hand-over that is an error, as SGLang reports it."""
         if request.finish is not None:
             return
         if request.task is not None:
             request.task.cancel()
-        self.finish(request, Finish("abort", message=message, status=status))
+        self.finish(request, self.intake.aborted(request))
 
     def finish(self, request: Request, finish: Finish) -> None:
         """Set the outcome of a request, free what it holds, and tell its client."""
@@ -181,6 +181,7 @@ class Engine:
             await self.intake.open_role()
             if new_role == "decode" and not self.options.disable_cuda_graph:
                 self.graphs_captured = True
+                self.report.graph_memory()
         finally:
             self.flipping = False
             self._gate()
@@ -242,9 +243,14 @@ class Engine:
         request.enter(Stage.RUNNING, now)
         if resumed:
             return
+        self.books.stage("fake_output", 0.0)
+        self._first_token(request, now)
+
+    def _first_token(self, request: Request, now: float) -> None:
         if request.output_tokens >= request.length:
             self.scheduler.end(request)
-        self.emit(request, now)
+        if request.emission_due():
+            self.emit(request, now)
 
     def _requeue(self, request: Request) -> None:
         self.scheduler.requeue(request)
@@ -283,9 +289,7 @@ class Engine:
                 request.prefilled.set()
                 continue
             request.enter(Stage.RUNNING, now)
-            if request.output_tokens >= request.length:
-                self.scheduler.end(request)
-            self.emit(request, now)
+            self._first_token(request, now)
         self.report.prefill_done(done)
 
     def _book_decode(self, done: DecodePass, steps: int, start: float) -> None:

@@ -64,7 +64,7 @@ class Intake:
             message = (
                 f"Invalid request: Disaggregated request received without bootstrap room id. req.rid='{request.rid}'"
             )
-            engine.abort(request, message, 400)
+            engine.finish(request, Finish("abort", message=message, status=400))
         elif engine.role == "prefill":
             request.task = asyncio.create_task(self._prefill(request))
         else:
@@ -73,13 +73,24 @@ class Intake:
     def _given_up(self, room: int) -> None:
         request = self._rooms.get(room)
         if request is not None:
-            reason = TransferError(room, "Aborted by AbortReq.")
-            self._engine.abort(request, self._prefill_failure(request, "transfer", reason), 500)
+            self._engine.abort(request)
+
+    def aborted(self, request: Request) -> Finish:
+        """How a request ends that is aborted now."""
+        failures = {
+            Stage.BOOTSTRAP: "Prefill bootstrap",
+            Stage.INFLIGHT: "Prefill transfer",
+            Stage.PREALLOC: "Decode handshake",
+            Stage.TRANSFER: "Decode transfer",
+        }
+        if request.stage not in failures or request.rendezvous is None:
+            return Finish("abort", message="Aborted")
+        error = TransferError(request.rendezvous.room, "Aborted by AbortReq.")
+        return Finish("abort", message=_failure(failures[request.stage], request, error), status=500)
 
     async def _prefill(self, request: Request) -> None:
         engine, meeting = self._engine, request.rendezvous
         request.enter(Stage.BOOTSTRAP, engine.clock.now())
-        engine.books.stage("prefill_prepare", 0.0)
         if meeting is None or meeting.fake:
             engine.queue(request)
             await request.prefilled.wait()
@@ -88,13 +99,13 @@ class Intake:
         sender = self._sender
         assert sender is not None  # opened with the role
         self._rooms[meeting.room] = request
-        step = "bootstrap"
+        step = "Prefill bootstrap"
         try:
             await sender.destination(meeting.room)
             engine.books.stage("prefill_bootstrap", engine.clock.now() - request.times[Stage.BOOTSTRAP])
             engine.queue(request)
             await request.prefilled.wait()
-            step = "transfer"
+            step = "Prefill transfer"
             await engine.clock.sleep(engine.model.transfer_seconds(request.prompt_tokens))
             size = request.prompt_tokens * engine.options.sim_kv_bytes_per_token
             await sender.send(meeting.room, size)
@@ -102,8 +113,8 @@ class Intake:
             engine.finish(request, Finish("length", length=0))
         except TransferError as error:
             counters = engine.metrics.scheduler
-            (counters.bootstrap_failed if step == "bootstrap" else counters.transfer_failed).inc()
-            message = self._prefill_failure(request, step, error)
+            (counters.transfer_failed if request.prefilled.is_set() else counters.bootstrap_failed).inc()
+            message = _failure(step, request, error)
             log.warning(message)
             sender.fail(meeting.room, message)
             engine.finish(request, Finish("abort", message=message, status=500))
@@ -126,20 +137,23 @@ class Intake:
         receiver = self._receiver
         assert receiver is not None  # opened with the role
         counters = engine.metrics.scheduler
+        arrived = engine.clock.now()
         try:
             await receiver.handshake(meeting)
         except TransferError as error:
             counters.bootstrap_failed.inc()
-            self._fail_decode(request, "handshake", error)
+            self._fail_decode(request, "Decode handshake", error)
             return
         try:
+            found = engine.clock.now()
             await self._reserve(request)
+            engine.books.rendezvous(found - arrived, engine.clock.now() - found)
             await receiver.receive(meeting, request.prompt_tokens)
             receiver.close(meeting)
             self._arrived(request)
         except TransferError as error:
             counters.transfer_failed.inc()
-            self._fail_decode(request, "transfer", error)
+            self._fail_decode(request, "Decode transfer", error)
 
     async def _reserve(self, request: Request) -> None:
         request.handshaken = True
@@ -155,20 +169,9 @@ class Intake:
         engine.alarm.ring()
 
     def _fail_decode(self, request: Request, step: str, error: TransferError) -> None:
-        assert request.rendezvous is not None  # only such requests are handed over
-        message = (
-            f"Decode {step} failed for request rank=0 decode_req.req.rid='{request.rid}' "
-            f"decode_req.req.bootstrap_room={request.rendezvous.room} with exception {error}"
-        )
+        message = _failure(step, request, error)
         log.error(message)
         self._engine.finish(request, Finish("abort", message=message, status=500))
-
-    def _prefill_failure(self, request: Request, step: str, error: TransferError) -> str:
-        assert request.rendezvous is not None  # only such requests are handed over
-        return (
-            f"Prefill {step} failed for request rank=0 req.rid='{request.rid}' "
-            f"req.bootstrap_room={request.rendezvous.room} with exception {error}"
-        )
 
     def leave(self, request: Request) -> None:
         """A request ends: if it ends before its KV cache has come, tell prefill.
@@ -195,3 +198,13 @@ class Intake:
             self._engine.scheduler.kv_used -= held
             del self.releasing[request]
             self._engine.alarm.ring()
+
+
+def _failure(step: str, request: Request, error: TransferError) -> str:
+    """The text that a client gets when a hand-over fails, as SGLang words it."""
+    assert request.rendezvous is not None  # only such requests are handed over
+    prefix = "decode_req.req" if step.startswith("Decode") else "req"
+    return (
+        f"{step} failed for request rank=0 {prefix}.rid='{request.rid}' "
+        f"{prefix}.bootstrap_room={request.rendezvous.room} with exception {error}"
+    )

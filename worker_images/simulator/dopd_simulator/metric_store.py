@@ -119,6 +119,8 @@ class Families(Collector):
         return family
 
     def collect(self) -> Iterator[Metric]:
-        """What a scrape shows."""
+        """What a scrape shows: families without a sample are left out, as in a multi-process exposition."""
         for family in self._families:
-            yield family.collect()
+            metric = family.collect()
+            if metric.samples:
+                yield metric

@@ -80,6 +80,9 @@ CONSTANTS = {
 }
 """Gauges set once."""
 
+GRAPH_PHASES = ("prefill", "decode", "target_verify", "draft_prefill", "draft_decode", "draft_extend")
+"""Phases for which SGLang captures graphs."""
+
 ENGINE_TYPES = {"prefill": "prefill", "decode": "decode", "null": "unified"}
 
 

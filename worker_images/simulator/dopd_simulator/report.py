@@ -9,7 +9,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from dopd_simulator.metrics import GAUGES
+from dopd_simulator.metrics import GAUGES, GRAPH_PHASES
 from dopd_simulator.request import Request, Stage
 from dopd_simulator.scheduler import DecodePass, PrefillPass
 
@@ -57,11 +57,17 @@ class Reporter:
         gauges["num_pages"].set(capacity // engine.options.page_size)
         gauges["context_len"].set(engine.options.context_length)
         gauges["startup_available_gpu_memory_gb"].set(engine.options.sim_free_memory_gb)
-        engine.metrics.scheduler.graph_memory_gb.set(engine.graph_memory_gb, "decode")
+        self.graph_memory()
         for name in GAUGES:
             gauges[name].set(0)
         gauges["num_paused_reqs"].set(0)
         self._set_gauges(running=0)
+
+    def graph_memory(self) -> None:
+        """Show the memory of captured graphs, which a role switch can change."""
+        for phase in GRAPH_PHASES:
+            memory_gb = self._engine.graph_memory_gb if phase == "decode" else 0.0
+            self._engine.metrics.scheduler.graph_memory_gb.set(memory_gb, phase)
 
     def prefill_started(self, planned: PrefillPass) -> None:
         """A prefill pass begins: the moment at which SGLang reports it."""
@@ -191,7 +197,7 @@ class Reporter:
             "token_usage": round(used / capacity, 4),
             "gen_throughput": round(self.gen_throughput, 2),
             "cache_hit_rate": 0.0,
-            "utilization": -1 if engine.role == "prefill" else 0.0,
+            "utilization": -1.0 if engine.role == "prefill" else 0.0,
             "total_prefill_uncached_tokens": self.prefill_uncached_tokens,
             "total_prefill_busy_us": self.prefill_busy_us,
             "decode_moments": list(self.decode_moments) if self.decode_moments[0] else None,

@@ -134,10 +134,16 @@ class Request:
         self.times[stage] = now
 
     def emission_due(self) -> bool:
-        """Whether the tokens not yet handed on are enough for an event."""
-        if self.finish is not None or self.emitted_tokens == 0:
+        """Whether the tokens not yet handed on are enough for an event (output_streamer.accept).
+
+        A stream gets its first token at once. Without streaming nothing is reported before the 50th token or the end, so
+        the time to the first token that SGLang observes for such a request is that of the whole answer.
+        """
+        if self.finish is not None:
             return True
-        return self.steps_to_emission() <= 0
+        if self.stream:
+            return self.emitted_tokens == 0 or self.steps_to_emission() <= 0
+        return self.output_tokens % FORCED_OUTPUT_INTERVAL == 0
 
     def steps_to_emission(self) -> int:
         """Decode steps until the next event."""

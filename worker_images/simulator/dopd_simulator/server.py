@@ -18,6 +18,7 @@ from dopd.api.profile import EngineProfileSpec
 from dopd.perf import EngineModel
 
 from dopd_simulator.engine import Engine
+from dopd_simulator.metrics import GRAPH_PHASES
 from dopd_simulator.options import Options
 from dopd_simulator.request import FAKE_BOOTSTRAP_HOST, HEALTH_CHECK_PREFIX, Rendezvous, Request
 
@@ -49,7 +50,7 @@ class RoleSwitch:
 
     def as_json(self) -> dict[str, object]:
         """The answer's body."""
-        return asdict(self)
+        return {"rid": None, "http_worker_ipc": None, **asdict(self)}
 
 
 class Server:
@@ -97,17 +98,14 @@ class Server:
         await engine.clock.sleep(seconds)
         await engine.start()
         took = time.monotonic() - began
-        phases = {
-            "load_weight": 0.6 * took,
-            "kv_cache_allocation": 0.1 * took,
-            "scheduler_e2e": took,
-            "tokenizer_e2e": took,
-        }
-        graph = 0.2 * took if engine.graphs_captured else 0.0
-        self.startup_time = {**phases, "cuda_graph": {"decode": graph}}
-        for phase, length in phases.items():
+        phases = {"load_weight": 0.6, "kv_cache_allocation": 0.1, "scheduler_e2e": 1.0, "tokenizer_e2e": 1.0}
+        graphs = dict.fromkeys(GRAPH_PHASES, 0.0) | ({"decode": 0.2 * took} if engine.graphs_captured else {})
+        seconds_of = {phase: share * took for phase, share in phases.items()}
+        self.startup_time = {**seconds_of, "cuda_graph": graphs}
+        for phase, length in seconds_of.items():
             engine.metrics.requests.startup_seconds.set(length, phase)
-        engine.metrics.requests.startup_graph_seconds.set(graph, "decode")
+        for phase, length in graphs.items():
+            engine.metrics.requests.startup_graph_seconds.set(length, phase)
 
     async def warm_up(self) -> None:
         """Serve one request of its own; only then is the server up."""

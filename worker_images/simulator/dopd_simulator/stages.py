@@ -32,7 +32,8 @@ class Bookkeeper:
         """A request enters its first forward pass."""
         waited = now - request.times.get(Stage.WAITING, now)
         self._metrics.scheduler.queue_seconds.observe(self._clock.wall(waited))
-        self.stage("decode_waiting" if role == "decode" else "prefill_waiting", waited)
+        if role == "decode":
+            self.stage("decode_waiting", waited)
 
     def emission(self, request: Request, new_tokens: int, role: str, now: float) -> None:
         """A request hands on `new_tokens` tokens at `now`."""
@@ -64,12 +65,19 @@ class Bookkeeper:
         requests.uncached_histogram.observe(request.prompt_tokens)
         requests.generation_histogram.observe(request.output_tokens)
         ended = request.finish is not None and request.finish.type in ("stop", "length")
-        if ended and role != "prefill" and request.output_tokens > 1 and request.first_token is not None:
-            decode_seconds = self._clock.wall(request.finished - request.first_token)
+        first = request.finished if request.first_token is None else request.first_token
+        if ended and role != "prefill" and request.output_tokens > 1 and request.finished > first:
+            decode_seconds = self._clock.wall(request.finished - first)
             requests.tpot_seconds.observe(decode_seconds / (request.output_tokens - 1), streaming)
 
+    def rendezvous(self, bootstrap_seconds: float, alloc_seconds: float) -> None:
+        """How long a side waited for the other, and then for KV cache (observed on prefill and decode)."""
+        scheduler = self._metrics.scheduler
+        scheduler.transfer_bootstrap_ms.observe(self._clock.wall(bootstrap_seconds) * 1000)
+        scheduler.transfer_alloc_ms.observe(self._clock.wall(alloc_seconds) * 1000)
+
     def transfer(self, request: Request, sent_bytes: int, now: float) -> None:
-        """A prefill engine has sent the KV cache of a request (all on the prefill side, as in SGLang)."""
+        """A prefill engine has sent the KV cache of a request (only that side observes it)."""
         scheduler = self._metrics.scheduler
         times = request.times
         seconds = self._clock.wall(now - times[Stage.INFLIGHT])
@@ -78,9 +86,7 @@ class Bookkeeper:
         scheduler.transfer_ms.observe(self.transfer_ms)
         scheduler.transfer_mb.observe(sent_bytes / 2**20)
         scheduler.transfer_speed.observe(self.transfer_gb_s)
-        waited = self._clock.wall(times[Stage.WAITING] - times[Stage.BOOTSTRAP])
-        scheduler.transfer_bootstrap_ms.observe(waited * 1000)
-        scheduler.transfer_alloc_ms.observe(0.0)
+        self.rendezvous(times[Stage.WAITING] - times[Stage.BOOTSTRAP], 0.0)
         self.stage("prefill_transfer_kv_cache", now - times[Stage.INFLIGHT])
 
 

@@ -34,7 +34,7 @@ def routes(server: Server) -> list[web.RouteDef]:
             try:
                 request = openai_request(body, server.options)
             except ValueError as error:
-                return openai_error(400, str(error), "BadRequest")
+                return openai_error(400, str(error), "BadRequestError")
             async with server.admitted(request):
                 if body.stream:
                     return await _stream(http, body, request)
@@ -53,7 +53,9 @@ async def _whole(body: Body, request: Request) -> web.Response:
     finish = request.finish
     assert finish is not None  # done
     if finish.status is not None:
-        return openai_error(finish.status, finish.message, "BadRequest" if finish.status == 400 else str(finish.status))
+        return openai_error(
+            finish.status, finish.message, "BadRequestError" if finish.status == 400 else str(finish.status)
+        )
     text = output_text(0, request.output_tokens)
     chat = isinstance(body, ChatBody)
     choice: Json = {"index": 0}

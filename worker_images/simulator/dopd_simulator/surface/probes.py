@@ -9,7 +9,6 @@ from prometheus_client.exposition import choose_encoder
 
 from dopd_simulator import SGLANG_VERSION
 from dopd_simulator.server import Server
-from dopd_simulator.surface.errors import openai_error
 
 
 def routes(server: Server) -> list[web.RouteDef]:
@@ -68,8 +67,8 @@ def routes(server: Server) -> list[web.RouteDef]:
         sections = {part.strip() for part in include.split(",")} if include else None
         try:
             entry = server.engine.report.loads(sections)
-        except ValueError as error:
-            return openai_error(400, str(error), "400")
+        except ValueError:  # SGLang does not catch it either
+            return web.Response(text="Internal Server Error", status=500)
         entries = [entry] if http.query.get("dp_rank", "0") == "0" else []
         server.engine.metrics.requests.loads_seconds.observe(time.perf_counter() - started)
         if http.query.get("format") == "prometheus":
