@@ -1,0 +1,3 @@
+module dopd.dev/e2e/pause
+
+go 1.26.0

@@ -1,0 +1,131 @@
+"""The programs of a cluster, built from their Go modules into the cache.
+
+Package registries serve sources where no release download can be had, and Go verifies each of them against the module
+checksums. All programs are static: they run on the host, in the node image and in a pod alike.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from e2e.cluster import versions
+from e2e.cluster.cache import build_log, cached, digest
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.paths import BUILD_FILES
+from e2e.cluster.steps import run
+
+KUBE_PROGRAMS = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "kubelet",
+    "kubeadm",
+    "kubectl",
+)
+
+
+def kube() -> Path:
+    """Return the folder with Kubernetes and etcd: the program `kube` and a link to it for each of `KUBE_PROGRAMS`."""
+    major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
+    version_package = "k8s.io/component-base/version"
+    stamps = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
+    link_flags = " ".join(["-s -w", *(f"-X {version_package}.{name}={value}" for name, value in stamps.items())])
+
+    def build(target: Path) -> None:
+        _go_build("kube", versions.KUBERNETES, target, link_flags, "7 to 12 min on two cores")
+        for name in KUBE_PROGRAMS:
+            (target / name).symlink_to("kube")
+
+    return cached("kube", versions.KUBERNETES, _key("kube", link_flags), build)
+
+
+def coredns() -> Path:
+    """Return the folder with `coredns`."""
+
+    def build(target: Path) -> None:
+        _go_build("coredns", versions.COREDNS, target, "-s -w", "1 min")
+
+    return cached("coredns", versions.COREDNS, _key("coredns"), build)
+
+
+def pause() -> Path:
+    """Return the folder with `pause`, the process of a pod's sandbox."""
+
+    def build(target: Path) -> None:
+        _go_build("pause", "1", target, "-s -w", "")
+
+    return cached("pause", "1", _key("pause"), build)
+
+
+def containerd() -> Path:
+    """Return the folder with `containerd`, `containerd-shim-runc-v2` and `ctr`.
+
+    It is for the node image only: on a Docker daemon's PATH it would take the place of the daemon's own.
+    """
+    names = ("containerd", "containerd-shim-runc-v2", "ctr")
+    packages = [f"github.com/containerd/containerd/v2/cmd/{name}" for name in names]
+    return _go_install("containerd", versions.CONTAINERD, packages, "2 min")
+
+
+def kind() -> Path:
+    """Return the program kind: the installed one when it is of the pinned version, else one built."""
+    installed = shutil.which("kind")
+    if installed:
+        answer = subprocess.run([installed, "version", "-q"], capture_output=True, text=True, check=False)
+        if answer.stdout.strip() == versions.KIND.removeprefix("v"):
+            return Path(installed)
+    return _go_install("kind", versions.KIND, ["sigs.k8s.io/kind"], "1 min") / "kind"
+
+
+def helm() -> Path:
+    """Return the program helm, built."""
+    return _go_install("helm", versions.HELM, ["helm.sh/helm/v4/cmd/helm"], "4 min") / "helm"
+
+
+def _key(name: str, flags: str = "") -> str:
+    return digest(BUILD_FILES / name, flags, platform.system(), platform.machine())
+
+
+def _go_build(name: str, version: str, target: Path, link_flags: str, usually: str) -> None:
+    command: list[str | Path] = [
+        "go",
+        "build",
+        "-trimpath",
+        "-mod=readonly",
+        "-ldflags",
+        link_flags,
+        "-o",
+        target / name,
+        ".",
+    ]
+    run(
+        command,
+        what=f"building {name} {version} from its Go modules",
+        usually=usually,
+        log=build_log(name),
+        cwd=BUILD_FILES / name,
+        env=_go_environment(),
+    )
+
+
+def _go_install(name: str, version: str, packages: list[str], usually: str) -> Path:
+    def build(target: Path) -> None:
+        run(
+            ["go", "install", "-trimpath", "-ldflags", "-s -w", *(f"{package}@{version}" for package in packages)],
+            what=f"building {name} {version} from its Go module",
+            usually=usually,
+            log=build_log(name),
+            env=_go_environment() | {"GOBIN": str(target)},
+        )
+
+    return cached(name, version, digest(*packages, platform.system(), platform.machine()), build)
+
+
+def _go_environment() -> dict[str, str]:
+    if not shutil.which("go"):
+        raise ClusterError("go is not on PATH: install Go 1.26 or newer, the harness builds its programs with it")
+    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}

@@ -1,0 +1,51 @@
+"""A real API server for the tests of this folder: etcd and the control plane on loopback, started once a session."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import programs
+from e2e.cluster.controlplane import ControlPlane, control_plane
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.controlplane)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(60))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Not in a fixture: the first build takes minutes, and a test's timeout counts its fixtures.
+    wanted = any(item.path.is_relative_to(_HERE) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        programs.kube()
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[ControlPlane]:
+    """etcd, API server and controller manager, with the audit log on; shared, so use a namespace of your own."""
+    with control_plane(audit=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def crds(plane: ControlPlane) -> None:
+    """The custom resources, defined and served."""
+    plane.kubectl("apply", f"--filename={_HERE.parents[2] / 'crds'}")
+    plane.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=20s")
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """A namespace of the test's own, in which pods can be created."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    plane.kubectl("create", "namespace", name)
+    plane.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
+    yield name
+    plane.kubectl("delete", "namespace", name, "--wait=false")
