@@ -1,8 +1,8 @@
 """The bootstrap server of a prefill engine: an HTTP registry in which decode engines look up where to pull from.
 
-As in SGLang (disaggregation/common/conn.py: CommonKVBootstrapServer) it belongs to the process, not to the role: a role
-switch replaces the address that it gives out and leaves the server up. That is what keeps an outdated address alive in
-the caches of decode engines (see transfer.DecodeTransfer).
+As in SGLang (disaggregation/common/conn.py: CommonKVBootstrapServer) it belongs to the process, not to the role: a
+role switch replaces the address that it gives out and leaves the server up. That is what keeps an outdated address
+alive in the caches of decode engines (see transfer.DecodeTransfer).
 """
 
 from dataclasses import dataclass

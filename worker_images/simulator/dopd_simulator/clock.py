@@ -1,7 +1,7 @@
 """Engine time: one place where `--sim-speedup` divides every duration.
 
-All of the simulator counts in engine seconds, which pass `speedup` times as fast as those of the wall. Only what leaves
-the process (metrics, /v1/loads) is converted, because its readers live in wall time.
+All of the simulator counts in engine seconds, which pass `speedup` times as fast as those of the wall. Only what
+leaves the process (metrics, /v1/loads) is converted, because its readers live in wall time.
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """One simulated engine: takes requests in, lets the scheduler decide, and spends the time that the profile says.
 
-Token times are computed, not waited for one by one: a decode pass covers all steps until somebody must hear of it, and a
-late wake-up catches up in engine time without drift, so the event loop wakes at most once in `--sim-tick-seconds`.
+Token times are computed, not waited for one by one: a decode pass covers all steps until somebody must hear of it,
+and a late wake-up catches up in engine time without drift, so the event loop wakes at most once in `--sim-tick-
+seconds`.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import math
 import time
 
 from dopd.perf import EngineModel
-
 from dopd_simulator.bootstrap import BootstrapServer
 from dopd_simulator.clock import Alarm, Clock
 from dopd_simulator.intake import Intake

@@ -1,7 +1,7 @@
 """How a request gets to the point where it can run, and out again: by role, with the hand-over of the KV cache.
 
-Prefill waits for decode to announce a destination, computes, sends. Decode finds the prefill engine, reserves KV cache,
-announces it, and runs once the bytes have come. Failures on the way become HTTP 500 with SGLang's texts.
+Prefill waits for decode to announce a destination, computes, sends. Decode finds the prefill engine, reserves KV
+cache, announces it, and runs once the bytes have come. Failures on the way become HTTP 500 with SGLang's texts.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ class Intake:
     def _arrived(self, request: Request) -> None:
         engine = self._engine
         engine.books.stage("decode_transferred", engine.clock.now() - request.times[Stage.TRANSFER])
-        request.output_tokens = 1
+        request.output_tokens = min(1, request.length)
         request.enter(Stage.WAITING, engine.clock.now())
         engine.scheduler.transferred(request)
         engine.alarm.ring()

@@ -1,7 +1,7 @@
 """Counters, gauges and histograms cheap enough for every token, shown through prometheus_client's text format.
 
-prometheus_client's own metric objects are thread-safe and create `_created` series; SGLang's multi-process exposition has
-none, and one event loop needs no locks. A histogram here can also take many equal observations at once.
+prometheus_client's own metric objects are thread-safe and create `_created` series; SGLang's multi-process exposition
+has none, and one event loop needs no locks. A histogram here can also take many equal observations at once.
 """
 
 from bisect import bisect_left

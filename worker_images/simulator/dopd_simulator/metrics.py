@@ -1,8 +1,8 @@
 """The metrics of SGLang 0.5.23 that a planner or a person could read, under their names, types, labels and buckets.
 
 Two groups with different labels, as in SGLang (observability/metrics_collector.py): those of the scheduler
-(`engine_type` is `dynamic` once role switching is on) and those of the HTTP side (`engine_type` is the role at start, for
-good). Gauges show the moment of the last report, not of the scrape: see Reporter in engine.py.
+(`engine_type` is `dynamic` once role switching is on) and those of the HTTP side (`engine_type` is the role at start,
+for good). Gauges show the moment of the last report, not of the scrape: see Reporter in engine.py.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Command line: SGLang's own flags under their own names, and `--sim-*` for what only a simulator has.
 
-The operator builds one argument list for both engines, so a flag of SGLang that is not simulated is accepted, and named
-once in the log, rather than refused.
+The operator builds one argument list for both engines, so a flag of SGLang that is not simulated is accepted, and
+named once in the log, rather than refused.
 """
 
 import argparse

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dopd.api.profile import EngineProfileSpec
 from pydantic import ValidationError
+
+from dopd.api.profile import EngineProfileSpec
 
 _CONTEXTS = (512, 2048, 8192)
 _ITL_SECONDS = {1: (0.0065, 0.0066, 0.0069), 64: (0.0087, 0.0126, 0.0283), 256: (0.0152, 0.0309, 0.0938)}
@@ -17,8 +18,8 @@ DEFAULT_PROFILE = EngineProfileSpec.model_validate(
         "gpus": 1,
         "source": {
             "origin": "Estimated",
-            "description": "Rounded from published kernel times of Llama-3.1-8B on one H100 (SGLang, bf16): prefill at 512, 2048, "
-            "8192 tokens and ITL at 2048 tokens of context; other contexts by the KV bytes read per step.",
+            "description": "Rounded from published kernel times of Llama-3.1-8B on one H100 (SGLang, bf16): prefill at "
+            "512, 2048, 8192 tokens and ITL at 2048 tokens of context; other contexts by the KV bytes read per step.",
             "date": "2026-11-24",
         },
         "prefill": {
@@ -49,7 +50,8 @@ def load_profile(path: Path) -> EngineProfileSpec:
     """Read an EngineProfile manifest (YAML or JSON), or a bare spec.
 
     Raises:
-        ValueError: the file cannot be read or is no EngineProfile; the message names file, field and what was expected.
+        ValueError: the file cannot be read or is no EngineProfile; the message names file, field and what was
+        expected.
     """
     try:
         document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -1,8 +1,9 @@
 """What the engine tells about its load: gauges that are as old as SGLang's, and /v1/loads, which is live.
 
-SGLang sets its gauges at each prefill pass, every 40 decode steps, and in idleness only when the number of running requests
-is wrong or 30 seconds have passed (managers/scheduler_components/metrics_reporter.py); so does this. /v1/loads reads the
-queues when asked (load_inquirer.py), and carries sums since the start from which a reader can fit the engine's speed.
+SGLang sets its gauges at each prefill pass, every 40 decode steps, and in idleness only when the number of running
+requests is wrong or 30 seconds have passed (managers/scheduler_components/metrics_reporter.py); so does this.
+/v1/loads reads the queues when asked (load_inquirer.py), and carries sums since the start from which a reader can fit
+the engine's speed.
 """
 
 import math
@@ -29,7 +30,8 @@ class Reporter:
         gen_throughput: output tokens per wall second at the last report.
         prefill_uncached_tokens: prompt tokens computed since the start.
         prefill_busy_us: wall time of prefill passes since the start, in microseconds.
-        decode_moments: over all decode steps: n, sum b, sum t, sum b^2, sum b*t, sum of tokens; t in wall microseconds.
+        decode_moments: over all decode steps: n, sum b, sum t, sum b^2, sum b*t, sum of tokens; t in wall
+        microseconds.
     """
 
     def __init__(self, engine: "Engine") -> None:

@@ -136,8 +136,8 @@ class Request:
     def emission_due(self) -> bool:
         """Whether the tokens not yet handed on are enough for an event (output_streamer.accept).
 
-        A stream gets its first token at once. Without streaming nothing is reported before the 50th token or the end, so
-        the time to the first token that SGLang observes for such a request is that of the whole answer.
+        A stream gets its first token at once. Without streaming nothing is reported before the 50th token or the end,
+        so the time to the first token that SGLang observes for such a request is that of the whole answer.
         """
         if self.finish is not None:
             return True

@@ -1,9 +1,9 @@
 """Which requests run together, for how long, and what happens when the KV cache is full. Pure: no clock, no I/O.
 
-In the large as SGLang 0.5.23 schedules (managers/scheduler.py, schedule_policy.py, disaggregation/decode.py): first come
-first served; prefill before decode; prefill passes of at most `chunk_tokens`, long prompts in chunks; decode as one
-continuous batch; in a decode worker, KV cache reserved before the transfer; when the cache is full, the requests with the
-least output are retracted first. There is no prefix cache: every prompt token is computed.
+In the large as SGLang 0.5.23 schedules (managers/scheduler.py, schedule_policy.py, disaggregation/decode.py): first
+come first served; prefill before decode; prefill passes of at most `chunk_tokens`, long prompts in chunks; decode as
+one continuous batch; in a decode worker, KV cache reserved before the transfer; when the cache is full, the requests
+with the least output are retracted first. There is no prefix cache: every prompt token is computed.
 """
 
 import math
@@ -11,7 +11,6 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dopd.perf import EngineModel
-
 from dopd_simulator.request import Finish, Request
 
 CLIP_NEW_TOKENS = 4096
@@ -176,7 +175,7 @@ class Scheduler:
         return retracted, []
 
     def requeue(self, request: Request) -> None:
-        """Put a retracted request where it comes back from: decode keeps its KV in host memory, others compute it again."""
+        """Queue a retracted request again: decode keeps its KV cache in host memory, others compute it anew."""
         if self.role == "decode":
             self.retracted.append(request)
         else:
@@ -271,7 +270,7 @@ class Scheduler:
             if request.finish is None and request.prefilled_tokens >= request.context_tokens:
                 complete.append(request)
                 if request.output_tokens == 0:
-                    request.output_tokens = 1
+                    request.output_tokens = min(1, request.length)
                 if self.role == "prefill":
                     self.transferring.add(request)
                 else:

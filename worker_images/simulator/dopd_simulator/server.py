@@ -1,8 +1,8 @@
 """One server process: start, health, role switch, and the way it stops, as SGLang does these.
 
-Stopping is the part that surprises people (tokenizer_manager.sigterm_watchdog): on SIGTERM /health and /ready fail at once,
-while requests that still arrive are served, and the process leaves only when a look every five seconds finds it empty. There
-is no upper bound, so the grace period of the pod must be longer than the longest generation.
+Stopping is the part that surprises people (tokenizer_manager.sigterm_watchdog): on SIGTERM /health and /ready fail at
+once, while requests that still arrive are served, and the process leaves only when a look every five seconds finds it
+empty. There is no upper bound, so the grace period of the pod must be longer than the longest generation.
 """
 
 import asyncio
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 
 from dopd.api.profile import EngineProfileSpec
 from dopd.perf import EngineModel
-
 from dopd_simulator.engine import Engine
 from dopd_simulator.metrics import GRAPH_PHASES
 from dopd_simulator.options import Options

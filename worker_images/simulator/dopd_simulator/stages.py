@@ -1,8 +1,8 @@
 """Books what requests went through into the metrics, by SGLang's rules and with SGLang's traps.
 
-TTFT and ITL are never observed on a prefill engine; tokens and requests are counted at the finish, on prefill and decode
-alike (so a sum over both counts twice); TTFT includes queueing, prefill and transfer. Sources: tokenizer_manager.py
-(collect_metrics), req_time_stats.py.
+TTFT and ITL are never observed on a prefill engine; tokens and requests are counted at the finish, on prefill and
+decode alike (so a sum over both counts twice); TTFT includes queueing, prefill and transfer. Sources:
+tokenizer_manager.py (collect_metrics), req_time_stats.py.
 """
 
 from dopd_simulator.clock import Clock

@@ -1,8 +1,8 @@
 """Prompts counted and answers written without a tokenizer.
 
-A prompt given as token ids counts exactly. A string counts one token for every four bytes of UTF-8, rounded up, as English
-does with usual vocabularies. A chat counts each message's text that way, plus four tokens a message and three to open the
-answer, as common chat templates add. The answer is a fixed round of short words, one token each.
+A prompt given as token ids counts exactly. A string counts one token for every four bytes of UTF-8, rounded up, as
+English does with usual vocabularies. A chat counts each message's text that way, plus four tokens a message and three
+to open the answer, as common chat templates add. The answer is a fixed round of short words, one token each.
 """
 
 from collections.abc import Iterable
@@ -37,3 +37,8 @@ def output_text(start: int, end: int) -> str:
 def output_ids(start: int, end: int) -> list[int]:
     """Ids of the output tokens from `start` to `end` (exclusive)."""
     return [_FIRST_TOKEN_ID + index % len(_WORDS) for index in range(start, end)]
+
+
+def weight_versions(tokens: int) -> list[dict[str, object]]:
+    """SGLang's note of which weights made which output tokens: here one version made all."""
+    return [{"version": "default", "start": 0, "end": tokens}]

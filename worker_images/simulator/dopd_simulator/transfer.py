@@ -1,8 +1,9 @@
 """The hand-over of the KV cache: decode connects to prefill over TCP, names a room, and receives the bytes for it.
 
-SGLang does the same with ZeroMQ for control and mooncake for the bytes (disaggregation/common/conn.py, mooncake/conn.py).
-Here both share one connection. Decode sends JSON lines, `{"room", "tokens"}` or `{"room", "abort": true}`; prefill answers
-`{"room", "bytes"}` followed by that many bytes, `{"room", "failed"}`, or `{"room", "aborted"}`.
+SGLang does the same with ZeroMQ for control and mooncake for the bytes (disaggregation/common/conn.py,
+mooncake/conn.py). Here both share one connection. Decode sends JSON lines, `{"room", "tokens"}` or `{"room", "abort":
+true}`; prefill answers `{"room", "bytes"}` followed by that many bytes, `{"room", "failed"}`, or `{"room",
+"aborted"}`.
 """
 
 import asyncio
@@ -153,9 +154,9 @@ class DecodeTransfer:
     """Receives KV cache from prefill engines. Lives as long as the engine is in the decode role.
 
     What it learns of a prefill engine it keeps under the bootstrap address and drops only when that address fails its
-    heartbeats, or when a transfer from there timed out, as SGLang does. A prefill engine that has changed its port behind
-    the same bootstrap address (a second turn in the role after a switch) is therefore not found: its transfers hang until
-    they time out. `stale_rank_cache=False` asks anew for each request and so cures it.
+    heartbeats, or when a transfer from there timed out, as SGLang does. A prefill engine that has changed its port
+    behind the same bootstrap address (a second turn in the role after a switch) is therefore not found: its transfers
+    hang until they time out. `stale_rank_cache=False` asks anew for each request and so cures it.
     """
 
     def __init__(self, clock: Clock, timeouts: Timeouts, *, stale_rank_cache: bool) -> None:

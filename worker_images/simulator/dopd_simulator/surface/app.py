@@ -34,7 +34,7 @@ def _counting(server: Server) -> Middleware:
             return response
         except web.HTTPException as error:
             status = error.status
-            raise
+            return web.json_response({"detail": error.reason}, status=status)
         finally:
             metrics.responses.inc(1, endpoint, str(status), method)
             metrics.active.add(-1, endpoint, method)

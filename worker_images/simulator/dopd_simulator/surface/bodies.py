@@ -1,7 +1,7 @@
 """Request bodies, checked as SGLang checks them, and turned into what the engine takes.
 
-Fields that change nothing here (temperature, stop words, ...) are accepted and ignored. What would change the answer and
-is not simulated (batches of prompts, n > 1) is refused, rather than answered wrongly.
+Fields that change nothing here (temperature, stop words, ...) are accepted and ignored. What would change the answer
+and is not simulated (batches of prompts, n > 1) is refused, rather than answered wrongly.
 """
 
 import uuid
@@ -13,7 +13,7 @@ from dopd_simulator.options import Options
 from dopd_simulator.request import Rendezvous, Request
 from dopd_simulator.text import chat_tokens, text_tokens
 
-Tokens = Annotated[int, Field(ge=0)]
+Tokens = Annotated[int, Field(ge=1)]
 
 
 class _Body(BaseModel):
@@ -38,7 +38,7 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    max_new_tokens: Tokens | None = 128
+    max_new_tokens: int | None = 128
     ignore_eos: bool = False
     stream_interval: Annotated[int, Field(ge=1)] | None = None
     n: int = 1
@@ -102,7 +102,7 @@ class Message(BaseModel):
 class ChatBody(_OpenAIBody):
     """Body of /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: list[Message]
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
 
@@ -135,8 +135,8 @@ class AbortBody(BaseModel):
     abort_all: bool = False
 
 
-def generate_request(body: GenerateBody, options: Options) -> Request:
-    """The request that /generate asks for.
+def generate_request(body: GenerateBody, options: Options, kv_tokens: int) -> Request:
+    """The request that /generate asks of an engine with `kv_tokens` of KV cache.
 
     Raises:
         ValueError: SGLang would refuse it, or the simulator cannot do it.
@@ -147,12 +147,15 @@ def generate_request(body: GenerateBody, options: Options) -> Request:
     sampling = body.sampling_params
     if sampling.n != 1:
         raise ValueError(f"sampling_params.n={sampling.n}: the simulator generates one answer a request")
+    if sampling.max_new_tokens is not None and sampling.max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens must be at least 0, got {sampling.max_new_tokens}.")
     interval = sampling.stream_interval or options.stream_interval
-    return _request(body, options, _prompt_tokens(prompt), sampling.max_new_tokens, sampling.ignore_eos, interval)
+    tokens = _prompt_tokens(prompt)
+    return _request(body, options, kv_tokens, tokens, sampling.max_new_tokens, sampling.ignore_eos, interval)
 
 
-def openai_request(body: CompletionBody | ChatBody, options: Options) -> Request:
-    """The request that an OpenAI endpoint asks for.
+def openai_request(body: CompletionBody | ChatBody, options: Options, kv_tokens: int) -> Request:
+    """The request that an OpenAI endpoint asks of an engine with `kv_tokens` of KV cache.
 
     Raises:
         ValueError: SGLang would refuse it, or the simulator cannot do it.
@@ -162,10 +165,12 @@ def openai_request(body: CompletionBody | ChatBody, options: Options) -> Request
     allowed: int | None
     if isinstance(body, CompletionBody):
         tokens, allowed = _prompt_tokens(body.prompt), body.max_tokens
+    elif not body.messages:
+        raise ValueError("Messages cannot be empty.")
     else:
         tokens = chat_tokens(message.text for message in body.messages)
         allowed = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    return _request(body, options, tokens, allowed, body.ignore_eos, options.stream_interval)
+    return _request(body, options, kv_tokens, tokens, allowed, body.ignore_eos, options.stream_interval)
 
 
 def _prompt_tokens(prompt: object) -> int:
@@ -179,7 +184,13 @@ def _prompt_tokens(prompt: object) -> int:
 
 
 def _request(
-    body: _Body, options: Options, prompt_tokens: int, allowed: int | None, ignore_eos: bool, interval: int
+    body: _Body,
+    options: Options,
+    kv_tokens: int,
+    prompt_tokens: int,
+    allowed: int | None,
+    ignore_eos: bool,
+    interval: int,
 ) -> Request:
     context = options.context_length
     if prompt_tokens >= context:
@@ -188,13 +199,19 @@ def _request(
         )
     if allowed is not None and prompt_tokens + allowed > context:
         raise ValueError(
-            f"Requested token count exceeds the model's maximum context length of {context} tokens. You requested a total "
-            f"of {prompt_tokens + allowed} tokens: {prompt_tokens} tokens from the input messages and {allowed} tokens for "
-            "the completion. Please reduce the number of tokens in the input messages or the completion to fit within the "
-            "limit."
+            f"Requested token count exceeds the model's maximum context length of {context} tokens. You requested a "
+            f"total of {prompt_tokens + allowed} tokens: {prompt_tokens} tokens from the input messages and {allowed} "
+            "tokens for the completion. Please reduce the number of tokens in the input messages or the completion to "
+            "fit within the limit."
         )
-    limit = min(context - prompt_tokens - 1 if allowed is None else allowed, context - prompt_tokens - 1)
-    limit = max(1, limit)
+    longest = longest_input(context, kv_tokens)
+    if prompt_tokens >= longest:
+        raise ValueError(
+            f"Input length ({prompt_tokens} tokens) exceeds the maximum allowed length ({longest} tokens). "
+            "Use a shorter input or enable --allow-auto-truncate."
+        )
+    room = min(context, kv_tokens) - 1 - prompt_tokens - 1
+    limit = room if allowed is None else min(allowed, room)
     return Request(
         rid=body.rid or uuid.uuid4().hex,
         prompt_tokens=prompt_tokens,
@@ -204,3 +221,8 @@ def _request(
         stream_interval=interval,
         rendezvous=body.rendezvous(options.disaggregation_bootstrap_port),
     )
+
+
+def longest_input(context_length: int, kv_tokens: int) -> int:
+    """SGLang's `max_req_input_len` (tp_worker.py): what fits the context and the KV cache, less a margin."""
+    return min(context_length, kv_tokens) - 6

@@ -1,7 +1,6 @@
 """/generate, SGLang's own endpoint."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from dopd_simulator.server import Server
 from dopd_simulator.surface.bodies import GenerateBody, generate_request
 from dopd_simulator.surface.errors import native_error, openai_error, validation_message
 from dopd_simulator.surface.sse import EventStream
-from dopd_simulator.text import output_ids, output_text
+from dopd_simulator.text import output_ids, output_text, weight_versions
 
 
 def routes(server: Server) -> list[web.RouteDef]:
@@ -24,9 +23,9 @@ def routes(server: Server) -> list[web.RouteDef]:
         except ValidationError as error:
             return openai_error(400, validation_message(error), "Bad Request")
         try:
-            request = generate_request(body, server.options)
+            request = generate_request(body, server.options, server.engine.scheduler.limits.kv_tokens)
         except ValueError as error:
-            return native_error(400, str(error))
+            return await _refuse(http, str(error)) if body.stream else native_error(400, str(error))
         async with server.admitted(request):
             if request.stream:
                 return await _stream(http, server, request)
@@ -47,12 +46,19 @@ def failure(finish: Finish) -> web.Response:
     return openai_error(finish.status, finish.message, str(finish.status))
 
 
+async def _refuse(http: web.Request, message: str) -> web.StreamResponse:
+    """A stream that is refused is still a stream: HTTP 200 and an error event (serve_generate_request)."""
+    events = EventStream(http)
+    error = {"message": message, "type": "invalid_request_error", "code": 400, "retryable": False}
+    await events.send(json.dumps({"error": error}))
+    return await events.done()
+
+
 async def _stream(http: web.Request, server: Server, request: Request) -> web.StreamResponse:
     events = EventStream(http)
-    dump: Callable[[Any], str] = json.dumps
     async for start, end in request.outputs():
         first = start if server.options.incremental_streaming_output else 0
-        await events.send(dump(_answer(server, request, first, end)))
+        await events.send(json.dumps(_answer(server, request, first, end)))
     return await events.done()
 
 
@@ -67,7 +73,10 @@ def _answer(server: Server, request: Request, start: int, end: int) -> dict[str,
         "reasoning_tokens": 0,
         "completion_tokens": end,
         "cached_tokens": 0,
+        "cached_tokens_details": None,
+        "dp_rank": None,
     }
     if finish is not None:
+        meta["weight_versions"] = weight_versions(end)
         meta["e2e_latency"] = server.engine.clock.wall(request.finished - request.created)
     return {"text": output_text(start, end), "output_ids": output_ids(start, end), "meta_info": meta}

@@ -13,7 +13,7 @@ from dopd_simulator.server import Server
 from dopd_simulator.surface.bodies import ChatBody, CompletionBody, openai_request
 from dopd_simulator.surface.errors import error_body, openai_error, validation_message
 from dopd_simulator.surface.sse import EventStream
-from dopd_simulator.text import output_text
+from dopd_simulator.text import output_text, weight_versions
 
 Body = CompletionBody | ChatBody
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ def routes(server: Server) -> list[web.RouteDef]:
             except ValidationError as error:
                 return openai_error(400, validation_message(error), "Bad Request")
             try:
-                request = openai_request(body, server.options)
+                request = openai_request(body, server.options, server.engine.scheduler.limits.kv_tokens)
             except ValueError as error:
                 return openai_error(400, str(error), "BadRequestError")
             async with server.admitted(request):
@@ -71,7 +71,7 @@ async def _whole(body: Body, request: Request) -> web.Response:
         "model": body.model,
         "choices": [choice],
         "usage": _usage(request, request.output_tokens),
-        "metadata": {"weight_version": "default"},
+        "metadata": {"weight_version": "default", "weight_versions": weight_versions(request.output_tokens)},
     })  # fmt: skip
 
 
@@ -83,9 +83,10 @@ async def _stream(http: web.Request, body: Body, request: Request) -> web.Stream
     head = {"id": request.rid, "object": kind, "created": created, "model": body.model}
 
     def event(choice: Json | None, usage: Json | None) -> str:
-        return json.dumps(
-            {**head, "choices": [] if choice is None else [choice], "usage": usage}, separators=(",", ":")
-        )
+        full: Json = {**head, "choices": [] if choice is None else [choice]}
+        if usage is not None or not chat:  # chat leaves an absent usage out
+            full["usage"] = usage
+        return json.dumps(full, separators=(",", ":"))
 
     opened = False
     async for start, end in request.outputs():
@@ -112,13 +113,21 @@ async def _stream(http: web.Request, body: Body, request: Request) -> web.Stream
         await events.send(*payloads)
     else:
         if body.include_usage:
-            await events.send(event(None, _usage(request, request.output_tokens)))
+            usage = _usage(request, request.output_tokens)
+            if not chat:
+                usage = {name: count for name, count in usage.items() if count is not None}
+            await events.send(event(None, usage))
     return await events.done()
 
 
 def _chat_choice(delta: Json, reason: str | None = None, matched: object = None) -> Json:
-    full = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None, **delta}
-    return {"index": 0, "delta": full, "logprobs": None, "finish_reason": reason, "matched_stop": matched}
+    return {
+        "index": 0,
+        "delta": {"reasoning_content": None, **delta},
+        "logprobs": None,
+        "finish_reason": reason,
+        "matched_stop": matched,
+    }
 
 
 def _usage(request: Request, output_tokens: int) -> Json:

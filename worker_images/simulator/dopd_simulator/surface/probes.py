@@ -9,6 +9,7 @@ from prometheus_client.exposition import choose_encoder
 
 from dopd_simulator import SGLANG_VERSION
 from dopd_simulator.server import Server
+from dopd_simulator.surface.bodies import longest_input
 
 
 def routes(server: Server) -> list[web.RouteDef]:
@@ -158,7 +159,7 @@ def _server_info(server: Server) -> dict[str, Any]:
         "launch_command": "dopd-simulator",
         "status": "ready",
         "max_total_num_tokens": limits.kv_tokens,
-        "max_req_input_len": min(options.context_length, limits.kv_tokens) - 6,
+        "max_req_input_len": longest_input(options.context_length, limits.kv_tokens),
         "startup_time": server.startup_time,
         "internal_states": [state],
         "version": SGLANG_VERSION,
