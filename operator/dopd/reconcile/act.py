@@ -56,10 +56,13 @@ class Actor:
         owner, refused = observed.owner, []
         manifests = child_manifests(owner, spec, replicas)
         for manifest in manifests:
-            live = observed.child(manifest)
+            live = observed.child(manifest) or await self._by_name(manifest)
             if live and _left_behind(live, owner.uid):
                 # Of an earlier resource of this name: garbage collection is about to take it, so it can not be ours.
                 await self._delete(live)
+                continue
+            if live and _controller(live).get("uid") != owner.uid:
+                refused.append(_taken(manifest))
                 continue
             try:
                 await self._applier.apply(manifest, live)
@@ -72,6 +75,12 @@ class Actor:
             if name not in wanted and _controller(child).get("uid") == owner.uid:
                 await self._delete(child)
         return refused
+
+    async def _by_name(self, manifest: Json) -> Json | None:
+        """The object that has a child's name without its labels: a stranger's, or ours with the labels taken off."""
+        meta = manifest["metadata"]
+        found = await self._kubernetes.get(kinds.kind_of(manifest), meta["namespace"], meta["name"])
+        return {"apiVersion": manifest["apiVersion"], "kind": manifest["kind"], **found} if found else None
 
     async def _delete(self, child: Json) -> None:
         meta = child["metadata"]
@@ -87,6 +96,12 @@ def _controller(child: Json) -> Json:
 def _left_behind(child: Json, uid: str) -> bool:
     controller = _controller(child)
     return controller.get("kind") == kinds.INFERENCE.kind and controller["uid"] != uid
+
+
+def _taken(manifest: Json) -> Trouble:
+    name = f"{manifest['kind']} {manifest['metadata']['name']}"
+    fix = f"Delete or rename it, or give {kinds.INFERENCE.kind} another name"
+    return Trouble(ConditionReason.NAME_TAKEN, f"{name} exists and is not of this resource. {fix}")
 
 
 def _refusal(manifest: Json, error: ApiError) -> Trouble:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
 
 from .operator_process import OperatorProcess
-from .resources import children, expected, get, inference, replicas
+from .resources import children, connect, expected, get, inference, replicas
 
 KILLS = 20
 
@@ -22,6 +24,12 @@ def operator(plane: ControlPlane, crds: None, namespace: str, tmp_path: Path) ->
     process.start()
     yield process
     process.kill()
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[httpx.Client]:
+    with connect(plane) as client:
+        yield client
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
@@ -35,74 +43,78 @@ def apply(plane: ControlPlane, namespace: str, manifest: str) -> None:
     plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=manifest)
 
 
-def converged(plane: ControlPlane, namespace: str, wanted: dict[str, tuple[int, int]]) -> bool:
-    there = children(plane, namespace)
-    return (set(there), replicas(plane, namespace)) == expected(wanted)
+def converged(api: httpx.Client, namespace: str, wanted: dict[str, tuple[int, int]]) -> bool:
+    there = children(api, namespace)
+    return (set(there), replicas(api, namespace)) == expected(wanted)
 
 
-def test_a_resource_gets_its_children_and_a_status(plane: ControlPlane, namespace: str, operator: OperatorProcess):
+def test_a_resource_gets_its_children_and_a_status(
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
+):
     apply(plane, namespace, inference("m", 2, 3))
-    eventually(lambda: converged(plane, namespace, {"m": (2, 3)}), "the children of m")
+    eventually(lambda: converged(api, namespace, {"m": (2, 3)}), "the children of m")
     row = plane.kubectl("get", "pdi", "m", f"--namespace={namespace}", "--no-headers").split()
     assert row[:6] == ["m", "2/0", "3/0", "0:0", "Static", "False"]
 
 
 def test_drift_is_repaired_and_deleted_children_come_back(
-    plane: ControlPlane, namespace: str, operator: OperatorProcess
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
     here = f"--namespace={namespace}"
     plane.kubectl("scale", "deployment/m-decode", "--replicas=7", here)
     plane.kubectl("delete", "service/m-router", here)
     plane.kubectl("label", "deployment/m-prefill", "dopd.dev/pool=other", "--overwrite", here)
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "drift repaired")
-    labels = children(plane, namespace)["Deployment/m-prefill"]["metadata"]["labels"]
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "drift repaired")
+    labels = children(api, namespace)["Deployment/m-prefill"]["metadata"]["labels"]
     assert labels["dopd.dev/pool"] == "prefill"
 
 
 def test_a_deleted_resource_takes_its_children_along_while_the_operator_is_down(
-    plane: ControlPlane, namespace: str, operator: OperatorProcess
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
     operator.kill()
     plane.kubectl("delete", "pdi/m", f"--namespace={namespace}", "--timeout=10s")
-    eventually(lambda: not children(plane, namespace), "no child is left")
+    eventually(lambda: not children(api, namespace), "no child is left")
 
 
 def test_a_resource_that_is_deleted_and_created_again_gets_children_of_its_own(
-    plane: ControlPlane, namespace: str, operator: OperatorProcess
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     for count in (1, 2, 3):
         apply(plane, namespace, inference("m", count, count))
-        eventually(lambda count=count: converged(plane, namespace, {"m": (count, count)}), f"round {count}")
+        eventually(lambda count=count: converged(api, namespace, {"m": (count, count)}), f"round {count}")
         plane.kubectl("delete", "pdi/m", f"--namespace={namespace}", "--wait=false")
-    eventually(lambda: not children(plane, namespace), "no child is left")
+    eventually(lambda: not children(api, namespace), "no child is left")
 
 
 def test_the_child_of_a_stranger_is_reported_and_left_alone(
-    plane: ControlPlane, namespace: str, operator: OperatorProcess
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     here = f"--namespace={namespace}"
     plane.kubectl("create", "service", "clusterip", "m-router", "--tcp=80", here)
     apply(plane, namespace, inference("m"))
 
     def reported() -> bool:
-        conditions = get(plane, namespace, "pdi")[0].get("status", {}).get("conditions", [])
+        conditions = get(api, namespace, kinds.INFERENCE)[0].get("status", {}).get("conditions", [])
         return any(c["reason"] == "NameTaken" and "Service m-router" in c["message"] for c in conditions)
 
     eventually(reported, "NameTaken")
     service = json.loads(plane.kubectl("get", "service/m-router", here, "--output=json"))
     assert "ownerReferences" not in service["metadata"]
     plane.kubectl("delete", "service/m-router", here)
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "recovery", 75)
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "recovery", 75)
 
 
 @pytest.mark.timeout(120)
-def test_nothing_is_written_while_nothing_changes(plane: ControlPlane, namespace: str, operator: OperatorProcess):
+def test_nothing_is_written_while_nothing_changes(
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
+):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
     time.sleep(3)
     before = _writes(plane)
     time.sleep(20)
@@ -125,7 +137,9 @@ def _writes(plane: ControlPlane) -> list[dict]:
 
 
 @pytest.mark.timeout(600)
-def test_killed_at_random_it_converges_each_time(plane: ControlPlane, namespace: str, operator: OperatorProcess):
+def test_killed_at_random_it_converges_each_time(
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
+):
     """Resources are created, changed and deleted while the operator is killed and started again."""
     chance = random.Random(20)
     here = f"--namespace={namespace}"
@@ -142,19 +156,19 @@ def test_killed_at_random_it_converges_each_time(plane: ControlPlane, namespace:
         time.sleep(chance.uniform(0.0, 3.0))
         operator.kill()
         operator.start()
-        eventually(lambda: converged(plane, namespace, wanted), f"after kill {kill}: {wanted}")
-    owners = {item["metadata"]["uid"] for item in get(plane, namespace, "pdi")}
-    for name, child in children(plane, namespace).items():
+        eventually(lambda: converged(api, namespace, wanted), f"after kill {kill}: {wanted}")
+    owners = {item["metadata"]["uid"] for item in get(api, namespace, kinds.INFERENCE)}
+    for name, child in children(api, namespace).items():
         references = {owner["uid"] for owner in child["metadata"]["ownerReferences"]}
         assert len(references) == 1, f"{name} has one owner"
         assert references <= owners, f"{name} belongs to a resource that exists"
 
 
 def test_of_two_operators_one_acts_and_the_other_takes_over(
-    plane: ControlPlane, namespace: str, operator: OperatorProcess, tmp_path: Path
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess, tmp_path: Path
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(plane, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
     second = OperatorProcess(plane.kubeconfig, tmp_path / "second.log", "--namespace", namespace)
     second.start()
     try:
@@ -163,6 +177,6 @@ def test_of_two_operators_one_acts_and_the_other_takes_over(
         assert operator.stop() == 0
         eventually(lambda: "holds lease" in second.log.read_text(), "the second takes over")
         apply(plane, namespace, inference("m", 2, 2))
-        eventually(lambda: converged(plane, namespace, {"m": (2, 2)}), "the second acts")
+        eventually(lambda: converged(api, namespace, {"m": (2, 2)}), "the second acts")
     finally:
         second.kill()

@@ -2,7 +2,6 @@
 
 import asyncio
 
-
 from dopd.reconcile.queue import Key, KeyQueue
 
 A, B = Key("ns", "a"), Key("ns", "b")

@@ -1,0 +1,7 @@
+"""`python -m dopd.cli` is `dopd`."""
+
+import sys
+
+from dopd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,157 @@
+"""From pods to conditions: each cause has its reason, and its message says what to do."""
+
+from typing import Any
+
+import pytest
+
+from dopd.api.names import Role
+from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
+from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.observe import Observed, read_spec
+from dopd.reconcile.pods import Trouble
+from dopd.telemetry.gateway import GatewayView
+
+SPEC: dict[str, Any] = {
+    "model": "m",
+    "engine": {"image": "sglang"},
+    "prefill": {"gpus": 1, "replicas": 1},
+    "decode": {"gpus": 1, "replicas": 1},
+    "router": {"image": "smg", "replicas": 1},
+}
+IPS = {"prefill": "10.0.0.1", "decode": "10.0.0.2", "router": "10.0.0.3"}
+
+
+def pod(pool: str, *, ready: bool = True, **status: Any) -> dict[str, Any]:
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}, *status.pop("conditions", [])]
+    labels = {"dopd.dev/pool": pool, **({"dopd.dev/role": pool} if pool != "router" else {})}
+    return {
+        "metadata": {
+            "name": f"m-{pool}-x",
+            "namespace": "ns",
+            "labels": labels,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "spec": {"nodeName": "node"},
+        "status": {"podIP": IPS[pool], "conditions": conditions, **status},
+    }
+
+
+def deployment(pool: str, replicas: int = 1) -> dict[str, Any]:
+    return {"kind": "Deployment", "metadata": {"name": f"m-{pool}"}, "spec": {"replicas": replicas}, "status": {}}
+
+
+def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict[str, Any] | None = None) -> Observed:
+    roles = listed if listed is not None else {IPS["prefill"]: "prefill", IPS["decode"]: "decode"}
+    gateway = GatewayView(frozenset(roles), (roles,), ())
+    pools = {pool: pod_reading.of_pool(pods, pool) for pool in IPS}
+    resource = {"metadata": {"name": "m", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec or SPEC}
+    read, problem = read_spec(resource)
+    return Observed(
+        resource=resource,
+        spec=read,
+        spec_problem=problem,
+        children={("Deployment", f"m-{pool}"): deployment(pool) for pool in IPS},
+        pods=pools,
+        gateway=gateway,
+        loads={},
+        workers={role: [pod_reading.worker(p, gateway, None) for p in pools[role]] for role in Role},
+        model="",
+    )
+
+
+def found(observed: Observed, kind: ConditionType, *refused: Trouble) -> Finding:
+    return next(f for f in findings(observed, refused, None) if f.type is kind)
+
+
+ALL_WELL = (pod("prefill"), pod("decode"), pod("router"))
+
+
+def test_all_is_well():
+    assert all(f.status is ConditionStatus.TRUE for f in findings(look(*ALL_WELL), (), None))
+
+
+def waiting(reason: str, message: str = "", restarts: int = 0, **last: Any) -> dict[str, Any]:
+    state: dict[str, Any] = {"waiting": {"reason": reason, "message": message}}
+    container = {"name": "engine", "image": "sglang", "state": state, "restartCount": restarts, "lastState": last}
+    return {"containerStatuses": [container]}
+
+
+UNSCHEDULABLE = {
+    "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: 3 Insufficient gpu"}
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "words"),
+    [
+        (UNSCHEDULABLE, ConditionReason.UNSCHEDULABLE, ["Insufficient gpu", "add nodes"]),
+        (waiting("ErrImageNeverPull"), ConditionReason.IMAGE_PULL, ["sglang", "imagePullSecrets"]),
+        (waiting("ImagePullBackOff", "denied"), ConditionReason.IMAGE_PULL, ["denied"]),
+        (
+            waiting("CreateContainerConfigError", 'secret "hf" not found'),
+            ConditionReason.CONFIG,
+            ['secret "hf" not found', "Create what is missing"],
+        ),
+        (
+            waiting("CrashLoopBackOff", restarts=3, terminated={"exitCode": 0, "reason": "Completed"}),
+            ConditionReason.CRASHING,
+            ["3 times", "exit code 0", "kubectl logs m-decode-x"],
+        ),
+        ({}, ConditionReason.STARTING, ["none is ready yet"]),
+    ],
+)
+def test_what_keeps_a_worker_from_serving_is_named(status: dict[str, Any], reason: ConditionReason, words: list[str]):
+    observed = look(pod("prefill"), pod("decode", ready=False, **status), pod("router"))
+    ready = found(observed, ConditionType.READY)
+    assert (ready.status, ready.reason) == (ConditionStatus.FALSE, reason)
+    assert all(word in ready.message for word in words), ready.message
+
+
+def test_pods_that_are_refused_are_reported_from_the_deployment():
+    observed = look(pod("prefill"), pod("router"))
+    failure = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    observed.children["Deployment", "m-decode"]["status"]["conditions"] = [failure]
+    assert "exceeded quota" in found(observed, ConditionType.READY).message
+
+
+def test_a_refused_child_comes_first():
+    refused = Trouble(ConditionReason.PORT_TAKEN, "Service m-router: port taken")
+    ready = found(look(*ALL_WELL), ConditionType.READY, refused)
+    assert (ready.status, ready.reason) == (ConditionStatus.FALSE, ConditionReason.PORT_TAKEN)
+
+
+def test_a_gateway_that_is_not_ready_yet_has_not_registered_the_workers():
+    observed = look(pod("prefill"), pod("decode"), pod("router", ready=False), listed={})
+    assert found(observed, ConditionType.READY).reason is ConditionReason.NOT_REGISTERED
+
+
+def test_a_gateway_that_lists_other_workers_is_out_of_sync():
+    sync = found(look(*ALL_WELL, listed={IPS["prefill"]: "prefill", "10.9.9.9": "decode"}), ConditionType.ROUTER_IN_SYNC)
+    assert sync.status is ConditionStatus.FALSE
+    assert "10.0.0.2" in sync.message
+    assert "10.9.9.9" in sync.message
+
+
+def test_one_worker_in_trouble_does_not_make_the_resource_unready():
+    extra = pod("decode", ready=False, **waiting("ErrImageNeverPull"))
+    extra["metadata"]["name"] = "m-decode-y"
+    observed = look(*ALL_WELL, extra)
+    assert found(observed, ConditionType.READY).status is ConditionStatus.TRUE
+    assert found(observed, ConditionType.WORKERS_AVAILABLE).reason is ConditionReason.IMAGE_PULL
+
+
+def test_a_field_that_is_not_acted_on_is_said_so():
+    spec = {**SPEC, "prefill": {"gpus": 1, "replicas": 1, "nodes": 2}}
+    honored = found(look(*ALL_WELL, spec=spec), ConditionType.SPEC_HONORED)
+    assert honored.status is ConditionStatus.FALSE
+    assert "spec.prefill.nodes" in honored.message
+
+
+def test_a_spec_of_another_schema_is_reported_with_the_field():
+    observed = look(spec={**SPEC, "decode": {"gpus": 0, "replicas": 1}})
+    (only,) = findings(observed, (), None)
+    assert only.reason is ConditionReason.INVALID_SPEC
+    assert "spec.decode.gpus" in only.message
