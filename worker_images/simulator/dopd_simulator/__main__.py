@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 
 import uvloop
-from aiohttp import web
 
 from dopd_simulator.options import parse_options
 from dopd_simulator.profile import DEFAULT_PROFILE, load_profile
 from dopd_simulator.server import Server
-from dopd_simulator.surface.app import build_app
+from dopd_simulator.surface.app import listen
 
 log = logging.getLogger("dopd_simulator")
 
@@ -26,9 +25,7 @@ async def serve(server: Server) -> None:
     options = server.options
     loop = asyncio.get_running_loop()
     await server.start()
-    runner = web.AppRunner(build_app(server), access_log=None, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, options.host, options.port).start()
+    runner = await listen(server)
     interrupted = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, server.draining.set)
     loop.add_signal_handler(signal.SIGINT, interrupted.set)

@@ -17,6 +17,18 @@ def build_app(server: Server) -> web.Application:
     return app
 
 
+async def listen(server: Server) -> web.AppRunner:
+    """Serve the HTTP surface on the host and port of the options; the runner tells the port and ends it.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    runner = web.AppRunner(build_app(server), access_log=None, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, server.options.host, server.options.port).start()
+    return runner
+
+
 def _counting(server: Server) -> Middleware:
     metrics = server.engine.metrics.http
 

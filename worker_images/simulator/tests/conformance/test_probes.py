@@ -1,0 +1,138 @@
+"""Health, readiness, identity and load."""
+
+import json
+
+
+async def test_ready_when_up(each):
+    """entrypoints/http_server.py: ready."""
+    assert await each.get("/ready") == (200, "")
+
+
+async def test_health_generates_a_token_without_a_peer(each):
+    """entrypoints/http_server.py: health_generate; the request carries FAKE_BOOTSTRAP_HOST."""
+    assert (await each.get("/health"))[0] == 200
+    assert (await each.get("/health_generate"))[0] == 200
+
+
+async def test_health_is_not_counted(regular):
+    """managers/tokenizer_manager.py: collect_metrics is skipped for log_metrics=False."""
+    _, before = await regular.get("/metrics")
+    await regular.get("/health")
+    _, after = await regular.get("/metrics")
+
+    def counts(text):
+        return [line for line in text.splitlines() if line.startswith("sglang:num_requests_total")]
+
+    assert counts(before) == counts(after)
+
+
+async def test_root_and_unknown_path(regular):
+    """entrypoints/http_server.py: sglang_root; FastAPI's 404."""
+    assert await regular.get("/") == (200, '"SGLang is running"')
+    status, text = await regular.get("/no/such/path")
+    assert (status, json.loads(text)) == (404, {"detail": "Not Found"})
+
+
+async def test_models(regular):
+    """entrypoints/http_server.py: available_models, retrieve_model."""
+    listed = await regular.json("/v1/models")
+    assert listed["object"] == "list"
+    card = listed["data"][0]
+    assert set(card) == {"id", "object", "created", "owned_by", "root", "parent", "max_model_len"}
+    assert card["owned_by"] == "sglang"
+    assert (await regular.json(f"/v1/models/{card['id']}"))["id"] == card["id"]
+    status, text = await regular.get("/v1/models/nobody")
+    assert status == 404
+    assert json.loads(text)["error"]["code"] == "model_not_found"
+
+
+async def test_model_info(each, role):
+    """entrypoints/http_server.py: model_info."""
+    info = await each.json("/model_info")
+    assert info["disaggregation_mode"] == role
+    assert info["is_generation"] is True
+    assert {"model_path", "served_model_name", "tokenizer_path", "weight_version", "architectures"} <= set(info)
+    assert await each.json("/get_model_info") == info
+
+
+async def test_server_info(each, role):
+    """entrypoints/http_server.py: server_info; scheduler_components/internal_state.py."""
+    info = await each.json("/server_info")
+    assert info["version"] == "0.5.23"
+    assert info["status"] == "ready"
+    assert info["disaggregation_mode"] == role
+    assert info["max_total_num_tokens"] > 0
+    assert {"load_weight", "kv_cache_allocation", "scheduler_e2e", "cuda_graph", "tokenizer_e2e"} <= set(
+        info["startup_time"]
+    )
+    state = info["internal_states"][0]
+    assert state["disaggregation_mode"] == role
+    assert state["effective_max_running_requests_per_dp"] > 0
+    assert {"memory_usage", "decode_cuda_graph_bs", "decode_cuda_graph_memory_gb", "world_size"} <= set(state)
+
+
+async def test_longest_input_follows_context_and_kv_cache(regular):
+    """managers/tp_worker.py: max_req_input_len is the smaller of both, less six."""
+    info = await regular.json("/server_info")
+    context = (await regular.json("/v1/models"))["data"][0]["max_model_len"]
+    assert info["max_req_input_len"] == min(context, info["max_total_num_tokens"]) - 6
+
+
+async def test_loads_has_these_fields(each, role):
+    """managers/load_snapshot.py: LoadSnapshot; entrypoints/v1_loads.py."""
+    answer = await each.json("/v1/loads")
+    assert set(answer) == {"timestamp", "version", "accelerator", "num_accelerators", "loads"}
+    (load,) = answer["loads"]
+    assert set(load) == {
+        "timestamp", "dp_rank", "num_running_reqs", "num_waiting_reqs", "num_waiting_uncached_tokens",
+        "num_used_tokens", "num_total_tokens", "num_active_tokens", "num_prealloc_ready_tokens",
+        "max_total_num_tokens", "max_running_requests", "token_usage", "gen_throughput", "cache_hit_rate",
+        "utilization", "total_prefill_uncached_tokens", "total_prefill_busy_us", "decode_moments", "memory",
+        "disaggregation", "queues",
+    }  # fmt: skip
+    assert load["disaggregation"]["mode"] == role
+    assert set(load["disaggregation"]) == {
+        "mode", "prefill_bootstrap_queue_reqs", "prefill_inflight_queue_reqs", "decode_prealloc_queue_reqs",
+        "decode_transfer_queue_reqs", "decode_retracted_queue_reqs", "kv_transfer_speed_gb_s", "kv_transfer_latency_ms",
+    }  # fmt: skip
+    assert set(load["queues"]) == {"waiting", "grammar", "paused", "retracted", "prealloc_ready"}
+    assert set(load["memory"]) == {"weight_gb", "kv_cache_gb", "graph_gb", "token_capacity"}
+    assert load["utilization"] == (-1 if role == "prefill" else 0)
+
+
+async def test_loads_include(each):
+    """managers/load_snapshot.py: to_dict; an unknown section is an uncaught error."""
+    (load,) = (await each.json("/v1/loads", include="core"))["loads"]
+    assert not {"memory", "disaggregation", "queues"} & set(load)
+    (load,) = (await each.json("/v1/loads", include="disagg,queues"))["loads"]
+    assert {"disaggregation", "queues"} <= set(load)
+    assert "memory" not in load
+    assert (await each.get("/v1/loads", include="nonsense"))[0] == 500
+
+
+async def test_loads_in_prometheus_format(each):
+    """entrypoints/v1_loads.py: _format_loads_prometheus."""
+    status, text = await each.get("/v1/loads", format="prometheus")
+    assert status == 200
+    assert 'sglang_num_running_reqs{dp_rank="0"} 0' in text
+    assert 'sglang_disagg_decode_prealloc_queue_reqs{dp_rank="0"} 0' in text
+
+
+async def test_prefill_sums_grow(pair):
+    """managers/scheduler.py: total_prefill_uncached_tokens, total_prefill_busy_us count on prefill only."""
+    before = await pair.prefill.load()
+    await pair.generate()
+    after = await pair.prefill.load()
+    assert after["total_prefill_uncached_tokens"] == before["total_prefill_uncached_tokens"] + 3
+    assert after["total_prefill_busy_us"] > before["total_prefill_busy_us"]
+    assert after["decode_moments"] is None
+    assert (await pair.decode.load())["total_prefill_uncached_tokens"] == 0
+
+
+async def test_decode_moments_grow(pair):
+    """managers/scheduler.py: _accumulate_decode_moment: n, sum b, sum t, sum b^2, sum b*t, sum of tokens."""
+    await pair.generate(tokens=12)
+    count, batch, time_us, batch_squared, batch_time, tokens = (await pair.decode.load())["decode_moments"]
+    assert count >= 5
+    assert batch == batch_squared == tokens == count  # one request at a time
+    assert time_us == batch_time > 0

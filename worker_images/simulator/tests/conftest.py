@@ -1,0 +1,191 @@
+"""Engines to test: simulators in the test's own process, or real ones named on the command line."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dopd_simulator.options import Options, Timeouts
+from dopd_simulator.profile import DEFAULT_PROFILE
+from dopd_simulator.server import Server
+from dopd_simulator.surface.app import listen
+
+SPEEDUP = 20.0
+SIMULATED_TIMEOUTS = Timeouts(bootstrap_seconds=8.0, waiting_seconds=8.0, heartbeat_seconds=1.0)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "engine conformance: real SGLang engines instead of the simulator")
+    group.addoption("--prefill-url", help="a prefill engine with --enable-pd-role-switch and --enable-metrics")
+    group.addoption("--prefill-bootstrap-port", type=int, default=8998, help="its bootstrap port [8998]")
+    group.addoption("--decode-url", help="a decode engine on the same host, launched likewise")
+    group.addoption("--decode-bootstrap-port", type=int, default=8999, help="its bootstrap port [8999]")
+    group.addoption("--regular-url", help="an engine without disaggregation, with --enable-metrics")
+    group.addoption(
+        "--engine-timeout-seconds", type=float, default=8.0, help="their bootstrap and waiting time-out [8]"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Real engines keep their own, longer times."""
+    if config.getoption("--prefill-url") or config.getoption("--regular-url"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(4 * config.getoption("--engine-timeout-seconds") + 120))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine under test. `server` is the simulator behind it, when there is one."""
+
+    url: str
+    http: aiohttp.ClientSession
+    bootstrap_port: int = 0
+    server: Server | None = None
+
+    async def get(self, path: str, **query: str) -> tuple[int, str]:
+        """Status and text of a GET."""
+        async with self.http.get(self.url + path, params=query) as answer:
+            return answer.status, await answer.text()
+
+    async def json(self, path: str, **query: str) -> Any:
+        """The JSON of a GET that must succeed."""
+        async with self.http.get(self.url + path, params=query) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def post(self, path: str, body: object) -> tuple[int, Any]:
+        """Status and JSON (or text) of a POST."""
+        async with self.http.post(self.url + path, json=body) as answer:
+            is_json = answer.content_type == "application/json"
+            return answer.status, await answer.json() if is_json else await answer.text()
+
+    async def stream(self, path: str, body: dict[str, Any]) -> tuple[int, list[str]]:
+        """Status and the payloads of a stream."""
+        async with self.http.post(self.url + path, json={**body, "stream": True}) as answer:
+            parts = (await answer.text()).split("\n\n")
+            return answer.status, [part.removeprefix("data: ") for part in parts if part]
+
+    async def load(self) -> dict[str, Any]:
+        """The one entry of /v1/loads."""
+        return (await self.json("/v1/loads"))["loads"][0]
+
+    async def until(self, holds: Callable[[dict[str, Any]], bool], seconds: float = 60.0) -> dict[str, Any]:
+        """Poll /v1/loads until it satisfies a condition."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not holds(load := await self.load()):
+            assert asyncio.get_running_loop().time() < deadline, load
+            await asyncio.sleep(0.02)
+        return load
+
+    async def until_idle(self) -> None:
+        """Wait until nothing at all is left, deferred releases of KV cache included."""
+        deadline = asyncio.get_running_loop().time() + 90
+        while (await self.post("/flush_cache", None))[0] != 200:
+            assert asyncio.get_running_loop().time() < deadline, await self.load()
+            await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prefill and a decode engine that can reach each other."""
+
+    prefill: Engine
+    decode: Engine
+
+    def room(self, **body: Any) -> dict[str, Any]:
+        """A request body with a rendezvous of its own, as a gateway makes it."""
+        port = self.prefill.bootstrap_port
+        return {**body, "bootstrap_host": "127.0.0.1", "bootstrap_port": port, "bootstrap_room": random.getrandbits(62)}
+
+    async def generate(self, tokens: int = 4, **body: Any) -> tuple[tuple[int, Any], tuple[int, Any]]:
+        """One request through both engines: (prefill's answer, decode's answer)."""
+        sampling = {"max_new_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        both = self.room(input_ids=[5, 6, 7], sampling_params=sampling, **body)
+        return await asyncio.gather(self.prefill.post("/generate", both), self.decode.post("/generate", both))
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def simulate(http: aiohttp.ClientSession) -> AsyncIterator[Callable[..., Awaitable[Engine]]]:
+    """Start simulators on free ports: `await simulate("prefill", ...)`, keywords of Options."""
+    async with AsyncExitStack() as stack:
+
+        async def start(mode: str = "null", **options: Any) -> Engine:
+            base = Options(
+                model_path="tiny", served_model_name="tiny", port=0, disaggregation_bootstrap_port=0,
+                disaggregation_mode=mode, enable_metrics=True, context_length=4096, timeouts=SIMULATED_TIMEOUTS,
+                sim_startup_seconds=0.0, sim_speedup=SPEEDUP,
+            )  # fmt: skip
+            server = Server(replace(base, **options), DEFAULT_PROFILE)
+            await server.start()
+            stack.push_async_callback(server.engine.stop)
+            runner = await listen(server)
+            stack.push_async_callback(runner.cleanup)
+            await server.warm_up()
+            bootstrap = server.engine.bootstrap.port if server.engine.bootstrap is not None else 0
+            return Engine(f"http://127.0.0.1:{runner.addresses[0][1]}", http, bootstrap, server)
+
+        yield start
+
+
+@pytest.fixture
+async def simulate_pair(simulate: Callable[..., Awaitable[Engine]]) -> Callable[..., Awaitable[Pair]]:
+    async def start(**options: Any) -> Pair:
+        return Pair(await simulate("prefill", **options), await simulate("decode", **options))
+
+    return start
+
+
+@pytest.fixture
+async def pair(pytestconfig: pytest.Config, http: aiohttp.ClientSession, simulate_pair: Any) -> Pair:
+    """A prefill and a decode engine with role switching."""
+    option = pytestconfig.getoption
+    if option("--prefill-url"):
+        return Pair(
+            Engine(option("--prefill-url"), http, option("--prefill-bootstrap-port")),
+            Engine(option("--decode-url"), http, option("--decode-bootstrap-port")),
+        )
+    if option("--regular-url"):
+        pytest.skip("no --prefill-url")
+    return await simulate_pair(enable_pd_role_switch=True)
+
+
+@pytest.fixture
+async def regular(pytestconfig: pytest.Config, http: aiohttp.ClientSession, simulate: Any) -> Engine:
+    """An engine that serves whole requests."""
+    if url := pytestconfig.getoption("--regular-url"):
+        return Engine(url, http)
+    if pytestconfig.getoption("--prefill-url"):
+        pytest.skip("no --regular-url")
+    return await simulate()
+
+
+@pytest.fixture(params=["prefill", "decode"])
+def role(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def each(pair: Pair, role: str) -> Engine:
+    """The prefill, then the decode engine of the pair."""
+    return getattr(pair, role)
+
+
+rids = itertools.count()
+
+
+@pytest.fixture
+def rid() -> str:
+    """A request id that no other test uses."""
+    return f"rid-{next(rids)}-{random.getrandbits(32)}"
