@@ -1,0 +1,86 @@
+# The verbs of this project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NAME ?= dev
+
+# Options of `make demo`.
+KEEP ?=
+TRACE ?=
+JSON ?=
+
+.PHONY: help
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: install
+install: $(READY) ## set up the virtual environment in .venv
+
+.PHONY: lint
+lint: $(READY) ## style, layers and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(READY) ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: type
+type: $(READY) ## types alone
+	$(BIN)/mypy
+
+.PHONY: test
+test: $(READY) ## unit tests, and the operator against a real API server on loopback
+	$(BIN)/pytest
+
+.PHONY: unit
+unit: $(READY) ## unit tests alone
+	$(BIN)/pytest -m "not controlplane"
+
+.PHONY: e2e
+e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
+	$(BIN)/python -m pytest e2e/tests
+
+.PHONY: demo
+demo: $(READY) ## from nothing to a serving cluster that follows a real trace (KEEP=1, TRACE=FILE, JSON=FILE)
+	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") $(if $(JSON),--json "$(JSON)")
+
+.PHONY: cluster
+cluster: $(READY) ## bring a kind cluster up and load all images (NAME=dev)
+	$(BIN)/python -m e2e.cluster up --name $(NAME)
+	$(BIN)/python -m e2e.cluster images --name $(NAME)
+
+.PHONY: cluster-down
+cluster-down: $(READY) ## take it down; nothing is left but the cache
+	$(BIN)/python -m e2e.cluster down --name $(NAME)
+
+.PHONY: images
+images: $(READY) ## build the images
+	$(BIN)/python -m e2e.cluster images
+
+.PHONY: crds
+crds: $(READY) ## write the CustomResourceDefinitions from the models
+	$(BIN)/python -m dopd.api.crds crds charts/dopd/crds
+
+.PHONY: docs
+docs: $(READY) crds ## build the documentation in docs/_build
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+.PHONY: lock
+lock: $(READY) ## pin all dependencies anew (needs uv)
+	$(BIN)/python -m e2e.cluster lock
