@@ -79,7 +79,12 @@ def waiting(reason: str, message: str = "", restarts: int = 0, **last: Any) -> d
 
 UNSCHEDULABLE = {
     "conditions": [
-        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: 3 Insufficient gpu"}
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes: 3 Insufficient gpu",
+        }
     ]
 }
 
@@ -129,7 +134,9 @@ def test_a_gateway_that_is_not_ready_yet_has_not_registered_the_workers():
 
 
 def test_a_gateway_that_lists_other_workers_is_out_of_sync():
-    sync = found(look(*ALL_WELL, listed={IPS["prefill"]: "prefill", "10.9.9.9": "decode"}), ConditionType.ROUTER_IN_SYNC)
+    sync = found(
+        look(*ALL_WELL, listed={IPS["prefill"]: "prefill", "10.9.9.9": "decode"}), ConditionType.ROUTER_IN_SYNC
+    )
     assert sync.status is ConditionStatus.FALSE
     assert "10.0.0.2" in sync.message
     assert "10.9.9.9" in sync.message
