@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 _KEPT = {
     "type", "format", "description", "pattern", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "required", "x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 }  # fmt: skip
 _LONGEST_STRING = 4096
 _MOST_PROPERTIES = 128

@@ -159,7 +159,10 @@ class DisaggregatedInferenceStatus(Model):
 
     observed_generation: int = 0
     """Generation of the spec that this status was computed from."""
-    conditions: list[Condition] = []
+    conditions: Annotated[
+        list[Condition],
+        Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+    ] = []
     """Aspects of the state; documented one by one in the reference."""
     prefill: RoleStatus | None = None
     """Prefill workers."""
