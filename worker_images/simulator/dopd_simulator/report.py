@@ -27,6 +27,7 @@ class Reporter:
     """Gauges and sums of one engine.
 
     Attributes:
+        utilization: 0, or -1 for good once the engine has reported as prefill; useless, as in SGLang.
         gen_throughput: output tokens per wall second at the last report.
         prefill_uncached_tokens: prompt tokens computed since the start.
         prefill_busy_us: wall time of prefill passes since the start, in microseconds.
@@ -42,6 +43,7 @@ class Reporter:
         self._last_decode_report = engine.clock.now()
         self._shown_running = 0
         self._retracted_since_report = 0
+        self.utilization = 0.0
         self.gen_throughput = 0.0
         self.prefill_uncached_tokens = 0
         self.prefill_busy_us = 0
@@ -131,6 +133,8 @@ class Reporter:
         scheduler = engine.scheduler
         gauges = engine.metrics.scheduler.gauges
         self._last_report = engine.clock.now()
+        if engine.role == "prefill":
+            self.utilization = -1.0
         self._shown_running = running
         capacity, used = scheduler.limits.kv_tokens, scheduler.kv_used
         transferring = sum(request.kv_tokens for request in scheduler.transferring)
@@ -150,7 +154,7 @@ class Reporter:
             "num_decode_transfer_queue_reqs": engine.count(Stage.TRANSFER),
             "num_decode_deferred_kv_release_reqs": len(engine.intake.releasing),
             "prealloc_full_token_usage": transferring / capacity if engine.role == "decode" else 0.0,
-            "utilization": -1 if engine.role == "prefill" else 0,
+            "utilization": self.utilization,
             "fwd_occupancy": math.nan,
             "new_token_ratio": scheduler.new_token_ratio,
             "is_cuda_graph": float(engine.graphs_captured),
@@ -199,7 +203,7 @@ class Reporter:
             "token_usage": round(used / capacity, 4),
             "gen_throughput": round(self.gen_throughput, 2),
             "cache_hit_rate": 0.0,
-            "utilization": -1.0 if engine.role == "prefill" else 0.0,
+            "utilization": self.utilization,
             "total_prefill_uncached_tokens": self.prefill_uncached_tokens,
             "total_prefill_busy_us": self.prefill_busy_us,
             "decode_moments": list(self.decode_moments) if self.decode_moments[0] else None,

@@ -1,8 +1,6 @@
-"""Pause, flush, slow-down, and the role switch with its refusals and its fault."""
+"""Pause, flush and slow-down."""
 
 import asyncio
-
-import pytest
 
 SAMPLING = {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}
 
@@ -55,97 +53,3 @@ async def test_slow_down(regular):
         assert await regular.post("/slow_down", {"forward_sleep_time": None}) == (200, None)
     _, after = await regular.post("/generate", {"input_ids": [5], "sampling_params": SAMPLING})
     assert answer["meta_info"]["e2e_latency"] > after["meta_info"]["e2e_latency"]
-
-
-def switch(engine, role, **body):
-    return engine.post("/pd_role_switch", {"new_role": role, **body})
-
-
-async def test_switch_needs_the_flag(regular):
-    """managers/tokenizer_control_mixin.py: pd_role_switch."""
-    status, answer = await switch(regular, "decode")
-    assert status == 400
-    assert answer == {
-        "rid": None, "http_worker_ipc": None, "success": False, "old_role": "null", "new_role": "decode",
-        "message": "--enable-pd-role-switch is not set on this server", "safe_to_restore": True,
-    }  # fmt: skip
-
-
-async def test_switch_to_no_role(pair):
-    """managers/io_struct.py: PdRoleSwitchReqInput; disaggregation/role_switch.py: _reject_reason."""
-    status, answer = await switch(pair.prefill, "regular")
-    assert (status, answer["object"], answer["type"]) == (400, "error", "Bad Request")
-    status, answer = await switch(pair.prefill, "")
-    assert (status, answer["message"], answer["safe_to_restore"]) == (400, "invalid new_role=''", True)
-
-
-async def test_switch_to_the_same_role(each, role):
-    """disaggregation/role_switch.py: handle_pd_role_switch."""
-    status, answer = await switch(each, role)
-    assert (status, answer["success"], answer["message"]) == (200, True, "ok")
-    status, answer = await switch(each, role, prepare_only=True)
-    assert (status, answer["message"]) == (200, "ready")
-
-
-async def test_switch_prepared_only(pair):
-    """disaggregation/role_switch.py: prepare_only checks and changes nothing."""
-    status, answer = await switch(pair.decode, "prefill", prepare_only=True)
-    assert (status, answer["message"], answer["safe_to_restore"]) == (200, "ready", True)
-    assert (await pair.decode.load())["disaggregation"]["mode"] == "decode"
-
-
-@pytest.mark.parametrize(
-    ("memory", "message"),
-    [
-        (None, "decode_cuda_graph_memory_gb is required before capturing decode graphs"),
-        (-1, "decode_cuda_graph_memory_gb must be non-negative"),
-        (1e6, "insufficient decode CUDA graph headroom: required=1000000.000 GB, available="),
-    ],
-)
-async def test_switch_to_decode_needs_room_for_graphs(pair, memory, message):
-    """disaggregation/role_switch.py: will_capture_graphs."""
-    status, answer = await switch(pair.prefill, "decode", decode_cuda_graph_memory_gb=memory)
-    assert (status, answer["safe_to_restore"]) == (400, True)
-    assert answer["message"].startswith(message)
-
-
-async def test_switch_of_a_busy_engine(pair):
-    """disaggregation/role_switch.py: is_fully_idle."""
-    body = pair.room(input_ids=[5, 6, 7], sampling_params=SAMPLING, rid="busy")
-    waiting = asyncio.create_task(pair.decode.post("/generate", body))
-    await pair.decode.until(lambda load: load["num_waiting_reqs"] == 1)
-    status, answer = await switch(pair.decode, "prefill")
-    assert (status, answer["success"], answer["safe_to_restore"]) == (400, False, True)
-    assert answer["message"] == "instance is not idle; drain all requests before switching"
-    await pair.decode.post("/abort_request", {"rid": "busy"})
-    await waiting
-    await pair.decode.until_idle()
-
-
-async def test_both_switch_and_back(pair):
-    """disaggregation/role_switch.py; /server_info keeps the role of the start, the others follow."""
-    for prefill, decode in ((pair.decode, pair.prefill), (pair.prefill, pair.decode)):
-        status, answer = await switch(decode, "decode", decode_cuda_graph_memory_gb=0)
-        assert (status, answer["success"], answer["old_role"], answer["new_role"]) == (200, True, "prefill", "decode")
-        assert (await switch(prefill, "prefill"))[0] == 200
-        assert (await decode.load())["disaggregation"]["mode"] == "decode"
-        assert (await decode.json("/model_info"))["disaggregation_mode"] == "decode"
-        assert (await decode.json("/server_info"))["internal_states"][0]["disaggregation_mode"] == "decode"
-        (status_p, _), (status_d, answer) = await type(pair)(prefill, decode).generate(tokens=4)
-        assert (status_p, status_d, len(answer["output_ids"])) == (200, 200, 4)
-    assert (await pair.prefill.json("/server_info"))["disaggregation_mode"] == "prefill"
-
-
-async def test_second_turn_as_prefill_hangs_old_peers(pair):
-    """disaggregation/common/conn.py: connection_pool keeps the old rank address until a transfer has timed out."""
-    assert (await pair.generate())[1][0] == 200
-    assert (await switch(pair.prefill, "decode", decode_cuda_graph_memory_gb=0))[0] == 200
-    assert (await switch(pair.prefill, "prefill"))[0] == 200
-    (status_p, prefill), (status_d, decode) = await pair.generate()
-    assert (status_p, status_d) == (500, 500)
-    assert prefill["message"].endswith("s in KVPoll.Bootstrapping")
-    assert decode["message"].endswith("s in KVPoll.WaitingForInput")
-    assert (await pair.generate())[1][0] == 200
-    # The old address confirms nothing, so decode keeps the KV cache of the lost request for 30 seconds.
-    assert (await switch(pair.decode, "prefill", prepare_only=True))[0] == 400
-    await pair.decode.until_idle()

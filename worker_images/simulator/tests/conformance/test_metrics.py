@@ -5,7 +5,43 @@ from prometheus_client.parser import text_string_to_metric_families
 SCHEDULER = {"model_name", "engine_type", "tp_rank", "pp_rank", "moe_ep_rank"}
 REQUEST = {"model_name", "engine_type"}
 STREAMING = REQUEST | {"is_streaming"}
-GAUGES = ["num_running_reqs", "num_queue_reqs", "num_grammar_queue_reqs", "gen_throughput", "cache_hit_rate", "decode_sum_seq_lens", "token_usage", "full_token_usage", "swa_token_usage", "mamba_usage", "num_used_tokens", "kv_available_tokens", "kv_evictable_tokens", "kv_used_tokens", "spec_accept_length", "spec_accept_rate", "num_prefill_bootstrap_queue_reqs", "num_prefill_inflight_queue_reqs", "num_decode_prealloc_queue_reqs", "num_decode_transfer_queue_reqs", "num_decode_host_receive_queue_reqs", "num_decode_deferred_kv_release_reqs", "pending_prealloc_token_usage", "prealloc_full_token_usage", "utilization", "fwd_occupancy", "new_token_ratio", "is_cuda_graph", "max_total_num_tokens", "weight_memory_usage_gb", "kv_cache_memory_usage_gb", "page_size", "num_pages", "context_len", "startup_available_gpu_memory_gb"]
+GAUGES = [
+    "num_running_reqs",
+    "num_queue_reqs",
+    "num_grammar_queue_reqs",
+    "gen_throughput",
+    "cache_hit_rate",
+    "decode_sum_seq_lens",
+    "token_usage",
+    "full_token_usage",
+    "swa_token_usage",
+    "mamba_usage",
+    "num_used_tokens",
+    "kv_available_tokens",
+    "kv_evictable_tokens",
+    "kv_used_tokens",
+    "spec_accept_length",
+    "spec_accept_rate",
+    "num_prefill_bootstrap_queue_reqs",
+    "num_prefill_inflight_queue_reqs",
+    "num_decode_prealloc_queue_reqs",
+    "num_decode_transfer_queue_reqs",
+    "num_decode_host_receive_queue_reqs",
+    "num_decode_deferred_kv_release_reqs",
+    "pending_prealloc_token_usage",
+    "prealloc_full_token_usage",
+    "utilization",
+    "fwd_occupancy",
+    "new_token_ratio",
+    "is_cuda_graph",
+    "max_total_num_tokens",
+    "weight_memory_usage_gb",
+    "kv_cache_memory_usage_gb",
+    "page_size",
+    "num_pages",
+    "context_len",
+    "startup_available_gpu_memory_gb",
+]
 
 
 async def scrape(engine):

@@ -120,19 +120,22 @@ async def test_loads_in_prometheus_format(each):
 
 async def test_prefill_sums_grow(pair):
     """managers/scheduler.py: total_prefill_uncached_tokens, total_prefill_busy_us count on prefill only."""
-    before = await pair.prefill.load()
+    before, decode_before = await pair.prefill.load(), await pair.decode.load()
     await pair.generate()
-    after = await pair.prefill.load()
+    after, decode_after = await pair.prefill.load(), await pair.decode.load()
     assert after["total_prefill_uncached_tokens"] == before["total_prefill_uncached_tokens"] + 3
     assert after["total_prefill_busy_us"] > before["total_prefill_busy_us"]
-    assert after["decode_moments"] is None
-    assert (await pair.decode.load())["total_prefill_uncached_tokens"] == 0
+    assert after["decode_moments"] == before["decode_moments"]
+    assert decode_after["total_prefill_uncached_tokens"] == decode_before["total_prefill_uncached_tokens"]
 
 
 async def test_decode_moments_grow(pair):
     """managers/scheduler.py: _accumulate_decode_moment: n, sum b, sum t, sum b^2, sum b*t, sum of tokens."""
+    await pair.generate()
+    before = (await pair.decode.load())["decode_moments"]
     await pair.generate(tokens=12)
-    count, batch, time_us, batch_squared, batch_time, tokens = (await pair.decode.load())["decode_moments"]
+    after = (await pair.decode.load())["decode_moments"]
+    count, batch, time_us, batch_squared, batch_time, tokens = (b - a for a, b in zip(before, after, strict=True))
     assert count >= 5
     assert batch == batch_squared == tokens == count  # one request at a time
     assert time_us == batch_time > 0
