@@ -20,9 +20,12 @@ FORECAST_RATE = Gauge(
     "dopd_forecast_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "instance", "role"]
 )
 DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "instance", "reason"])
+LEAD_SECONDS = Gauge(
+    "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "instance", "role"]
+)
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "instance", "type"])
 
-_OF_INSTANCE = (WORKERS, DEMAND_RATE, FORECAST_RATE, CONDITION)
+_OF_INSTANCE = (WORKERS, DEMAND_RATE, FORECAST_RATE, LEAD_SECONDS, CONDITION)
 
 
 def report(
@@ -38,6 +41,7 @@ def report(
             ("draining", counts.draining),
         ):
             WORKERS.labels(*key, role, state).set(count)
+        LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
     if outlook and outlook.demand:

@@ -19,6 +19,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.leadtimes import lead_seconds
 from dopd.reconcile.queue import Key
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
@@ -85,6 +86,11 @@ class Observed:
             waiting_requests=sum(load.waiting for load in loads) if loads else None,
             kv_use=sum(load.kv_usage for load in loads) / len(loads) if loads else None,
         )
+
+    def lead_seconds(self, role: Role) -> float:
+        """Time from scheduling to serving of a worker: measured here, or as the profile expects."""
+        expected = 0.0 if isinstance(self.model, str) else self.model.startup_seconds[role]
+        return lead_seconds(self.pods[role], expected)
 
 
 async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Json) -> Observed:

@@ -80,7 +80,8 @@ class Reconciler:
         loop = self._loops.setdefault(key, ScalingLoop(key, self.loads))
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
-        return await loop.look(spec, observed.model, url, counts, self.now().timestamp())
+        leads = {role: observed.lead_seconds(role) for role in Role}
+        return await loop.look(spec, observed.model, url, counts, leads, self.now().timestamp())
 
     def _steps(
         self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]

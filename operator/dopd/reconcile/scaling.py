@@ -63,6 +63,7 @@ class ScalingLoop:
         model: EngineModel | str,
         prometheus_url: str,
         workers: dict[Role, Workers],
+        leads: dict[Role, float],
         now_seconds: float,
     ) -> Outlook:
         """Observe, forecast and plan when that is due; else the latest outlook.
@@ -72,6 +73,7 @@ class ScalingLoop:
             model: performance of one engine, or why it is not known.
             prometheus_url: where the load is read; empty when nobody said.
             workers: of each role now.
+            leads: seconds from a decision to a worker that serves, by role.
             now_seconds: seconds since the epoch.
         """
         if self.outlook and now_seconds < self.due_seconds:
@@ -86,7 +88,7 @@ class ScalingLoop:
             history = await self._read(spec, prometheus_url, now_seconds)
             demand = self._demand(history)
             # Off the event loop: a fit takes longer than the Lease may wait.
-            forecast, trust = await asyncio.to_thread(self._forecast, history, spec, model, demand, now_seconds)
+            forecast, trust = await asyncio.to_thread(self._forecast, history, spec, leads, demand, now_seconds)
         except QueryFailed as error:
             failure = error
         observation = Observation(demand, workers[Role.PREFILL], workers[Role.DECODE])
@@ -120,7 +122,7 @@ class ScalingLoop:
         self,
         history: LoadHistory,
         spec: DisaggregatedInferenceSpec,
-        model: EngineModel,
+        leads: dict[Role, float],
         demand: Demand | None,
         now_seconds: float,
     ) -> tuple[Forecast | None, Trust | None]:
@@ -144,16 +146,11 @@ class ScalingLoop:
         trust = self._forecaster.trust(now_seconds)
         if not trust.trusted:
             return None, trust
-        leads = [model.startup_seconds[role] + policy_interval(spec) for role in Role]
-        rates = self._forecaster.predict(leads, [settings.quantile]).quantiles[:, 0]
+        # What this plan misses waits for the next one, which adds to the time that a start takes.
+        horizons = [leads[role] + seconds(spec.scaling.behavior.interval) for role in Role]
+        rates = self._forecaster.predict(horizons, [settings.quantile]).quantiles[:, 0]
         prefill, decode = (demand_at(float(rate), self._lengths) for rate in rates)
         return Forecast(prefill, decode), trust
-
-
-def policy_interval(spec: DisaggregatedInferenceSpec) -> float:
-    """Time until the next plan, which adds to the lead time: what this plan misses waits that long."""
-    assert spec.scaling is not None
-    return seconds(spec.scaling.behavior.interval)
 
 
 def demand_at(rate: float, lengths: Lengths | None) -> Demand:

@@ -62,7 +62,8 @@ def engine() -> EngineModel:
 async def look(loop: ScalingLoop, model: EngineModel | str, now: float, workers: tuple[int, int] = (1, 1)) -> Outlook:
     spec = DisaggregatedInferenceSpec.model_validate(SPEC)
     counts = {Role.PREFILL: Workers(workers[0]), Role.DECODE: Workers(workers[1])}
-    return await loop.look(spec, model, "http://prometheus", counts, now)
+    leads = {Role.PREFILL: 20.0, Role.DECODE: 30.0}
+    return await loop.look(spec, model, "http://prometheus", counts, leads, now)
 
 
 def loop_on(loads: Loads) -> ScalingLoop:
