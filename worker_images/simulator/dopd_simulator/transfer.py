@@ -45,6 +45,7 @@ class _Room:
     def __init__(self) -> None:
         self.destination: asyncio.StreamWriter | None = None
         self.announced = asyncio.Event()
+        self.has_request = False
 
 
 class PrefillTransfer:
@@ -80,11 +81,12 @@ class PrefillTransfer:
         Raises:
             TransferError: it did not in time.
         """
-        announced = self._rooms.setdefault(room, _Room()).announced
+        known = self._rooms.setdefault(room, _Room())
+        known.has_request = True
         limit = self._timeouts.bootstrap_seconds
         try:
             async with asyncio.timeout(self._clock.wall(limit)):
-                await announced.wait()
+                await known.announced.wait()
         except TimeoutError:
             reason = f"Request {room} timed out after {limit:.1f}s in KVPoll.Bootstrapping"
             raise TransferError(room, reason) from None
@@ -138,6 +140,11 @@ class PrefillTransfer:
             pass
         finally:
             self._writers.discard(writer)
+            self._rooms = {
+                room: known
+                for room, known in self._rooms.items()
+                if known.has_request or known.destination is not writer
+            }
             writer.close()
 
 

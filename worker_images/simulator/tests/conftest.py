@@ -17,7 +17,8 @@ from dopd_simulator.server import Server
 from dopd_simulator.surface.app import listen
 
 SPEEDUP = 20.0
-SIMULATED_TIMEOUTS = Timeouts(bootstrap_seconds=8.0, waiting_seconds=8.0, heartbeat_seconds=1.0)
+IMPATIENT = Timeouts(bootstrap_seconds=10.0, waiting_seconds=10.0)
+"""For tests that wait for a time-out: half a second at this speed-up."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,7 +125,7 @@ async def simulate(http: aiohttp.ClientSession) -> AsyncIterator[Callable[..., A
         async def start(mode: str = "null", **options: Any) -> Engine:
             base = Options(
                 model_path="tiny", served_model_name="tiny", port=0, disaggregation_bootstrap_port=0,
-                disaggregation_mode=mode, enable_metrics=True, context_length=4096, timeouts=SIMULATED_TIMEOUTS,
+                disaggregation_mode=mode, enable_metrics=True, context_length=4096,
                 sim_startup_seconds=0.0, sim_speedup=SPEEDUP,
             )  # fmt: skip
             server = Server(replace(base, **options), DEFAULT_PROFILE)
@@ -148,8 +149,8 @@ async def simulate_pair(simulate: Callable[..., Awaitable[Engine]]) -> Callable[
 
 
 @pytest.fixture
-async def pair(pytestconfig: pytest.Config, http: aiohttp.ClientSession, simulate_pair: Any) -> Pair:
-    """A prefill and a decode engine with role switching."""
+def real_pair(pytestconfig: pytest.Config, http: aiohttp.ClientSession) -> Pair | None:
+    """The real engines of the command line, if any."""
     option = pytestconfig.getoption
     if option("--prefill-url"):
         return Pair(
@@ -158,7 +159,19 @@ async def pair(pytestconfig: pytest.Config, http: aiohttp.ClientSession, simulat
         )
     if option("--regular-url"):
         pytest.skip("no --prefill-url")
-    return await simulate_pair(enable_pd_role_switch=True)
+    return None
+
+
+@pytest.fixture
+async def pair(real_pair: Pair | None, simulate_pair: Any) -> Pair:
+    """A prefill and a decode engine with role switching."""
+    return real_pair or await simulate_pair(enable_pd_role_switch=True)
+
+
+@pytest.fixture
+async def impatient_pair(real_pair: Pair | None, simulate_pair: Any) -> Pair:
+    """The same with short time-outs."""
+    return real_pair or await simulate_pair(enable_pd_role_switch=True, timeouts=IMPATIENT)
 
 
 @pytest.fixture

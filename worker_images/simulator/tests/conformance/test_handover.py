@@ -94,25 +94,25 @@ async def test_bootstrap_server_of_a_decode_engine(pair):
         assert await answer.text() == "Prefill server not fully registered yet (0 workers registered)."
 
 
-async def test_decode_waits_in_vain(pair):
+async def test_decode_waits_in_vain(impatient_pair):
     """disaggregation/common/conn.py: CommonKVReceiver._check_waiting_timeout."""
-    body = pair.room(input_ids=[5, 6, 7], sampling_params=SAMPLING)
-    waiting = asyncio.create_task(pair.decode.post("/generate", body))
-    load = await pair.decode.until(lambda load: load["disaggregation"]["decode_transfer_queue_reqs"] == 1)
+    body = impatient_pair.room(input_ids=[5, 6, 7], sampling_params=SAMPLING)
+    waiting = asyncio.create_task(impatient_pair.decode.post("/generate", body))
+    load = await impatient_pair.decode.until(lambda load: load["disaggregation"]["decode_transfer_queue_reqs"] == 1)
     assert (load["num_running_reqs"], load["num_waiting_reqs"], load["num_used_tokens"]) == (0, 1, 3)
     assert load["num_active_tokens"] == 0
     status, answer = await waiting
     assert (status, answer["type"], answer["code"]) == (500, "500", 500)
     assert "Decode transfer failed for request rank=0" in answer["message"]
     assert answer["message"].endswith("s in KVPoll.WaitingForInput")
-    await pair.decode.until_idle()
+    await impatient_pair.decode.until_idle()
 
 
-async def test_prefill_waits_in_vain(pair):
+async def test_prefill_waits_in_vain(impatient_pair):
     """disaggregation/common/conn.py: CommonKVSender._check_bootstrap_timeout."""
-    body = pair.room(input_ids=[5, 6, 7], sampling_params=SAMPLING)
-    waiting = asyncio.create_task(pair.prefill.post("/generate", body))
-    await pair.prefill.until(lambda load: load["disaggregation"]["prefill_bootstrap_queue_reqs"] == 1)
+    body = impatient_pair.room(input_ids=[5, 6, 7], sampling_params=SAMPLING)
+    waiting = asyncio.create_task(impatient_pair.prefill.post("/generate", body))
+    await impatient_pair.prefill.until(lambda load: load["disaggregation"]["prefill_bootstrap_queue_reqs"] == 1)
     status, answer = await waiting
     assert status == 500
     assert "Prefill bootstrap failed for request rank=0" in answer["message"]

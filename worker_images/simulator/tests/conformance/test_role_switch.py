@@ -86,16 +86,16 @@ async def test_both_switch_and_back(pair):
     assert (await pair.prefill.json("/server_info"))["disaggregation_mode"] == "prefill"
 
 
-async def test_second_turn_as_prefill_hangs_old_peers(pair):
+async def test_second_turn_as_prefill_hangs_old_peers(impatient_pair):
     """disaggregation/common/conn.py: connection_pool keeps the old rank address until a transfer has timed out."""
-    assert (await pair.generate())[1][0] == 200
-    assert (await switch(pair.prefill, "decode", decode_cuda_graph_memory_gb=0))[0] == 200
-    assert (await switch(pair.prefill, "prefill"))[0] == 200
-    (status_p, prefill), (status_d, decode) = await pair.generate()
+    assert (await impatient_pair.generate())[1][0] == 200
+    assert (await switch(impatient_pair.prefill, "decode", decode_cuda_graph_memory_gb=0))[0] == 200
+    assert (await switch(impatient_pair.prefill, "prefill"))[0] == 200
+    (status_p, prefill), (status_d, decode) = await impatient_pair.generate()
     assert (status_p, status_d) == (500, 500)
     assert prefill["message"].endswith("s in KVPoll.Bootstrapping")
     assert decode["message"].endswith("s in KVPoll.WaitingForInput")
-    assert (await pair.generate())[1][0] == 200
+    assert (await impatient_pair.generate())[1][0] == 200
     # The old address confirms nothing, so decode keeps the KV cache of the lost request for 30 seconds.
-    assert (await switch(pair.decode, "prefill", prepare_only=True))[0] == 400
-    await pair.decode.until_idle()
+    assert (await switch(impatient_pair.decode, "prefill", prepare_only=True))[0] == 400
+    await impatient_pair.decode.until_idle()
