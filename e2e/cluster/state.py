@@ -78,7 +78,7 @@ def load(name: str) -> State | None:
     try:
         fields = json.loads((cluster_dir(name) / "state.json").read_text())
         return State(**{field.name: fields[field.name] for field in dataclasses.fields(State)})
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return None
 
 
