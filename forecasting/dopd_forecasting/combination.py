@@ -1,44 +1,73 @@
 """Mixing models by what they have shown.
 
-At each lead the models are weighted by a power of their recent mean absolute error: (error / best error) ** -6. The power is high
-enough that a model which is 20 % worse than the best keeps a third of its weight, and one that is twice as bad keeps a
-sixtieth. A model without a finite forecast for each of the bins compared has no weight. The floor is the last value: the mix counts
-only as far as it has beaten it.
+Each model is scored at each lead by the mean absolute error of its forecasts, old errors fading by 2 % a bin. Its weight is
+(error / least error) ** -6: a model that is 10 % worse than the best keeps half of its weight, one that is twice as bad a sixtieth. The
+last value is among the models, so where nothing beats it the mix returns to it; a model that raises, overflows or has not been
+scored on enough bins has no weight at all. A season gets no credit in advance: a daily model enters when its errors are smaller.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from dopd_forecasting.lead_buffer import LeadBuffer
+from dopd_forecasting.models.base import Horizons
 from dopd_forecasting.series import FloatArray
 
+MEMORY = 0.98  # weight of an error relative to that of the next bin
 POWER = 6.0
-SCORED_BINS = 60  # newest known bins over which skill is measured
-MIN_SCORED_BINS = 10  # with fewer, the last value is all that is offered
+MIN_SCORED_BINS = 12
 
 
-def weights(forecasts: FloatArray, values: FloatArray, floor: int) -> FloatArray:
-    """Weight of each model at each horizon.
+class Skill:
+    """Fading mean absolute error of several forecasters at several leads.
 
     Args:
-        forecasts: what the models said, oldest first, shape (bins, horizons, models); NaN where a model said nothing.
-        values: what the load then was, shape (bins,).
-        floor: index of the last-value model.
+        horizons: leads in bins, increasing.
+        count: how many forecasters are compared.
+    """
+
+    def __init__(self, horizons: Horizons, count: int) -> None:
+        shape = (len(horizons), count)
+        self._buffer = LeadBuffer(horizons, count)
+        self._totals = np.zeros(shape)
+        self._weights = np.zeros(shape)
+        self.scored_bins = np.zeros(shape, dtype=int)
+
+    def say(self, forecasts: FloatArray) -> None:
+        """Keep the forecasts made after the newest bin, shape (horizons, count); NaN where there is none."""
+        self._buffer.say(forecasts)
+
+    def observe(self, value: float) -> None:
+        """Score what was said about the next bin; NaN, a missing bin, scores nothing."""
+        errors = np.abs(self._buffer.advance() - value)
+        known = np.isfinite(errors)
+        self._totals = np.where(known, MEMORY * self._totals + errors, self._totals)
+        self._weights = np.where(known, MEMORY * self._weights + 1, self._weights)
+        self.scored_bins += known
+
+    @property
+    def errors(self) -> FloatArray:
+        """Mean absolute error, shape (horizons, count); infinite with fewer than MIN_SCORED_BINS scored bins."""
+        means = self._totals / np.maximum(self._weights, 1.0)
+        return np.where(self.scored_bins >= MIN_SCORED_BINS, means, np.inf)
+
+
+def weights(errors: FloatArray, usable: FloatArray, floor: int = 0) -> FloatArray:
+    """Share of each model in the mix at each lead.
+
+    Args:
+        errors: mean absolute error of each model, shape (horizons, models); infinite where not known.
+        usable: whether the model has a forecast now, same shape.
+        floor: the model that gets everything where no error is known.
 
     Returns:
-        Shape (horizons, models); each row adds up to one.
+        Shape (horizons, models); rows add up to one.
     """
-    forecasts, values = forecasts[-SCORED_BINS:], values[-SCORED_BINS:]
-    usable = np.isfinite(forecasts).all(axis=0) & (len(values) >= MIN_SCORED_BINS)
-    with np.errstate(over="ignore", invalid="ignore"):
-        errors = (
-            np.abs(forecasts - values[:, None, None]).mean(axis=0) if len(values) else np.full(usable.shape, np.inf)
-        )
     errors = np.where(usable, errors, np.inf)
-    best = errors.min(axis=1, keepdims=True)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        raw = np.where(errors <= best, 1.0, (np.maximum(best, 1e-300) / errors) ** POWER)
-    raw = np.where(np.isfinite(errors), raw, 0.0)
-    raw[raw.sum(axis=1) == 0, floor] = 1.0
-    mixed: FloatArray = raw / raw.sum(axis=1, keepdims=True)
-    return mixed
+    least = errors.min(axis=1, keepdims=True)
+    ratios = np.divide(least, errors, out=np.ones_like(errors), where=errors > least)
+    shares = np.where(np.isfinite(errors), ratios**POWER, 0.0)
+    shares[shares.sum(axis=1) == 0, floor] = 1.0
+    normalised: FloatArray = shares / shares.sum(axis=1, keepdims=True)
+    return normalised

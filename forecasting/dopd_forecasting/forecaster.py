@@ -1,24 +1,30 @@
 """The forecaster of one series: fit from history, update by newer bins, predict at leads, and say whether to trust it.
 
 Prometheus is the memory. `fit` replays the newest part of a history as if it were arriving now, so that the weights, bands and trust
-of a process that has just started equal those of one that ran all along. Refits fall on bins whose number is a multiple of a
-constant, not on the time since the process began, for the same reason.
+of a process that has just started are those of one that ran all along. Estimations fall on bins whose number is a multiple of a
+constant, not on a time since the process began, for the same reason.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from dopd_forecasting import bands, combination
-from dopd_forecasting.models.base import Model
-from dopd_forecasting.models.naive import LastValue, MovingAverage
+from dopd_forecasting.bands import ConformalBands
+from dopd_forecasting.combination import Skill, weights
+from dopd_forecasting.history import History
+from dopd_forecasting.models.arima import Arima
+from dopd_forecasting.models.base import Horizons, Model
+from dopd_forecasting.models.events import Event, ScheduledEvents
+from dopd_forecasting.models.naive import DAY_SECONDS, LastValue, MovingAverage, SeasonalNaive
+from dopd_forecasting.models.seasonal import DayShape, FourierProfile
 from dopd_forecasting.models.state_space import Components, DampedTrend, ExponentialLevel
 from dopd_forecasting.series import FloatArray, Series
-from dopd_forecasting.track_record import TrackRecord
 from dopd_forecasting.trust import Trust, TrustPolicy
 
 DEFAULT_MODELS: tuple[Callable[[], Model], ...] = (
@@ -27,12 +33,17 @@ DEFAULT_MODELS: tuple[Callable[[], Model], ...] = (
     ExponentialLevel,
     DampedTrend,
     Components,
+    Arima,
+    SeasonalNaive,
+    FourierProfile,
+    DayShape,
 )
-SCORED_HORIZONS = (1, 2, 3, 5, 10, 15, 30, 60)  # bins; skill at other leads is taken from the next longer one
-MEMORY = 200  # known errors that bands rest on
-REFIT_BINS = 120  # each model is estimated again after this many bins
-RETRY_BINS = 10  # a model that could not be fitted is tried again after this many bins
-KEPT_BINS = 4 * 1440
+SCORED_HORIZONS = (1, 2, 3, 5, 10, 15, 30, 60)  # bins; another lead takes the skill of the next longer of these
+REPLAYED_BINS = 180  # that a fresh fit scores at the longest lead
+YOUNG_BINS, YOUNG_REFIT_BINS = 240, 30  # a short history teaches so much with each bin that estimations age sooner
+CAP = 1.5  # no model may forecast more than so many times the most of the last day
+PAUSE_LEVELS = 10  # measured loads before a zero that tell whether it is a pause
+PAUSE_DIP = 0.25  # a load that never fell below this share of its median does not wander to zero by itself
 
 
 @dataclass(frozen=True)
@@ -40,12 +51,12 @@ class Forecast:
     """Load at some leads.
 
     Attributes:
-        horizons_seconds: leads, counted from `made_at`.
+        horizons_seconds: leads, counted from the time that the forecast was asked for.
         quantile_levels: levels of the columns of `quantiles`.
         mean: expected load, shape (horizons,), in `unit`.
         quantiles: load at each lead and level, shape (horizons, levels), in `unit`.
         unit: unit of the series.
-        made_at: end of the newest bin when the forecast was made, in seconds.
+        made_at: end of the newest bin that the forecast rests on, in seconds.
         age_seconds: how long before `made_at` the newest measured bin ended.
         weights: share of each model in the mean, by name, shape (horizons,) each.
     """
@@ -64,12 +75,30 @@ class Forecast:
         return self.quantiles[:, self.quantile_levels.index(level)]
 
 
+@dataclass(frozen=True)
+class Estimation:
+    """The slow step for one model: its parameters from a history. It can run in any process."""
+
+    index: int
+    factory: Callable[[], Model]
+    series: Series
+
+    def run(self) -> Model:
+        """Fit a new model."""
+        model = self.factory()
+        model.fit(self.series)
+        return model
+
+
 class Forecaster:
-    """Mixes models of one series by measured skill. Deterministic; reads no clock.
+    """Mixes models of one series by measured skill. Deterministic; reads no clock; does no I/O.
 
     Args:
-        models: what to mix; the first is the floor and must be the last value.
+        models: what to mix; the first is the floor on which all else falls back.
         scored_horizons: leads, in bins, at which skill is measured.
+        events: wall-clock events that the load is known to follow.
+        history_days: how much history estimations may look at; 160 KB of memory for 14 days of minutes.
+        defer_estimations: leave the slow steps to whoever calls `due_estimations` and `install` (see pool.py).
         trust: when the result may be acted upon.
     """
 
@@ -78,132 +107,203 @@ class Forecaster:
         models: Sequence[Callable[[], Model]] = DEFAULT_MODELS,
         *,
         scored_horizons: Sequence[int] = SCORED_HORIZONS,
+        events: Sequence[Event] = (),
+        history_days: float = 14.0,
+        defer_estimations: bool = False,
         trust: TrustPolicy | None = None,
     ) -> None:
-        self._factories = tuple(models)
-        self._horizons = tuple(sorted(set(scored_horizons)))
+        self._factories = (*models, partial(ScheduledEvents, tuple(events))) if events else tuple(models)
+        self._names = tuple(factory().name for factory in self._factories)
+        self._horizons: Horizons = tuple(sorted(set(scored_horizons)))
+        if not self._factories or not self._horizons or self._horizons[0] < 1:
+            raise ValueError("a forecaster needs at least one model and one scored horizon of one bin or more")
+        self._history_days = history_days
+        self._defer = defer_estimations
         self._policy = trust or TrustPolicy()
-        self._history: Series | None = None
+        self._history: History | None = None
 
     def fit(self, series: Series) -> None:
         """Learn from a history, forgetting whatever was learnt before."""
-        start = max(series.first_bin, series.next_bin - MEMORY - self._horizons[-1] - REFIT_BINS)
-        self._history = series.before(start)
+        replayed = REPLAYED_BINS + self._horizons[-1]
+        first = series.next_bin - replayed if len(series) > replayed + YOUNG_BINS else series.first_bin
+        self._bin_seconds, self._unit = series.bin_seconds, series.unit
+        day = max(1, round(DAY_SECONDS / series.bin_seconds))
+        self._day_bins = day
+        self._history = History(series.before(first), max(2 * YOUNG_BINS, round(day * self._history_days)))
         self._models: list[Model | None] = [None] * len(self._factories)
-        self._record = TrackRecord(self._horizons, len(self._factories) + 2, MEMORY)
+        self._due: set[int] = set()
+        self.failures: dict[str, str] = {}
+        self._skill = Skill(self._horizons, len(self._factories) + 1)  # the mix is scored beside the models
+        self._bands = ConformalBands(self._horizons)
         self._newest_measured: int | None = None
+        self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
+        self._last, self._paused = math.nan, False
         for index in range(len(self._factories)):
-            self._refit(index)
-        self.update(series)
+            self._estimate_from(index, series.before(first))
+        self._advance(series.since(first).values, replaying=True)
 
     def update(self, series: Series) -> None:
-        """Take in the bins of `series` that are newer than those seen so far."""
+        """Take in the bins of `series` that are newer than those seen so far; bins left out count as missing.
+
+        Raises:
+            ValueError: the series has other bins or another unit than the one fitted on.
+        """
         if self._history is None:
             self.fit(series)
             return
-        history = self._history
-        if (series.bin_seconds, series.unit) != (history.bin_seconds, history.unit):
+        if (series.bin_seconds, series.unit) != (self._bin_seconds, self._unit):
             raise ValueError(
-                f"series has bins of {series.bin_seconds} s in {series.unit}, the forecaster was fitted on "
-                f"{history.bin_seconds} s in {history.unit}: fit a new one"
+                f"the series has bins of {series.bin_seconds} s in {series.unit}, the forecaster was fitted on bins of "
+                f"{self._bin_seconds} s in {self._unit}: make a new forecaster for it"
             )
-        newer = series.since(history.next_bin) if len(history) else series
-        gap = newer.first_bin - history.next_bin if len(history) and len(newer) else 0
-        for value in (*(math.nan,) * gap, *newer.values):
-            self._step(float(value))
+        newer = series.since(self._history.next_bin)
+        if len(newer):
+            left_out = newer.first_bin - self._history.next_bin
+            self._advance(np.concatenate([np.full(left_out, math.nan), newer.values]))
 
-    def predict(self, horizons_seconds: Sequence[float], quantiles: Sequence[float] = (0.5, 0.9)) -> Forecast:
-        """Forecast the bins that hold the end of the newest bin plus each lead."""
-        history = self._fitted()
-        horizons = [max(1, math.ceil(round(lead / history.bin_seconds, 9))) for lead in horizons_seconds]
-        rows = np.minimum(np.searchsorted(self._horizons, horizons), len(self._horizons) - 1)
-        known, values = self._record.newest(MEMORY)
-        mixed = combination.weights(known[:, :, : len(self._models)], values, floor=0)[rows]
-        mean = _mix(self._forecasts(tuple(horizons)), mixed)
+    def predict(
+        self,
+        horizons_seconds: Sequence[float],
+        quantiles: Sequence[float] = (0.5, 0.9),
+        now_seconds: float | None = None,
+    ) -> Forecast:
+        """Forecast the load.
+
+        Args:
+            horizons_seconds: leads; the forecast is for the bin that ends at, or holds, `now_seconds` plus the lead.
+            quantiles: levels wanted, each in (0, 1).
+            now_seconds: from when the leads count; default: the end of the newest bin.
+
+        Returns:
+            The forecast; all zero when no bin was ever measured.
+        """
+        made_at = self._seen().next_bin * self._bin_seconds
+        waited = 0.0 if now_seconds is None else max(0.0, now_seconds - made_at)
+        leads = [max(1, math.ceil((lead + waited) / self._bin_seconds - 1e-9)) for lead in horizons_seconds]
+        rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1)
+        with np.errstate(all="ignore"):
+            forecasts = self._forecasts(tuple(leads))
+            shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts))
+            mean = self._mix(forecasts, shares)
+            bands = self._bands.quantiles(mean, rows, quantiles)
         return Forecast(
             horizons_seconds=tuple(horizons_seconds),
             quantile_levels=tuple(quantiles),
             mean=mean,
-            quantiles=bands.quantiles(mean, known[:, rows, -2], values, quantiles),
-            unit=history.unit,
-            made_at=history.end_seconds,
-            age_seconds=self._age_seconds(history.end_seconds),
-            weights={factory().name: mixed[:, i] for i, factory in enumerate(self._factories)},
+            quantiles=bands,
+            unit=self._unit,
+            made_at=made_at,
+            age_seconds=self._age_seconds(made_at),
+            weights=dict(zip(self._names, shares.T, strict=True)),
         )
 
     def trust(self, now_seconds: float) -> Trust:
-        """Judge the forecaster as of `now_seconds`."""
-        history = self._fitted()
-        forecasts, values = self._record.newest(combination.SCORED_BINS)
-        targets = values[:, None]
-        errors = np.abs(forecasts - targets[:, :, None])
-        both = np.isfinite(errors[:, :, 0]) & np.isfinite(errors[:, :, -2])
-        naive = float(errors[:, :, 0][both].sum())
-        ours = float(errors[:, :, -2][both].sum())
-        banded = np.isfinite(forecasts[:, :, -1])
+        """Judge the forecaster as of `now_seconds`, over all scored horizons that have been scored at all."""
+        self._seen()
+        errors, coverage = self._skill.errors, self._bands.coverage_90
+        known = np.isfinite(errors[:, 0]) & np.isfinite(errors[:, -1])
+        naive, ours = float(errors[known, 0].sum()), float(errors[known, -1].sum())
+        covered = coverage[np.isfinite(coverage)]
         return self._policy.judge(
             age_seconds=self._age_seconds(now_seconds),
-            bin_seconds=history.bin_seconds,
-            scored_bins=int(both[:, 0].sum()) if len(both) else 0,
-            error_vs_last_value=ours / naive if naive > 0 else (1.0 if both.any() else math.nan),
-            coverage_90=float((targets <= forecasts[:, :, -1])[banded].mean()) if banded.any() else math.nan,
+            bin_seconds=self._bin_seconds,
+            scored_bins=int(self._skill.scored_bins[0, -1]),
+            error_vs_last_value=ours / naive if naive > 0 else (1.0 if known.any() else math.nan),
+            coverage_90=float(covered.mean()) if len(covered) else math.nan,
         )
 
-    def _fitted(self) -> Series:
+    def due_estimations(self) -> list[Estimation]:
+        """The slow steps that wait to be run; each is handed out once."""
+        due, self._due = sorted(self._due), set()
+        series = self._seen().series()
+        return [Estimation(index, self._factories[index], series) for index in due]
+
+    def install(self, index: int, model: Model) -> None:
+        """Put a newly estimated model in the place of the one before, after it has seen the bins that came meanwhile."""
+        model.update(self._seen().series())
+        self._models[index] = model
+        self.failures.pop(self._names[index], None)
+
+    def _seen(self) -> History:
         if self._history is None:
-            raise RuntimeError("call fit before predict and trust")
+            raise RuntimeError("the forecaster has seen no series yet: call fit first")
         return self._history
 
     def _age_seconds(self, now_seconds: float) -> float:
-        history = self._fitted()
         if self._newest_measured is None:
             return math.inf
-        return max(0.0, now_seconds - (self._newest_measured + 1) * history.bin_seconds)
+        return max(0.0, now_seconds - (self._newest_measured + 1) * self._bin_seconds)
 
-    def _step(self, value: float) -> None:
-        history = self._fitted()
+    def _advance(self, values: FloatArray, *, replaying: bool = False) -> None:
+        with np.errstate(all="ignore"):
+            for left, value in zip(range(len(values) - 1, -1, -1), values.tolist(), strict=True):
+                self._step(value, superseded_within=left if replaying else 0)
+
+    def _step(self, value: float, superseded_within: int) -> None:
+        """Take in one bin. In a replay, estimations that a later one within the replay replaces are left out."""
+        history = self._seen()
         bin_number = history.next_bin
-        grown = Series(np.append(history.values[-KEPT_BINS:], value), 0, history.bin_seconds, history.unit)
-        self._history = Series(grown.values, bin_number + 1 - len(grown), history.bin_seconds, history.unit)
+        history.append(value)
+        self._note_pause(value)
         if not math.isnan(value):
-            self._newest_measured = bin_number
-        self._record.observe(value)
-        newest = self._history.since(bin_number)
-        for index, model in enumerate(self._models):
-            if model is None:
-                if bin_number % RETRY_BINS == 0:
-                    self._refit(index)
-            elif (bin_number + index * REFIT_BINS // len(self._models)) % REFIT_BINS == 0:
-                self._refit(index)
-            else:
-                model.update(newest)
-        forecasts = self._forecasts(self._horizons)
-        known, values = self._record.newest(MEMORY)
-        mean = _mix(forecasts, combination.weights(known[:, :, : len(self._models)], values, floor=0))
-        upper = bands.quantiles(mean, known[:, :, -2], values, [0.9])
-        self._record.note(np.column_stack([forecasts, mean, upper]))
-
-    def _refit(self, index: int) -> None:
-        model = self._factories[index]()
-        try:
-            model.fit(self._fitted())
-        except Exception:
-            self._models[index] = None  # it says nothing, so it can win nothing
-        else:
-            self._models[index] = model
-
-    def _forecasts(self, horizons: tuple[int, ...]) -> FloatArray:
-        """Mean of each model, shape (horizons, models)."""
-        columns = np.full((len(horizons), len(self._models)), np.nan)
+            self._newest_measured, self._last = bin_number, value
+        # What models see and are scored on is the load while there is any: a pause teaches nothing about the load after it.
+        seen = math.nan if self._paused else value
+        self._skill.observe(seen)
+        self._bands.observe(value)
+        newest = Series(np.array([seen]), bin_number, self._bin_seconds, self._unit)
         for index, model in enumerate(self._models):
             if model is not None:
-                columns[:, index] = np.maximum(model.mean(horizons), 0.0)
-        return columns
+                self._guarded(index, partial(model.update, newest))
+            period = self._refit_bins(index)
+            if (bin_number + index * period // len(self._models)) % period == 0 and superseded_within < period:
+                self._due.add(index)
+        if self._due and not self._defer:
+            for index in sorted(self._due):
+                self._estimate_from(index, history.series())
+            self._due.clear()
+        forecasts = self._forecasts(self._horizons)
+        mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts)))
+        self._skill.say(np.column_stack([forecasts, mean]))
+        self._bands.say(mean)
 
+    def _note_pause(self, value: float) -> None:
+        """Tell a series that has been switched off from one that has become quiet."""
+        if value > 0:
+            self._loads.append(value)
+            self._paused = False
+        elif value == 0 and not self._paused and len(self._loads) == PAUSE_LEVELS:
+            self._paused = min(self._loads) > PAUSE_DIP * float(np.median(self._loads))
 
-def _mix(forecasts: FloatArray, weights: FloatArray) -> FloatArray:
-    usable = np.where(np.isfinite(forecasts), weights, 0.0)
-    total = usable.sum(axis=1)
-    mixed = (np.where(usable > 0, forecasts, 0.0) * usable).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, mixed / total, np.nan_to_num(forecasts[:, 0]))
+    def _refit_bins(self, index: int) -> int:
+        model = self._models[index]
+        young = len(self._seen()) < YOUNG_BINS or model is None
+        return YOUNG_REFIT_BINS if young or model is None else model.refit_bins
+
+    def _estimate_from(self, index: int, series: Series) -> None:
+        self._guarded(index, lambda: self.install(index, Estimation(index, self._factories[index], series).run()))
+
+    def _guarded(self, index: int, step: Callable[[], None]) -> None:
+        """Run a step of a model; a model that raises says nothing from then on, so it can win nothing."""
+        try:
+            step()
+        except Exception as error:
+            self._models[index] = None
+            self.failures[self._names[index]] = f"{type(error).__name__}: {error}"
+
+    def _forecasts(self, horizons: Horizons) -> FloatArray:
+        """Forecast of each model, shape (horizons, models); NaN where a model has none."""
+        columns = np.full((len(horizons), len(self._models)), np.nan)
+        recent = self._seen().tail(self._day_bins)
+        cap = CAP * float(np.fmax.reduce(recent, initial=0.0))
+        for index, model in enumerate(self._models):
+            if model is not None:
+                columns[:, index] = model.mean(horizons)
+        return np.clip(columns, 0.0, cap)
+
+    def _mix(self, forecasts: FloatArray, shares: FloatArray) -> FloatArray:
+        """The weighted mean; the last value where no model speaks, and during a pause."""
+        if self._paused:
+            return np.full(len(forecasts), self._last)
+        mixed = np.where(shares > 0, forecasts, 0.0) * shares
+        return np.nan_to_num(np.where(np.isfinite(mixed.sum(axis=1)), mixed.sum(axis=1), self._last))

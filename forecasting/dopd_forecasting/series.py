@@ -18,6 +18,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 MAX_BINS = 40_320  # four weeks of minutes: what one stray time stamp can cost in memory
+MAX_VALUE = 1e15  # no load is larger; a counter that says so is broken
 MIN_COVERAGE = 0.5  # a counter must have been watched for this share of a bin
 
 
@@ -34,7 +35,8 @@ class Series:
     """Load per bin.
 
     Attributes:
-        values: load of each bin in `unit`, oldest first; NaN where missing; never negative, never infinite.
+        values: load of each bin in `unit`, oldest first; NaN where missing; what is negative, infinite
+            or above MAX_VALUE was not measured right and is missing too.
         first_bin: number of the first bin since the epoch; bin k covers [k, k + 1) * bin_seconds.
         bin_seconds: length of a bin.
         unit: unit of the values, as "requests/s".
@@ -53,7 +55,7 @@ class Series:
         values = np.array(self.values, dtype=float)  # a copy: a series never changes after it was made
         if values.ndim != 1:
             raise ValueError(f"values have shape {values.shape}: expected one dimension")
-        values[~(np.isfinite(values) & (values >= 0))] = np.nan
+        values[~((values >= 0) & (values <= MAX_VALUE))] = np.nan
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
 

@@ -42,6 +42,7 @@ class Model(ABC):
 
     name: str
     min_bins: int = 1  # measured bins without which `fit` refuses
+    refit_bins: int = 120  # how many bins an estimation serves
 
     def __init__(self) -> None:
         self.next_bin: int | None = None

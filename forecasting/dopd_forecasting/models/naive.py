@@ -7,7 +7,7 @@ from collections import deque
 
 import numpy as np
 
-from dopd_forecasting.models.base import Horizons, Model
+from dopd_forecasting.models.base import Horizons, Model, NotEnoughHistory
 from dopd_forecasting.series import FloatArray, Series
 
 STEP_MEMORY = 0.98  # of the running mean square of the change from bin to bin
@@ -75,7 +75,8 @@ class SeasonalNaive(_WithSteps):
 
     def _fit(self, series: Series) -> None:
         period = max(1, round(self._period_seconds / series.bin_seconds))
-        self.min_bins = period
+        if len(series) < period:
+            raise NotEnoughHistory(f"{self.name} needs a period of {period} bins and got {len(series)}")
         self._cycle: deque[float] = deque(maxlen=period)
         super()._fit(series)
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,8 @@ from statsmodels.tsa.statespace.structural import UnobservedComponents
 from dopd_forecasting.models.base import Horizons, Model
 from dopd_forecasting.series import FloatArray, Series
 
-FIT_BINS = 480  # newest bins that an estimation looks at
-MAX_ITERATIONS = 50
+FIT_BINS = 720  # newest bins that an estimation looks at
+MAX_EVALUATIONS = 200  # of the likelihood; what an estimation may cost
 
 
 @dataclass
@@ -38,6 +40,7 @@ class KalmanFilter:
     state_variance: FloatArray  # (states, states), of the disturbance of the state
     state: FloatArray  # (states,), mean of the state of the next bin
     covariance: FloatArray  # (states, states), of the same
+    _leads: dict[Horizons, tuple[FloatArray, FloatArray]] = field(default_factory=dict)  # computed once per horizons
 
     @classmethod
     def from_results(cls, results: Any) -> KalmanFilter:
@@ -67,16 +70,41 @@ class KalmanFilter:
         self.state = self.transition @ self.state + self.state_intercept
         self.covariance = self.transition @ self.covariance @ self.transition.T + self.state_variance
 
-    def forecast(self, bins: int) -> tuple[FloatArray, FloatArray]:
-        """Mean and variance of the next `bins` values, each of shape (bins,)."""
-        mean, variance = np.empty(bins), np.empty(bins)
-        state, covariance = self.state, self.covariance
-        for step in range(bins):
-            mean[step] = self.design @ state + self.observation_intercept
-            variance[step] = self.design @ covariance @ self.design + self.observation_variance
-            state = self.transition @ state + self.state_intercept
+    def mean(self, horizons: Horizons) -> FloatArray:
+        """Expected value at each horizon, shape (horizons,)."""
+        if horizons not in self._leads:
+            self._leads[horizons] = self._lead_matrices(horizons)
+        rows, constants = self._leads[horizons]
+        means: FloatArray = rows @ self.state + constants
+        return means
+
+    def sd(self, horizons: Horizons) -> FloatArray:
+        """Standard deviation about `mean`, shape (horizons,)."""
+        variances = np.empty(max(horizons))
+        covariance = self.covariance
+        for step in range(len(variances)):
+            variances[step] = self.design @ covariance @ self.design + self.observation_variance
             covariance = self.transition @ covariance @ self.transition.T + self.state_variance
-        return mean, np.maximum(variance, 0.0)
+        spreads: FloatArray = np.sqrt(np.maximum(variances[np.array(horizons) - 1], 0.0))
+        return spreads
+
+    def _lead_matrices(self, horizons: Horizons) -> tuple[FloatArray, FloatArray]:
+        """Rows and constants such that the value expected at each horizon is row @ state + constant."""
+        row, constant = self.design, self.observation_intercept
+        rows, constants = np.empty((max(horizons), len(row))), np.empty(max(horizons))
+        for step in range(len(rows)):
+            rows[step], constants[step] = row, constant
+            row, constant = row @ self.transition, constant + float(row @ self.state_intercept)
+        at = np.array(horizons) - 1
+        return rows[at], constants[at]
+
+
+@contextmanager
+def quiet_estimation() -> Iterator[None]:
+    """Silences statsmodels where it stops early or starts from zero: measured skill decides what a fit is worth."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 class StateSpaceModel(Model):
@@ -85,29 +113,23 @@ class StateSpaceModel(Model):
     min_bins = 20
 
     @abstractmethod
-    def _build(self, values: FloatArray) -> Any:
-        """The statsmodels model of `values`, which are scaled to a mean of one."""
+    def _estimate(self, values: FloatArray) -> Any:
+        """The statsmodels results for `values`, which are scaled to a mean of one."""
 
     def _fit(self, series: Series) -> None:
         recent = series.values[-FIT_BINS:]
         self._scale = float(np.nanmean(recent)) or 1.0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # statsmodels warns when it stops early; measured skill decides instead
-            results = self._build(recent / self._scale).fit(disp=False, maxiter=MAX_ITERATIONS)
-        self._filter = KalmanFilter.from_results(results)
+        with quiet_estimation():
+            self._filter = KalmanFilter.from_results(self._estimate(recent / self._scale))
 
     def _observe(self, value: float) -> None:
         self._filter.observe(value / self._scale)
 
     def mean(self, horizons: Horizons) -> FloatArray:
-        mean, _ = self._filter.forecast(max(horizons))
-        at: FloatArray = mean[np.array(horizons) - 1] * self._scale
-        return at
+        return self._filter.mean(horizons) * self._scale
 
     def sd(self, horizons: Horizons) -> FloatArray:
-        _, variance = self._filter.forecast(max(horizons))
-        at: FloatArray = np.sqrt(variance[np.array(horizons) - 1]) * self._scale
-        return at
+        return self._filter.sd(horizons) * self._scale
 
 
 class ExponentialLevel(StateSpaceModel):
@@ -115,8 +137,8 @@ class ExponentialLevel(StateSpaceModel):
 
     name = "ses"
 
-    def _build(self, values: FloatArray) -> Any:
-        return ExponentialSmoothing(values)
+    def _estimate(self, values: FloatArray) -> Any:
+        return ExponentialSmoothing(values).fit(disp=False, maxfun=MAX_EVALUATIONS)
 
 
 class DampedTrend(StateSpaceModel):
@@ -124,8 +146,8 @@ class DampedTrend(StateSpaceModel):
 
     name = "damped_holt"
 
-    def _build(self, values: FloatArray) -> Any:
-        return ExponentialSmoothing(values, trend=True, damped_trend=True)
+    def _estimate(self, values: FloatArray) -> Any:
+        return ExponentialSmoothing(values, trend=True, damped_trend=True).fit(disp=False, maxfun=MAX_EVALUATIONS)
 
 
 class Components(StateSpaceModel):
@@ -133,5 +155,5 @@ class Components(StateSpaceModel):
 
     name = "components"
 
-    def _build(self, values: FloatArray) -> Any:
-        return UnobservedComponents(values, level="llevel", autoregressive=1)
+    def _estimate(self, values: FloatArray) -> Any:
+        return UnobservedComponents(values, level="llevel", autoregressive=1).fit(disp=False, maxfun=MAX_EVALUATIONS)
