@@ -2,7 +2,7 @@
 
 As in SGLang (disaggregation/common/conn.py: CommonKVBootstrapServer) it belongs to the process, not to the role: a
 role switch replaces the address that it gives out and leaves the server up. That is what keeps an outdated address
-alive in the caches of decode engines (see transfer.DecodeTransfer).
+alive in the caches of decode engines (see decode_transfer.py).
 """
 
 from dataclasses import dataclass

@@ -194,19 +194,16 @@ class Engine:
 
     async def _run(self) -> None:
         start = self.clock.now()
-        idle_since: float | None = None
         while True:
             self._prepare(start)
             planned = None if self.paused else self.scheduler.plan()
             if planned is None:
-                idle_since = self.clock.now() if idle_since is None else idle_since
                 self.report.idle()
+                idle_since = self.clock.now()
                 await self.alarm.wait(self.clock.wall(self.report.next_idle_report()))
                 start = self.clock.now()
+                self.metrics.scheduler.idle_seconds.inc(self.clock.wall(start - idle_since))
                 continue
-            if idle_since is not None:
-                self.metrics.scheduler.idle_seconds.inc(self.clock.wall(max(0.0, start - idle_since)))
-                idle_since = None
             self._enter(planned, start)
             steps = await self._spend(planned, start)
             if isinstance(planned, PrefillPass):

@@ -8,8 +8,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from dopd_simulator.decode_transfer import DecodeTransfer
+from dopd_simulator.prefill_transfer import PrefillTransfer
 from dopd_simulator.request import Finish, Rendezvous, Request, Stage
-from dopd_simulator.transfer import DecodeTransfer, PrefillTransfer, TransferError
+from dopd_simulator.transfer import TransferError
 
 if TYPE_CHECKING:
     from dopd_simulator.engine import Engine

@@ -2,7 +2,7 @@
 
 Two groups with different labels, as in SGLang (observability/metrics_collector.py): those of the scheduler
 (`engine_type` is `dynamic` once role switching is on) and those of the HTTP side (`engine_type` is the role at start,
-for good). Gauges show the moment of the last report, not of the scrape: see Reporter in engine.py.
+for good). Gauges show the moment of the last report, not of the scrape: see report.py.
 """
 
 import os

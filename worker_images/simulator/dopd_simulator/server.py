@@ -108,7 +108,7 @@ class Server:
 
     async def warm_up(self) -> None:
         """Serve one request of its own; only then is the server up."""
-        await self._probe(time.monotonic())
+        await self._probe()
         self.status = Status.UP
 
     @contextlib.asynccontextmanager
@@ -131,7 +131,7 @@ class Server:
         if self.draining.is_set() or self.status is Status.STARTING:
             return False
         asked = time.monotonic()
-        probe = asyncio.create_task(self._probe(asked))
+        probe = asyncio.create_task(self._probe())
         clock = self.engine.clock
         deadline = clock.now() + self.options.timeouts.health_seconds
         try:
@@ -147,21 +147,15 @@ class Server:
         self.status = Status.UNHEALTHY
         return False
 
-    async def _probe(self, asked: float) -> None:
-        if self.engine.requests and self.engine.last_output > asked:
-            return
+    async def _probe(self) -> None:
+        if self.engine.scheduler.running or self.engine.scheduler.waiting:
+            return  # its output tells as much
         fake = Rendezvous(FAKE_BOOTSTRAP_HOST, 0, 0) if self.engine.role != "null" else None
         rid = f"{HEALTH_CHECK_PREFIX}_{uuid.uuid4().hex}"
         request = Request(rid, prompt_tokens=1, max_new_tokens=1, length=1, rendezvous=fake, log_metrics=False)
-        async with self.admitted_quietly(request):
-            await request.done()
-
-    @contextlib.asynccontextmanager
-    async def admitted_quietly(self, request: Request) -> AsyncIterator[None]:
-        """As `admitted`, for requests that no client sent."""
         try:
             await self.engine.submit(request)
-            yield
+            await request.done()
         finally:
             self.engine.abort(request)
 

@@ -26,12 +26,16 @@ class Bookkeeper:
 
     def stage(self, name: str, seconds: float) -> None:
         """Time spent in one stage."""
-        self._metrics.scheduler.stage_seconds.observe(self._clock.wall(seconds), name)
+        self._metrics.scheduler.stage_seconds.observe(self._wall(seconds), name)
+
+    def _wall(self, seconds: float) -> float:
+        """Wall seconds; zero where a pass that was caught up late began before its request had come."""
+        return self._clock.wall(max(0.0, seconds))
 
     def first_pass(self, request: Request, role: str, now: float) -> None:
         """A request enters its first forward pass."""
         waited = now - request.times.get(Stage.WAITING, now)
-        self._metrics.scheduler.queue_seconds.observe(self._clock.wall(waited))
+        self._metrics.scheduler.queue_seconds.observe(self._wall(waited))
         if role == "decode":
             self.stage("decode_waiting", waited)
 
@@ -43,9 +47,9 @@ class Bookkeeper:
             request.first_token = now
             request.last_emission = now
             if request.log_metrics and role != "prefill" and not aborted:
-                requests.ttft_seconds.observe(self._clock.wall(now - request.created), _streaming(request))
+                requests.ttft_seconds.observe(self._wall(now - request.created), _streaming(request))
         elif new_tokens > 0:
-            interval = self._clock.wall(now - request.last_emission)
+            interval = self._wall(now - request.last_emission)
             request.last_emission = now
             if request.log_metrics and role != "prefill":
                 requests.itl_seconds.observe(interval / new_tokens, times=new_tokens)
@@ -60,27 +64,27 @@ class Bookkeeper:
         requests.prompt_tokens.inc(request.prompt_tokens, streaming)
         requests.generation_tokens.inc(request.output_tokens, streaming)
         requests.requests.inc(1, streaming)
-        requests.e2e_seconds.observe(self._clock.wall(request.finished - request.created), streaming)
+        requests.e2e_seconds.observe(self._wall(request.finished - request.created), streaming)
         requests.prompt_histogram.observe(request.prompt_tokens)
         requests.uncached_histogram.observe(request.prompt_tokens)
         requests.generation_histogram.observe(request.output_tokens)
         ended = request.finish is not None and request.finish.type in ("stop", "length")
         first = request.finished if request.first_token is None else request.first_token
         if ended and role != "prefill" and request.output_tokens > 1 and request.finished > first:
-            decode_seconds = self._clock.wall(request.finished - first)
+            decode_seconds = self._wall(request.finished - first)
             requests.tpot_seconds.observe(decode_seconds / (request.output_tokens - 1), streaming)
 
     def rendezvous(self, bootstrap_seconds: float, alloc_seconds: float) -> None:
         """How long a side waited for the other, and then for KV cache (observed on prefill and decode)."""
         scheduler = self._metrics.scheduler
-        scheduler.transfer_bootstrap_ms.observe(self._clock.wall(bootstrap_seconds) * 1000)
-        scheduler.transfer_alloc_ms.observe(self._clock.wall(alloc_seconds) * 1000)
+        scheduler.transfer_bootstrap_ms.observe(self._wall(bootstrap_seconds) * 1000)
+        scheduler.transfer_alloc_ms.observe(self._wall(alloc_seconds) * 1000)
 
     def transfer(self, request: Request, sent_bytes: int, now: float) -> None:
         """A prefill engine has sent the KV cache of a request (only that side observes it)."""
         scheduler = self._metrics.scheduler
         times = request.times
-        seconds = self._clock.wall(now - times[Stage.INFLIGHT])
+        seconds = self._wall(now - times[Stage.INFLIGHT])
         self.transfer_ms = seconds * 1000
         self.transfer_gb_s = sent_bytes / 2**30 / seconds if seconds > 0 else 0.0
         scheduler.transfer_ms.observe(self.transfer_ms)

@@ -33,7 +33,7 @@ async def test_sigterm_fails_the_probes_and_serves_on(simulate):
 
 
 async def test_an_unhealthy_engine_leaves_at_once(simulate):
-    engine = await simulate(sim_sigterm_poll_seconds=0.5)
+    engine = await simulate(sim_sigterm_poll_seconds=0.5, sim_speedup=100.0)
     engine.server.engine.pause("in_place")
     assert (await engine.get("/health"))[0] == 503  # no output within the time-out
     running = asyncio.create_task(engine.post("/generate", long_answer(2)))
@@ -46,7 +46,7 @@ async def test_an_unhealthy_engine_leaves_at_once(simulate):
 
 
 async def test_a_healthy_answer_makes_it_healthy_again(simulate):
-    engine = await simulate()
+    engine = await simulate(sim_speedup=100.0)
     engine.server.engine.pause("in_place")
     assert (await engine.get("/health"))[0] == 503
     assert (await engine.get("/ping"))[0] == 503
