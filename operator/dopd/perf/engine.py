@@ -1,16 +1,24 @@
 """The performance model of one engine: prefill time over tokens, inter-token latency over batch and context.
 
-Between the points of the profile it interpolates linearly, which keeps the monotonicity that the profile has and never
-swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without limit, which
-is the safe side), before the first it holds the first value. `covers_*` say whether an answer lies within the table, so
-that a caller can report an extrapolation instead of hiding it.
+Between the points of the profile it interpolates linearly, which keeps the monotonicity that the profile has and
+never swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without
+limit, which is the safe side), before the first it holds the first value. `covers_*` say whether an answer lies
+within the table, so that a caller can report an extrapolation instead of hiding it.
+
+A forward pass packs several prompts, or a piece of a long one. Its time is that of one prompt with as many tokens,
+less the attention that the pieces do not pay to each other: attention grows with the square of a length, all else
+with the sum.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from dopd.api.profile import EngineProfileSpec
+
+Curve = tuple[tuple[float, float], ...]
+"""(x, seconds), x strictly ascending."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,8 @@ class EngineModel:
         flip_seconds: role switch of an idle worker.
     """
 
-    prefill_curve: tuple[tuple[float, float], ...]
-    itl_curves: tuple[tuple[float, tuple[tuple[float, float], ...]], ...]
+    prefill_curve: Curve
+    itl_curves: tuple[tuple[float, Curve], ...]
     kv_tokens: int
     max_running_requests: int
     chunk_tokens: int
@@ -75,12 +83,40 @@ class EngineModel:
 
     def prefill_seconds(self, tokens: float) -> float:
         """Service time of a prefill of `tokens` uncached tokens, without queueing."""
-        return _interpolate(self.prefill_curve, tokens)
+        return interpolate(self.prefill_curve, tokens)
+
+    def prefill_pass_seconds(self, tokens: float, attended: float) -> float:
+        """Time of one forward pass over several prompts or pieces of prompts.
+
+        Args:
+            tokens: new tokens of the pass, all pieces together.
+            attended: sum of end^2 - start^2 over the pieces, which is length^2 for a whole prompt. A whole prompt
+                alone (attended = tokens^2) takes `prefill_seconds(tokens)`.
+        """
+        return self.prefill_seconds(tokens) + self.attention_seconds * (attended - tokens * tokens)
+
+    @cached_property
+    def attention_seconds(self) -> float:
+        """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve."""
+        last_tokens, last_seconds = self.prefill_curve[-1]
+        middle = self.prefill_seconds(last_tokens / 2) / (last_tokens / 2)
+        return max(0.0, (last_seconds / last_tokens - middle) / (last_tokens / 2))
+
+    def packed_seconds(self, tokens: float) -> float:
+        """Share of a full forward pass that a prompt takes when passes are full: its cost to a busy worker."""
+        chunk = self.chunk_tokens
+        linear = (self.prefill_seconds(chunk) - self.attention_seconds * chunk * chunk) / chunk
+        return linear * tokens + self.attention_seconds * tokens * tokens
 
     def itl_seconds(self, batch: float, context_tokens: float) -> float:
         """Time of one decode step of `batch` requests that hold `context_tokens` each on average."""
-        by_context = [(context, _interpolate(curve, batch)) for context, curve in self.itl_curves]
-        return _interpolate(by_context, context_tokens)
+        return interpolate(self.itl_curve(context_tokens), batch)
+
+    def itl_curve(self, context_tokens: float) -> Curve:
+        """Time of one decode step over the batch, at one mean context."""
+        batches = [batch for batch, _ in self.itl_curves[0][1]]
+        rows = [[(context, curve[i][1]) for context, curve in self.itl_curves] for i in range(len(batches))]
+        return tuple((batch, interpolate(row, context_tokens)) for batch, row in zip(batches, rows, strict=True))
 
     def transfer_seconds(self, tokens: float) -> float:
         """Time to move the KV cache of `tokens` tokens from prefill to decode."""
@@ -99,7 +135,7 @@ class EngineModel:
         return context_tokens <= self.itl_curves[-1][0] and batch <= self.itl_curves[-1][1][-1][0]
 
 
-def _interpolate(curve: Sequence[tuple[float, float]], x: float) -> float:
+def interpolate(curve: Sequence[tuple[float, float]], x: float) -> float:
     """Piecewise linear through ascending points; constant before the first, last slope after the last."""
     if len(curve) == 1 or x <= curve[0][0]:
         return curve[0][1]

@@ -8,7 +8,7 @@ from dopd.planning.decision import Decision, Forecast, Observation, Reason, Work
 from dopd.planning.demand import Demand
 from dopd.planning.planner import plan
 from dopd.planning.policy import Objectives, Policy, Ratio, RoleBounds
-from dopd.planning.sizing import Expected, Size, expect, size
+from dopd.planning.sizing import Expected, Load, Size, size
 
 __all__ = [
     "Bound",
@@ -16,6 +16,7 @@ __all__ = [
     "Demand",
     "Expected",
     "Forecast",
+    "Load",
     "Objectives",
     "Observation",
     "Policy",
@@ -24,7 +25,6 @@ __all__ = [
     "RoleBounds",
     "Size",
     "Workers",
-    "expect",
     "plan",
     "size",
 ]

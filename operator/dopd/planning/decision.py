@@ -6,6 +6,7 @@ from enum import StrEnum
 from dopd.planning.bounds import Bound, Pair
 from dopd.planning.demand import Demand
 from dopd.planning.sizing import Expected
+from dopd.planning.surprise import LoadSample
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,13 @@ class Observation:
         demand: load now; None if telemetry failed, which is not the same as no load.
         prefill: prefill workers.
         decode: decode workers.
+        late_share: share of the requests since the last look that missed an objective; None if unknown.
     """
 
     demand: Demand | None
     prefill: Workers
     decode: Workers
+    late_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class Decision:
         next_look_seconds: time until the next plan is due.
         watching_since_seconds: time of the first plan of an unbroken sequence.
         recent: what recent plans needed.
+        history: load of the last hour.
+        caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.
     """
 
     prefill: int
@@ -129,3 +134,5 @@ class Decision:
     next_look_seconds: float
     watching_since_seconds: float
     recent: tuple[Want, ...]
+    history: tuple[LoadSample, ...]
+    caution: float

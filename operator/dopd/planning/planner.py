@@ -13,12 +13,14 @@ are the previous target, and the window begins anew.
 from dataclasses import dataclass
 from math import ceil
 
+from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
 from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want, Workers
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
-from dopd.planning.sizing import PrefillLoad, Size, expect, size
+from dopd.planning.sizing import Load, PrefillLoad, Size, size
+from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, typical_move
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
@@ -52,7 +54,16 @@ def plan(
     )
     if observation.demand is None:
         return _held(before, previous, policy, now_seconds)
-    need = _need(observation, forecast, model, policy)
+    history = remember(
+        previous.history if previous else (), _load_sample(observation.demand, model, policy, now_seconds)
+    )
+    caution = adapted(
+        previous.caution if previous else FIRST_CAUTION,
+        observation.late_share,
+        1 - policy.objectives.attainment,
+    )
+    expected = forecast or _unforecast(observation.demand, history, caution, model, policy)
+    need = _need(observation, expected, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -74,13 +85,15 @@ def plan(
         forecast_used=forecast is not None,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
-        expected=expect(need.demand_prefill, model, policy.objectives, *target),
+        expected=Load.of(need.demand_prefill, model, policy.objectives).expect(*target),
         infeasible=need.size_prefill.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, policy),
         next_look_seconds=policy.interval_seconds / 2 if need.backlogged else policy.interval_seconds,
         watching_since_seconds=since,
         recent=recent,
+        history=history,
+        caution=caution,
     )
 
 
@@ -107,16 +120,34 @@ class _Need:
     size_decode: Size
 
 
-def _need(observation: Observation, forecast: Forecast | None, model: EngineModel, policy: Policy) -> _Need:
+def _load_sample(demand: Demand, model: EngineModel, policy: Policy, now_seconds: float) -> LoadSample:
+    load = Load.of(demand, model, policy.objectives)
+    return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
+
+
+def _unforecast(
+    now: Demand, history: tuple[LoadSample, ...], caution: float, model: EngineModel, policy: Policy
+) -> Forecast:
+    """What to expect at each role's lead time without a forecast: the load of now, grown as it has grown before."""
+    times = [sample.at_seconds for sample in history]
+    loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
+    prefill, decode = (
+        1 + caution * typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
+        for role in (Role.PREFILL, Role.DECODE)
+    )
+    return Forecast(now.scaled(prefill), now.scaled(decode))
+
+
+def _need(observation: Observation, forecast: Forecast, model: EngineModel, policy: Policy) -> _Need:
     assert observation.demand is not None
 
     def sized(demand: Demand) -> Size:
         return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
 
     now = observation.demand
-    sizes = {demand: sized(demand) for demand in ({now, forecast.prefill, forecast.decode} if forecast else {now})}
-    for_prefill = max((now, forecast.prefill), key=lambda d: sizes[d].prefill) if forecast else now
-    for_decode = max((now, forecast.decode), key=lambda d: sizes[d].decode) if forecast else now
+    sizes = {demand: sized(demand) for demand in {now, forecast.prefill, forecast.decode}}
+    for_prefill = max((now, forecast.prefill), key=lambda demand: sizes[demand].prefill)
+    for_decode = max((now, forecast.decode), key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
         _prefill_for_backlog(observation.prefill, now, model, policy),
@@ -197,6 +228,8 @@ def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: 
         next_look_seconds=policy.interval_seconds,
         watching_since_seconds=now_seconds,
         recent=(),
+        history=previous.history if previous else (),
+        caution=previous.caution if previous else FIRST_CAUTION,
     )
 
 

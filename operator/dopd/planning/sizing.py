@@ -30,10 +30,15 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from dopd.perf import EngineModel
+from dopd.perf.engine import Curve, interpolate
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Objectives
 
+_NORMAL = NormalDist()
 MAX_WORKERS = 1000
+SHARED_PASS = 1.5
+"""Waiting beyond that of an ideal queue: a prompt waits for the end of the pass that it shares with others, and the
+gateway is not one queue but a choice of one among many. Measured on the simulated cluster (`dopd replay --fidelity`)."""
 IDLE_MARGIN = 1.25
 """An objective below what an idle worker takes is replaced by this multiple of what it takes."""
 
@@ -44,32 +49,41 @@ class PrefillLoad:
 
     Attributes:
         requests_per_second: arrival rate.
-        prompts: (probability, service_seconds, transfer_seconds), ascending in length.
-        mean_seconds: E[S].
+        prompts: (probability, idle_seconds), ascending: time of a prompt and its transfer on an idle worker.
+        mean_seconds: E[S], time that a prompt costs a busy worker.
         squared_cv: Var[S] / E[S]^2.
+        wait_factor: measured over modelled waiting; 1 where nothing was measured.
     """
 
     requests_per_second: float
-    prompts: tuple[tuple[float, float, float], ...]
+    prompts: tuple[tuple[float, float], ...]
     mean_seconds: float
     squared_cv: float
+    wait_factor: float = 1.0
 
     @classmethod
-    def of(cls, demand: Demand, model: EngineModel) -> "PrefillLoad":
+    def of(cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0) -> "PrefillLoad":
         """Service times of the demand's prompts on the engine."""
         share = demand.uncached_share or 1.0
+        lengths = demand.prompt_lengths()
         prompts = tuple(
-            (probability, model.prefill_seconds(tokens), model.transfer_seconds(tokens / share))
-            for probability, tokens in demand.prompt_lengths()
+            (probability, model.prefill_seconds(tokens) + model.transfer_seconds(tokens / share))
+            for probability, tokens in lengths
         )
-        mean = sum(probability * service for probability, service, _ in prompts)
-        second = sum(probability * service**2 for probability, service, _ in prompts)
-        return cls(demand.requests_per_second, prompts, mean, max(0.0, second / mean**2 - 1))
+        mean = sum(probability * model.packed_seconds(tokens) for probability, tokens in lengths)
+        second = sum(probability * model.packed_seconds(tokens) ** 2 for probability, tokens in lengths)
+        squared_cv = max(0.0, second / mean**2 - 1) if mean else 0.0
+        return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor)
 
     @property
     def busy_workers(self) -> float:
         """Workers that the work keeps busy: the fewest imaginable."""
         return self.requests_per_second * self.mean_seconds
+
+    @property
+    def idle_ttft_seconds(self) -> float:
+        """Mean time to first token where nothing waits."""
+        return sum(probability * seconds for probability, seconds in self.prompts)
 
     def late_share(self, workers: int, ttft_seconds: float) -> float:
         """Share of requests whose first token comes after the objective; 1 if the queue grows without limit."""
@@ -79,24 +93,27 @@ class PrefillLoad:
         if workers <= busy:
             return 1.0
         waiting = erlang_c(workers, busy)
-        decay = 2 * (workers - busy) / (self.mean_seconds * (1 + self.squared_cv))
-        return sum(
-            probability * (waiting * math.exp(-decay * slack) if slack >= 0 else 1.0)
-            for probability, slack in ((p, ttft_seconds - service - transfer) for p, service, transfer in self.prompts)
-        )
+        decay = 1 / self._wait_if_waiting_seconds(workers)
+        late = 0.0
+        for probability, idle_seconds in self.prompts:
+            slack = ttft_seconds - idle_seconds
+            late += probability * (waiting * math.exp(-decay * slack) if slack >= 0 else 1.0)
+        return late
 
     def hopeless_share(self, ttft_seconds: float) -> float:
         """Share of requests that come late even on an idle worker."""
-        return sum(p for p, service, transfer in self.prompts if service + transfer > ttft_seconds)
+        return sum(probability for probability, idle_seconds in self.prompts if idle_seconds > ttft_seconds)
 
-    def mean_ttft_seconds(self, workers: int) -> float:
-        """Expected time to first token; infinite if the queue grows without limit."""
-        served = sum(p * (service + transfer) for p, service, transfer in self.prompts)
+    def mean_wait_seconds(self, workers: int) -> float:
+        """Expected wait; infinite if the queue grows without limit."""
         busy = self.busy_workers
         if workers <= busy:
             return math.inf
-        wait = erlang_c(workers, busy) * self.mean_seconds * (1 + self.squared_cv) / (2 * (workers - busy))
-        return served + wait
+        return erlang_c(workers, busy) * self._wait_if_waiting_seconds(workers) if busy else 0.0
+
+    def _wait_if_waiting_seconds(self, workers: int) -> float:
+        spare = workers - self.busy_workers
+        return SHARED_PASS * self.wait_factor * self.mean_seconds * (1 + self.squared_cv) / (2 * spare)
 
 
 @dataclass(frozen=True)
@@ -105,55 +122,58 @@ class DecodeLoad:
 
     Attributes:
         steps_per_second: decode steps that arrive each second, summed over requests.
-        context_tokens: mean tokens that a running request holds.
+        curve: (batch, seconds of one step) at the mean context of what runs.
         batch_limit: most requests that one worker should run at once (b_max).
         limited_by: what sets the limit: kv, itl or engine.
     """
 
     steps_per_second: float
-    context_tokens: float
+    curve: Curve
     batch_limit: int
     limited_by: str
 
     @classmethod
     def of(cls, demand: Demand, model: EngineModel, itl_seconds: float) -> "DecodeLoad":
         """Slots and steps of the demand's answers on the engine, under an objective that one request can meet."""
-        context = demand.running_context_tokens
+        curve = model.itl_curve(demand.running_context_tokens)
         limits = {
             "engine": model.max_running_requests,
-            "kv": max(1, model.kv_batch(context)),
-            "itl": largest_batch(model, context, itl_seconds),
+            "kv": max(1, model.kv_batch(demand.input_tokens + demand.output_tokens)),
+            "itl": largest_batch(curve, itl_seconds, model.max_running_requests),
         }
         limited_by = min(limits, key=lambda name: limits[name])
         steps = max(0.0, demand.output_tokens - 1)
-        return cls(demand.requests_per_second * steps, context, limits[limited_by], limited_by)
+        return cls(demand.requests_per_second * steps, curve, limits[limited_by], limited_by)
 
-    def running(self, workers: int, model: EngineModel) -> float:
-        """Mean requests that one worker runs; infinite if it can not keep up.
+    @property
+    def busy_workers(self) -> float:
+        """Workers with every slot filled: the fewest imaginable."""
+        return self.steps_per_second * self.step_seconds(self.batch_limit) / self.batch_limit
 
-        The least fixed point of n = steps per worker * ITL(n), found from below: it exists within the limit exactly
-        if the worker keeps up at the limit.
+    def step_seconds(self, batch: float) -> float:
+        """Time of one decode step."""
+        return interpolate(self.curve, batch)
+
+    def running(self, workers: int) -> float:
+        """Mean requests that one worker runs; infinite if it can not keep up at the batch limit.
+
+        The least fixed point of n = steps per worker * ITL(n), which is piecewise linear in n.
         """
         share = self.steps_per_second / workers
-        low, high = 0.0, float(self.batch_limit)
-        if share * model.itl_seconds(high, self.context_tokens) > high:
-            return math.inf
-        for _ in range(30):
-            middle = (low + high) / 2
-            if share * model.itl_seconds(middle, self.context_tokens) > middle:
-                low = middle
-            else:
-                high = middle
-        return high
+        left, short_left = 0.0, share * self.step_seconds(0.0)
+        for right in [batch for batch, _ in self.curve if batch < self.batch_limit] + [float(self.batch_limit)]:
+            short = share * self.step_seconds(right) - right
+            if short <= 0:
+                return right if short_left == short else left + (right - left) * short_left / (short_left - short)
+            left, short_left = right, short
+        return math.inf
 
-    def late_share(self, workers: int, model: EngineModel) -> float:
+    def late_share(self, workers: int) -> float:
         """Chance that a worker is asked to run more than its limit: requests then wait, or the ITL is missed."""
-        if self.steps_per_second == 0:
-            return 0.0
-        running = self.running(workers, model) * workers
-        if math.isinf(running):
-            return 1.0
-        return 1 - NormalDist().cdf((self.batch_limit * workers - running) / math.sqrt(running))
+        running = self.running(workers) * workers
+        if running == 0 or math.isinf(running):
+            return float(running > 0)
+        return 1 - _NORMAL.cdf((self.batch_limit * workers - running) / math.sqrt(running))
 
 
 @dataclass(frozen=True)
@@ -198,82 +218,95 @@ class Size:
 
 
 def size(
-    demand: Demand, model: EngineModel, objectives: Objectives, prefill_gpus: int = 1, decode_gpus: int = 1
+    demand: Demand,
+    model: EngineModel,
+    objectives: Objectives,
+    prefill_gpus: int = 1,
+    decode_gpus: int = 1,
+    wait_factor: float = 1.0,
 ) -> Size:
     """Find the cheapest pair whose late requests are as few as the objectives allow; of equal cost, the one with fewer.
 
     Objectives that no number of workers can meet are replaced by the nearest feasible ones, and `infeasible` says so.
     """
-    feasible, infeasible = nearest_feasible(demand, model, objectives)
+    load = Load.of(demand, model, objectives, wait_factor)
+    prefill, decode, ttft = load.prefill, load.decode, load.feasible.ttft_seconds
     allowed = 1 - objectives.attainment
-    prefill, decode = PrefillLoad.of(demand, model), DecodeLoad.of(demand, model, feasible.itl_seconds)
 
     def pair(decode_workers: int) -> tuple[int, float, int, int]:
-        decode_late = decode.late_share(decode_workers, model)
-        left = allowed - decode_late
-        prefill_workers = _fewest(lambda workers: prefill.late_share(workers, feasible.ttft_seconds) <= left)
-        late = decode_late + prefill.late_share(prefill_workers, feasible.ttft_seconds)
+        decode_late = decode.late_share(decode_workers)
+        least = max(1, math.ceil(prefill.busy_workers))
+        prefill_workers = _fewest(lambda n: prefill.late_share(n, ttft) <= allowed - decode_late, least)
+        late = decode_late + prefill.late_share(prefill_workers, ttft)
         return prefill_workers * prefill_gpus + decode_workers * decode_gpus, late, prefill_workers, decode_workers
 
-    fewest = _fewest(lambda workers: decode.late_share(workers, model) < allowed)
-    ample = _fewest(lambda workers: decode.late_share(workers, model) <= allowed / 8)
-    _, _, prefill_workers, decode_workers = min(pair(n) for n in {*range(fewest, min(ample, fewest + 4)), ample})
-    expected = expect(demand, model, objectives, prefill_workers, decode_workers)
-    full_step_seconds = model.itl_seconds(decode.batch_limit, decode.context_tokens)
+    fewest = _fewest(lambda n: decode.late_share(n) < allowed, max(1, math.ceil(decode.busy_workers)))
+    ample = _fewest(lambda n: decode.late_share(n) <= allowed / 8, fewest)
+    _, _, prefill_workers, decode_workers = min(pair(n) for n in {fewest, min(fewest + 1, ample), ample})
     return Size(
         prefill=prefill_workers,
         decode=decode_workers,
         prefill_exact=prefill.busy_workers,
-        decode_exact=decode.steps_per_second * full_step_seconds / decode.batch_limit,
-        expected=expected,
+        decode_exact=decode.busy_workers,
+        expected=load.expect(prefill_workers, decode_workers),
         batch_limit=decode.batch_limit,
         batch_limited_by=decode.limited_by,
-        infeasible=infeasible,
+        infeasible=load.infeasible,
     )
 
 
-def expect(
-    demand: Demand, model: EngineModel, objectives: Objectives, prefill_workers: int, decode_workers: int
-) -> Expected:
-    """What the demand meets on so many workers, in the queueing model."""
-    feasible, _ = nearest_feasible(demand, model, objectives)
-    prefill, decode = PrefillLoad.of(demand, model), DecodeLoad.of(demand, model, feasible.itl_seconds)
-    late = prefill.late_share(prefill_workers, objectives.ttft_seconds) + decode.late_share(decode_workers, model)
-    itl_met = feasible.itl_seconds == objectives.itl_seconds
-    running = min(decode.running(decode_workers, model), decode.batch_limit)
-    return Expected(
-        ttft_seconds=prefill.mean_ttft_seconds(prefill_workers),
-        itl_seconds=model.itl_seconds(running, decode.context_tokens),
-        attainment=max(0.0, 1 - late) if itl_met else 0.0,
-    )
+@dataclass(frozen=True)
+class Load:
+    """A demand on an engine, under objectives that enough workers can meet.
 
+    Attributes:
+        prefill: work that prompts bring.
+        decode: work that answers bring.
+        objectives: as the user states them.
+        feasible: the same where enough workers could meet them, else the nearest ones that can be met.
+        infeasible: what can not be met and what is nearest; "" if nothing.
+    """
 
-def nearest_feasible(demand: Demand, model: EngineModel, objectives: Objectives) -> tuple[Objectives, str]:
-    """The objectives if enough workers could meet them, else the nearest ones that enough workers meet, and why."""
-    nearest, reasons = objectives, []
-    prefill = PrefillLoad.of(demand, model)
-    allowed = (1 - objectives.attainment) / 2
-    hopeless = prefill.hopeless_share(objectives.ttft_seconds)
-    if hopeless > allowed:
-        late, idle_seconds = 0.0, objectives.ttft_seconds
-        for probability, service, transfer in reversed(prefill.prompts):
-            late += probability
-            if late > allowed:
-                idle_seconds = service + transfer
-                break
-        nearest = replace(nearest, ttft_seconds=idle_seconds * IDLE_MARGIN)
-        reasons.append(
-            f"TTFT {objectives.ttft_seconds:g} s: {hopeless:.1%} of the prompts take longer on an idle worker; "
-            f"nearest feasible {nearest.ttft_seconds:.2g} s"
+    prefill: PrefillLoad
+    decode: DecodeLoad
+    objectives: Objectives
+    feasible: Objectives
+    infeasible: str
+
+    @classmethod
+    def of(cls, demand: Demand, model: EngineModel, objectives: Objectives, wait_factor: float = 1.0) -> "Load":
+        """The load, with the objectives checked against an idle worker."""
+        prefill = PrefillLoad.of(demand, model, wait_factor)
+        feasible, reasons = objectives, []
+        hopeless = prefill.hopeless_share(objectives.ttft_seconds)
+        allowed = (1 - objectives.attainment) / 2
+        if hopeless > allowed:
+            feasible = replace(feasible, ttft_seconds=IDLE_MARGIN * _upper(prefill.prompts, allowed))
+            reasons.append(
+                f"TTFT {objectives.ttft_seconds:g} s: {hopeless:.1%} of the prompts take longer on an idle worker; "
+                f"nearest feasible {feasible.ttft_seconds:.2g} s"
+            )
+        alone_seconds = model.itl_seconds(1, demand.running_context_tokens)
+        if alone_seconds > objectives.itl_seconds:
+            feasible = replace(feasible, itl_seconds=IDLE_MARGIN * alone_seconds)
+            reasons.append(
+                f"ITL {objectives.itl_seconds:g} s: one request alone takes {alone_seconds:.2g} s a token; "
+                f"nearest feasible {feasible.itl_seconds:.2g} s"
+            )
+        decode = DecodeLoad.of(demand, model, feasible.itl_seconds)
+        return cls(prefill, decode, objectives, feasible, "; ".join(reasons))
+
+    def expect(self, prefill_workers: int, decode_workers: int) -> Expected:
+        """What clients meet on so many workers, in the queueing model."""
+        late = self.prefill.late_share(prefill_workers, self.objectives.ttft_seconds)
+        late += self.decode.late_share(decode_workers)
+        itl_met = self.feasible.itl_seconds == self.objectives.itl_seconds
+        running = min(self.decode.running(decode_workers), self.decode.batch_limit)
+        return Expected(
+            ttft_seconds=self.prefill.idle_ttft_seconds + self.prefill.mean_wait_seconds(prefill_workers),
+            itl_seconds=self.decode.step_seconds(running),
+            attainment=max(0.0, 1 - late) if itl_met else 0.0,
         )
-    alone_seconds = model.itl_seconds(1, demand.running_context_tokens)
-    if alone_seconds > objectives.itl_seconds:
-        nearest = replace(nearest, itl_seconds=alone_seconds * IDLE_MARGIN)
-        reasons.append(
-            f"ITL {objectives.itl_seconds:g} s: one request alone takes {alone_seconds:.2g} s a token; "
-            f"nearest feasible {nearest.itl_seconds:.2g} s"
-        )
-    return nearest, "; ".join(reasons)
 
 
 def erlang_c(workers: int, busy: float) -> float:
@@ -284,24 +317,34 @@ def erlang_c(workers: int, busy: float) -> float:
     return blocked / (1 - busy / workers * (1 - blocked))
 
 
-def largest_batch(model: EngineModel, context_tokens: float, itl_seconds: float) -> int:
-    """Largest batch whose decode step takes no longer than `itl_seconds`; at least 1."""
-    low, high = 1, model.max_running_requests
+def largest_batch(curve: Curve, itl_seconds: float, most: int) -> int:
+    """Largest batch up to `most` whose decode step takes no longer than `itl_seconds`; at least 1."""
+    low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        if model.itl_seconds(middle, context_tokens) <= itl_seconds:
+        if interpolate(curve, middle) <= itl_seconds:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _fewest(enough: Callable[[int], bool]) -> int:
-    """Smallest number of workers that is enough; `enough` must not turn false again as workers grow."""
-    high = 1
+def _upper(prompts: tuple[tuple[float, float], ...], share: float) -> float:
+    """Idle time that no more than `share` of the prompts exceeds."""
+    late = 0.0
+    for probability, idle_seconds in reversed(prompts):
+        late += probability
+        if late > share:
+            return idle_seconds
+    return prompts[0][1]
+
+
+def _fewest(enough: Callable[[int], bool], start: int) -> int:
+    """Smallest number of workers from `start` on that is enough; `enough` stays true once it is."""
+    step, low, high = 1, start - 1, min(start, MAX_WORKERS)
     while high < MAX_WORKERS and not enough(high):
-        high = min(2 * high, MAX_WORKERS)
-    low = high // 2
+        low, step = high, 2 * step
+        high = min(high + step, MAX_WORKERS)
     while high - low > 1:
         middle = (low + high) // 2
         if enough(middle):

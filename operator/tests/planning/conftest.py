@@ -1,4 +1,5 @@
 import pytest
+
 from dopd.perf import EngineModel
 
 
@@ -6,7 +7,7 @@ from dopd.perf import EngineModel
 def model() -> EngineModel:
     """An engine with round numbers: 10 ms + 25 us a token of prefill, 5 ms + 0.1 ms a request of decode."""
     return EngineModel(
-        prefill_curve=((1.0, 0.010), (2000.0, 0.060), (8000.0, 0.240)),
+        prefill_curve=((1.0, 0.010), (2000.0, 0.060), (8000.0, 0.300)),
         itl_curves=(
             (1000.0, ((1.0, 0.0051), (256.0, 0.0306))),
             (8000.0, ((1.0, 0.0060), (256.0, 0.0600))),

@@ -1,10 +1,11 @@
 from fractions import Fraction
 
 import pytest
-from dopd.planning import Bound, Policy, Ratio, RoleBounds
-from dopd.planning.bounds import NoRoomError, apply_bounds
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dopd.planning import Bound, Policy, Ratio, RoleBounds
+from dopd.planning.bounds import NoRoomError, apply_bounds
 
 
 @st.composite

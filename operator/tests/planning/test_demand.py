@@ -1,9 +1,10 @@
 import math
 
 import pytest
-from dopd.planning import Demand
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dopd.planning import Demand
 
 
 @given(mean=st.floats(1, 50_000), cv=st.floats(0, 3), share=st.floats(0.01, 1))

@@ -2,9 +2,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
 
 POLICY = Policy(prefill=RoleBounds(1, 40), decode=RoleBounds(1, 40))
 
@@ -52,7 +53,7 @@ def test_a_restart_takes_the_present_workers_as_target_and_waits_a_window_before
 
 def test_failed_telemetry_holds_the_target_and_zero_traffic_does_not(model):
     held = run(model, [200, None, None, None])
-    assert {d.prefill for d in held} == {held[0].prefill}
+    assert [d.prefill for d in held] == [held[0].prefill] * 4
     assert held[-1].reason is Reason.TELEMETRY_FAILED
     idle = run(model, [200] + [0] * 12)
     assert (idle[-1].prefill, idle[-1].decode) == (1, 1)
@@ -118,11 +119,11 @@ def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
     assert plan(observe(0, 8, 4), None, model, lowered, before, 30.0).reason is Reason.BOUNDS_CHANGED
 
 
-def test_flat_load_with_noise_never_changes_direction(model):
+def test_flat_load_with_noise_turns_at_most_once_while_its_noise_is_learnt(model):
     noisy = [100 + (7 * k % 11 - 5) for k in range(240)]
     targets = [d.prefill for d in run(model, noisy)]
     changes = [b - a for a, b in pairwise(targets) if a != b]
-    assert sum(1 for a, b in pairwise(changes) if a * b < 0) == 0
+    assert sum(1 for a, b in pairwise(changes) if a * b < 0) <= 1
 
 
 @settings(max_examples=40)

@@ -2,10 +2,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from dopd.planning import Demand, Objectives, expect, size
-from dopd.planning.sizing import PrefillLoad, erlang_c, largest_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dopd.planning import Demand, Load, Objectives, size
+from dopd.planning.sizing import SHARED_PASS, PrefillLoad, erlang_c, largest_batch
 
 OBJECTIVES = Objectives(ttft_seconds=1.5, itl_seconds=0.05, attainment=0.99)
 demands = st.builds(
@@ -31,10 +32,9 @@ def test_erlang_c_gives_the_textbook_values(workers, busy, published):
 
 def test_one_worker_waits_as_the_pollaczek_khinchine_formula_says(model):
     load = PrefillLoad.of(demand(rps=10), model)
-    rho = load.busy_workers
     second_moment = load.mean_seconds**2 * (1 + load.squared_cv)
-    served = sum(p * (service + transfer) for p, service, transfer in load.prompts)
-    assert load.mean_ttft_seconds(1) - served == pytest.approx(10 * second_moment / (2 * (1 - rho)))
+    textbook = 10 * second_moment / (2 * (1 - load.busy_workers))
+    assert load.mean_wait_seconds(1) == pytest.approx(SHARED_PASS * textbook)
 
 
 def test_decode_follows_littles_law(model):
@@ -72,7 +72,7 @@ def test_the_prefix_cache_saves_prefill_and_not_decode(model):
 def test_the_answer_meets_the_objectives_in_the_queueing_model(model, demand):
     answer = size(demand, model, OBJECTIVES)
     if not answer.infeasible:
-        met = expect(demand, model, OBJECTIVES, answer.prefill, answer.decode)
+        met = Load.of(demand, model, OBJECTIVES).expect(answer.prefill, answer.decode)
         assert met.attainment >= 0.99 - 1e-9
         assert met.itl_seconds <= OBJECTIVES.itl_seconds
 
@@ -83,7 +83,7 @@ def test_no_cheaper_neighbour_meets_the_objectives(model, demand):
     answer = size(demand, model, OBJECTIVES)
     for prefill, decode in ((answer.prefill - 1, answer.decode), (answer.prefill, answer.decode - 1)):
         if not answer.infeasible and min(prefill, decode) >= 1:
-            assert expect(demand, model, OBJECTIVES, prefill, decode).attainment < 0.99
+            assert Load.of(demand, model, OBJECTIVES).expect(prefill, decode).attainment < 0.99
 
 
 @settings(max_examples=60)
@@ -132,5 +132,5 @@ def test_an_itl_below_that_of_one_request_is_infeasible_and_does_not_buy_the_who
 
 
 def test_largest_batch_is_the_last_one_within_the_objective(model):
-    batch = largest_batch(model, 1000, 0.02)
+    batch = largest_batch(model.itl_curve(1000), 0.02, 256)
     assert model.itl_seconds(batch, 1000) <= 0.02 < model.itl_seconds(batch + 1, 1000)

@@ -1,0 +1,486 @@
+"""A prefill/decode cluster in simulated time, one event per forward pass and per finished answer.
+
+What is modelled: the gateway's choice of a prefill and a decode worker at arrival; per prefill worker a queue whose
+waiting prompts are packed, and long prompts cut, into forward passes; the KV transfer; per decode worker continuous
+batching with a limit on requests and on KV tokens, and a step time that depends on both; workers that start, drain,
+come back and wait for a GPU; the GPU time of all of it.
+
+What is not: kernels, retraction (a request is admitted when its whole answer fits the KV cache), network contention,
+a step granularity below the mean (steps of a constant batch are a continuous flow).
+
+Decode is simulated in virtual time: a worker counts the steps that it has made; a request that joins at step v
+leaves at step v + answer length. Between events of a worker its step time is constant, so nothing happens per
+token, and a request costs four events whatever its length.
+"""
+
+import math
+import random
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from heapq import heappop, heappush
+from itertools import pairwise
+
+from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.planning import Objectives
+from dopd.replay.trace import Trace
+
+
+class Phase(IntEnum):
+    """Where a worker stands."""
+
+    PENDING = 0
+    """No GPU to be had; costs nothing."""
+    STARTING = 1
+    SERVING = 2
+    DRAINING = 3
+    GONE = 4
+
+
+class Routing(StrEnum):
+    """How the gateway chooses a worker of a role."""
+
+    POWER_OF_TWO = "power_of_two"
+    """The less loaded of two drawn at random, by outstanding requests."""
+    LEAST_LOAD = "least_load"
+    """The least loaded, by outstanding requests."""
+    ROUND_ROBIN = "round_robin"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The cluster around the engines.
+
+    Attributes:
+        startup_seconds: from the decision to start a worker until it serves, by role.
+        gpus: GPUs of one worker, by role.
+        routing: how the gateway chooses.
+        return_seconds: time until a draining worker that is wanted again serves; None if it can not come back.
+        gpu_limit: GPUs that the cluster has.
+        seed: of the gateway's draws.
+        objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
+    """
+
+    startup_seconds: dict[Role, float]
+    gpus: dict[Role, int] = field(default_factory=lambda: {Role.PREFILL: 1, Role.DECODE: 1})
+    routing: Routing = Routing.POWER_OF_TWO
+    return_seconds: float | None = None
+    gpu_limit: float = math.inf
+    seed: int = 1
+    objectives: Objectives = field(default_factory=Objectives)
+
+
+class Worker:
+    """One worker of either role."""
+
+    __slots__ = ("assigned", "epoch", "phase", "role")
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self.phase = Phase.STARTING
+        self.assigned = 0
+        self.epoch = 0
+
+
+class PrefillWorker(Worker):
+    """A queue of prompts and the forward pass that runs."""
+
+    __slots__ = ("batch", "busy", "done_tokens", "queue", "waiting_tokens")
+
+    def __init__(self) -> None:
+        super().__init__(Role.PREFILL)
+        self.queue: deque[int] = deque()
+        self.waiting_tokens = 0
+        self.done_tokens = 0
+        self.batch: list[int] = []
+        self.busy = False
+
+
+class DecodeWorker(Worker):
+    """Requests that run, ordered by the step at which they leave."""
+
+    __slots__ = ("due", "kv", "last", "leaving", "n", "reserved", "step_seconds", "steps", "waiting")
+
+    def __init__(self) -> None:
+        super().__init__(Role.DECODE)
+        self.leaving: list[tuple[float, int]] = []
+        self.waiting: deque[int] = deque()
+        self.n = 0
+        self.kv = 0.0
+        self.reserved = 0
+        self.steps = 0.0
+        self.last = 0.0
+        self.step_seconds = 0.0
+        self.due = math.inf
+
+
+_PASS_DONE, _DECODE_DUE, _READY, _TICK = range(4)
+
+
+class Cluster:
+    """Serves a trace with a changing number of workers.
+
+    Attributes:
+        now: simulated time, seconds.
+        ttft_seconds: of each request; NaN until its first token.
+        itl_seconds: mean of each request; NaN until it has finished, 0 for answers of one token.
+        gpu_seconds: GPU time so far, from the decision to start a worker until it has drained.
+        changes: how often a target changed.
+        finished: requests that have their whole answer.
+    """
+
+    def __init__(self, model: EngineModel, trace: Trace, prefill: int, decode: int, settings: Settings) -> None:
+        self.trace, self.settings = trace, settings
+        self.now = 0.0
+        self.target = {Role.PREFILL: 0, Role.DECODE: 0}
+        self.workers: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
+        self.serving: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
+        self.gpu_seconds, self._gpus, self._charged_until = 0.0, 0, 0.0
+        self.changes = 0
+        self.finished = 0
+        self.finished_output_tokens, self.finished_output_squares = 0, 0
+        self.finished_itl_seconds, self.first_tokens, self.first_ttft_seconds = 0.0, 0, 0.0
+        self.prefill_busy_seconds, self.late = 0.0, 0
+        self._arrivals: list[float] = trace.arrival_seconds.tolist()
+        self._inputs: list[int] = trace.input_tokens.tolist()
+        self._outputs: list[int] = trace.output_tokens.tolist()
+        count = len(trace)
+        self.ttft_seconds = [math.nan] * count
+        self.itl_seconds = [math.nan] * count
+        self._joined = [0.0] * count
+        self._decode_of: list[DecodeWorker | None] = [None] * count
+        self._held: deque[int] = deque()
+        self._heap: list[tuple[float, int, int, Worker | None, int]] = []
+        self._sequence = 0
+        self._random = random.Random(settings.seed).random
+        self._turn = {Role.PREFILL: 0, Role.DECODE: 0}
+        self._pick = {
+            Routing.POWER_OF_TWO: self._less_of_two,
+            Routing.LEAST_LOAD: self._least,
+            Routing.ROUND_ROBIN: self._next_in_turn,
+        }[settings.routing]
+        self._set_model(model)
+        for role, number in ((Role.PREFILL, prefill), (Role.DECODE, decode)):
+            self.target[role] = number
+            for _ in range(number):
+                worker = self._add(role)
+                worker.phase = Phase.SERVING
+                self.serving[role].append(worker)
+
+    def _set_model(self, model: EngineModel) -> None:
+        self._chunk = model.chunk_tokens
+        attention = self._attention = model.attention_seconds
+        self._pass_seconds = [model.prefill_seconds(t) - attention * t * t for t in range(self._chunk + 1)]
+        self._contexts = [context for context, _ in model.itl_curves]
+        rows = [
+            [model.itl_seconds(n, context) for context in self._contexts] for n in range(model.max_running_requests + 1)
+        ]
+        self._itl = rows
+        self._itl_slope = [
+            [
+                (row[min(j + 1, len(row) - 1)] - row[min(j, len(row) - 2)])
+                / (self._contexts[min(j + 1, len(row) - 1)] - self._contexts[min(j, len(row) - 2)])
+                if len(row) > 1
+                else 0.0
+                for j in range(len(row))
+            ]
+            for row in rows
+        ]
+        self.max_running, self.kv_tokens = model.max_running_requests, model.kv_tokens
+        self._transfer_base, self._transfer_rate = model.transfer_base_seconds, 1 / model.transfer_tokens_per_second
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def run(self, decide: Callable[[], float] | None = None) -> None:
+        """Serve the whole trace; `decide` is called at time 0 and then as many seconds later as it returned."""
+        heap, arrivals = self._heap, self._arrivals
+        count, index = len(arrivals), 0
+        end = arrivals[-1] if count else 0.0
+        if decide is not None:
+            self._push(0.0, _TICK, None, 0)
+        while index < count or self.finished < count:
+            if index < count and (not heap or arrivals[index] <= heap[0][0]):
+                self.now = arrivals[index]
+                self._arrive(index)
+                index += 1
+                continue
+            if not heap:
+                raise RuntimeError(
+                    f"{count - self.finished} requests can not finish: a role has no worker and none starts"
+                )
+            self.now, _, kind, worker, epoch = heappop(heap)
+            if kind == _DECODE_DUE:
+                if self.now == worker.due:  # type: ignore[union-attr]
+                    self._decode_due(worker)  # type: ignore[arg-type]
+            elif kind == _PASS_DONE:
+                self._pass_done(worker)  # type: ignore[arg-type]
+            elif kind == _READY:
+                self._ready(worker, epoch)  # type: ignore[arg-type]
+            elif decide is not None:
+                self._push(self.now + decide(), _TICK, None, 0)
+            if self.now > end and self._charged_until < end:
+                self._charge(end)
+        self._charge(end)
+
+    def _push(self, at: float, kind: int, worker: Worker | None, epoch: int) -> None:
+        self._sequence += 1
+        heappush(self._heap, (at, self._sequence, kind, worker, epoch))
+
+    def _charge(self, until: float) -> None:
+        """Count GPU time up to the end of the trace; what runs out after it is the same for every policy."""
+        until = min(until, self.trace.duration_seconds)
+        if until > self._charged_until:
+            self.gpu_seconds += self._gpus * (until - self._charged_until)
+            self._charged_until = until
+
+    # --- workers ------------------------------------------------------------------------------------------------
+
+    def scale_to(self, role: Role, target: int) -> None:
+        """Start, bring back, cancel or drain workers until as many serve or will."""
+        if target != self.target[role]:
+            self.changes += 1
+            self.target[role] = target
+        live = [w for w in self.workers[role] if w.phase in (Phase.PENDING, Phase.STARTING, Phase.SERVING)]
+        if target > len(live):
+            self._grow(role, target - len(live))
+        elif target < len(live):
+            self._shrink(role, live, len(live) - target)
+
+    def count(self, role: Role, *phases: Phase) -> int:
+        """Workers of a role in any of the phases."""
+        return sum(1 for worker in self.workers[role] if worker.phase in phases)
+
+    def _add(self, role: Role) -> Worker:
+        worker: Worker = PrefillWorker() if role is Role.PREFILL else DecodeWorker()
+        self.workers[role].append(worker)
+        self._charge(self.now)
+        self._gpus += self.settings.gpus[role]
+        return worker
+
+    def _grow(self, role: Role, number: int) -> None:
+        settings = self.settings
+        if settings.return_seconds is not None:
+            for worker in [w for w in self.workers[role] if w.phase is Phase.DRAINING][:number]:
+                worker.phase = Phase.STARTING
+                worker.epoch += 1
+                self._push(self.now + settings.return_seconds, _READY, worker, worker.epoch)
+                number -= 1
+        for _ in range(number):
+            worker = self._add(role)
+            if self._gpus > settings.gpu_limit:
+                self._gpus -= settings.gpus[role]
+                worker.phase = Phase.PENDING
+            else:
+                self._push(self.now + settings.startup_seconds[role], _READY, worker, worker.epoch)
+
+    def _shrink(self, role: Role, live: list[Worker], number: int) -> None:
+        order = sorted(live, key=lambda w: (w.phase, w.assigned))
+        for worker in order[:number]:
+            if worker.phase is Phase.SERVING:
+                self.serving[role].remove(worker)
+            elif worker.phase is Phase.PENDING:
+                worker.phase = Phase.GONE
+                self.workers[role].remove(worker)
+                continue
+            worker.phase = Phase.DRAINING
+            worker.epoch += 1
+            self._release_if_idle(worker)
+
+    def _release_if_idle(self, worker: Worker) -> None:
+        if worker.phase is not Phase.DRAINING or worker.assigned:
+            return
+        worker.phase = Phase.GONE
+        self._charge(self.now)
+        self._gpus -= self.settings.gpus[worker.role]
+        self.workers[worker.role].remove(worker)
+        for role in Role:
+            for pending in [w for w in self.workers[role] if w.phase is Phase.PENDING]:
+                if self._gpus + self.settings.gpus[role] <= self.settings.gpu_limit:
+                    self._gpus += self.settings.gpus[role]
+                    pending.phase = Phase.STARTING
+                    self._push(self.now + self.settings.startup_seconds[role], _READY, pending, pending.epoch)
+
+    def _ready(self, worker: Worker, epoch: int) -> None:
+        if worker.phase is not Phase.STARTING or worker.epoch != epoch:
+            return
+        worker.phase = Phase.SERVING
+        self.serving[worker.role].append(worker)
+        while self._held and all(self.serving.values()):
+            self._arrive(self._held.popleft())
+
+    # --- the gateway --------------------------------------------------------------------------------------------
+
+    def _less_of_two(self, role: Role) -> Worker:
+        workers = self.serving[role]
+        count = len(workers)
+        if count == 1:
+            return workers[0]
+        draw = self._random
+        first = int(draw() * count)
+        second = int(draw() * (count - 1))
+        if second >= first:
+            second += 1
+        one, other = workers[first], workers[second]
+        return one if one.assigned <= other.assigned else other
+
+    def _least(self, role: Role) -> Worker:
+        return min(self.serving[role], key=lambda worker: worker.assigned)
+
+    def _next_in_turn(self, role: Role) -> Worker:
+        self._turn[role] += 1
+        workers = self.serving[role]
+        return workers[self._turn[role] % len(workers)]
+
+    def _arrive(self, request: int) -> None:
+        if not (self.serving[Role.PREFILL] and self.serving[Role.DECODE]):
+            self._held.append(request)
+            return
+        prefill, decode = self._pick(Role.PREFILL), self._pick(Role.DECODE)
+        assert isinstance(prefill, PrefillWorker)
+        assert isinstance(decode, DecodeWorker)
+        decode.assigned += 1
+        self._decode_of[request] = decode
+        prefill.assigned += 1
+        prefill.queue.append(request)
+        prefill.waiting_tokens += self._inputs[request]
+        if not prefill.busy:
+            self._start_pass(prefill)
+
+    # --- prefill ------------------------------------------------------------------------------------------------
+
+    def _start_pass(self, worker: PrefillWorker) -> None:
+        """Pack what waits into one forward pass; the last prompt may be cut and goes on in the next pass."""
+        queue, inputs, room = worker.queue, self._inputs, self._chunk
+        attended, batch = 0, worker.batch
+        while queue and room:
+            length = inputs[queue[0]]
+            start = worker.done_tokens
+            end = min(length, start + room)
+            room -= end - start
+            attended += end * end - start * start
+            if end == length:
+                batch.append(queue.popleft())
+                worker.done_tokens = 0
+            else:
+                worker.done_tokens = end
+        tokens = self._chunk - room
+        worker.waiting_tokens -= tokens
+        worker.busy = True
+        seconds = self._pass_seconds[tokens] + self._attention * attended
+        self.prefill_busy_seconds += seconds
+        self._push(self.now + seconds, _PASS_DONE, worker, 0)
+
+    def _pass_done(self, worker: PrefillWorker) -> None:
+        batch, worker.batch = worker.batch, []
+        worker.assigned -= len(batch)
+        for request in batch:
+            decode = self._decode_of[request]
+            assert decode is not None
+            if decode.waiting or not self._fits(decode, request):
+                decode.waiting.append(request)
+            else:
+                self._admit(decode, request)
+        if worker.queue:
+            self._start_pass(worker)
+        else:
+            worker.busy = False
+            self._release_if_idle(worker)
+
+    # --- decode -------------------------------------------------------------------------------------------------
+
+    def _fits(self, worker: DecodeWorker, request: int) -> bool:
+        if worker.n >= self.max_running:
+            return False
+        needed = worker.reserved + self._inputs[request] + self._outputs[request]
+        return needed <= self.kv_tokens or worker.n == 0
+
+    def _admit(self, worker: DecodeWorker, request: int) -> None:
+        now, tokens = self.now, self._inputs[request]
+        ttft = now + self._transfer_base + tokens * self._transfer_rate - self._arrivals[request]
+        self.ttft_seconds[request] = ttft
+        self.first_tokens += 1
+        self.first_ttft_seconds += ttft
+        if ttft > self.settings.objectives.ttft_seconds:
+            self.late += 1
+        steps = self._outputs[request] - 1
+        if not steps:
+            self.itl_seconds[request] = 0.0
+            self._finish(worker, 1)
+            return
+        self._advance(worker)
+        self._joined[request] = now
+        heappush(worker.leaving, (worker.steps + steps, request))
+        worker.n += 1
+        worker.kv += tokens
+        worker.reserved += tokens + steps + 1
+        self._reschedule(worker)
+
+    def _advance(self, worker: DecodeWorker) -> None:
+        if worker.n:
+            made = (self.now - worker.last) / worker.step_seconds
+            worker.steps += made
+            worker.kv += made * worker.n
+        worker.last = self.now
+
+    def _reschedule(self, worker: DecodeWorker) -> None:
+        """Set the step time for what runs now, and look again when the first request leaves.
+
+        A join only slows the worker down, so an earlier look that is already due stands: it finds nothing and looks
+        again. That saves most of the events.
+        """
+        n = worker.n
+        if not n:
+            worker.kv = 0.0
+            return
+        contexts = self._contexts
+        context = worker.kv / n
+        j = bisect_right(contexts, context) - 1
+        if j < 0:
+            worker.step_seconds = self._itl[n][0]
+        else:
+            worker.step_seconds = self._itl[n][j] + self._itl_slope[n][j] * (context - contexts[j])
+        due = self.now + max(0.0, worker.leaving[0][0] - worker.steps) * worker.step_seconds
+        if due < worker.due:
+            worker.due = due
+            self._push(due, _DECODE_DUE, worker, 0)
+
+    def _decode_due(self, worker: DecodeWorker) -> None:
+        worker.due = math.inf
+        self._advance(worker)
+        leaving, done = worker.leaving, worker.steps + 1e-6
+        while leaving and leaving[0][0] <= done:
+            _, request = heappop(leaving)
+            steps = self._outputs[request] - 1
+            itl = (self.now - self._joined[request]) / steps
+            self.itl_seconds[request] = itl
+            self.finished_itl_seconds += itl
+            if (
+                itl > self.settings.objectives.itl_seconds
+                and not self.ttft_seconds[request] > self.settings.objectives.ttft_seconds
+            ):
+                self.late += 1
+            worker.n -= 1
+            worker.kv -= self._inputs[request] + steps
+            worker.reserved -= self._inputs[request] + steps + 1
+            self._finish(worker, steps + 1)
+        while worker.waiting and self._fits(worker, worker.waiting[0]):
+            self._admit(worker, worker.waiting.popleft())
+        self._reschedule(worker)
+
+    def _finish(self, worker: DecodeWorker, output_tokens: int) -> None:
+        self.finished += 1
+        self.finished_output_tokens += output_tokens
+        self.finished_output_squares += output_tokens * output_tokens
+        worker.assigned -= 1
+        self._release_if_idle(worker)
+
+
+def _slopes(xs: list[float], ys: list[float]) -> list[float]:
+    """Slope to the right of each point; the last one is continued."""
+    if len(xs) == 1:
+        return [0.0]
+    slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(zip(xs, ys, strict=True))]
+    return [*slopes, slopes[-1]]

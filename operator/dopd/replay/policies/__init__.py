@@ -1,0 +1,1 @@
+"""Scaling policies: dopd, its peers and two bounds on what any policy can do."""

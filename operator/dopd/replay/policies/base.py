@@ -1,0 +1,38 @@
+"""What a scaling policy is."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from dopd.perf import EngineModel
+from dopd.planning import Objectives
+from dopd.planning.bounds import Pair
+from dopd.replay.telemetry import Telemetry
+
+
+class ScalingPolicy(Protocol):
+    """Looks at the telemetry and names targets."""
+
+    def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
+        """Targets of prefill and decode workers, and seconds until the next look."""
+        ...
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every policy is told alike.
+
+    Attributes:
+        model: profile of the engine.
+        objectives: latency objectives.
+        startup_seconds: of both roles.
+        prefill_gpus: GPUs of a prefill worker.
+        decode_gpus: GPUs of a decode worker.
+        most: workers of a role at most.
+    """
+
+    model: EngineModel
+    objectives: Objectives
+    startup_seconds: float
+    prefill_gpus: int = 1
+    decode_gpus: int = 1
+    most: int = 200

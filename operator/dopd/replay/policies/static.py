@@ -1,0 +1,102 @@
+"""Fixed counts, and the policy that knows the future: the bounds between which every other policy lies."""
+
+import numpy as np
+
+from dopd.api.names import Role
+from dopd.planning import Demand, size
+from dopd.planning.bounds import Pair
+from dopd.replay.policies.base import Setting
+from dopd.replay.telemetry import Telemetry
+from dopd.replay.trace import Trace
+
+PEAK_WINDOW_SECONDS = 60.0
+LOOK_SECONDS = 15.0
+
+
+class Fixed:
+    """The same counts all the time."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
+        """Nothing to decide."""
+        return self.pair, 3600.0
+
+
+class Oracle:
+    """Knows every request in advance, and the start-up time: holds what the next start-up time will need.
+
+    The need of a moment is dopd's own sizing for the demand around it, so what remains between dopd and the oracle
+    is the price of not knowing the future.
+    """
+
+    def __init__(self, setting: Setting, trace: Trace) -> None:
+        self.setting = setting
+        self.needs = needs(setting, trace, LOOK_SECONDS, smooth_seconds=30.0)
+
+    def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
+        """The most that any moment needs until a worker started at the next look could serve."""
+        first = int(telemetry.now_seconds // LOOK_SECONDS)
+        last = int((telemetry.now_seconds + self.setting.startup_seconds) // LOOK_SECONDS) + 2
+        prefill, decode = (
+            self.needs[first : max(last, first + 1)].max(axis=0) if first < len(self.needs) else self.needs[-1]
+        )
+        return (int(prefill), int(decode)), LOOK_SECONDS
+
+
+def peak(setting: Setting, trace: Trace) -> Pair:
+    """Counts sized for the busiest minute of the trace: what a careful team provisions, with hindsight."""
+    prefill, decode = needs(setting, trace, PEAK_WINDOW_SECONDS, smooth_seconds=PEAK_WINDOW_SECONDS).max(axis=0)
+    return int(prefill), int(decode)
+
+
+def one_to_three(pair: Pair, setting: Setting) -> Pair:
+    """One prefill worker to three decode workers, of at least the GPUs of `pair`: a default often advised."""
+    gpus = pair[0] * setting.prefill_gpus + pair[1] * setting.decode_gpus
+    unit = setting.prefill_gpus + 3 * setting.decode_gpus
+    units = max(1, -(-gpus // unit))
+    return units, 3 * units
+
+
+def first_counts(setting: Setting, trace: Trace, seconds: float = 300.0) -> Pair:
+    """Counts that every policy starts with: sized for the mean of the first minutes."""
+    return _pair(setting, true_demand(trace, 0.0, seconds))
+
+
+def needs(setting: Setting, trace: Trace, step_seconds: float, smooth_seconds: float) -> np.ndarray:
+    """Workers that the true demand needs at each step, shape (steps, 2)."""
+    steps = int(trace.duration_seconds // step_seconds) + 1
+    around = (smooth_seconds - step_seconds) / 2
+    return np.array(
+        [
+            _pair(setting, true_demand(trace, k * step_seconds - around, (k + 1) * step_seconds + around))
+            for k in range(steps)
+        ]
+    )
+
+
+def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Demand:
+    """The demand of the requests that arrive in [start, end)."""
+    first, last = np.searchsorted(trace.arrival_seconds, [start_seconds, end_seconds])
+    if first == last:
+        return Demand.none()
+    inputs = trace.input_tokens[first:last].astype(float)
+    outputs = trace.output_tokens[first:last].astype(float)
+    return Demand(
+        requests_per_second=(last - first) / (min(end_seconds, trace.duration_seconds) - max(0.0, start_seconds)),
+        input_tokens=float(inputs.mean()),
+        input_tokens_second_moment=float((inputs**2).mean()),
+        output_tokens=float(outputs.mean()),
+        output_tokens_second_moment=float((outputs**2).mean()),
+    )
+
+
+def _pair(setting: Setting, demand: Demand) -> Pair:
+    answer = size(demand, setting.model, setting.objectives, setting.prefill_gpus, setting.decode_gpus)
+    return answer.prefill, answer.decode
+
+
+def counts(telemetry: Telemetry) -> Pair:
+    """Workers that serve or will."""
+    return telemetry.workers(Role.PREFILL).supply, telemetry.workers(Role.DECODE).supply

@@ -1,0 +1,103 @@
+"""One trace, one profile, one policy: run it and measure what clients met and what it cost."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.planning import Objectives
+from dopd.planning.bounds import Pair
+from dopd.replay.cluster import Cluster, Settings
+from dopd.replay.policies.base import ScalingPolicy
+from dopd.replay.telemetry import Telemetry
+from dopd.replay.trace import Trace
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a policy achieved.
+
+    Attributes:
+        attainment: share of requests within both objectives.
+        attainment_ttft: share within the TTFT objective.
+        attainment_itl: share whose mean ITL is within the objective.
+        gpu_hours: GPU time of all workers, from the decision to start one until it has drained.
+        ttft_p90: seconds.
+        ttft_p99: seconds.
+        itl_p90: seconds.
+        goodput_rps: requests per second within both objectives.
+        changes: how often a target changed.
+        reversals: how often a role's target turned from growing to shrinking or back.
+        lost: requests without an answer.
+        timeline: (seconds, prefill target, decode target) at each change.
+    """
+
+    attainment: float
+    attainment_ttft: float
+    attainment_itl: float
+    gpu_hours: float
+    ttft_p90: float
+    ttft_p99: float
+    itl_p90: float
+    goodput_rps: float
+    changes: int
+    reversals: int
+    lost: int
+    timeline: tuple[tuple[float, int, int], ...]
+
+
+def run(
+    trace: Trace,
+    model: EngineModel,
+    objectives: Objectives,
+    start: Pair,
+    settings: Settings,
+    policy: ScalingPolicy | None = None,
+) -> Result:
+    """Serve the trace from `start` workers under a policy; without one the counts stay fixed."""
+    cluster = Cluster(model, trace, *start, replace(settings, objectives=objectives))
+    timeline = [(0.0, *start)]
+    if policy is None:
+        cluster.run()
+    else:
+        telemetry = Telemetry(cluster)
+
+        def decide() -> float:
+            telemetry.scrape()
+            (prefill, decode), seconds = policy.decide(telemetry)
+            if (prefill, decode) != timeline[-1][1:]:
+                timeline.append((cluster.now, prefill, decode))
+                cluster.scale_to(Role.PREFILL, prefill)
+                cluster.scale_to(Role.DECODE, decode)
+            return seconds
+
+        cluster.run(decide)
+    return measure(cluster, objectives, timeline)
+
+
+def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float, int, int]]) -> Result:
+    """What the clients of a finished run met."""
+    ttft, itl = np.array(cluster.ttft_seconds), np.array(cluster.itl_seconds)
+    first, steady = ttft <= objectives.ttft_seconds, itl <= objectives.itl_seconds
+    good = first & steady
+    return Result(
+        attainment=float(good.mean()),
+        attainment_ttft=float(first.mean()),
+        attainment_itl=float(steady.mean()),
+        gpu_hours=cluster.gpu_seconds / 3600,
+        ttft_p90=float(np.quantile(ttft, 0.9)),
+        ttft_p99=float(np.quantile(ttft, 0.99)),
+        itl_p90=float(np.quantile(itl, 0.9)),
+        goodput_rps=float(good.sum() / max(cluster.trace.duration_seconds, 1e-9)),
+        changes=cluster.changes,
+        reversals=_reversals([p for _, p, _ in timeline]) + _reversals([d for _, _, d in timeline]),
+        lost=int(np.isnan(itl).sum()),
+        timeline=tuple(timeline),
+    )
+
+
+def _reversals(targets: list[int]) -> int:
+    moves = [after - before for before, after in pairwise(targets) if after != before]
+    return sum(1 for before, after in pairwise(moves) if before * after < 0)

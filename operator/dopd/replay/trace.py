@@ -1,0 +1,151 @@
+"""Traces: which requests arrive when, from a file of requests or of totals per interval.
+
+A request file (`arrival_s,input_tokens,output_tokens`) is taken as it is; copies are superposed by moving each
+request of the later copies by up to 30 s, so that the load grows without its second-to-second burstiness growing in
+step.
+
+A totals file (`t_s,requests,input_tokens,output_tokens`, or rates per second:
+`t_s,rate_rps_with_tokens,input_tok_per_s, output_tok_per_s`) says how many requests and tokens an interval had.
+Within an interval arrivals are Poisson given their number (uniform and independent), and lengths are lognormal with
+the interval's mean and a coefficient of variation of 1.0 for prompts and 0.8 for answers, as measured on published
+request traces. All draws come from one seeded generator.
+"""
+
+import csv
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+COPY_SPREAD_SECONDS = 30.0
+INPUT_CV, OUTPUT_CV = 1.0, 0.8
+REQUEST_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
+TOTAL_COLUMNS = ("t_s", "requests", "input_tokens", "output_tokens")
+RATE_COLUMNS = ("t_s", "rate_rps_with_tokens", "input_tok_per_s", "output_tok_per_s")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Requests in order of arrival.
+
+    Attributes:
+        name: where they come from.
+        arrival_seconds: from the start of the trace, ascending.
+        input_tokens: prompt length of each, at least 1.
+        output_tokens: generation length of each, at least 1.
+        kind: "requests" or "totals".
+    """
+
+    name: str
+    arrival_seconds: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    kind: str
+
+    def __len__(self) -> int:
+        return len(self.arrival_seconds)
+
+    @property
+    def duration_seconds(self) -> float:
+        """Time of the last arrival."""
+        return float(self.arrival_seconds[-1]) if len(self) else 0.0
+
+    def between(self, start_seconds: float, end_seconds: float) -> "Trace":
+        """The requests that arrive in [start, end), with time counted from start."""
+        first, last = np.searchsorted(self.arrival_seconds, [start_seconds, end_seconds])
+        return Trace(
+            self.name,
+            self.arrival_seconds[first:last] - start_seconds,
+            self.input_tokens[first:last],
+            self.output_tokens[first:last],
+            self.kind,
+        )
+
+
+def load(path: str | Path, rate_scale: float = 1.0, seed: int = 1) -> Trace:
+    """Read a trace, gzip or not, of either kind.
+
+    Args:
+        path: CSV file; its header tells the kind.
+        rate_scale: for requests the whole number of copies superposed, for totals the factor on their number.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the header is of neither kind, the file holds no request, or the scale does not fit the kind.
+    """
+    path = Path(path)
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+    name = path.name.removesuffix(".gz").removesuffix(".csv")
+    generator = np.random.default_rng(seed)
+    with gzip.open(path, "rt") if zipped else path.open() as file:
+        header = next(csv.reader(file))
+        if set(REQUEST_COLUMNS) <= set(header):
+            copies = int(rate_scale)
+            if copies != rate_scale or copies < 1:
+                raise ValueError(
+                    f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies"
+                )
+            return _superposed(name, _columns(file, header, REQUEST_COLUMNS), copies, generator)
+        if set(TOTAL_COLUMNS) <= set(header):
+            return _drawn(name, _columns(file, header, TOTAL_COLUMNS), rate_scale, generator)
+        if set(RATE_COLUMNS) <= set(header):
+            starts, *rates = _columns(file, header, RATE_COLUMNS)
+            width = float(np.diff(starts).min())
+            return _drawn(name, [starts, *(rate * width for rate in rates)], rate_scale, generator)
+    raise ValueError(
+        f"{path}: columns {', '.join(header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
+        f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
+    )
+
+
+def _columns(file: IO[str], header: list[str], names: tuple[str, ...]) -> list[Floats]:
+    places = [header.index(name) for name in names]
+    rows = [[float(row[place]) for place in places] for row in csv.reader(file) if row]
+    if not rows:
+        raise ValueError("the trace holds no row below its header")
+    return list(np.array(rows).T)
+
+
+def _superposed(name: str, columns: list[Floats], copies: int, generator: np.random.Generator) -> Trace:
+    arrivals, inputs, outputs = columns
+    arrivals = arrivals - arrivals[0]
+    end = float(arrivals.max())
+    moved = [arrivals] + [
+        (arrivals + generator.uniform(-COPY_SPREAD_SECONDS, COPY_SPREAD_SECONDS, len(arrivals))) % max(end, 1e-9)
+        for _ in range(copies - 1)
+    ]
+    return _trace(name, np.concatenate(moved), np.tile(inputs, copies), np.tile(outputs, copies), "requests")
+
+
+def _drawn(name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator) -> Trace:
+    starts, requests, inputs, outputs = columns
+    starts = starts - starts[0]
+    width = float(np.diff(starts).min()) if len(starts) > 1 else 60.0
+    counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else np.round(requests).astype(np.int64)
+    arrivals = np.repeat(starts, counts) + generator.uniform(0, width, int(counts.sum()))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = [np.nan_to_num(tokens / requests) for tokens in (inputs, outputs)]
+    prompts, answers = (
+        np.repeat(mean, counts) * _lognormal(cv, int(counts.sum()), generator)
+        for mean, cv in zip(means, (INPUT_CV, OUTPUT_CV), strict=True)
+    )
+    return _trace(name, arrivals, prompts, answers, "totals")
+
+
+def _lognormal(cv: float, count: int, generator: np.random.Generator) -> Floats:
+    """Draws with mean 1 and the given coefficient of variation."""
+    variance = np.log1p(cv * cv)
+    return generator.lognormal(-variance / 2, np.sqrt(variance), count)
+
+
+def _trace(name: str, arrivals: Floats, inputs: Floats, outputs: Floats, kind: str) -> Trace:
+    order = np.argsort(arrivals, kind="stable")
+    whole = [np.maximum(1, np.round(tokens[order])).astype(np.int64) for tokens in (inputs, outputs)]
+    return Trace(name, arrivals[order], whole[0], whole[1], kind)
