@@ -3,14 +3,14 @@
 import subprocess
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from e2e.cluster import archive
 from e2e.cluster.docker import Docker
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.state import State
-from e2e.cluster.steps import say
+from e2e.cluster.steps import PULSE_SECONDS, say
 
 _CTR = ("ctr", "--namespace=k8s.io")
 
@@ -33,7 +33,7 @@ def load(docker: Docker, state: State, images: dict[str, str]) -> None:
     if not wanted:
         say(f"cluster {state.name} has all images")
         return
-    say(f"loading {', '.join(wanted.values())}")
+    say(f"loading {', '.join(wanted.values())} (usually 20 s a gigabyte, less when only code has changed)")
     blobs = [set(docker.execute(node, *_CTR, "content", "list", "--quiet").split()) for node in state.nodes]
     with tempfile.TemporaryDirectory(prefix="dopd-load-") as folder:
         saved, oci = Path(folder) / "saved.tar", Path(folder) / "oci.tar"
@@ -41,8 +41,11 @@ def load(docker: Docker, state: State, images: dict[str, str]) -> None:
         names = {exact: [exact, reference] for exact, reference in wanted.items()}
         archive.without_layers(saved, oci, names=names, present=set.intersection(*blobs))
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(lambda node: _import(docker, node, oci, unpack=node in state.workers), state.nodes):
-                pass
+            imports = [pool.submit(_import, docker, node, oci, unpack=node in state.workers) for node in state.nodes]
+            while wait(imports, timeout=PULSE_SECONDS).not_done:
+                say(f"  loading: {time.monotonic() - start:.0f} s")
+        for each in imports:
+            each.result()  # raises what the import raised
         megabytes = oci.stat().st_size / 1e6
     say(f"loaded {megabytes:.0f} MB to each of {len(state.nodes)} nodes in {time.monotonic() - start:.0f} s")
 
