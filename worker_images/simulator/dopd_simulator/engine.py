@@ -1,8 +1,8 @@
 """One simulated engine: takes requests in, lets the scheduler decide, and spends the time that the profile says.
 
-Token times are computed, not waited for one by one: a decode pass covers all steps until somebody must hear of it,
-and a late wake-up catches up in engine time without drift, so the event loop wakes at most once in `--sim-tick-
-seconds`.
+Token times are computed, not waited for one by one: a decode pass covers all steps until somebody must hear of it.
+A late wake-up catches up in engine time without drift, so the scheduler need not wake more than once in
+`--sim-tick-seconds`.
 """
 
 import asyncio
@@ -148,8 +148,8 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing at all is left to do (Scheduler.is_fully_idle)."""
-        return not self.requests and not self.intake.releasing
+        """Whether nothing at all is left to do (Scheduler.is_fully_idle); requests held back outside do not count."""
+        return not self.intake.releasing and self.count(Stage.ARRIVED) == len(self.requests)
 
     def pause(self, mode: str) -> None:
         """Stop running passes; `abort` ends what is there, `retract` puts the batch back, `in_place` leaves it."""
@@ -290,10 +290,8 @@ class Engine:
         self.report.prefill_done(done)
 
     def _book_decode(self, done: DecodePass, steps: int, start: float) -> None:
-        live = [request for request in done.batch if request.finish is None]
-        self.scheduler.complete_decode(done, steps)
         end = start + done.step_seconds * steps
-        for request in live:
+        for request in self.scheduler.complete_decode(done, steps):
             if request.emission_due():
                 self.emit(request, end)
         self.report.decode_done(done, steps)

@@ -6,6 +6,7 @@ cache, announces it, and runs once the bytes have come. Failures on the way beco
 
 import asyncio
 import logging
+import random
 from typing import TYPE_CHECKING
 
 from dopd_simulator.decode_transfer import DecodeTransfer
@@ -109,6 +110,8 @@ class Intake:
             await request.prefilled.wait()
             step = "Prefill transfer"
             await engine.clock.sleep(engine.model.transfer_seconds(request.prompt_tokens))
+            if random.random() < engine.options.sim_transfer_failure_probability:
+                raise TransferError(meeting.room, "Failed due to an unknown reason from another rank")
             size = request.prompt_tokens * engine.options.sim_kv_bytes_per_token
             await sender.send(meeting.room, size)
             engine.books.transfer(request, size, engine.clock.now())

@@ -99,6 +99,7 @@ class Options:
     sim_output_tokens: int = 256
     sim_free_memory_gb: float = 8.0
     sim_stale_rank_cache: bool = True
+    sim_transfer_failure_probability: float = 0.0
     sim_sigterm_poll_seconds: float = 5.0
     sim_tick_seconds: float = 0.002
     timeouts: Timeouts = Timeouts()
@@ -147,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-kv-bytes-per-token", type=int, metavar="N", help="bytes really sent per prompt token [16]")
     add("--sim-output-tokens", type=int, metavar="N", help="where the model ends by itself, without ignore_eos [256]")
     add("--sim-free-memory-gb", type=float, metavar="GB", help="head-room for decode graphs on a role switch [8]")
+    add("--sim-transfer-failure-probability", type=float, metavar="P", help="share of hand-overs that fail [0]")
     add("--sim-stale-rank-cache", type=_boolean, metavar="BOOL", help="decode keeps an outdated prefill address [true]")
     add("--sim-sigterm-poll-seconds", type=float, metavar="S", help="how often a stopping engine looks for work [5]")
     add(
@@ -219,6 +221,9 @@ def _validate(options: Options) -> None:
     for flag, value in not_negative.items():
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{flag} {value}: must not be negative")
+    probability = options.sim_transfer_failure_probability
+    if not 0 <= probability <= 1:
+        raise ValueError(f"--sim-transfer-failure-probability {probability}: must be between 0 and 1")
     size = options.chunked_prefill_size
     if size is not None and size <= 0 and size != -1:
         raise ValueError(f"--chunked-prefill-size {size}: must be greater than zero, or -1 for no chunks")

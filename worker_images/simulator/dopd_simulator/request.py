@@ -17,6 +17,8 @@ FORCED_OUTPUT_INTERVAL = 50
 class Stage(Enum):
     """Where a request is. The queue lengths of /v1/loads are counts of these."""
 
+    ARRIVED = auto()
+    """Not yet taken in: generation is paused, or the role is being switched."""
     BOOTSTRAP = auto()
     """Prefill: decode has not yet said where the KV cache goes."""
     PREALLOC = auto()
@@ -101,7 +103,7 @@ class Request:
     rendezvous: Rendezvous | None = None
     log_metrics: bool = True
     created: float = 0.0
-    stage: Stage = Stage.WAITING
+    stage: Stage = Stage.ARRIVED
     prefilled_tokens: int = 0
     output_tokens: int = 0
     emitted_tokens: int = 0

@@ -278,20 +278,18 @@ class Scheduler:
         return complete
 
     def complete_decode(self, done: DecodePass, steps: int) -> list[Request]:
-        """Book `steps` decode steps; return the requests that ended, which leave the batch."""
-        ended: list[Request] = []
-        for request in done.batch:
-            if request.finish is not None:
-                continue
+        """Book `steps` decode steps; return the requests that got tokens. Those that have all leave the batch."""
+        still_running = set(self.running)
+        advanced = [request for request in done.batch if request in still_running]
+        for request in advanced:
             request.output_tokens += steps
             self.hold(request, steps)
             if request.output_tokens >= request.length:
                 self.end(request)
-                ended.append(request)
         floor = self.initial_ratio * 0.14
         decay = (self.initial_ratio - floor) / 600
         self.new_token_ratio = max(floor, self.new_token_ratio - decay * steps)
-        return ended
+        return advanced
 
     def end(self, request: Request) -> None:
         """Finish a request that has all its tokens."""

@@ -111,6 +111,16 @@ class Server:
         await self._probe()
         self.status = Status.UP
 
+    def check_new(self, request: Request) -> Request:
+        """Refuse a request whose id is in use.
+
+        Raises:
+            ValueError: it is.
+        """
+        if request.rid in self.engine.requests:
+            raise ValueError(f"Duplicate request ID detected: {request.rid}")
+        return request
+
     @contextlib.asynccontextmanager
     async def admitted(self, request: Request) -> AsyncIterator[None]:
         """Run a request for as long as its HTTP handler lives: a client that leaves aborts it."""

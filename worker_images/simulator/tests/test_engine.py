@@ -144,15 +144,37 @@ async def test_a_decode_engine_that_leaves_fails_its_requests_on_prefill(simulat
     assert status != 200 or answer["meta_info"]["finish_reason"]["type"] == "abort"
 
 
+async def test_hand_overs_fail_as_often_as_told(simulate_pair, caplog):
+    caplog.set_level(logging.CRITICAL)
+    pair = await simulate_pair(sim_transfer_failure_probability=1.0)
+    (status_p, prefill), (status_d, decode) = await pair.generate()
+    assert (status_p, status_d) == (500, 500)
+    assert "Prefill transfer failed" in prefill["message"]
+    assert "Decode transfer failed" in decode["message"]
+    await pair.decode.until_idle()
+    assert (await pair.prefill.load())["num_used_tokens"] == 0
+
+
+async def test_pause_by_retraction_loses_nothing(simulate):
+    engine = await simulate(sim_speedup=5.0)
+    bodies = [{"input_ids": [5] * 50, "sampling_params": sampling(200)} for _ in range(4)]
+    running = [asyncio.create_task(engine.post("/generate", body)) for body in bodies]
+    await engine.until(lambda load: load["num_running_reqs"] == 4)
+    await engine.post("/pause_generation", {"mode": "retract"})
+    load = await engine.load()
+    assert (load["num_running_reqs"], load["queues"]["waiting"], load["num_used_tokens"]) == (0, 4, 0)
+    await engine.post("/continue_generation", {})
+    answers = await asyncio.gather(*running)
+    assert [len(answer["output_ids"]) for _, answer in answers] == [200] * 4
+    assert (await engine.load())["num_used_tokens"] == 0
+
+
 async def test_a_cured_peer_finds_the_second_turn(simulate_pair):
     pair = await simulate_pair(enable_pd_role_switch=True, sim_stale_rank_cache=False)
-    for role in ("decode", "prefill"):
+    for _ in range(2):
         assert (await pair.generate())[1][0] == 200
-        assert (await pair.prefill.post("/pd_role_switch", {"new_role": "decode", "decode_cuda_graph_memory_gb": 0}))[
-            0
-        ] == 200
-        assert (await pair.prefill.post("/pd_role_switch", {"new_role": "prefill"}))[0] == 200
-        assert role
+        for body in ({"new_role": "decode", "decode_cuda_graph_memory_gb": 0}, {"new_role": "prefill"}):
+            assert (await pair.prefill.post("/pd_role_switch", body))[0] == 200
     assert (await pair.generate())[1][0] == 200
 
 

@@ -93,11 +93,20 @@ def test_tokens_cost_kv_cache_and_give_it_back():
     engine = scheduler("decode")
     (only,) = running(engine, request(100, 10))
     planned = engine.plan()
-    ended = engine.complete_decode(planned, 5)
-    assert (ended, engine.kv_used, only.output_tokens) == ([], 105, 6)
-    ended = engine.complete_decode(engine.plan(), 4)
-    assert (ended, engine.kv_used, engine.running) == ([only], 0, [])
+    assert engine.complete_decode(planned, 5) == [only]
+    assert (engine.kv_used, only.output_tokens, only.finish) == (105, 6, None)
+    engine.complete_decode(engine.plan(), 4)
+    assert (engine.kv_used, engine.running) == (0, [])
     assert only.finish.as_json() == {"type": "length", "length": 10}
+
+
+def test_a_request_taken_out_during_a_pass_gets_nothing():
+    engine = scheduler()
+    stays, leaves = running(engine, request(100, 50), request(100, 50))
+    planned = engine.plan()
+    engine.remove(leaves)
+    assert engine.complete_decode(planned, 10) == [stays]
+    assert (leaves.output_tokens, leaves.kv_tokens) == (1, 0)
 
 
 def test_a_model_that_ends_by_itself_stops():

@@ -23,7 +23,7 @@ def routes(server: Server) -> list[web.RouteDef]:
         except ValidationError as error:
             return openai_error(400, validation_message(error), "Bad Request")
         try:
-            request = generate_request(body, server.options, server.engine.scheduler.limits.kv_tokens)
+            request = server.check_new(generate_request(body, server.options, server.engine.scheduler.limits.kv_tokens))
         except ValueError as error:
             return await _refuse(http, str(error)) if body.stream else native_error(400, str(error))
         async with server.admitted(request):

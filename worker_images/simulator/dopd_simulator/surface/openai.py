@@ -32,7 +32,9 @@ def routes(server: Server) -> list[web.RouteDef]:
             except ValidationError as error:
                 return openai_error(400, validation_message(error), "Bad Request")
             try:
-                request = openai_request(body, server.options, server.engine.scheduler.limits.kv_tokens)
+                request = server.check_new(
+                    openai_request(body, server.options, server.engine.scheduler.limits.kv_tokens)
+                )
             except ValueError as error:
                 return openai_error(400, str(error), "BadRequestError")
             async with server.admitted(request):

@@ -167,6 +167,17 @@ async def test_openai_refusals(regular):
     assert (status, answer["message"]) == (400, "Messages cannot be empty.")
 
 
+async def test_a_request_id_in_use(regular, rid):
+    """managers/tokenizer_manager.py: _init_req_state."""
+    body = {"input_ids": [5], "rid": rid, "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}}
+    running = asyncio.create_task(regular.post("/generate", body))
+    await regular.until(lambda load: load["num_running_reqs"] == 1)
+    status, answer = await regular.post("/generate", body)
+    assert (status, answer) == (400, {"error": {"message": f"Duplicate request ID detected: {rid}"}})
+    await regular.post("/abort_request", {"rid": rid})
+    assert (await running)[0] == 200
+
+
 async def test_abort(regular, rid):
     """managers/scheduler.py: abort_request; a running request ends with what it has, finish reason abort."""
     body = {"input_ids": [5], "rid": rid, "sampling_params": {"max_new_tokens": 3000, "ignore_eos": True}}
