@@ -1,0 +1,96 @@
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from e2e.load import Arrival, Schedule, TraceError, read_trace
+
+TEXT = "arrival_s,input_tokens,output_tokens\n10.5,100,20\n12,300,1\n"
+
+
+@pytest.mark.parametrize("pack", [str.encode, lambda text: gzip.compress(text.encode())], ids=["plain", "gzip"])
+def test_a_trace_is_read_from_its_first_request_on(tmp_path: Path, pack: Callable[[str], bytes]) -> None:
+    path = tmp_path / "trace"
+    path.write_bytes(pack(TEXT))
+    assert read_trace(path).arrivals == (Arrival(0.0, 100, 20), Arrival(1.5, 300, 1))
+
+
+def test_further_columns_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("output_tokens,arrival_s,hash_ids,input_tokens\n7,0,1 2 3,5\n")
+    assert read_trace(path).arrivals == (Arrival(0.0, 5, 7),)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("t,in,out\n1,2,3\n", ["line 1", "no column arrival_s", "arrival_s,input_tokens,output_tokens"]),
+        (TEXT + "13,many,5\n", ["line 4", "input_tokens", "'many'", "expected a number"]),
+        (TEXT + "13,5\n", ["line 4", "output_tokens", "None"]),
+        (TEXT + "13,5,0\n", ["line 4", "output_tokens", "'0'", "at least 1"]),
+        (TEXT + "13,5.5,1\n", ["line 4", "input_tokens", "'5.5'"]),
+        (TEXT + "nan,5,5\n", ["line 4", "arrival_s", "'nan'"]),
+        (TEXT + "11,5,5\n", ["line 4", "11", "before"]),
+        ("arrival_s,input_tokens,output_tokens\n", ["no request"]),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_line_and_what_was_expected(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(text)
+    with pytest.raises(TraceError) as refused:
+        read_trace(path)
+    assert all(word in str(refused.value) for word in [str(path), *words])
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8bbroken", b"\xff\xfe\x00"], ids=["broken gzip", "no text"])
+def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "trace").write_bytes(content)
+    with pytest.raises(TraceError, match="expected a CSV file"):
+        read_trace(tmp_path / "trace")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="No such file"):
+        read_trace(tmp_path / "trace")
+
+
+def test_a_window_starts_at_zero_and_excludes_its_end() -> None:
+    schedule = Schedule.steady(requests_per_second=2, seconds=10, input_tokens=5, output_tokens=5)
+    window = schedule.window(3.0, 1.0)
+    assert [arrival.at_seconds for arrival in window] == [0.0, 0.5]
+
+
+def test_bounds_on_count_and_time() -> None:
+    schedule = Schedule.steady(requests_per_second=1, seconds=10, input_tokens=5, output_tokens=5)
+    assert len(schedule.at_most(requests=3)) == 3
+    assert schedule.at_most(seconds=4).seconds == 4
+    assert len(schedule.at_most()) == 10
+
+
+@given(st.floats(0.1, 50), st.integers(1, 50))
+def test_compression_keeps_every_request_and_divides_time(speedup: float, count: int) -> None:
+    schedule = Schedule(tuple(Arrival(float(i), 10 + i, 20) for i in range(count)))
+    faster = schedule.compressed(speedup)
+    assert [a.input_tokens for a in faster] == [a.input_tokens for a in schedule]
+    assert faster.seconds == pytest.approx(schedule.seconds / speedup)
+    assert faster.speedup == speedup
+
+
+@given(st.floats(0.05, 5), st.integers(0, 1000))
+def test_a_rate_scale_changes_the_density_and_not_the_span(factor: float, seed: int) -> None:
+    schedule = Schedule.steady(requests_per_second=10, seconds=100, input_tokens=5, output_tokens=5)
+    scaled = schedule.scaled(factor, seed)
+    assert abs(len(scaled) - 1000 * factor) <= 200
+    assert scaled == schedule.scaled(factor, seed)
+    times = [arrival.at_seconds for arrival in scaled]
+    assert times == sorted(times)
+    assert 0 <= scaled.seconds <= schedule.seconds
+
+
+@pytest.mark.parametrize("change", [lambda s: s.scaled(0), lambda s: s.compressed(-1)])
+def test_factors_must_be_positive(change: Callable[[Schedule], Schedule]) -> None:
+    with pytest.raises(ValueError, match="greater than zero"):
+        change(Schedule(()))

@@ -1,0 +1,1 @@
+"""Traces that come along, and the script that cut them."""
