@@ -62,11 +62,14 @@ async def run(options: Options) -> None:
     http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
     reconciler = Reconciler(kubernetes, http, options.prometheus_url)
+    identity = f"{socket.gethostname()}_{os.getpid()}"
+    # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
+    os.environ.setdefault("POD_ID", identity)
     election = Election(
         kubernetes,
         name=options.lease_name,
         namespace=options.lease_namespace or own_namespace(),
-        identity=f"{socket.gethostname()}_{os.getpid()}",
+        identity=identity,
         duration_seconds=options.lease_seconds,
     )
     watching = asyncio.Event()
