@@ -62,6 +62,7 @@ class Intake:
         """Start a request on its way."""
         engine = self._engine
         if engine.role == "null":
+            engine.books.stage("request_process", 0.0)
             engine.queue(request)
         elif request.rendezvous is None and engine.options.disaggregation_transfer_backend != "fake":
             message = (
