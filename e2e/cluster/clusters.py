@@ -48,12 +48,13 @@ def up(name: str, *, way: str = "auto") -> State:
 def down(name: str) -> None:
     """Remove the cluster `name` with everything that belongs to it; do nothing when there is nothing."""
     with _alone(name):
+        # A daemon is started only for what is recorded: without a record nothing can be running.
         if not cluster_dir(name).exists() and running_docker() is None:
-            say(f"no cluster {name}")
-            return
-        with _session(name) as docker:
-            _remove(docker, name)
-    say(f"cluster {name} is gone")
+            removed = False
+        else:
+            with _session(name) as docker:
+                removed = _remove(docker, name)
+    say(f"cluster {name} is gone" if removed else f"there is no cluster {name}")
 
 
 def trouble(known: State) -> list[str]:
@@ -89,7 +90,9 @@ def _trouble(docker: Docker, known: State) -> list[str]:
         return [f"the API server does not answer: {error}"]
 
 
-def _remove(docker: Docker, name: str) -> None:
+def _remove(docker: Docker, name: str) -> bool:
+    """Remove what there is of a cluster; say whether there was anything."""
+    recorded = cluster_dir(name).exists()
     containers = docker.containers(f"{NODE_LABEL}={state.kind_name(name)}")
     if containers:
         docker.output("rm", "--force", "--volumes", *containers)
@@ -97,6 +100,7 @@ def _remove(docker: Docker, name: str) -> None:
     if network in docker.output("network", "ls", "--format", "{{.Name}}").split():
         docker.output("network", "rm", network)
     shutil.rmtree(cluster_dir(name), ignore_errors=True)
+    return recorded or bool(containers)
 
 
 def _create(docker: Docker, name: str, way: str, former_ports: dict[str, int] | None) -> State:

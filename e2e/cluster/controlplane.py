@@ -23,7 +23,7 @@ from e2e.cluster import programs, versions
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import BUILD_FILES
 from e2e.cluster.ports import LOOPBACK, free_ports
-from e2e.cluster.steps import output, tail
+from e2e.cluster.steps import leashed, output, tail
 
 READY_TIMEOUT_SECONDS = 60.0
 
@@ -98,13 +98,14 @@ class ControlPlane:
         return self.kubeconfig_for(f"system:serviceaccount:{namespace}:{name}", groups)
 
     def start(self, part: str) -> None:
-        """Start one part (`etcd`, `kube-apiserver`, ...) that does not run; does not wait until it serves."""
-        # The kernel ends the part when this process dies, however it dies. (It looks at the starting thread: start
-        # from one that lives as long as the part shall.)
-        leash = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        """Start one part (`etcd`, `kube-apiserver`, ...) that does not run; does not wait until it serves.
+
+        The part ends with the thread that starts it, see `steps.leashed`.
+        """
+        command = leashed(self._commands[part], "KILL")
         with self.log_of(part).open("ab") as log:
             self._processes[part] = subprocess.Popen(
-                [*leash, *self._commands[part]], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
             )
 
     def stop(self, part: str) -> None:

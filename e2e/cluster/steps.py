@@ -3,6 +3,7 @@
 Everything is said on standard error, so that standard output stays for what a caller may want to capture.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -45,20 +46,32 @@ def run(
     Raises:
         ClusterError: the command failed or cannot be started; holds the last lines of `log`.
     """
+    if not shutil.which(command[0]):
+        raise ClusterError(f"{what}: {command[0]} is not installed")
     say(f"{what} (usually {usually})" if usually else what)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         output.write(f"$ {' '.join(map(str, command))}\n".encode())
         output.flush()
-        try:
-            process = subprocess.Popen(
-                command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
-        except FileNotFoundError as error:
-            raise ClusterError(f"{what}: {command[0]} is not installed") from error
+        process = subprocess.Popen(
+            leashed(command, "TERM"),
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
         code = _wait_with_pulse(process, what)
     if code != 0:
         raise ClusterError(f"{what} failed (exit status {code}). Log: {log}\n{tail(log)}")
+
+
+def leashed(command: Command, signal: str) -> list[str | Path]:
+    """Return `command` so that the kernel sends it `signal` when this process dies, however it dies.
+
+    The kernel looks at the thread that starts the command: it has to live as long as the command shall.
+    """
+    return ["setpriv", "--pdeathsig", signal, *command] if shutil.which("setpriv") else [*command]
 
 
 def _wait_with_pulse(process: subprocess.Popen[bytes], what: str) -> int:
