@@ -1,12 +1,13 @@
 """Quantiles that hold what they promise.
 
-Models are wrong about their own spread, so the bands do not ask them. The newest errors, each divided by the square root of what was
-forecast (the spread of a count grows like that), stand for the next error: split conformal prediction. After a change of the load
-too many bins fall outside; then the level that is asked of those errors moves until the promised share is inside again: adaptive
-conformal inference. The step is small, since a larger one buys coverage with bands that are wide when nothing happens.
+Models are wrong about their own spread, so the bands do not ask them. The newest errors, each divided by the
+square root of what was forecast (the spread of a count grows like that), stand for the next error: split
+conformal prediction. After a change of the load too many bins fall outside; then the level that is asked of
+those errors moves until the promised share is inside again: adaptive conformal inference. The step is small,
+since a larger one buys coverage with bands that are wide when nothing happens.
 
-References: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005); Gibbs and Candes, Adaptive Conformal Inference
-Under Distribution Shift (2021).
+References: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World (2005); Gibbs and Candes, Adaptive
+Conformal Inference Under Distribution Shift (2021).
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ STEP = 0.01  # how far the level moves for one bin outside
 LEVELS = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])  # levels whose coverage is watched
 WATCHED_90 = 5
 TAIL = 3.0  # standard deviations beyond the largest error for one whole unit of level above one
-PRIOR_SPREAD, PRIOR_SCORES = 0.25, 2  # a new series is taken to be known to a quarter of its level, as if two bins had shown it
+PRIOR_SPREAD, PRIOR_SCORES = (
+    0.25,
+    2,
+)  # a new series is taken to be known to a quarter of its level, as if two bins had shown it
 
 
 class ConformalBands:
@@ -43,7 +47,7 @@ class ConformalBands:
 
     def say(self, means: FloatArray) -> None:
         """Keep the forecasts made after the newest bin, shape (horizons,)."""
-        quantiles = self._bands(means, np.arange(len(means)), self._asked)
+        quantiles = self._around(means, range(len(means)), self._asked)
         self._buffer.say(np.column_stack([means, quantiles]))
 
     def observe(self, value: float) -> None:
@@ -61,7 +65,7 @@ class ConformalBands:
         self._asked = np.clip(self._asked, LEVELS - 0.4, LEVELS + 0.3)
         self._row = (self._row + 1) % KEPT_SCORES
 
-    def quantiles(self, means: FloatArray, rows: Sequence[int] | FloatArray, levels: Sequence[float]) -> FloatArray:
+    def quantiles(self, means: FloatArray, rows: Sequence[int], levels: Sequence[float]) -> FloatArray:
         """Quantiles about forecasts.
 
         Args:
@@ -72,9 +76,8 @@ class ConformalBands:
         Returns:
             Shape (n, levels); never negative, never falling in the level.
         """
-        index = np.asarray(rows, dtype=int)
-        shifts = np.array([np.interp(levels, LEVELS, self._asked[row] - LEVELS) for row in index])
-        bands = self._bands(means, index, np.asarray(levels) + shifts)
+        shifts = np.array([np.interp(levels, LEVELS, self._asked[row] - LEVELS) for row in rows])
+        bands = self._around(means, rows, np.asarray(levels) + shifts)
         order = np.argsort(levels, kind="stable")
         bands[:, order] = np.maximum.accumulate(bands[:, order], axis=1)
         return bands
@@ -88,15 +91,15 @@ class ConformalBands:
     def _spread(self, means: FloatArray) -> FloatArray:
         return np.sqrt(np.maximum(means, max(self._mean_load / 100, np.finfo(float).tiny)))
 
-    def _bands(self, means: FloatArray, rows: FloatArray, levels: FloatArray) -> FloatArray:
-        """Bands at the level asked for at each row, shape (n, levels)."""
+    def _around(self, means: FloatArray, rows: Sequence[int], levels: FloatArray) -> FloatArray:
+        """Bands at the levels given for each row, shape (n, levels)."""
         ordered = np.sort(self._scores, axis=0)  # NaN comes last
         counts = np.isfinite(ordered).sum(axis=0)
         bands = np.empty((len(means), levels.shape[-1]))
         spread = self._spread(means)
         for index, row in enumerate(rows):
             # A lead with few errors of its own borrows those of a shorter one, widened as a random walk would.
-            lender = row
+            lender = int(row)
             while lender > 0 and counts[lender] < MIN_SCORES:
                 lender -= 1
             widening = np.sqrt(self._horizons[row] / self._horizons[lender])
@@ -107,7 +110,7 @@ class ConformalBands:
 
     @staticmethod
     def _score_quantiles(scores: FloatArray, levels: FloatArray, level_of_load: float) -> FloatArray:
-        """Quantiles of the sorted `scores`; with few of them, normal ones of a spread that begins at PRIOR_SPREAD."""
+        """Quantiles of the sorted `scores`; with few, normal ones of a spread that begins at PRIOR_SPREAD."""
         if len(scores) < MIN_SCORES:
             squares = float(scores @ scores) + PRIOR_SCORES * (PRIOR_SPREAD * level_of_load) ** 2
             sd = np.sqrt(squares / (len(scores) + PRIOR_SCORES))

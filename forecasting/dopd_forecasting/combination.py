@@ -1,14 +1,16 @@
 """Mixing models by what they have shown.
 
-Each model is scored at each lead by the mean absolute error of its forecasts, old errors fading by 2 % a bin. Its weight is
-(error / least error) ** -6: a model that is 10 % worse than the best keeps half of its weight, one that is twice as bad a sixtieth. The
-last value is among the models, so where nothing beats it the mix returns to it; a model that raises, overflows or has not been
-scored on enough bins has no weight at all. A season gets no credit in advance: a daily model enters when its errors are smaller.
+Each model is scored at each lead by the mean absolute error of its forecasts, old errors fading by 2 % a bin.
+Its weight is (error / least error) ** -6: a model that is 10 % worse than the best keeps half of its weight, one
+that is twice as bad a sixtieth. The last value is among the models, so where nothing beats it the mix returns to
+it; a model that raises, overflows or has not been scored on enough bins has no weight at all. A season gets no
+credit in advance: a daily model enters when its errors are smaller.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from dopd_forecasting.lead_buffer import LeadBuffer
 from dopd_forecasting.models.base import Horizons
@@ -53,7 +55,7 @@ class Skill:
         return np.where(self.scored_bins >= MIN_SCORED_BINS, means, np.inf)
 
 
-def weights(errors: FloatArray, usable: FloatArray, floor: int = 0) -> FloatArray:
+def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -> FloatArray:
     """Share of each model in the mix at each lead.
 
     Args:

@@ -1,8 +1,8 @@
-"""The forecaster of one series: fit from history, update by newer bins, predict at leads, and say whether to trust it.
+"""The forecaster of one series: fit from history, update by newer bins, predict at leads, say whether to trust it.
 
-Prometheus is the memory. `fit` replays the newest part of a history as if it were arriving now, so that the weights, bands and trust
-of a process that has just started are those of one that ran all along. Estimations fall on bins whose number is a multiple of a
-constant, not on a time since the process began, for the same reason.
+Prometheus is the memory. `fit` replays the newest part of a history as if it were arriving now, so that the
+weights, bands and trust of a process that has just started are those of one that ran all along. Estimations fall
+on bins whose number is a multiple of a constant, not on a time since the process began, for the same reason.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class Forecaster:
         defer_estimations: bool = False,
         trust: TrustPolicy | None = None,
     ) -> None:
-        self._factories = (*models, partial(ScheduledEvents, tuple(events))) if events else tuple(models)
+        self._factories: tuple[Callable[[], Model], ...] = tuple(models)
+        if events:
+            self._factories += (partial(ScheduledEvents, tuple(events)),)
         self._names = tuple(factory().name for factory in self._factories)
         self._horizons: Horizons = tuple(sorted(set(scored_horizons)))
         if not self._factories or not self._horizons or self._horizons[0] < 1:
@@ -138,8 +140,8 @@ class Forecaster:
         self._newest_measured: int | None = None
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
         self._last, self._paused = math.nan, False
-        for index in range(len(self._factories)):
-            self._estimate_from(index, series.before(first))
+        for index, factory in enumerate(self._factories):
+            self._guarded(index, partial(self._run, Estimation(index, factory, series.before(first))))
         self._advance(series.since(first).values, replaying=True)
 
     def update(self, series: Series) -> None:
@@ -170,7 +172,8 @@ class Forecaster:
         """Forecast the load.
 
         Args:
-            horizons_seconds: leads; the forecast is for the bin that ends at, or holds, `now_seconds` plus the lead.
+            horizons_seconds: leads; the forecast is for the bin that ends at, or holds, `now_seconds` plus the
+                lead.
             quantiles: levels wanted, each in (0, 1).
             now_seconds: from when the leads count; default: the end of the newest bin.
 
@@ -180,7 +183,7 @@ class Forecaster:
         made_at = self._seen().next_bin * self._bin_seconds
         waited = 0.0 if now_seconds is None else max(0.0, now_seconds - made_at)
         leads = [max(1, math.ceil((lead + waited) / self._bin_seconds - 1e-9)) for lead in horizons_seconds]
-        rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1)
+        rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1).tolist()
         with np.errstate(all="ignore"):
             forecasts = self._forecasts(tuple(leads))
             shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts))
@@ -215,14 +218,21 @@ class Forecaster:
     def due_estimations(self) -> list[Estimation]:
         """The slow steps that wait to be run; each is handed out once."""
         due, self._due = sorted(self._due), set()
+        if not due:
+            return []
         series = self._seen().series()
         return [Estimation(index, self._factories[index], series) for index in due]
 
     def install(self, index: int, model: Model) -> None:
-        """Put a newly estimated model in the place of the one before, after it has seen the bins that came meanwhile."""
+        """Put a newly estimated model in the place of the one before; it first sees the bins that came meanwhile."""
         model.update(self._seen().series())
         self._models[index] = model
         self.failures.pop(self._names[index], None)
+
+    def reject(self, index: int, error: Exception) -> None:
+        """Take out a model that failed; `failures` says why until it has been estimated again."""
+        self._models[index] = None
+        self.failures[self._names[index]] = f"{type(error).__name__}: {error}"
 
     def _seen(self) -> History:
         if self._history is None:
@@ -237,17 +247,25 @@ class Forecaster:
     def _advance(self, values: FloatArray, *, replaying: bool = False) -> None:
         with np.errstate(all="ignore"):
             for left, value in zip(range(len(values) - 1, -1, -1), values.tolist(), strict=True):
-                self._step(value, superseded_within=left if replaying else 0)
+                self._step(value)
+                self._note_due(bins_to_come=left if replaying else 0)
+                if replaying or not self._defer:
+                    for estimation in self.due_estimations():
+                        self._guarded(estimation.index, partial(self._run, estimation))
+                self._say()
 
-    def _step(self, value: float, superseded_within: int) -> None:
-        """Take in one bin. In a replay, estimations that a later one within the replay replaces are left out."""
+    def _run(self, estimation: Estimation) -> None:
+        self.install(estimation.index, estimation.run())
+
+    def _step(self, value: float) -> None:
         history = self._seen()
         bin_number = history.next_bin
         history.append(value)
         self._note_pause(value)
         if not math.isnan(value):
             self._newest_measured, self._last = bin_number, value
-        # What models see and are scored on is the load while there is any: a pause teaches nothing about the load after it.
+        # What models see and are scored on is the load while there is any: a pause teaches nothing about the
+        # load after it.
         seen = math.nan if self._paused else value
         self._skill.observe(seen)
         self._bands.observe(value)
@@ -255,17 +273,21 @@ class Forecaster:
         for index, model in enumerate(self._models):
             if model is not None:
                 self._guarded(index, partial(model.update, newest))
+
+    def _note_due(self, bins_to_come: int) -> None:
+        """Note which models are due for an estimation, unless a later one within `bins_to_come` would replace it."""
+        newest = self._seen().next_bin - 1
+        for index in range(len(self._models)):
             period = self._refit_bins(index)
-            if (bin_number + index * period // len(self._models)) % period == 0 and superseded_within < period:
+            if (newest + index * period // len(self._models)) % period == 0 and bins_to_come < period:
                 self._due.add(index)
-        if self._due and not self._defer:
-            for index in sorted(self._due):
-                self._estimate_from(index, history.series())
-            self._due.clear()
+
+    def _say(self) -> None:
         forecasts = self._forecasts(self._horizons)
         mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts)))
         self._skill.say(np.column_stack([forecasts, mean]))
-        self._bands.say(mean)
+        # What is said during a pause is no measure of how well a running load is forecast.
+        self._bands.say(np.full_like(mean, math.nan) if self._paused else mean)
 
     def _note_pause(self, value: float) -> None:
         """Tell a series that has been switched off from one that has become quiet."""
@@ -280,16 +302,12 @@ class Forecaster:
         young = len(self._seen()) < YOUNG_BINS or model is None
         return YOUNG_REFIT_BINS if young or model is None else model.refit_bins
 
-    def _estimate_from(self, index: int, series: Series) -> None:
-        self._guarded(index, lambda: self.install(index, Estimation(index, self._factories[index], series).run()))
-
     def _guarded(self, index: int, step: Callable[[], None]) -> None:
         """Run a step of a model; a model that raises says nothing from then on, so it can win nothing."""
         try:
             step()
         except Exception as error:
-            self._models[index] = None
-            self.failures[self._names[index]] = f"{type(error).__name__}: {error}"
+            self.reject(index, error)
 
     def _forecasts(self, horizons: Horizons) -> FloatArray:
         """Forecast of each model, shape (horizons, models); NaN where a model has none."""
@@ -298,12 +316,18 @@ class Forecaster:
         cap = CAP * float(np.fmax.reduce(recent, initial=0.0))
         for index, model in enumerate(self._models):
             if model is not None:
-                columns[:, index] = model.mean(horizons)
-        return np.clip(columns, 0.0, cap)
+                self._guarded(index, partial(self._ask, model, horizons, columns[:, index]))
+        clipped: FloatArray = np.clip(columns, 0.0, cap)
+        return clipped
+
+    @staticmethod
+    def _ask(model: Model, horizons: Horizons, into: FloatArray) -> None:
+        into[:] = model.mean(horizons)
 
     def _mix(self, forecasts: FloatArray, shares: FloatArray) -> FloatArray:
         """The weighted mean; the last value where no model speaks, and during a pause."""
         if self._paused:
             return np.full(len(forecasts), self._last)
-        mixed = np.where(shares > 0, forecasts, 0.0) * shares
-        return np.nan_to_num(np.where(np.isfinite(mixed.sum(axis=1)), mixed.sum(axis=1), self._last))
+        mixed = (np.where(shares > 0, forecasts, 0.0) * shares).sum(axis=1)
+        settled: FloatArray = np.nan_to_num(np.where(np.isfinite(mixed), mixed, self._last))
+        return settled

@@ -27,7 +27,7 @@ class LeadBuffer:
         self._said[self._newest % len(self._said)] = numbers
 
     def advance(self) -> FloatArray:
-        """Move to the next bin and return what was said about it, shape (horizons, width); NaN where nothing was."""
+        """Move to the next bin; returns what was said about it, shape (horizons, width), NaN where nothing was."""
         self._newest += 1
         about_now: FloatArray = self._said[(self._newest - self._horizons) % len(self._said), self._rows]
         self._said[self._newest % len(self._said)] = np.nan

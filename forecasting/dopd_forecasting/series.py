@@ -1,8 +1,9 @@
 """A load series in regular bins, where "no load" and "not known" are different things.
 
-Every forecast starts from telemetry that is irregular, late, doubled, reset or absent. This module is the only place that
-deals with that. What comes out is a grid of bins aligned to whole multiples of the bin length since the epoch, so that two
-processes that look at the same load, or one process before and after a restart, see the same bins.
+Every forecast starts from telemetry that is irregular, late, doubled, reset or absent. This module is the only
+place that deals with that. What comes out is a grid of bins aligned to whole multiples of the bin length since
+the epoch, so that two processes that look at the same load, or one process before and after a restart, see the
+same bins.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ class Series:
             values: sampled load; NaN, infinite and negative samples count as not taken.
             bin_seconds: length of a bin.
             unit: unit of the values.
-            end: now; bins that end later are left out, since they are not complete. Default: end of the newest sample's bin.
+            end: now; bins that end later are left out, since they are not complete. Default: end of the newest
+                sample's bin.
 
         Returns:
             Bins from the first sample to `end`; a bin without a sample is missing.
@@ -145,8 +147,8 @@ class Series:
     ) -> Series:
         """Turn readings of a counter into a rate per second.
 
-        The increase between two readings is spread evenly over the time between them. A reading below the one before it
-        means that the counter began again from zero.
+        The increase between two readings is spread evenly over the time between them. A reading below the one
+        before it means that the counter began again from zero.
 
         Args:
             times_seconds: stamps, in any order; of readings with equal stamps the last one given counts.
@@ -154,7 +156,8 @@ class Series:
             bin_seconds: length of a bin.
             unit: unit of the rate, as "requests/s".
             end: now; bins that end later are left out. Default: end of the newest reading's bin.
-            max_gap_seconds: readings further apart than this say nothing about the time between them; default two bins.
+            max_gap_seconds: readings further apart than this say nothing about the time between them; default
+                two bins.
 
         Returns:
             Rates; a bin that was watched for less than half of its length is missing.
@@ -187,7 +190,7 @@ class Series:
         unit: str,
         end: float | None = None,
     ) -> Series:
-        """Count events (or add their amounts, as tokens) into a rate per second; a bin without an event is a healthy zero."""
+        """Count events, or add up their amounts, into a rate per second; a bin without one is a healthy zero."""
         weights = np.ones(len(times_seconds)) if amounts is None else amounts
         order = np.argsort(np.asarray(times_seconds, dtype=float), kind="stable")
         times, sizes = np.asarray(times_seconds, dtype=float)[order], np.asarray(weights, dtype=float)[order]

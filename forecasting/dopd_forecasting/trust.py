@@ -69,7 +69,8 @@ class Trust:
     Attributes:
         trusted: act on the forecast; otherwise on what is observed.
         reason: why.
-        error_vs_last_value: rolling mean absolute error relative to the last value's; below one is better; NaN while unknown.
+        error_vs_last_value: rolling mean absolute error relative to the last value's; below one is better; NaN
+            while unknown.
         coverage_90: share of the newest bins at or under their 90 % quantile; NaN while unknown.
         newest_point_age_seconds: since the end of the newest measured bin; infinite when there is none.
         scored_bins: how many bins the two measures rest on.

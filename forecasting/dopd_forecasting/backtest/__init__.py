@@ -1,1 +1,1 @@
-"""Replays a recorded series and measures what each model would have forecast; the only part of the library that does I/O."""
+"""Measures on a recorded series what each model would have forecast; the only part of the library with I/O."""

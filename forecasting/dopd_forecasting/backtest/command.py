@@ -74,14 +74,25 @@ def _parser() -> argparse.ArgumentParser:
     backtest = commands.add_parser("backtest", help="measure the models on a recorded series")
     backtest.add_argument("file", type=Path, help="CSV with a header, may be gzipped")
     backtest.add_argument("--column", required=True, help="the load; 'requests' counts the rows of a request log")
-    backtest.add_argument("--time", help="column of the time stamps (default: t_s, arrival_s, time, timestamp, or the first)")
-    backtest.add_argument("--bin", type=_positive, default=60.0, metavar="SECONDS", help="length of a bin (default: 60)")
-    backtest.add_argument("--horizons", type=_horizons, default=(1, 3, 5, 10), metavar="BINS", help="leads (default: 1,3,5,10)")
+    backtest.add_argument(
+        "--time", help="column of the time stamps (default: t_s, arrival_s, time, timestamp, or the first)"
+    )
+    backtest.add_argument(
+        "--bin", type=_positive, default=60.0, metavar="SECONDS", help="length of a bin (default: 60)"
+    )
+    backtest.add_argument(
+        "--horizons", type=_horizons, default=(1, 3, 5, 10), metavar="BINS", help="leads (default: 1,3,5,10)"
+    )
     own = ",".join(factory().name for factory in DEFAULT_MODELS)
     backtest.add_argument(
-        "--models", type=_names, default=_names("auto"), help=f"default: auto; of auto,{own},peer_arima,peer_kalman,peer_prophet; or all"
+        "--models",
+        type=_names,
+        default=_names("auto"),
+        help=f"default: auto; of auto,{own},peer_arima,peer_kalman,peer_prophet; or all",
     )
-    backtest.add_argument("--stride", type=int, help="bins between origins, not a multiple of five (default: 7, short series 1)")
+    backtest.add_argument(
+        "--stride", type=int, help="bins between origins, not a multiple of five (default: 7, short series 1)"
+    )
     backtest.add_argument("--warmup", type=int, help="bins before the first origin (default: a quarter, at most a day)")
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the measures here")
     backtest.add_argument("--html", type=Path, metavar="OUT", help="write a report with plots here")

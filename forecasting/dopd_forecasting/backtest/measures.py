@@ -25,7 +25,8 @@ def pinball(values: FloatArray, quantiles: FloatArray, level: float) -> FloatArr
 def ratio_interval(errors: FloatArray, baseline: FloatArray) -> tuple[float, float]:
     """95 % interval of mean(errors) / mean(baseline) by a circular moving-block bootstrap; pairs stay together.
 
-    Blocks of the square root of the sample keep the correlation of neighbouring origins. Reference: Politis and Romano (1992).
+    Blocks of the square root of the sample keep the correlation of neighbouring origins. Reference: Politis and
+    Romano (1992).
     """
     count = len(errors)
     length = max(1, round(np.sqrt(count)))
@@ -43,7 +44,8 @@ def ratio_interval(errors: FloatArray, baseline: FloatArray) -> tuple[float, flo
 def summarise(runs: Mapping[str, Rolling], horizons: Sequence[int], column: str, bin_seconds: float) -> dict[str, Any]:
     """The measures of all models, in the shape of the JSON that the command writes.
 
-    Errors of a model and of the last value are compared over the same origins: those where both spoke and the load became known.
+    Errors of a model and of the last value are compared over the same origins: those where both spoke and the
+    load became known.
     """
     base = runs[BASELINE]
     by_horizon: dict[str, Any] = {}

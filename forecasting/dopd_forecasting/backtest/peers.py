@@ -1,8 +1,8 @@
 """Predictors of the kinds that other planners use, as baselines of the benchmark only.
 
-NVIDIA Dynamo's planner offers four: the newest value (our last_value), an ARIMA whose order is chosen once, a Kalman filter of a local
-linear trend with fixed noise, and Prophet on the newest 50 points. These are written anew on statsmodels and numpy from what those
-predictors do, not from their code.
+NVIDIA Dynamo's planner offers four: the newest value (our last_value), an ARIMA whose order is chosen once, a
+Kalman filter of a local linear trend with fixed noise, and Prophet on the newest 50 points. These are written
+anew on statsmodels and numpy from what those predictors do, not from their code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ from dopd_forecasting.series import FloatArray, Series
 NEVER = 10**9
 LEVEL_NOISE, TREND_NOISE = 0.1, 0.01  # variances relative to that of the observation
 PROPHET_POINTS = 50
-CHANGE_POINTS, CHANGE_SHARE, CHANGE_SCALE = 25, 0.8, 0.05  # how many, over what share of the points, scale of their Laplace prior
+CHANGE_POINTS, CHANGE_SHARE, CHANGE_SCALE = (
+    25,
+    0.8,
+    0.05,
+)  # how many, over what share of the points, scale of their Laplace prior
 
 
 class OnceArima(Arima):
@@ -54,18 +58,18 @@ class FixedTrendFilter(Model):
     def _observe(self, value: float) -> None:
         self._filter.observe(value)
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         return self._filter.mean(horizons)
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         return self._filter.sd(horizons)
 
 
 class PiecewiseTrend(Model):
-    """Prophet's trend on the newest 50 points: a line that may bend at 25 places, bends being rare (a Laplace prior).
+    """Prophet's trend on the newest 50 points: a line that may bend at 25 places, with a Laplace prior on bends.
 
-    Fifty minutes hold no season, so the trend is all of Prophet that acts. The maximum a posteriori is found by iteratively
-    reweighted least squares.
+    Fifty minutes hold no season, so the trend is all of Prophet that acts. The maximum a posteriori is found by
+    iteratively reweighted least squares.
     """
 
     name = "peer_prophet"
@@ -78,7 +82,7 @@ class PiecewiseTrend(Model):
     def _observe(self, value: float) -> None:
         self._points.append(value)
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         values = np.array(self._points)
         known = np.isfinite(values)
         scale = float(np.nanmax(values)) or 1.0
@@ -99,6 +103,6 @@ class PiecewiseTrend(Model):
         forecast: FloatArray = terms((length + np.array(horizons)) / length) @ bends * scale
         return forecast
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         values = np.array(self._points)
         return np.full(len(horizons), math.sqrt(float(np.nanvar(values))))

@@ -29,9 +29,10 @@ def read_series(path: Path, column: str, bin_seconds: float, time_column: str | 
     """Read one column.
 
     Args:
-        path: CSV with a header, gzipped when its name ends in .gz. Time is seconds or ISO 8601 (UTC unless it says otherwise). A
-            file with a column `arrival_s` has one row per request: rows are counted (`requests`) or their amounts added up, per second;
-            in any other file the rows are samples of a load and are averaged.
+        path: CSV with a header, gzipped when its name ends in .gz. Time is seconds or ISO 8601 (UTC unless it
+            says otherwise). A file with a column `arrival_s` has one row per request: rows are counted
+            (`requests`) or their amounts added up, per second; in any other file the rows are samples of a load
+            and are averaged.
         column: the load; an empty or NaN cell is missing.
         bin_seconds: length of a bin.
         time_column: default: the first of TIME_COLUMNS that the file has, else its first column.
@@ -53,14 +54,18 @@ def read_series(path: Path, column: str, bin_seconds: float, time_column: str | 
         for row in reader:
             where = f"{path}:{reader.line_num}"
             times.append(_seconds(row[time], where, time))
-            values.append(1.0 if counting and column == REQUESTS and column not in names else _load(row[column], where, column))
+            values.append(
+                1.0 if counting and column == REQUESTS and column not in names else _load(row[column], where, column)
+            )
     if len(times) < 2:
         raise BadFile(f"{path}:{len(times) + 1}: only {len(times)} rows: a series needs at least two")
     if counting:
         return Series.from_events(times, values, bin_seconds=bin_seconds, unit=f"{column}/s", end=max(times))
     apart = float(np.median(np.diff(np.unique(times)))) if len(set(times)) > 1 else 0.0
     if apart > 1.01 * bin_seconds:
-        raise BadFile(f"{path}: rows are {apart:g} s apart and bins {bin_seconds:g} s long: use --bin {apart:g} or more")
+        raise BadFile(
+            f"{path}: rows are {apart:g} s apart and bins {bin_seconds:g} s long: use --bin {apart:g} or more"
+        )
     return Series.from_samples(times, values, bin_seconds=bin_seconds, unit=column)
 
 
@@ -96,7 +101,9 @@ def _load(text: str | None, where: str, column: str) -> float:
     try:
         value = float(cell)
     except ValueError:
-        raise BadFile(f"{where}: {column} is {cell!r}: expected a number, or nothing where it was not measured") from None
+        raise BadFile(
+            f"{where}: {column} is {cell!r}: expected a number, or nothing where it was not measured"
+        ) from None
     if not (math.isfinite(value) and value >= 0):
         raise BadFile(f"{where}: {column} is {cell!r}: expected a load of zero or more")
     return value

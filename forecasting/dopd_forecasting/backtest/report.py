@@ -27,8 +27,8 @@ PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }}
 th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd }}
-th:first-child, td:first-child {{ text-align: left }} tr.auto {{ font-weight: 600; background: #eef7fb }} img {{ max-width: 100% }}
-</style></head><body><h1>{title}</h1><p>{summary}</p>{tables}{plots}</body></html>
+th:first-child, td:first-child {{ text-align: left }} tr.auto {{ font-weight: 600; background: #eef7fb }} img {{
+max-width: 100% }} </style></head><body><h1>{title}</h1><p>{summary}</p>{tables}{plots}</body></html>
 """
 
 
@@ -62,7 +62,8 @@ def print_tables(summary: Mapping[str, Any], console: Console) -> None:
         console.print(table)
     timed = summary["update_ms"]
     console.print(
-        f"{summary['origins']} origins; CPU time per update and forecast: mean {timed['mean']:.1f} ms, worst {timed['max']:.0f} ms"
+        f"{summary['origins']} origins; CPU time per update and forecast: "
+        f"mean {timed['mean']:.1f} ms, worst {timed['max']:.0f} ms"
     )
 
 
@@ -91,10 +92,10 @@ def html_page(summary: Mapping[str, Any], runs: Mapping[str, Rolling], series: S
     )
     timed = summary["update_ms"]
     text = (
-        f"{len(series)} bins of {summary['bin_seconds']:g} s from {html.escape(source)}, {summary['origins']} origins. Errors are "
-        f"and the pinball loss of the 90 % quantile are relative to the last value over the same origins; below one is better. One update and "
-        f"forecast took {timed['mean']:.1f} ms of CPU "
-        f"on average and {timed['max']:.0f} ms at worst."
+        f"{len(series)} bins of {summary['bin_seconds']:g} s from {html.escape(source)}; "
+        f"{summary['origins']} origins. MAE and the pinball loss of the 90 % quantile are relative to the last value "
+        "over the same origins; below one is better. One update and forecast took "
+        f"{timed['mean']:.1f} ms of CPU on average and {timed['max']:.0f} ms at worst."
     )
     title = html.escape(f"Backtest of {summary['column']}")
     return PAGE.format(title=title, summary=text, tables="".join(tables), plots=plots)
@@ -110,7 +111,15 @@ def error_figure(summary: Mapping[str, Any]) -> Figure:
         line = [models[name]["mae_vs_last"] for models in summary["horizons"].values()]
         heights = np.array([np.nan if height is None else height for height in line], dtype=float)
         ours = name == AUTO
-        axes.plot(leads, heights, marker="o", lw=3 if ours else 1, color=OURS if ours else None, label=name, zorder=3 if ours else 2)
+        axes.plot(
+            leads,
+            heights,
+            marker="o",
+            lw=3 if ours else 1,
+            color=OURS if ours else None,
+            label=name,
+            zorder=3 if ours else 2,
+        )
     axes.axhline(1, color=LOAD, lw=1, ls=":")
     axes.set(xlabel="lead (minutes)", ylabel="MAE / MAE of last value", ylim=(0.5, 1.5))
     axes.legend(fontsize="small", ncols=2)
@@ -127,8 +136,16 @@ def forecast_figure(series: Series, run: Rolling, row: int, horizon: int, bins: 
     targets = run.origins + horizon
     shown = (targets >= first) & (targets < len(series))
     at = targets[shown].astype(int)
-    axes.fill_between(hours[at], run.means[shown, row], run.upper[shown, row], color=BAND, label="up to the 90 % quantile")
-    axes.plot(hours[at], run.means[shown, row], color=OURS, lw=1.5, label=f"forecast, {horizon * series.bin_seconds / 60:g} min before")
+    axes.fill_between(
+        hours[at], run.means[shown, row], run.upper[shown, row], color=BAND, label="up to the 90 % quantile"
+    )
+    axes.plot(
+        hours[at],
+        run.means[shown, row],
+        color=OURS,
+        lw=1.5,
+        label=f"forecast, {horizon * series.bin_seconds / 60:g} min before",
+    )
     axes.set(xlabel="hours since the start of the file", ylabel=series.unit, ylim=(0, None))
     axes.legend(fontsize="small", loc="lower left")
     return figure

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import gcd
 
 import numpy as np
+import numpy.typing as npt
 
 from dopd_forecasting.forecaster import Forecaster
 from dopd_forecasting.series import FloatArray, Series
+
+IntArray = npt.NDArray[np.int64]
 
 LEVEL = 0.9
 DEFAULT_STRIDE = 7  # load has rhythms of five minutes; origins that keep step with one see a different load
@@ -30,7 +34,7 @@ class Rolling:
         update_ms: CPU time of every update and forecast, warm-up left out, shape (bins,).
     """
 
-    origins: FloatArray
+    origins: IntArray
     means: FloatArray
     upper: FloatArray
     targets: FloatArray
@@ -54,7 +58,7 @@ def roll(
     *,
     stride: int,
     warmup: int,
-    progress: Callable[[str, int], None] = lambda name, bins: None,
+    progress: Callable[[str, int], None] = lambda _name, _bins: None,
 ) -> dict[str, Rolling]:
     """Run each forecaster over the series.
 
@@ -70,7 +74,9 @@ def roll(
         ValueError: no origin is left, or the stride is not coprime to five.
     """
     if gcd(stride, 5) != 1:
-        raise ValueError(f"stride {stride} keeps step with the five-minute rhythm of load: use one that five does not divide")
+        raise ValueError(
+            f"stride {stride} keeps step with the five-minute rhythm of load: use one that five does not divide"
+        )
     origins = np.arange(warmup, len(series) - min(horizons), stride)
     if warmup < 1 or len(origins) < 2:
         raise ValueError(f"{len(series)} bins with a warm-up of {warmup} leave fewer than two origins to score")
@@ -79,7 +85,7 @@ def roll(
         known = origins + horizon < len(series)
         targets[known, column] = series.values[origins[known] + horizon]
     return {
-        name: _roll_one(series, make(), horizons, origins, targets, lambda bins, name=name: progress(name, bins))  # type: ignore[misc]
+        name: _roll_one(series, make(), horizons, origins, targets, partial(progress, name))
         for name, make in forecasters.items()
     }
 
@@ -88,7 +94,7 @@ def _roll_one(
     series: Series,
     forecaster: Forecaster,
     horizons: Sequence[int],
-    origins: FloatArray,
+    origins: IntArray,
     targets: FloatArray,
     progress: Callable[[int], None],
 ) -> Rolling:

@@ -1,9 +1,11 @@
 """ARIMA whose order is chosen by the data: differencing by KPSS, then p and q by AIC.
 
-A full likelihood fit of every order costs seconds. Hannan and Rissanen's two regressions estimate an ARMA model in about a
-millisecond, close enough to rank orders; only the first of the ranking are then estimated by maximum likelihood.
+A full likelihood fit of every order costs seconds. Hannan and Rissanen's two regressions estimate an ARMA model
+in about a millisecond, close enough to rank orders; only the first of the ranking are then estimated by maximum
+likelihood.
 
-Reference: Hannan and Rissanen, Recursive estimation of mixed autoregressive-moving average order, Biometrika 69 (1982).
+Reference: Hannan and Rissanen, Recursive estimation of mixed autoregressive-moving average order, Biometrika 69
+(1982).
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Arima(StateSpaceModel):
 
 
 def candidate_orders(values: FloatArray) -> list[Order]:
-    """The orders worth a likelihood fit: the two best by Hannan and Rissanen's AIC, and the one that most load series end at.
+    """The orders worth a likelihood fit: the two best by a quick AIC, and the one that most load series end at.
 
     Args:
         values: load in any unit, shape (bins,); missing values are bridged by straight lines for the choice only.

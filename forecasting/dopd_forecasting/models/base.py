@@ -1,8 +1,8 @@
 """What every model of a load series can do.
 
-The protocol is small on purpose: `fit` on a history, `update` with newer bins, `predict` at some leads. A model says the mean and
-the spread of the load; the combination and the bands need no more. The conformance suite in `forecasting/tests/models` holds
-each model to the same rules.
+The protocol is small on purpose: `fit` on a history, `update` with newer bins, `predict` at some leads. A model
+says the mean and the spread of the load; the combination and the bands need no more. The conformance suite in
+`forecasting/tests/models` holds each model to the same rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dopd_forecasting.series import FloatArray, Series
 Horizons = tuple[int, ...]
 
 
-class NotEnoughHistory(ValueError):  # noqa: N818 (a state of the data, not a mistake)
+class NotEnoughHistory(ValueError):
     """The series holds too few measured bins for this model."""
 
 
@@ -80,16 +80,22 @@ class Model(ABC):
         scores = np.array([NormalDist().inv_cdf(q) for q in quantiles])
         return Prediction(np.maximum(mean, 0.0), np.maximum(mean[:, None] + sd[:, None] * scores, 0.0))
 
-    @abstractmethod
     def mean(self, horizons: Horizons) -> FloatArray:
-        """Expected load at each horizon, shape (horizons,); may be negative."""
+        """Expected load at each horizon, shape (horizons,); a linear model may say a negative one."""
+        return self._mean(horizons)
 
-    @abstractmethod
     def sd(self, horizons: Horizons) -> FloatArray:
         """Standard deviation of the load about `mean`, shape (horizons,)."""
+        return self._sd(horizons)
 
     @abstractmethod
     def _fit(self, series: Series) -> None: ...
+
+    @abstractmethod
+    def _mean(self, horizons: Horizons) -> FloatArray: ...
+
+    @abstractmethod
+    def _sd(self, horizons: Horizons) -> FloatArray: ...
 
     @abstractmethod
     def _observe(self, value: float) -> None:

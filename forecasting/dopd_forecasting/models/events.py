@@ -1,7 +1,8 @@
 """Wall-clock events that the user knows of: a batch job, a launch, a holiday.
 
-Cron expressions, time zones and daylight saving are the caller's: an event is given as windows in seconds, past and to come. What an
-event does to the load is measured on the past windows; before the first, the user may say what to expect.
+Cron expressions, time zones and daylight saving are the caller's: an event is given as windows in seconds, past
+and to come. What an event does to the load is measured on the past windows; before the first, the user may say
+what to expect.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Event:
     Attributes:
         name: what it is, for people.
         windows: start and end of each occurrence, in seconds since the epoch.
-        expected_factor: load during the event relative to the load around it, until an occurrence has been measured.
+        expected_factor: load during the event relative to the load around it, until an occurrence has been
+            measured.
     """
 
     name: str
@@ -38,16 +40,21 @@ class Event:
             if not start < end:
                 raise ValueError(f"event {self.name!r}: the window from {start} to {end} ends before it begins")
         if not self.expected_factor > 0:
-            raise ValueError(f"event {self.name!r}: expected_factor is {self.expected_factor}; expected a positive number")
+            raise ValueError(
+                f"event {self.name!r}: expected_factor is {self.expected_factor}; expected a positive number"
+            )
 
     def inside(self, bins: npt.NDArray[np.int64], bin_seconds: float) -> npt.NDArray[np.bool_]:
         """Whether the middle of each bin lies in a window."""
         middles = (bins + 0.5) * bin_seconds
-        return np.any([(start <= middles) & (middles < end) for start, end in self.windows], axis=0)
+        occurring: npt.NDArray[np.bool_] = np.any(
+            [(start <= middles) & (middles < end) for start, end in self.windows], axis=0
+        )
+        return occurring
 
 
 class ScheduledEvents(ExponentialLevel):
-    """Simple exponential smoothing of the load as it would be without the events, times the factor of those at the lead."""
+    """Exponential smoothing of the load as it would be without the events, times their factors at the lead."""
 
     name = "events"
 
@@ -90,8 +97,8 @@ class ScheduledEvents(ExponentialLevel):
     def _observe(self, value: float) -> None:
         super()._observe(value / float(self._ahead((1,))[0]))
 
-    def mean(self, horizons: Horizons) -> FloatArray:
-        return super().mean(horizons) * self._ahead(horizons)
+    def _mean(self, horizons: Horizons) -> FloatArray:
+        return super()._mean(horizons) * self._ahead(horizons)
 
-    def sd(self, horizons: Horizons) -> FloatArray:
-        return super().sd(horizons) * self._ahead(horizons)
+    def _sd(self, horizons: Horizons) -> FloatArray:
+        return super()._sd(horizons) * self._ahead(horizons)

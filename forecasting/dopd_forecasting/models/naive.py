@@ -31,7 +31,7 @@ class _WithSteps(Model):
             self._mean_square_step += (1 - STEP_MEMORY) * (step * step - self._mean_square_step)
         self._last = value
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         return np.sqrt(self._mean_square_step * np.array(horizons, dtype=float))
 
 
@@ -40,7 +40,7 @@ class LastValue(_WithSteps):
 
     name = "last_value"
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         return np.full(len(horizons), self._last)
 
 
@@ -61,7 +61,7 @@ class MovingAverage(_WithSteps):
         if not math.isnan(value):
             self._window.append(value)
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         return np.full(len(horizons), sum(self._window) / len(self._window))
 
 
@@ -84,7 +84,7 @@ class SeasonalNaive(_WithSteps):
         super()._observe(value)
         self._cycle.append(value)
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         period = len(self._cycle)
         past = np.array([self._cycle[(horizon - 1) % period] for horizon in horizons])
         return np.where(np.isnan(past), self._last, past)

@@ -1,7 +1,7 @@
 """Models of the day and the week.
 
-Both say nothing until a whole day is known, and neither is believed because it is there: a season earns its weight by measured skill, like
-every other model. On services without a rhythm it earns none.
+Both say nothing until a whole day is known, and neither is believed because it is there: a season earns its
+weight by measured skill, like every other model. On services without a rhythm it earns none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from dopd_forecasting.models.base import Horizons, Model, NotEnoughHistory
 from dopd_forecasting.models.naive import DAY_SECONDS
-from dopd_forecasting.models.state_space import FIT_BINS, MAX_EVALUATIONS, KalmanFilter, quiet_estimation
+from dopd_forecasting.models.state_space import FIT_BINS, MAX_EVALUATIONS, KalmanFilter, quiet_estimation, starting_bridged
 from dopd_forecasting.series import FloatArray, Series
 
 WEEK_SECONDS = 7 * DAY_SECONDS
@@ -32,7 +32,7 @@ GRID = (1, 2, 3, 5, 8, 12, 20, 30, 60, 120, 240)  # leads in bins at which that 
 
 
 class FourierProfile(Model):
-    """Waves of the day (and, from two weeks on, of the week) by least squares, and an ARIMA(1, 1, 1) for what remains."""
+    """Waves of the day, and from two weeks on of the week, by least squares; an ARIMA(1, 1, 1) for the rest."""
 
     name = "fourier"
 
@@ -57,10 +57,10 @@ class FourierProfile(Model):
     def _observe(self, value: float) -> None:
         self._filter.observe(value / self._scale - self._profile(0)[0])
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         return (self._filter.mean(horizons) + self._profile(np.array(horizons) - 1)) * self._scale
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         return self._filter.sd(horizons) * self._scale
 
     def _profile(self, ahead: int | npt.NDArray[np.int64]) -> FloatArray:
@@ -76,8 +76,9 @@ class FourierProfile(Model):
 class DayShape(Model):
     """The smoothed level of now, moved by a share of what the shape of the day does between now and the lead.
 
-    The shape is a geometric mean of the days before, smoothed over an hour. How much of its movement to believe is measured per lead by a
-    ridge regression over the newest day: close to one where days repeat, close to none where they do not.
+    The shape is a geometric mean of the days before, smoothed over an hour. How much of its movement to believe
+    is measured per lead by a ridge regression over the newest day: close to one where days repeat, close to none
+    where they do not.
     """
 
     name = "day_shape"
@@ -89,7 +90,7 @@ class DayShape(Model):
         if day < 4 * half or len(series) < day + day // 4:
             raise NotEnoughHistory(f"{self.name} needs {day + day // 4} bins and got {len(series)}")
         values = series.values
-        recent = values[-FIT_BINS:]
+        recent = starting_bridged(values[-FIT_BINS:])
         scale = float(np.nanmean(recent)) or 1.0
         with quiet_estimation():
             results = ExponentialSmoothing(recent / scale).fit(disp=False, maxfun=MAX_EVALUATIONS)
@@ -133,17 +134,19 @@ class DayShape(Model):
             mean = np.array([sum(known) / len(known)])
             self._shape[slot] = _blend(self._shape[slot : slot + 1], mean)[0]
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         assert self.next_bin is not None
         leads = np.array(horizons)
         now = self.next_bin - 1
         steps = self._shape[(now + leads) % len(self._shape)] - self._shape[now % len(self._shape)]
         shares = np.interp(leads, self._grid, self._shares)
-        return self._level + np.nan_to_num(shares * steps)
+        means: FloatArray = self._level + np.nan_to_num(shares * steps)
+        return means
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         spread = math.sqrt(sum(error * error for error in self._errors) / max(1, len(self._errors)))
-        return spread * np.sqrt(1 + self._alpha**2 * (np.array(horizons) - 1))
+        spreads: FloatArray = spread * np.sqrt(1 + self._alpha**2 * (np.array(horizons) - 1))
+        return spreads
 
 
 def _blend(before: FloatArray, seen: FloatArray) -> FloatArray:

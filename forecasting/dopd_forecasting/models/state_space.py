@@ -1,8 +1,9 @@
 """Models that statsmodels estimates in state-space form, and the Kalman filter that keeps them up to date.
 
-Estimation costs tens of milliseconds and happens rarely. Between two estimations only the state moves, and moving it needs the
-system matrices that statsmodels estimated and four lines of algebra: microseconds instead of the milliseconds of building a
-new statsmodels results object. Missing bins cost nothing extra: the state is predicted and not corrected.
+Estimation costs tens of milliseconds and happens rarely. Between two estimations only the state moves, and
+moving it needs the system matrices that statsmodels estimated and four lines of algebra: microseconds instead of
+the milliseconds of building a new statsmodels results object. Missing bins cost nothing extra: the state is
+predicted and not corrected.
 
 Reference: Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed., section 4.3.
 """
@@ -25,6 +26,7 @@ from dopd_forecasting.models.base import Horizons, Model
 from dopd_forecasting.series import FloatArray, Series
 
 FIT_BINS = 720  # newest bins that an estimation looks at
+STARTING_BINS = 12
 MAX_EVALUATIONS = 200  # of the likelihood; what an estimation may cost
 
 
@@ -107,6 +109,14 @@ def quiet_estimation() -> Iterator[None]:
         yield
 
 
+def starting_bridged(values: FloatArray) -> FloatArray:
+    """The values with holes among the first bins bridged by straight lines: statsmodels takes starting values from them."""
+    known = np.flatnonzero(np.isfinite(values))
+    bridged = values.copy()
+    bridged[:STARTING_BINS] = np.interp(np.arange(len(values)), known, values[known])[:STARTING_BINS]
+    return bridged
+
+
 class StateSpaceModel(Model):
     """A model whose parameters statsmodels estimates and whose state the filter above carries on."""
 
@@ -117,7 +127,7 @@ class StateSpaceModel(Model):
         """The statsmodels results for `values`, which are scaled to a mean of one."""
 
     def _fit(self, series: Series) -> None:
-        recent = series.values[-FIT_BINS:]
+        recent = starting_bridged(series.values[-FIT_BINS:])
         self._scale = float(np.nanmean(recent)) or 1.0
         with quiet_estimation():
             self._filter = KalmanFilter.from_results(self._estimate(recent / self._scale))
@@ -125,10 +135,10 @@ class StateSpaceModel(Model):
     def _observe(self, value: float) -> None:
         self._filter.observe(value / self._scale)
 
-    def mean(self, horizons: Horizons) -> FloatArray:
+    def _mean(self, horizons: Horizons) -> FloatArray:
         return self._filter.mean(horizons) * self._scale
 
-    def sd(self, horizons: Horizons) -> FloatArray:
+    def _sd(self, horizons: Horizons) -> FloatArray:
         return self._filter.sd(horizons) * self._scale
 
 

@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dopd_forecasting import Forecaster, JointForecaster, Load, Series
+from dopd_forecasting.models.naive import LastValue, MovingAverage
+
+LEADS = (60.0, 600.0)
+SCORED = (1, 10)
+
+
+def load_of(bins: int, seed: int = 1) -> Load:
+    """Poisson arrivals of about 20/s with log-normal lengths, 40 % of the input cached."""
+    generator = np.random.default_rng(seed)
+    requests, inputs, inputs_squared, outputs, outputs_squared = (np.zeros(bins) for _ in range(5))
+    for index in range(bins):
+        count = generator.poisson(300)
+        isl, osl = generator.lognormal(6, 1, count), generator.lognormal(5, 0.5, count)
+        requests[index] = count
+        inputs[index], inputs_squared[index] = isl.sum(), (isl**2).sum()
+        outputs[index], outputs_squared[index] = osl.sum(), (osl**2).sum()
+    uncached = 0.6 * inputs
+    columns = (requests, inputs, inputs_squared, outputs, outputs_squared, uncached)
+    units = ("requests/s", "tokens/s", "tokens^2/s", "tokens/s", "tokens^2/s", "tokens/s")
+    return Load(*(Series(column / 60, 0, 60.0, unit) for column, unit in zip(columns, units, strict=True)))
+
+
+def forecaster() -> JointForecaster:
+    return JointForecaster(Forecaster((LastValue, MovingAverage), scored_horizons=SCORED), scored_horizons=SCORED)
+
+
+@pytest.fixture(scope="module")
+def load() -> Load:
+    return load_of(150)
+
+
+def test_lengths_and_share_are_found(load: Load) -> None:
+    joint = forecaster()
+    joint.fit(load)
+    forecast = joint.predict(LEADS)
+    np.testing.assert_allclose(forecast.input_tokens_mean, np.exp(6.5), rtol=0.1)
+    np.testing.assert_allclose(forecast.output_tokens_mean, np.exp(5.125), rtol=0.05)
+    np.testing.assert_allclose(forecast.output_tokens_second_moment, np.exp(10.5), rtol=0.1)
+    np.testing.assert_allclose(forecast.uncached_share, 0.6, rtol=1e-9)
+
+
+def test_token_rates_are_rate_times_mean_and_moments_are_possible(load: Load) -> None:
+    joint = forecaster()
+    joint.fit(load)
+    forecast = joint.predict(LEADS)
+    np.testing.assert_allclose(forecast.input_tokens.mean, forecast.requests.mean * forecast.input_tokens_mean)
+    np.testing.assert_allclose(
+        forecast.uncached_input_tokens.mean, forecast.input_tokens.mean * forecast.uncached_share
+    )
+    assert (forecast.input_tokens_second_moment >= forecast.input_tokens_mean**2).all()
+    assert (np.diff(forecast.input_tokens.quantiles, axis=1) >= 0).all()
+
+
+def test_bands_of_a_derived_rate_cover_the_derived_rate() -> None:
+    load = load_of(500)
+    joint = forecaster()
+    joint.fit(load_of(500).__class__(*(series.before(200) for series in vars(load).values())))
+    inside = []
+    for number in range(200, 500):
+        upper = joint.predict((60.0,), (0.9,)).output_tokens.quantiles[0, 0]
+        inside.append(load.output_tokens.values[number] <= upper)
+        joint.update(Load(*(series.before(number + 1) for series in vars(load).values())))
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_bin_without_requests_changes_no_length(load: Load) -> None:
+    joint = forecaster()
+    joint.fit(load)
+    before = joint.predict(LEADS).input_tokens_mean
+    zero = Load(*(Series(np.zeros(3), 150, 60.0, series.unit) for series in vars(load).values()))
+    joint.update(zero)
+    np.testing.assert_allclose(joint.predict(LEADS).input_tokens_mean, before, rtol=1e-9)
+
+
+def test_missing_second_moments_leave_the_rest_alone(load: Load) -> None:
+    unknown = replace(load, input_tokens_squared=Series(np.full(150, np.nan), 0, 60.0, "tokens^2/s"))
+    joint = forecaster()
+    joint.fit(unknown)
+    forecast = joint.predict(LEADS)
+    assert np.isnan(forecast.input_tokens_second_moment).all()
+    assert np.isfinite(forecast.input_tokens.mean).all()
+
+
+def test_series_cut_differently_are_refused(load: Load) -> None:
+    with pytest.raises(ValueError, match="output_tokens has 100 bins"):
+        replace(load, output_tokens=load.output_tokens.before(100))

@@ -1,0 +1,66 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from dopd_forecasting import EstimationPool, Forecaster, Series
+from dopd_forecasting.models.naive import LastValue
+from dopd_forecasting.models.state_space import ExponentialLevel
+
+MODELS = (LastValue, ExponentialLevel)
+LEADS = (60.0, 600.0)
+
+
+@pytest.fixture
+def pool() -> EstimationPool:
+    return EstimationPool(ThreadPoolExecutor(1))
+
+
+def test_estimations_elsewhere_give_what_estimations_here_give(
+    pool: EstimationPool, noisy_load: Callable[..., Series]
+) -> None:
+    load = noisy_load(500)
+    here = Forecaster(MODELS, scored_horizons=(1, 10))
+    here.fit(load.before(300))
+    forecaster = Forecaster(MODELS, scored_horizons=(1, 10), defer_estimations=True)
+    elsewhere = pool.fit({"a": (forecaster, load.before(300))})["a"]
+    handed_over = 0
+    for number in range(300, 500):
+        here.update(load.before(number + 1))
+        elsewhere.update(load.before(number + 1))
+        handed_over += pool.submit([elsewhere])
+        pool.collect(timeout_seconds=None)
+    assert handed_over >= 2
+    np.testing.assert_allclose(elsewhere.predict(LEADS).mean, here.predict(LEADS).mean, rtol=0.01)
+
+
+def test_a_model_goes_on_until_its_successor_is_there(pool: EstimationPool, noisy_load: Callable[..., Series]) -> None:
+    load = noisy_load(500)
+    forecaster = Forecaster(MODELS, scored_horizons=(1, 10), defer_estimations=True)
+    forecaster.fit(load.before(300))
+    forecaster.update(load)
+    assert forecaster.failures == {}
+    assert forecaster.predict(LEADS).weights["ses"].max() > 0.3
+
+
+def test_a_failed_estimation_takes_the_model_out_and_says_why(
+    pool: EstimationPool, noisy_load: Callable[..., Series]
+) -> None:
+    class Breaks(LastValue):
+        refit_bins = 30
+        fits = 0
+
+        def _fit(self, series: Series) -> None:
+            Breaks.fits += 1
+            if Breaks.fits > 1:
+                raise ArithmeticError("singular")
+            super()._fit(series)
+
+    load = noisy_load(400)
+    forecaster = Forecaster((LastValue, Breaks), scored_horizons=(1,), defer_estimations=True)
+    forecaster.fit(load.before(10))
+    forecaster.update(load)
+    pool.submit([forecaster])
+    assert pool.collect(timeout_seconds=None) > 0
+    assert forecaster.failures == {"last_value": "ArithmeticError: singular"}
