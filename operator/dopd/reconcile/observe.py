@@ -83,7 +83,7 @@ class Observed:
             draining=len(mine) - len(labelled),
             unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
             waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
-            waiting_requests=sum(load.waiting for load in loads) if loads else None,
+            waiting_requests=sum(load.waiting_for_slot for load in loads) if loads else None,
             kv_use=sum(load.kv_usage for load in loads) / len(loads) if loads else None,
         )
 

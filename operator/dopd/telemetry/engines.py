@@ -9,13 +9,6 @@ from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
 
 CONCURRENT_POLLS = 32
-_QUEUES = (
-    "prefill_bootstrap_queue_reqs",
-    "prefill_inflight_queue_reqs",
-    "decode_prealloc_queue_reqs",
-    "decode_transfer_queue_reqs",
-    "decode_retracted_queue_reqs",
-)
 
 
 @dataclass(frozen=True)
@@ -24,13 +17,17 @@ class EngineLoad:
 
     Attributes:
         running: requests in the batch.
-        waiting: requests queued, whatever the queue.
+        waiting: requests in any queue, and on a prefill worker those whose KV cache is still being pulled.
+        waiting_for_slot: requests that this engine itself keeps waiting: on a decode worker for a place in the
+        batch or
+            in the KV cache. Those that wait for their prefill are not among them.
         waiting_tokens: uncached prompt tokens queued.
         kv_usage: share of the KV cache in use, 0 to 1.
     """
 
     running: int
     waiting: int
+    waiting_for_slot: int
     waiting_tokens: int
     kv_usage: float
 
@@ -58,17 +55,25 @@ async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> dict[str,
 
 
 def parse_loads(answer: dict[str, Any]) -> EngineLoad:
-    """Read the answer of `/v1/loads`.
+    """Read the answer of `/v1/loads` (sglang 0.5.23 scheduler_components/load_inquirer.py).
+
+    `num_waiting_reqs` counts every queue of its role but the one in which a prefill worker keeps requests whose
+    KV cache is on its way.
 
     Raises:
         KeyError, TypeError, ValueError: it is not what SGLang answers.
     """
     ranks = answer["loads"]
-    waiting = sum(int(rank["num_waiting_reqs"]) for rank in ranks)
-    waiting += sum(int((rank.get("disaggregation") or {}).get(queue) or 0) for rank in ranks for queue in _QUEUES)
+
+    def total(field: str, section: str = "") -> int:
+        return sum(int(((rank.get(section) or {}) if section else rank).get(field) or 0) for rank in ranks)
+
+    slots = total("waiting", "queues") + total("prealloc_ready", "queues")
     return EngineLoad(
         running=sum(int(rank["num_running_reqs"]) for rank in ranks),
-        waiting=waiting,
-        waiting_tokens=sum(int(rank.get("num_waiting_uncached_tokens") or 0) for rank in ranks),
+        waiting=sum(int(rank["num_waiting_reqs"]) for rank in ranks)
+        + total("prefill_inflight_queue_reqs", "disaggregation"),
+        waiting_for_slot=slots + total("decode_retracted_queue_reqs", "disaggregation"),
+        waiting_tokens=total("num_waiting_uncached_tokens"),
         kv_usage=max(float(rank.get("token_usage") or 0.0) for rank in ranks),
     )

@@ -28,7 +28,7 @@ class Pods:
 
 def rank(**changes: Any) -> dict[str, Any]:
     fields = {"num_running_reqs": 0, "num_waiting_reqs": 0, "num_waiting_uncached_tokens": 0, "token_usage": 0.0}
-    return {**fields, "disaggregation": {"mode": "decode", "decode_transfer_queue_reqs": 0}, **changes}
+    return {**fields, "disaggregation": {"mode": "decode"}, "queues": {"waiting": 0, "prealloc_ready": 0}, **changes}
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,25 @@ def rank(**changes: Any) -> dict[str, Any]:
         ([rank()], True),
         ([rank(), rank(num_running_reqs=1)], False),
         ([rank(num_waiting_reqs=1)], False),
-        ([rank(disaggregation={"decode_transfer_queue_reqs": 1})], False),
         ([rank(disaggregation={"prefill_inflight_queue_reqs": 2})], False),
         ([rank(disaggregation=None)], True),
     ],
 )
 def test_idle_means_nothing_in_any_queue_of_any_rank(ranks: list[dict[str, Any]], idle: bool):
     assert parse_loads({"loads": ranks}).idle is idle
+
+
+def test_requests_that_wait_for_their_prefill_are_no_backlog_of_decode():
+    awaited = rank(
+        num_waiting_reqs=5, disaggregation={"decode_prealloc_queue_reqs": 2, "decode_transfer_queue_reqs": 3}
+    )
+    assert parse_loads({"loads": [awaited]}).waiting_for_slot == 0
+    starved = rank(
+        num_waiting_reqs=4,
+        disaggregation={"decode_prealloc_queue_reqs": 2, "decode_retracted_queue_reqs": 1},
+        queues={"waiting": 1, "prealloc_ready": 2},
+    )
+    assert parse_loads({"loads": [starved]}).waiting_for_slot == 4
 
 
 async def test_an_engine_that_does_not_answer_or_answers_nonsense_is_absent():
