@@ -136,7 +136,7 @@ def apt_install(package: str) -> None:
     log = build_log("apt")
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], what="apt-get update", usually="10 s", log=log, env=quiet)
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", package]
+    command = ["apt-get", "install", "--yes", "--no-install-recommends", "-oDPkg::Lock::Timeout=300", package]
     run(command, what=f"apt-get install {package}", usually="20 s", log=log, env=quiet)
 
 

@@ -73,17 +73,22 @@ def containerd() -> Path:
 
 def kind() -> Path:
     """Return the program kind: the installed one when it is of the pinned version, else one built."""
-    installed = shutil.which("kind")
-    if installed:
-        answer = subprocess.run([installed, "version", "-q"], capture_output=True, text=True, check=False)
-        if answer.stdout.strip() == versions.KIND.removeprefix("v"):
-            return Path(installed)
-    return _go_install("kind", versions.KIND, ["sigs.k8s.io/kind"], "1 min") / "kind"
+    installed = _installed("kind", versions.KIND, ["version", "--quiet"])
+    return installed or _go_install("kind", versions.KIND, ["sigs.k8s.io/kind"], "1 min") / "kind"
 
 
 def helm() -> Path:
-    """Return the program helm, built."""
-    return _go_install("helm", versions.HELM, ["helm.sh/helm/v4/cmd/helm"], "4 min") / "helm"
+    """Return the program helm: the installed one when it is of the pinned version, else one built."""
+    installed = _installed("helm", versions.HELM, ["version", "--template={{.Version}}"])
+    return installed or _go_install("helm", versions.HELM, ["helm.sh/helm/v4/cmd/helm"], "4 min") / "helm"
+
+
+def _installed(program: str, version: str, version_arguments: list[str]) -> Path | None:
+    path = shutil.which(program)
+    if not path:
+        return None
+    answer = subprocess.run([path, *version_arguments], capture_output=True, text=True, check=False)
+    return Path(path) if answer.stdout.strip().removeprefix("v") == version.removeprefix("v") else None
 
 
 def _key(name: str, flags: str = "") -> str:
