@@ -1,0 +1,60 @@
+{{- define "dopd.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{ .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- define "dopd.serviceAccount" -}}
+{{ .Values.serviceAccount.name | default (include "dopd.name" .) }}
+{{- end -}}
+
+{{- define "dopd.selector" -}}
+app.kubernetes.io/name: dopd
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dopd.labels" -}}
+{{ include "dopd.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "dopd.podMonitors" -}}
+{{- if kindIs "bool" .Values.podMonitor.enabled -}}
+{{- if .Values.podMonitor.enabled }}yes{{ end -}}
+{{- else if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator does with each kind; every verb is one that it uses. */}}
+{{- define "dopd.rules" -}}
+- apiGroups: [dopd.dev]
+  resources: [disaggregatedinferences, engineprofiles]
+  verbs: [get, list, watch]
+- apiGroups: [dopd.dev]
+  resources: [disaggregatedinferences/status]
+  verbs: [patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+# get, list and watch are also what the gateway's Role grants: nobody may grant what he may not do.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
