@@ -61,7 +61,7 @@ def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -
     Args:
         errors: mean absolute error of each model, shape (horizons, models); infinite where not known.
         usable: whether the model has a forecast now, same shape.
-        floor: the model that gets everything where no error is known.
+        floor: the model that gets everything until it has been scored itself.
 
     Returns:
         Shape (horizons, models); rows add up to one.
@@ -70,6 +70,8 @@ def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -
     least = errors.min(axis=1, keepdims=True)
     ratios = np.divide(least, errors, out=np.ones_like(errors), where=errors > least)
     shares = np.where(np.isfinite(errors), ratios**POWER, 0.0)
-    shares[shares.sum(axis=1) == 0, floor] = 1.0
+    unscored = ~np.isfinite(errors[:, floor])
+    shares[unscored] = 0.0
+    shares[unscored, floor] = 1.0
     normalised: FloatArray = shares / shares.sum(axis=1, keepdims=True)
     return normalised

@@ -40,7 +40,8 @@ DEFAULT_MODELS: tuple[Callable[[], Model], ...] = (
 )
 SCORED_HORIZONS = (1, 2, 3, 5, 10, 15, 30, 60)  # bins; another lead takes the skill of the next longer of these
 REPLAYED_BINS = 180  # that a fresh fit scores at the longest lead
-YOUNG_BINS, YOUNG_REFIT_BINS = 240, 30  # a short history teaches so much with each bin that estimations age sooner
+YOUNG_BINS, YOUNG_REFIT_BINS = 240, 60  # a short history teaches so much with each bin that estimations age sooner
+RETRY_BINS = 5  # a model that could not be estimated is tried again after so many bins
 CAP = 1.5  # no model may forecast more than so many times the most of the last day
 PAUSE_LEVELS = 10  # measured loads before a zero that tell whether it is a pause
 PAUSE_DIP = 0.25  # a load that never fell below this share of its median does not wander to zero by itself
@@ -279,7 +280,8 @@ class Forecaster:
         newest = self._seen().next_bin - 1
         for index in range(len(self._models)):
             period = self._refit_bins(index)
-            if (newest + index * period // len(self._models)) % period == 0 and bins_to_come < period:
+            superseded = period not in (RETRY_BINS, YOUNG_REFIT_BINS) and bins_to_come >= period
+            if (newest + index * period // len(self._models)) % period == 0 and not superseded:
                 self._due.add(index)
 
     def _say(self) -> None:
@@ -299,8 +301,9 @@ class Forecaster:
 
     def _refit_bins(self, index: int) -> int:
         model = self._models[index]
-        young = len(self._seen()) < YOUNG_BINS or model is None
-        return YOUNG_REFIT_BINS if young or model is None else model.refit_bins
+        if model is None:
+            return RETRY_BINS
+        return YOUNG_REFIT_BINS if len(self._seen()) < YOUNG_BINS else model.refit_bins
 
     def _guarded(self, index: int, step: Callable[[], None]) -> None:
         """Run a step of a model; a model that raises says nothing from then on, so it can win nothing."""

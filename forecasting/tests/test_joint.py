@@ -58,15 +58,15 @@ def test_token_rates_are_rate_times_mean_and_moments_are_possible(load: Load) ->
 
 
 def test_bands_of_a_derived_rate_cover_the_derived_rate() -> None:
-    load = load_of(500)
+    load = load_of(400)
     joint = forecaster()
-    joint.fit(load_of(500).__class__(*(series.before(200) for series in vars(load).values())))
+    joint.fit(Load(*(series.before(200) for series in vars(load).values())))
     inside = []
-    for number in range(200, 500):
+    for number in range(200, 400):
         upper = joint.predict((60.0,), (0.9,)).output_tokens.quantiles[0, 0]
         inside.append(load.output_tokens.values[number] <= upper)
         joint.update(Load(*(series.before(number + 1) for series in vars(load).values())))
-    assert np.mean(inside) == pytest.approx(0.9, abs=0.05)
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.06)
 
 
 def test_a_bin_without_requests_changes_no_length(load: Load) -> None:

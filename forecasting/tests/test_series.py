@@ -40,7 +40,7 @@ def test_a_clock_at_the_epoch_does_not_make_a_series_of_decades() -> None:
 
 def test_unusable_samples_count_as_not_taken() -> None:
     series = Series.from_samples([0, 60, 120, 180], [1, math.nan, math.inf, -3], **MINUTE, end=240)
-    assert np.isfinite(series.values).tolist() == [True]
+    assert np.isfinite(series.values).tolist() == [True, False, False, False]
 
 
 def test_bins_are_aligned_to_the_epoch() -> None:

@@ -85,7 +85,7 @@ def candidate_orders(values: FloatArray) -> list[Order]:
 
 def _is_stationary(values: FloatArray) -> bool:
     if np.ptp(values) == 0:
-        return True
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InterpolationWarning)  # the p-value is off the table: only its side matters
-        return bool(kpss(values, regression="c", nlags="auto")[1] >= STATIONARY_P_VALUE)
+        return bool(kpss(values, regression="c", nlags="auto", result_object=False)[1] >= STATIONARY_P_VALUE)

@@ -17,7 +17,13 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from dopd_forecasting.models.base import Horizons, Model, NotEnoughHistory
 from dopd_forecasting.models.naive import DAY_SECONDS
-from dopd_forecasting.models.state_space import FIT_BINS, MAX_EVALUATIONS, KalmanFilter, quiet_estimation, starting_bridged
+from dopd_forecasting.models.state_space import (
+    FIT_BINS,
+    MAX_EVALUATIONS,
+    KalmanFilter,
+    quiet_estimation,
+    starting_bridged,
+)
 from dopd_forecasting.series import FloatArray, Series
 
 WEEK_SECONDS = 7 * DAY_SECONDS

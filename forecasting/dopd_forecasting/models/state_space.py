@@ -110,7 +110,7 @@ def quiet_estimation() -> Iterator[None]:
 
 
 def starting_bridged(values: FloatArray) -> FloatArray:
-    """The values with holes among the first bins bridged by straight lines: statsmodels takes starting values from them."""
+    """The values with holes among the first bins bridged: statsmodels takes starting values from these."""
     known = np.flatnonzero(np.isfinite(values))
     bridged = values.copy()
     bridged[:STARTING_BINS] = np.interp(np.arange(len(values)), known, values[known])[:STARTING_BINS]

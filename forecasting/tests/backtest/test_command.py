@@ -19,9 +19,10 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.timeout(60)  # matplotlib may have to build its list of fonts first
 def test_the_command_writes_the_measures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, page = tmp_path / "out.json", tmp_path / "out.html"
-    arguments = ["backtest", str(TRACE), "--column", "requests", "--horizons", "1,5", "--warmup", "60"]
+    arguments = ["backtest", str(TRACE), "--column", "requests", "--horizons", "1,5", "--warmup", "300"]
     arguments += ["--models", "moving_average,peer_kalman", "--json", str(out), "--html", str(page)]
     assert command.main(arguments) == 0
     summary = json.loads(out.read_text())

@@ -8,7 +8,7 @@ from dopd_forecasting import Event, Series
 from dopd_forecasting.models.arima import candidate_orders
 from dopd_forecasting.models.events import ScheduledEvents
 from dopd_forecasting.models.seasonal import DayShape, FourierProfile
-from dopd_forecasting.models.state_space import ExponentialLevel, KalmanFilter
+from dopd_forecasting.models.state_space import ExponentialLevel, KalmanFilter, quiet_estimation
 
 QUARTER_HOUR = 900.0
 DAY = 96
@@ -27,7 +27,8 @@ def test_the_filter_agrees_with_statsmodels_on_new_and_missing_bins() -> None:
     generator = np.random.default_rng(7)
     values = 10 + np.cumsum(generator.normal(0, 0.3, 120)) + generator.normal(0, 1, 120)
     values[[30, 105, 106]] = np.nan
-    results = SARIMAX(values[:100], order=(1, 1, 2)).fit(disp=False, maxiter=20)
+    with quiet_estimation():
+        results = SARIMAX(values[:100], order=(1, 1, 2)).fit(disp=False, maxiter=20)
     kalman = KalmanFilter.from_results(results)
     for value in values[100:]:
         kalman.observe(float(value))
@@ -91,7 +92,9 @@ def test_a_week_is_learnt_from_two_weeks() -> None:
 def batch_load(factor: float, hours: int) -> tuple[Series, Event]:
     minutes = np.arange(hours * 60)
     busy = minutes % 120 < 20
-    event = Event("batch", windows=tuple((start * 60.0, start * 60.0 + 1200) for start in range(0, hours * 60 + 240, 120)))
+    event = Event(
+        "batch", windows=tuple((start * 60.0, start * 60.0 + 1200) for start in range(0, hours * 60 + 240, 120))
+    )
     generator = np.random.default_rng(2)
     values = np.where(busy, factor, 1.0) * 50 * (1 + generator.normal(0, 0.02, len(minutes)))
     return Series.from_values(values, bin_seconds=60.0, unit="requests/s"), event
