@@ -1,9 +1,10 @@
 """Command line of the harness: `python -m e2e.cluster up|down|status|kubeconfig|images|lock`."""
 
 import argparse
+import shutil
 import sys
 
-from e2e.cluster import clusters, lockfiles, state
+from e2e.cluster import clusters, lockfiles, programs, state
 from e2e.cluster.daemon import docker_session
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.images import build_all
@@ -80,6 +81,8 @@ def _images(name: str | None) -> None:
 def _describe(known: State) -> None:
     print(f"cluster {known.name} ({known.way} node image)")
     print(f"  export KUBECONFIG={known.kubeconfig}")
+    if known.way == "built" and not shutil.which("kubectl"):
+        print(f"  export PATH=$PATH:{programs.kube()}")
     if known.docker_host:
         print(f"  export DOCKER_HOST={known.docker_host}")
     for purpose, port in known.ports.items():
