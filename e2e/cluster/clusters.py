@@ -84,6 +84,8 @@ def _trouble(docker: Docker, known: State) -> list[str]:
         return stopped
     if not known.ready:
         return ["it did not come up whole"]
+    if docker.started(known.nodes) != known.started:
+        return ["its nodes have been started again"]
     try:
         return nodes.not_ready(docker, known)
     except ClusterError as error:
@@ -105,7 +107,8 @@ def _remove(docker: Docker, name: str) -> bool:
 
 def _create(docker: Docker, name: str, way: str, former_ports: dict[str, int] | None) -> State:
     image, way = _node_image(docker, way)
-    new = State(name=name, way=way, docker_host=docker.host, ports=_choose_ports(former_ports), ready=False)
+    ports = _choose_ports(former_ports)
+    new = State(name=name, way=way, docker_host=docker.host, ports=ports, ready=False, started=[])
     new.save()
     shutil.copy(BUILD_FILES / "audit-policy.yaml", new.folder)
     kind.create(docker, new, image, log=new.folder / "logs" / "kind.log")
@@ -114,7 +117,7 @@ def _create(docker: Docker, name: str, way: str, former_ports: dict[str, int] | 
         nodes.connect(docker, new)
     nodes.add_gpus(docker, new)
     nodes.wait_until_ready(docker, new)
-    ready = dataclasses.replace(new, ready=True)
+    ready = dataclasses.replace(new, ready=True, started=docker.started(new.nodes))
     ready.save()
     say(f"cluster {name} is up")
     return ready

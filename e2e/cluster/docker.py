@@ -8,7 +8,7 @@ import os
 import select
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +123,10 @@ class Docker:
     def running(self, label: str) -> list[str]:
         """Return the names of the running containers with `label`."""
         return sorted(self.output("ps", "--filter", f"label={label}", "--format", "{{.Names}}").split())
+
+    def started(self, containers: Sequence[str]) -> list[str]:
+        """Return when each of the containers was started, in Docker's words."""
+        return self.output("inspect", "--format", "{{.State.StartedAt}}", *containers).split()
 
     def address(self, container: str, network: str) -> str:
         """Return the IPv4 address of a container in a network."""

@@ -21,6 +21,8 @@ class State:
         docker_host: DOCKER_HOST for reaching its nodes; empty for the client's default.
         ports: the port of 127.0.0.1 that leads to each of `NODE_PORTS`, by name.
         ready: it came up whole; False while it starts and after a failure.
+        started: when each of `nodes` was started, as Docker says it. A node that has been started again since lacks
+            its routes and may have another address, although it may look Ready for a while.
     """
 
     name: str
@@ -28,6 +30,7 @@ class State:
     docker_host: str
     ports: dict[str, int]
     ready: bool
+    started: list[str]
 
     @property
     def folder(self) -> Path:

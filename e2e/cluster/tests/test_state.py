@@ -8,7 +8,12 @@ from e2e.cluster.paths import cluster_dir
 from e2e.cluster.state import State
 
 EXAMPLE = State(
-    name="dev", way="built", docker_host="unix:///x.sock", ports={"gateway": 1, "prometheus": 2, "spare": 3}, ready=True
+    name="dev",
+    way="built",
+    docker_host="unix:///x.sock",
+    ports={"gateway": 1, "prometheus": 2, "spare": 3},
+    ready=True,
+    started=["today", "today", "today"],
 )
 
 
