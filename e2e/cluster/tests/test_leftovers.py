@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,14 +30,11 @@ def test_a_daemon_is_known_by_program_and_folder(arguments: list[str], ours: boo
 
 
 def test_a_process_is_found_by_its_command_line_and_ended(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"{tmp_path}/marker"])
-    try:
+    with _sleeper(argument=f"{tmp_path}/marker") as child:
         assert processes.naming(tmp_path) == [child.pid]
         assert processes.naming(tmp_path, program="dockerd") == []
         processes.end([child.pid])
-        assert child.wait(timeout=5) != 0
-    finally:
-        child.kill()
+        assert child.wait() != 0
 
 
 def test_ending_a_process_that_has_ended_is_fine() -> None:
@@ -76,11 +75,21 @@ def test_a_lock_is_free_once_its_holders_are_gone(tmp_path: Path) -> None:
 
 def test_a_killed_holder_leaves_the_lock_free(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    holding = f"import fcntl, time; f = open({str(path)!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True)"
-    child = subprocess.Popen([sys.executable, "-c", f"{holding}; time.sleep(60)"], stdout=subprocess.PIPE)
-    assert child.stdout
-    child.stdout.readline()
-    assert not locks.is_free(path)
-    child.kill()
-    child.communicate()
-    assert locks.is_free(path)
+    with _sleeper(f"import fcntl; f = open({str(path)!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX)") as child:
+        assert not locks.is_free(path)
+        child.kill()
+        child.wait()
+        assert locks.is_free(path)
+
+
+@contextmanager
+def _sleeper(code: str = "", argument: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has run `code` and sleeps."""
+    code = f"{code}\nprint(flush=True)\nimport time\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, argument], stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        try:
+            yield child
+        finally:
+            child.kill()
