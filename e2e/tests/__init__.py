@@ -1,0 +1,1 @@
+"""End-to-end tests: the operator from its chart, on a real kind cluster, with real load; run by `make e2e`."""

@@ -1,0 +1,90 @@
+"""One cluster for the whole run, and one resource at a time on its gateway port.
+
+E2E_NAME names the cluster (default `e2e`); E2E_KEEP=1 leaves it up, so that the next run begins at once.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from e2e import stack as stacks
+from e2e.stack import Stack, collect, condition, wait_for
+from e2e.tests.resources import profile_objects
+
+Json = dict[str, Any]
+TEST_SECONDS = 240
+START_SECONDS = 90
+
+_stack: Stack | None = None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real starts take real time; what the fixtures take (a first build of all programs) is not limited."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """When a test fails, keep what the cluster looked like at that moment."""
+    report = yield
+    if report.failed and _stack is not None:
+        report.sections.append(("cluster", f"what the cluster looked like: {collect(_stack, item.name)}"))
+    return report
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The cluster with Prometheus and the operator."""
+    global _stack
+    name = os.environ.get("E2E_NAME", "e2e")
+    try:
+        _stack = stacks.up(name)
+        _stack.apply(*profile_objects())
+        yield _stack
+    finally:
+        if os.environ.get("E2E_KEEP") != "1":
+            stacks.down(name)
+
+
+Apply = Callable[[Json], str]
+
+
+@pytest.fixture
+def apply(stack: Stack) -> Iterator[Apply]:
+    """Apply a resource and return its name; afterwards it is deleted with all its pods."""
+    names: list[str] = []
+
+    def apply_one(resource: Json) -> str:
+        name: str = resource["metadata"]["name"]
+        names.append(name)
+        stack.apply(resource)
+        return name
+
+    yield apply_one
+    for name in names:
+        delete(stack, name)
+
+
+def delete(stack: Stack, name: str) -> None:
+    """Delete a resource and wait until its pods are gone: they hold GPUs and the node port."""
+    stack.kubectl("delete", "pdi", name, "--ignore-not-found")
+    wait_for(lambda: not stack.pods(name), f"the pods of {name} are gone", timeout_seconds=90)
+
+
+def until_ready(stack: Stack, name: str, *, timeout_seconds: float = START_SECONDS) -> Json:
+    """Wait until the resource is Ready and every worker serves; returns it."""
+
+    def look() -> Json | None:
+        resource = stack.inference(name)
+        kinds = ("Ready", "WorkersAvailable", "RouterInSync")
+        current = (resource or {}).get("status", {}).get("observedGeneration") == (resource or {}).get(
+            "metadata", {}
+        ).get("generation")
+        return resource if current and all(condition(resource, k).get("status") == "True" for k in kinds) else None
+
+    found = wait_for(look, f"{name} is ready", timeout_seconds=timeout_seconds)
+    assert found is not None
+    return found

@@ -1,0 +1,63 @@
+"""Two operators, one of which acts."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from e2e.cluster.daemon import docker_session
+from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
+from e2e.tests.conftest import Apply, until_ready
+from e2e.tests.resources import changed, static
+
+LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/dopd"
+OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
+MARGIN_SECONDS = 10.0
+
+
+@pytest.fixture
+def two_operators(stack: Stack) -> Iterator[None]:
+    """The operator with a second replica."""
+    stack.install_operator(replicas="2")
+    yield
+    stack.install_operator()
+
+
+@pytest.mark.usefixtures("two_operators")
+def test_when_the_acting_operator_is_killed_the_other_takes_over(stack: Stack, apply: Apply) -> None:
+    resource = static("led", decode=1)
+    name = apply(resource)
+    until_ready(stack, name)
+    lease = _lease(stack)
+    leader = _holder(lease)
+    kill(stack, leader)
+    start = time.monotonic()
+    stack.apply(changed(resource, {"decode__replicas": 2}))
+    wait_for(
+        lambda: _holder(_lease(stack)) not in ("", leader),
+        "another operator holds the Lease",
+        timeout_seconds=lease["leaseDurationSeconds"] + MARGIN_SECONDS,
+    )
+    print(f"\ntaken over {time.monotonic() - start:.1f} s after the kill")
+    assert until_ready(stack, name)["status"]["decode"]["summary"] == "2/2"
+
+
+def kill(stack: Stack, pod_name: str) -> None:
+    """End an operator without giving it time to give the Lease away, and keep it from coming back under its name."""
+    pod = next(p for p in stack.items(OPERATOR_PODS_PATH) if p["metadata"]["name"] == pod_name)
+    container = pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    with docker_session(stack.cluster.docker_host) as docker:
+        node = pod["spec"]["nodeName"]
+        docker.execute(node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "delete", "pod", pod_name, "--force", "--grace-period=0")
+
+
+def _lease(stack: Stack) -> dict[str, Any]:
+    spec: dict[str, Any] = (stack.read(LEASE_PATH) or {}).get("spec", {})
+    return spec
+
+
+def _holder(lease: dict[str, Any]) -> str:
+    """The pod that acts: the Lease's holder is named by pod and process."""
+    return str(lease.get("holderIdentity") or "").rpartition("_")[0]

@@ -1,0 +1,39 @@
+"""When nothing changes nothing is written, and a deleted resource takes everything with it."""
+
+import time
+from datetime import datetime
+
+from e2e.cluster.daemon import docker_session
+from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
+from e2e.tests.audit import writes
+from e2e.tests.conftest import Apply, until_ready
+from e2e.tests.resources import auto
+
+OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
+SETTLING_SECONDS = 25.0
+QUIET_SECONDS = 60.0
+CHILDREN = "deployments,replicasets,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets"
+
+
+def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:
+    name = apply(auto("rest"))
+    until_ready(stack, name)
+    time.sleep(SETTLING_SECONDS)  # the first history becomes one that is long enough to judge the forecast by
+    start = datetime.now().astimezone()
+    time.sleep(QUIET_SECONDS)
+    with docker_session(stack.cluster.docker_host) as docker:
+        done = writes(stack.audit_log(docker), since=start, user=OPERATOR_USER)
+    assert {write.resource for write in done} == {"leases"}
+
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd", "--replicas=0")
+    try:
+        stack.kubectl("delete", "pdi", name, "--timeout=10s")
+        wait_for(lambda: children(stack, name) == "", "all children are gone", timeout_seconds=60)
+    finally:
+        stack.kubectl("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd", "--replicas=1")
+        stack.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/dopd", "--timeout=60s")
+
+
+def children(stack: Stack, name: str) -> str:
+    """Names of what is left of a resource."""
+    return stack.kubectl("get", CHILDREN, "-l", f"dopd.dev/instance={name}", "-o", "name").strip()
