@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from e2e.cluster import kind, nodes, state, versions
+from e2e.cluster.cache import build_log
 from e2e.cluster.daemon import docker_session, running_docker
 from e2e.cluster.docker import NODE_LABEL, Docker
 from e2e.cluster.errors import ClusterError
@@ -35,7 +36,6 @@ def up(name: str, *, way: str = "auto") -> State:
             say(f"cluster {name} is up")
             return known
         if known or cluster_dir(name).exists():
-            say(f"removing what is left of cluster {name}")
             _remove(docker, name)
         elif docker.containers(f"{NODE_LABEL}={state.kind_name(name)}"):
             raise ClusterError(
@@ -97,7 +97,8 @@ def _remove(docker: Docker, name: str) -> bool:
     recorded = cluster_dir(name).exists()
     containers = docker.containers(f"{NODE_LABEL}={state.kind_name(name)}")
     if containers:
-        docker.output("rm", "--force", "--volumes", *containers)
+        what = f"removing the nodes of cluster {name}"
+        docker.run("rm", "--force", "--volumes", *containers, what=what, log=build_log("down"))
     network = state.kind_name(name)
     if network in docker.output("network", "ls", "--format", "{{.Name}}").split():
         docker.output("network", "rm", network)

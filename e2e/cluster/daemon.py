@@ -133,6 +133,8 @@ def apt_install(package: str) -> None:
     Raises:
         ClusterError: there is no apt-get, or it failed.
     """
+    if not shutil.which("apt-get"):
+        raise ClusterError(f"{package} is missing and this system has no apt-get: install it, and try again")
     log = build_log("apt")
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], what="apt-get update", usually="10 s", log=log, env=quiet)
@@ -158,8 +160,9 @@ def _launch(docker: Docker) -> None:
         f"--host={docker.host}",
     ]
     if not has_capability(CAP_SYS_RESOURCE, Path("/proc/self/status").read_text()):
-        command += [f"--add-runtime=reduced={BUILD_FILES / 'runc-without-sys-resource'}"]
-        command += ["--default-runtime=reduced"]
+        # A copy, because the daemon may outlive this checkout.
+        runtime = shutil.copy(BUILD_FILES / "runc-without-sys-resource", folder)
+        command += [f"--add-runtime=reduced={runtime}", "--default-runtime=reduced"]
     say("starting a Docker daemon of our own")
     with log.open("wb") as output:
         daemon = subprocess.Popen(

@@ -34,10 +34,11 @@ class Docker:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment with DOCKER_HOST set, for kind and the client."""
-        # BuildKit is a separate download on Debian's client; the Dockerfiles need none of its features.
+        """This process's environment with DOCKER_HOST for this Docker, for kind and the client."""
+        inherited = {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"}
         chosen = {"DOCKER_HOST": self.host} if self.host else {}
-        return os.environ | chosen | {"DOCKER_BUILDKIT": "0"}
+        # BuildKit is a separate download on Debian's client; the Dockerfiles need none of its features.
+        return inherited | chosen | {"DOCKER_BUILDKIT": "0"}
 
     def output(self, *arguments: str | Path, stdin: str | None = None, timeout_seconds: float = 120.0) -> str:
         """Run `docker ARGUMENTS` and return what it prints.
