@@ -9,6 +9,8 @@ from dopd import __version__
 
 COMMANDS = {
     "run": "run the operator",
+    "replay": "run the planner and its peers on a trace, in simulated time",
+    "profile": "make an EngineProfile",
 }
 
 

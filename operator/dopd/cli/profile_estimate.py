@@ -42,11 +42,8 @@ CORRECTION = 1.1  # what the publisher itself adds to kernel sums for scheduling
 PACKAGE = "aiconfigurator-core==0.12.0"
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add `estimate` to the subcommands of `dopd profile`."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "estimate", help="from published measurements, without a GPU", description=__doc__
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `dopd profile estimate`."""
     parser.add_argument("--name", required=True, help="name of the EngineProfile")
     parser.add_argument("--model", required=True, help="Hugging Face name, such as meta-llama/Meta-Llama-3.1-8B")
     parser.add_argument("--gpu", required=True, help="GPU type, such as h100_sxm, h200_sxm, b200_sxm, a100_sxm, l40s")
@@ -58,10 +55,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--correction", type=float, default=CORRECTION, help="real seconds / summed kernel seconds")
     parser.add_argument("--output", help="file to write (default: standard output)")
-    parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def call(args: argparse.Namespace) -> int:
     """Write the profile; returns the exit code."""
     try:
         spec = estimate(

@@ -46,12 +46,14 @@ class Observation:
         prefill: prefill workers.
         decode: decode workers.
         late_share: share of the requests since the last look that missed an objective; None if unknown.
+        ttft_seconds: mean time to first token since the last look; None if unknown.
     """
 
     demand: Demand | None
     prefill: Workers
     decode: Workers
     late_share: float | None = None
+    ttft_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Decision:
         watching_since_seconds: time of the first plan of an unbroken sequence.
         recent: what recent plans needed.
         history: load of the last hour.
+        wait_factor: measured waiting for prefill over that of the model, smoothed.
         caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.
     """
 
@@ -135,4 +138,5 @@ class Decision:
     watching_since_seconds: float
     recent: tuple[Want, ...]
     history: tuple[LoadSample, ...]
+    wait_factor: float
     caution: float

@@ -26,6 +26,10 @@ BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
 BACKLOG_TOLERANCE = 0.5
 """A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
+LEARNING_USE = (0.3, 0.9)
+"""Shares of busy prefill workers between which the wait is compared with the model."""
+WAIT_FACTORS = (1.0, 8.0)
+WAIT_SMOOTHING = 0.05
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""
 
@@ -63,7 +67,8 @@ def plan(
         1 - policy.objectives.attainment,
     )
     expected = forecast or _unforecast(observation.demand, history, caution, model, policy)
-    need = _need(observation, expected, model, policy)
+    wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
+    need = _need(observation, expected, wait_factor, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -85,7 +90,7 @@ def plan(
         forecast_used=forecast is not None,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
-        expected=Load.of(need.demand_prefill, model, policy.objectives).expect(*target),
+        expected=Load.of(need.demand_prefill, model, policy.objectives, wait_factor).expect(*target),
         infeasible=need.size_prefill.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, policy),
@@ -93,6 +98,7 @@ def plan(
         watching_since_seconds=since,
         recent=recent,
         history=history,
+        wait_factor=wait_factor,
         caution=caution,
     )
 
@@ -138,11 +144,13 @@ def _unforecast(
     return Forecast(now.scaled(prefill), now.scaled(decode))
 
 
-def _need(observation: Observation, forecast: Forecast, model: EngineModel, policy: Policy) -> _Need:
+def _need(
+    observation: Observation, forecast: Forecast, wait_factor: float, model: EngineModel, policy: Policy
+) -> _Need:
     assert observation.demand is not None
 
     def sized(demand: Demand) -> Size:
-        return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
+        return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, wait_factor)
 
     now = observation.demand
     sizes = {demand: sized(demand) for demand in {now, forecast.prefill, forecast.decode}}
@@ -158,6 +166,23 @@ def _need(observation: Observation, forecast: Forecast, model: EngineModel, poli
     roomy = {demand: sized(demand.scaled(more)) for demand in {for_prefill, for_decode}}
     with_headroom = (max(pair[0], roomy[for_prefill].prefill), max(pair[1], roomy[for_decode].decode))
     return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
+
+
+def _wait_factor(observation: Observation, known: float, model: EngineModel, policy: Policy) -> float:
+    """Smoothed ratio of the measured wait for prefill to the modelled one.
+
+    It gives more room to an engine or a gateway that queues worse than the model. Learnt only where the model has
+    something to say: neither idle nor overloaded.
+    """
+    measured, demand, serving = observation.ttft_seconds, observation.demand, observation.prefill.serving
+    if measured is None or demand is None or not serving:
+        return known
+    load = Load.of(demand, model, policy.objectives).prefill
+    if not LEARNING_USE[0] <= load.busy_workers / serving <= LEARNING_USE[1]:
+        return known
+    ratio = (measured - load.idle_ttft_seconds) / load.mean_wait_seconds(serving)
+    ratio = min(WAIT_FACTORS[1], max(WAIT_FACTORS[0], ratio))
+    return known + WAIT_SMOOTHING * (ratio - known)
 
 
 def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, policy: Policy) -> int:
@@ -229,6 +254,7 @@ def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: 
         watching_since_seconds=now_seconds,
         recent=(),
         history=previous.history if previous else (),
+        wait_factor=previous.wait_factor if previous else 1.0,
         caution=previous.caution if previous else FIRST_CAUTION,
     )
 

@@ -68,8 +68,8 @@ class Policy:
     gpu_budget: int | None = None
     ratio: Ratio | None = None
     max_step: int = 8
-    interval_seconds: float = 30.0
-    scale_down_stabilization_seconds: float = 300.0
+    interval_seconds: float = 15.0
+    scale_down_stabilization_seconds: float = 180.0
     scale_down_headroom: float = 0.1
     role_switching: bool = False
 

@@ -50,6 +50,16 @@ class Routing(StrEnum):
     ROUND_ROBIN = "round_robin"
 
 
+class Dialect(StrEnum):
+    """How the engines hand a prompt over; one is real, the other is another simulator's."""
+
+    SGLANG = "sglang"
+    """A prompt leaves when its pass ends; the first token needs no decode step."""
+    DYNAMO = "dynamo"
+    """NVIDIA Dynamo's simulator (1.4, engine type vllm): prompts leave when no prompt waits any more, a packed
+    pass takes as long as one prompt of its total length, and the first token comes with the first decode step."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The cluster around the engines.
@@ -60,6 +70,7 @@ class Settings:
         routing: how the gateway chooses.
         return_seconds: time until a draining worker that is wanted again serves; None if it can not come back.
         gpu_limit: GPUs that the cluster has.
+        dialect: how the engines hand a prompt over.
         seed: of the gateway's draws.
         objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
     """
@@ -69,6 +80,7 @@ class Settings:
     routing: Routing = Routing.POWER_OF_TWO
     return_seconds: float | None = None
     gpu_limit: float = math.inf
+    dialect: Dialect = Dialect.SGLANG
     seed: int = 1
     objectives: Objectives = field(default_factory=Objectives)
 
@@ -172,7 +184,8 @@ class Cluster:
 
     def _set_model(self, model: EngineModel) -> None:
         self._chunk = model.chunk_tokens
-        attention = self._attention = model.attention_seconds
+        self._holds = self.settings.dialect is Dialect.DYNAMO
+        attention = self._attention = 0.0 if self._holds else model.attention_seconds
         self._pass_seconds = [model.prefill_seconds(t) - attention * t * t for t in range(self._chunk + 1)]
         self._contexts = [context for context, _ in model.itl_curves]
         rows = [
@@ -374,6 +387,9 @@ class Cluster:
         self._push(self.now + seconds, _PASS_DONE, worker, 0)
 
     def _pass_done(self, worker: PrefillWorker) -> None:
+        if self._holds and worker.queue:
+            self._start_pass(worker)
+            return
         batch, worker.batch = worker.batch, []
         worker.assigned -= len(batch)
         for request in batch:
@@ -417,6 +433,9 @@ class Cluster:
         worker.kv += tokens
         worker.reserved += tokens + steps + 1
         self._reschedule(worker)
+        if self._holds:
+            self.ttft_seconds[request] += worker.step_seconds
+            self.first_ttft_seconds += worker.step_seconds
 
     def _advance(self, worker: DecodeWorker) -> None:
         if worker.n:

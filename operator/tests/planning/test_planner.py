@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 
 from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
 
-POLICY = Policy(prefill=RoleBounds(1, 40), decode=RoleBounds(1, 40))
+POLICY = Policy(
+    prefill=RoleBounds(1, 40),
+    decode=RoleBounds(1, 40),
+    interval_seconds=30.0,
+    scale_down_stabilization_seconds=300.0,
+)
 
 
 def demand(rps, mean=1000.0):

@@ -12,7 +12,7 @@ from dopd.replay.telemetry import Telemetry
 class Dopd:
     """plan() at the operator's interval."""
 
-    def __init__(self, setting: Setting, window_seconds: float = 60.0, **changes: float) -> None:
+    def __init__(self, setting: Setting, window_seconds: float = 45.0, **changes: float) -> None:
         self.setting, self._window = setting, window_seconds
         policy = Policy(
             objectives=setting.objectives,
@@ -32,6 +32,7 @@ class Dopd:
             prefill=telemetry.workers(Role.PREFILL),
             decode=telemetry.workers(Role.DECODE),
             late_share=telemetry.late_share(self.policy.interval_seconds),
+            ttft_seconds=telemetry.ttft_seconds(self.policy.interval_seconds),
         )
         self.decision = plan(observation, None, self.setting.model, self.policy, self.decision, telemetry.now_seconds)
         return (self.decision.prefill, self.decision.decode), self.decision.next_look_seconds

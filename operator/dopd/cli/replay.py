@@ -1,0 +1,128 @@
+"""`dopd replay`: what the planner would have done with a load that is known, and what its peers would have."""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.planning import Objectives
+from dopd.replay.cluster import Routing, Settings
+from dopd.replay.policies.base import Setting
+from dopd.replay.policies.catalogue import NAMES, tries
+from dopd.replay.profiles import load_profile, shipped
+from dopd.replay.report import Report
+from dopd.replay.runner import Result, run
+from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `dopd replay`."""
+    parser.description = f"{__doc__} Shipped profiles: {', '.join(shipped())}."
+    parser.add_argument("trace", help="CSV, gzip or not: requests or totals per interval (see docs/replay.md)")
+    parser.add_argument("--profile", default="llama-3.1-8b-h100", help="name of a shipped profile, or a .yaml file")
+    parser.add_argument("--profile-correction", type=float, help="replaces the correction factor of the profile")
+    parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
+    parser.add_argument("--slo-itl", type=float, default=0.05, help="objective of the inter-token latency, seconds")
+    parser.add_argument("--attainment", type=float, default=0.99, help="share of requests that must meet both")
+    parser.add_argument("--policies", default=",".join(NAMES), help=f"comma separated, of {', '.join(NAMES)}")
+    parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
+    parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
+    parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
+    parser.add_argument("--to-seconds", type=float, help="end of that part")
+    parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
+    parser.add_argument("--seed", type=int, default=1, help="of all draws")
+    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--html", help="file for the page")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def call(args: argparse.Namespace) -> int:
+    """Replay, print the table, write the files; returns the exit code."""
+    try:
+        report = replay(args)
+    except (ValueError, OSError) as error:
+        print(f"dopd replay: {error}", file=sys.stderr)
+        return 2
+    print(report.as_text())
+    for path, text in ((args.json, report.as_json), (args.html, report.as_html)):
+        if path:
+            Path(path).write_text(text(), encoding="utf-8")
+    return 0
+
+
+def replay(args: argparse.Namespace) -> Report:
+    """Run every policy asked for on the trace.
+
+    Raises:
+        ValueError: the trace, the profile or a policy name is not usable.
+    """
+    names = [name for name in args.policies.split(",") if name]
+    profile = load_profile(args.profile)
+    if args.profile_correction:
+        profile = profile.model_copy(update={"correction": args.profile_correction})
+    model = replace(
+        EngineModel.from_profile(profile), startup_seconds={role.value: args.start_up_seconds for role in Role}
+    )
+    trace = load(args.trace, args.rate_scale, args.seed)
+    if args.from_seconds or args.to_seconds:
+        trace = trace.between(args.from_seconds, args.to_seconds or trace.duration_seconds)
+    if not len(trace):
+        raise ValueError(f"{args.trace}: no request between {args.from_seconds:g} s and {args.to_seconds} s")
+    objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
+    setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
+    settings = Settings(
+        startup_seconds={role: args.start_up_seconds for role in Role},
+        gpus={role: profile.gpus for role in Role},
+        routing=args.routing,
+        seed=args.seed,
+    )
+    chosen: dict[str, Result] = {}
+    knobs: dict[str, str] = {}
+    all_tries: dict[str, list[dict[str, Any]]] = {}
+    for name in names:
+        results = []
+        for attempt in tries(name, setting, trace):
+            began = time.monotonic()
+            policy = attempt.policy() if attempt.policy else None
+            result = run(trace, model, objectives, attempt.start, settings, policy)
+            results.append((attempt.label, result))
+            if not args.quiet:
+                took = time.monotonic() - began
+                print(f"{name} {attempt.label}: {len(trace)} requests in {took:.0f} s", file=sys.stderr, flush=True)
+        knobs[name], chosen[name] = best(results, args.attainment)
+        all_tries[name] = [
+            {"knob": label, "attainment": result.attainment, "gpu_hours": result.gpu_hours} for label, result in results
+        ]
+    return Report(trace.name, args.profile, _facts(args, trace, profile.correction), chosen, knobs, all_tries)
+
+
+def best(results: list[tuple[str, Result]], attainment: float) -> tuple[str, Result]:
+    """The cheapest run that reaches the attainment, else the one that comes nearest."""
+    reached = [entry for entry in results if entry[1].attainment >= attainment]
+    if reached:
+        return min(reached, key=lambda entry: entry[1].gpu_hours)
+    return max(results, key=lambda entry: entry[1].attainment)
+
+
+def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[str, Any]:
+    arrivals = "as recorded" if trace.kind == "requests" else "Poisson within each interval"
+    lengths = "as recorded" if trace.kind == "requests" else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}"
+    return {
+        "requests": len(trace),
+        "seconds": round(trace.duration_seconds),
+        "rate_scale": args.rate_scale,
+        "slo_ttft_seconds": args.slo_ttft,
+        "slo_itl_seconds": args.slo_itl,
+        "attainment": args.attainment,
+        "start_up_seconds": args.start_up_seconds,
+        "correction": correction,
+        "arrivals": arrivals,
+        "lengths": lengths,
+        "routing": args.routing.value,
+        "simulator": "dopd",
+        "seed": args.seed,
+    }

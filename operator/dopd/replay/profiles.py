@@ -1,0 +1,39 @@
+"""Engine profiles from files: the shipped ones by name, any other by path."""
+
+from importlib import resources
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dopd.api.profile import EngineProfileSpec
+
+
+def shipped() -> list[str]:
+    """Names of the profiles that come with dopd."""
+    folder = resources.files("dopd.perf").joinpath("profiles")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_profile(name_or_path: str) -> EngineProfileSpec:
+    """Read an EngineProfile manifest.
+
+    Raises:
+        ValueError: there is no such profile, or the file is not one.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise ValueError(f"profile {name_or_path}: no such file")
+        text = path.read_text(encoding="utf-8")
+    elif name_or_path in shipped():
+        text = resources.files("dopd.perf").joinpath("profiles", f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ValueError(f"profile {name_or_path}: expected a .yaml file or one of {', '.join(shipped())}")
+    manifest = yaml.safe_load(text)
+    try:
+        return EngineProfileSpec.model_validate(manifest["spec"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"profile {name_or_path}: expected a manifest of kind EngineProfile with a spec") from error
+    except ValidationError as error:
+        raise ValueError(f"profile {name_or_path}: {error}") from error

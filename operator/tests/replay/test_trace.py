@@ -1,0 +1,66 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from dopd.replay.trace import load
+
+REQUESTS = "arrival_s,input_tokens,output_tokens\n10,100,5\n11,200,6\n12.5,300,7\n"
+TOTALS = "t_s,requests,input_tokens,output_tokens\n0,600,600000,60000\n60,0,0,0\n120,1200,2400000,60000\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="trace.csv"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "gzip-without-the-suffix"])
+def test_requests_are_taken_as_they_are_from_the_first_on(write, name):
+    trace = load(write(REQUESTS, name))
+    assert trace.arrival_seconds.tolist() == [0.0, 1.0, 2.5]
+    assert trace.input_tokens.tolist() == [100, 200, 300]
+    assert trace.kind == "requests"
+
+
+def test_copies_keep_every_length_and_stay_within_the_trace(write):
+    trace = load(write(REQUESTS), rate_scale=4)
+    assert sorted(trace.input_tokens.tolist()) == sorted([100, 200, 300] * 4)
+    assert trace.arrival_seconds.min() >= 0
+    assert trace.arrival_seconds.max() <= 2.5
+    assert (np.diff(trace.arrival_seconds) >= 0).all()
+
+
+def test_totals_keep_counts_and_means_and_an_empty_interval_stays_empty(write):
+    trace = load(write(TOTALS))
+    minutes = (trace.arrival_seconds // 60).astype(int)
+    assert np.bincount(minutes).tolist() == [600, 0, 1200]
+    assert trace.input_tokens[minutes == 2].mean() == pytest.approx(2000, rel=0.15)
+
+
+def test_rates_per_second_are_totals(write):
+    text = "t_s,rate_rps_with_tokens,input_tok_per_s,output_tok_per_s\n0,2,2000,200\n600,2,2000,200\n"
+    assert len(load(write(text))) == 2400
+
+
+def test_the_same_seed_draws_the_same_trace(write):
+    path = write(TOTALS)
+    assert (load(path, seed=3).arrival_seconds == load(path, seed=3).arrival_seconds).all()
+    assert (load(path, seed=3).arrival_seconds != load(path, seed=4).arrival_seconds).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "scale", "message"),
+    [
+        ("a,b\n1,2\n", 1, "expected arrival_s"),
+        (REQUESTS, 1.5, "whole number of copies"),
+        ("arrival_s,input_tokens,output_tokens\n", 1, "no row"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_with_what_was_expected(write, text, scale, message):
+    with pytest.raises(ValueError, match=message):
+        load(write(text), rate_scale=scale)
