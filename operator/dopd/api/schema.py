@@ -20,6 +20,11 @@ _KEPT = {
     "maxItems", "required", "x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 }  # fmt: skip
+_BOUNDS_IN_CEL = (
+    ("exclusiveMinimum", ">", "greater than"),
+    ("minimum", ">=", "at least"),
+    ("maximum", "<=", "at most"),
+)
 _LONGEST_STRING = 4096
 _MOST_PROPERTIES = 128
 
@@ -38,11 +43,13 @@ def structural_schema(model: type[Model]) -> Schema:
 
 def _convert(node: Schema, definitions: Schema, path: str) -> Schema:
     node = _resolve(node, definitions)
-    if "exclusiveMinimum" in node:  # OpenAPI 3.0 has a boolean there, JSON schema a number; CEL says it plainly
-        bound = node["exclusiveMinimum"]
-        node.setdefault("x-kubernetes-validations", []).append(
-            {"rule": f"self > {float(bound)}", "message": f"must be greater than {bound}"}
-        )
+    for bound, operator, words in _BOUNDS_IN_CEL:
+        # An exclusive bound is a boolean in OpenAPI 3.0, and of a fraction the API server's message shows no digits.
+        limit = node.get(bound)
+        if limit is not None and (bound.startswith("exclusive") or limit != int(limit)):
+            rule = {"rule": f"self {operator} {float(limit)}", "message": f"must be {words} {limit}"}
+            node["x-kubernetes-validations"] = [*node.get("x-kubernetes-validations", []), rule]
+            del node[bound]
     result: Schema = {key: value for key, value in node.items() if key in _KEPT}
     if "type" not in result:
         raise ValueError(f"{path}: a CRD can not express {json.dumps(node)[:200]}")

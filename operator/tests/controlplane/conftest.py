@@ -4,10 +4,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from e2e.cluster import programs
 from e2e.cluster.controlplane import ControlPlane, control_plane
+
+from .resources import connect
 
 _HERE = Path(__file__).parent
 
@@ -25,6 +28,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(item.path.is_relative_to(_HERE) for item in session.items)
     if wanted and not session.config.option.collectonly:
         programs.kube()
+        programs.helm()
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,13 @@ def plane() -> Iterator[ControlPlane]:
     """etcd, API server and controller manager, with the audit log on; shared, so use a namespace of your own."""
     with control_plane(audit=True) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[httpx.Client]:
+    """The API server over plain HTTP, as administrator: a kubectl takes half a second."""
+    with connect(plane.kubeconfig) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

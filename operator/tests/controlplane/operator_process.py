@@ -11,11 +11,11 @@ from pathlib import Path
 class OperatorProcess:
     """`dopd run` against a control plane; started and killed at will."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
+    def __init__(self, kubeconfig: Path, log: Path, *arguments: str, lease_namespace: str = "default") -> None:
         self._environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         self._command: Sequence[str] = [
             *(sys.executable, "-m", "dopd.cli", "run", "--http-port", "0"),
-            *("--lease-namespace", "default", "--lease-seconds", "2", *arguments),
+            *("--lease-namespace", lease_namespace, "--lease-seconds", "2", *arguments),
         ]
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None

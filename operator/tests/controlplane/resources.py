@@ -4,6 +4,8 @@ import base64
 import json
 import ssl
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ import httpx
 import yaml
 
 from dopd.cluster import kinds
-from e2e.cluster.controlplane import ControlPlane
 
 CHILDREN = {
     *(f"Deployment/{pool}" for pool in ("prefill", "decode", "router")),
@@ -39,9 +40,9 @@ def inference(name: str, prefill: int = 1, decode: int = 1, **spec: Any) -> str:
     )
 
 
-def connect(plane: ControlPlane) -> httpx.Client:
-    """A connection to the API server as administrator."""
-    config = yaml.safe_load(Path(plane.kubeconfig).read_text())
+def connect(kubeconfig: Path) -> httpx.Client:
+    """A connection to the API server."""
+    config = yaml.safe_load(kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     context = ssl.create_default_context(cadata=_decode(cluster["certificate-authority-data"]))
     with tempfile.NamedTemporaryFile("w") as pem:
@@ -71,6 +72,14 @@ def children(api: httpx.Client, namespace: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    """Wait until something holds; fail with what was awaited."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.2)
+
+
 def replicas(api: httpx.Client, namespace: str) -> dict[str, int]:
     """Replicas of the worker Deployments, by name."""
     return {
@@ -80,8 +89,14 @@ def replicas(api: httpx.Client, namespace: str) -> dict[str, int]:
     }
 
 
-def expected(names: dict[str, tuple[int, int]]) -> tuple[set[str], dict[str, int]]:
-    """What there should be for resources with so many prefill and decode workers."""
+def expected_children(api: httpx.Client, namespace: str, wanted: dict[str, tuple[int, int]]) -> bool:
+    """Whether the children are exactly those of resources with so many prefill and decode workers."""
+    there = children(api, namespace)
+    names, counts = _expected(wanted)
+    return set(there) == names and replicas(api, namespace) == counts
+
+
+def _expected(names: dict[str, tuple[int, int]]) -> tuple[set[str], dict[str, int]]:
     kinds = {part.replace("/", f"/{name}-") for name in names for part in CHILDREN}
     counts = {}
     for name, (prefill, decode) in names.items():

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,7 @@ from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
 
 from .operator_process import OperatorProcess
-from .resources import children, connect, expected, get, inference, replicas
+from .resources import children, eventually, expected_children, get, inference
 
 KILLS = 20
 
@@ -26,33 +26,15 @@ def operator(plane: ControlPlane, crds: None, namespace: str, tmp_path: Path) ->
     process.kill()
 
 
-@pytest.fixture(scope="session")
-def api(plane: ControlPlane) -> Iterator[httpx.Client]:
-    with connect(plane) as client:
-        yield client
-
-
-def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
-
-
 def apply(plane: ControlPlane, namespace: str, manifest: str) -> None:
     plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=manifest)
-
-
-def converged(api: httpx.Client, namespace: str, wanted: dict[str, tuple[int, int]]) -> bool:
-    there = children(api, namespace)
-    return (set(there), replicas(api, namespace)) == expected(wanted)
 
 
 def test_a_resource_gets_its_children_and_a_status(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m", 2, 3))
-    eventually(lambda: converged(api, namespace, {"m": (2, 3)}), "the children of m")
+    eventually(lambda: expected_children(api, namespace, {"m": (2, 3)}), "the children of m")
     row = plane.kubectl("get", "pdi", "m", f"--namespace={namespace}", "--no-headers").split()
     assert row[:6] == ["m", "2/0", "3/0", "0:0", "Static", "False"]
 
@@ -61,12 +43,12 @@ def test_drift_is_repaired_and_deleted_children_come_back(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
     here = f"--namespace={namespace}"
     plane.kubectl("scale", "deployment/m-decode", "--replicas=7", here)
     plane.kubectl("delete", "service/m-router", here)
     plane.kubectl("label", "deployment/m-prefill", "dopd.dev/pool=other", "--overwrite", here)
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "drift repaired")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "drift repaired")
     labels = children(api, namespace)["Deployment/m-prefill"]["metadata"]["labels"]
     assert labels["dopd.dev/pool"] == "prefill"
 
@@ -75,7 +57,7 @@ def test_a_deleted_resource_takes_its_children_along_while_the_operator_is_down(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
     operator.kill()
     plane.kubectl("delete", "pdi/m", f"--namespace={namespace}", "--timeout=10s")
     eventually(lambda: not children(api, namespace), "no child is left")
@@ -86,7 +68,7 @@ def test_a_resource_that_is_deleted_and_created_again_gets_children_of_its_own(
 ):
     for count in (1, 2, 3):
         apply(plane, namespace, inference("m", count, count))
-        eventually(lambda count=count: converged(api, namespace, {"m": (count, count)}), f"round {count}")
+        eventually(lambda count=count: expected_children(api, namespace, {"m": (count, count)}), f"round {count}")
         plane.kubectl("delete", "pdi/m", f"--namespace={namespace}", "--wait=false")
     eventually(lambda: not children(api, namespace), "no child is left")
 
@@ -106,7 +88,7 @@ def test_the_child_of_a_stranger_is_reported_and_left_alone(
     service = json.loads(plane.kubectl("get", "service/m-router", here, "--output=json"))
     assert "ownerReferences" not in service["metadata"]
     plane.kubectl("delete", "service/m-router", here)
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "recovery", 75)
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "recovery", 75)
 
 
 @pytest.mark.timeout(120)
@@ -114,7 +96,7 @@ def test_nothing_is_written_while_nothing_changes(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
     time.sleep(3)
     before = _writes(plane)
     time.sleep(20)
@@ -156,7 +138,7 @@ def test_killed_at_random_it_converges_each_time(
         time.sleep(chance.uniform(0.0, 3.0))
         operator.kill()
         operator.start()
-        eventually(lambda: converged(api, namespace, wanted), f"after kill {kill}: {wanted}")
+        eventually(lambda: expected_children(api, namespace, wanted), f"after kill {kill}: {wanted}")
     owners = {item["metadata"]["uid"] for item in get(api, namespace, kinds.INFERENCE)}
     for name, child in children(api, namespace).items():
         references = {owner["uid"] for owner in child["metadata"]["ownerReferences"]}
@@ -168,7 +150,7 @@ def test_of_two_operators_one_acts_and_the_other_takes_over(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess, tmp_path: Path
 ):
     apply(plane, namespace, inference("m"))
-    eventually(lambda: converged(api, namespace, {"m": (1, 1)}), "the children of m")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
     second = OperatorProcess(plane.kubeconfig, tmp_path / "second.log", "--namespace", namespace)
     second.start()
     try:
@@ -177,6 +159,6 @@ def test_of_two_operators_one_acts_and_the_other_takes_over(
         assert operator.stop() == 0
         eventually(lambda: "holds lease" in second.log.read_text(), "the second takes over")
         apply(plane, namespace, inference("m", 2, 2))
-        eventually(lambda: converged(api, namespace, {"m": (2, 2)}), "the second acts")
+        eventually(lambda: expected_children(api, namespace, {"m": (2, 2)}), "the second acts")
     finally:
         second.kill()

@@ -1,0 +1,115 @@
+"""Write the reference pages from the code: fields of the resources, conditions and reasons, metrics.
+
+`python docs/generate.py` writes them; a test fails when a page differs from what the code says.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from prometheus_client.metrics import MetricWrapperBase
+
+from dopd.api import status
+from dopd.api.crds import build
+from dopd.planning import Bound, Reason, bounds, decision
+from dopd.reconcile import metrics
+
+FOLDER = Path(__file__).parent / "reference"
+_HEAD = "% Written by docs/generate.py. Do not edit.\n\n"
+
+
+def pages() -> dict[str, str]:
+    """The pages by file name."""
+    return {"api.md": _api(), "conditions.md": _conditions(), "metrics.md": _metrics()}
+
+
+def _api() -> str:
+    lines = ["# API reference", "", "`kubectl explain` says the same. Fields in bold are required.", ""]
+    for definition in build().values():
+        kind, version = definition["spec"]["names"]["kind"], definition["spec"]["versions"][0]
+        properties = version["schema"]["openAPIV3Schema"]["properties"]
+        lines += [f"## {kind}", "", properties["spec"]["description"], ""]
+        for part in ("spec", "status"):
+            if part in properties:
+                lines += ["| field | type | meaning |", "|---|---|---|"]
+                lines += _rows(properties[part], part)
+                lines.append("")
+                rules = list(_rules(properties[part], part))
+                if rules:
+                    lines += ["Rules:", "", *(f"- `{path}`: {message}" for path, message in rules), ""]
+    return _HEAD + "\n".join(lines)
+
+
+def _rows(schema: dict[str, Any], path: str) -> Iterator[str]:
+    for name, child in schema.get("properties", {}).items():
+        here = f"{path}.{name}"
+        label = f"**`{here}`**" if name in schema.get("required", []) else f"`{here}`"
+        yield f"| {label} | {_type(child)} | {child.get('description', '').replace('|', chr(92) + '|')} |"
+        yield from _rows(child.get("items", child), f"{here}[]" if "items" in child else here)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "array":
+        return f"list of {schema['items']['type']}"
+    limits = [
+        f"{word} {schema[key]}" for key, word in (("minimum", "at least"), ("maximum", "at most")) if key in schema
+    ]
+    return ", ".join([schema["type"], *limits])
+
+
+def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    yield from ((path, rule["message"]) for rule in schema.get("x-kubernetes-validations", []))
+    for name, child in schema.get("properties", {}).items():
+        yield from _rules(child, f"{path}.{name}")
+        if "items" in child:
+            yield from _rules(child["items"], f"{path}.{name}[]")
+
+
+def _conditions() -> str:
+    lines = ["# Conditions and reasons", "", "## Conditions of a DisaggregatedInference", ""]
+    lines += _described(status, "ConditionType")
+    lines += ["", "## Reasons of a decision", "", "In `status.decisions`, Events and `dopd_decisions_total`.", ""]
+    lines += _described(decision, Reason.__name__)
+    lines += ["", "## Bounds", "", "In `status.decisions[].limitedBy`.", "", *_described(bounds, Bound.__name__)]
+    reasons = ", ".join(f"`{reason.value}`" for reason in status.ConditionReason)
+    lines += ["", "## Reasons of conditions", "", f"{reasons}."]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def _described(module: ModuleType, name: str) -> Iterator[str]:
+    """Members of an enumeration with the docstrings under them."""
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    for member, text in pairwise(body):
+        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
+            yield f"`{ast.literal_eval(member.value)}`\n: {' '.join(ast.literal_eval(text.value).split())}\n"
+
+
+def _metrics() -> str:
+    lines = [
+        "# Metrics of the operator",
+        "",
+        "On port 8080, path `/metrics`.",
+        "",
+        "| name | type | labels | meaning |",
+    ]
+    lines.append("|---|---|---|---|")
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            (family,) = metric.describe()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
+            lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for file_name, text in pages().items():
+        (FOLDER / file_name).write_text(text)

@@ -1,0 +1,26 @@
+"""What is generated from the code stands in the repository as the code says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from dopd.api.crds import build, render
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("folder", ["crds", "charts/dopd/crds"])
+def test_the_crds_are_those_of_the_models(folder: str):
+    found = {path.name: path.read_text() for path in (ROOT / folder).iterdir()}
+    assert found == {name: render(definition) for name, definition in build().items()}, "run `make crds`"
+
+
+def test_the_reference_is_that_of_the_code():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = {path.name: path.read_text() for path in (ROOT / "docs" / "reference").iterdir()}
+    assert found == module.pages(), "run `make docs`"
