@@ -193,6 +193,17 @@ async def test_stages(pair):
     assert {"decode_prepare", "decode_bootstrap", "decode_transferred", "decode_waiting"} <= await stages(pair.decode)
 
 
+async def test_open_metrics(each):
+    """utils/common.py: add_prometheus_middleware uses prometheus_client's negotiation."""
+    await each.get("/health")
+    accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"
+    async with each.http.get(each.url + "/metrics", headers={"Accept": accept}) as answer:
+        assert answer.content_type == "application/openmetrics-text"
+        text = await answer.text()
+    assert "\nsglang:num_running_reqs{" in text
+    assert text.endswith("# EOF\n")
+
+
 async def test_utilization_is_unusable(each, role):
     """metrics_reporter.py: _calculate_utilization."""
     await each.get("/health")
