@@ -92,11 +92,10 @@ def test_it_may_do_what_it_needs_and_nothing_else(plane: ControlPlane, crds: Non
     values = {"watchNamespaces[0]": namespace} if mode == "namespaced" else {}
     install(plane, namespace, **values)
     kubeconfig = plane.service_account_kubeconfig(namespace, "dopd")
-    api_as_dopd = connect(kubeconfig)
-    assert [what for what in MAY if not allowed(api_as_dopd, namespace, what)] == []
-    assert [what for what in MAY_NOT if allowed(api_as_dopd, namespace, what)] == []
-    if mode == "namespaced":
-        assert not allowed(api_as_dopd, "default", "get pods")
+    with connect(kubeconfig) as as_dopd:
+        assert [what for what in MAY if not allowed(as_dopd, namespace, what)] == []
+        assert [what for what in MAY_NOT if allowed(as_dopd, namespace, what)] == []
+        assert allowed(as_dopd, "default", "get pods") is (mode == "cluster")
 
 
 def test_the_operator_runs_with_what_the_chart_grants(
