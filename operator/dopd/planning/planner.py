@@ -28,7 +28,7 @@ BACKLOG_TOLERANCE = 0.5
 """A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
-WAIT_FACTORS = (1.0, 8.0)
+WAIT_FACTORS = (1.0, 16.0)
 WAIT_SMOOTHING = 0.05
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""

@@ -53,18 +53,17 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
                 start,
                 lambda interval=interval, tightening=tightening: DynamoSla(setting, interval, tightening),  # type: ignore[misc]
             )
-            for interval in (60.0, 180.0)
-            for tightening in (1.0, 0.3, 0.1)
+            for interval, tightening in ((180.0, 1.0), (60.0, 1.0), (60.0, 0.3))
         ]
     if name == "dynamo-load":
         return [
             Try(f"objectives x {factor:g}", start, lambda factor=factor: DynamoLoad(setting, factor))  # type: ignore[misc]
-            for factor in (1.0, 0.3, 0.1)
+            for factor in (1.0, 0.3)
         ]
     if name == "hpa":
         return [
             Try(f"target {target:g}", start, lambda target=target: Hpa(setting, target))  # type: ignore[misc]
-            for target in (0.4, 0.5, 0.6, 0.7, 0.8)
+            for target in (0.4, 0.55, 0.7)
         ]
     if name == "static-1-3":
         return [Try("", static.one_to_three(static.peak(setting, trace), setting), None)]
