@@ -109,7 +109,8 @@ def test_invariants_of_a_step(pool: list[Worker], target: int):
         assert all(w.load >= max(d.load for d in dropped) for w in kept), "the least loaded go"
     for name in taken.release:
         w = by_name[name]
-        overdue = NOW - (w.draining_since_seconds or NOW) >= DEADLINE
+        since = w.draining_since_seconds
+        overdue = since is not None and NOW - since >= DEADLINE
         assert overdue or (w.registered is False and (w.idle or not w.ready))
 
 
