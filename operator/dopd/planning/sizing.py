@@ -38,7 +38,7 @@ _NORMAL = NormalDist()
 MAX_WORKERS = 1000
 SHARED_PASS = 1.5
 """Waiting beyond that of an ideal queue: a prompt waits for the end of the pass that it shares with others, and the
-gateway is not one queue but a choice of one among many. Measured by `dopd replay --fidelity`."""
+gateway is not one queue but a choice of one among many. Measured by `python -m dopd.replay.fidelity`."""
 IDLE_MARGIN = 1.25
 """An objective below what an idle worker takes is replaced by this multiple of what it takes."""
 

@@ -7,15 +7,13 @@ lengths, mean TTFT and ITL, waiting tokens per worker, counts of workers. It is 
 """
 
 import argparse
-import csv
-import gzip
 import importlib
 import json
 import logging
-import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +22,14 @@ import numpy as np
 
 from dopd.perf import EngineModel
 from dopd.planning import Decision, Demand, Objectives, Observation, Policy, RoleBounds, Workers, plan
+from dopd.planning.bounds import Pair
 from dopd.replay.profiles import load_profile
+from dopd.replay.trace import Trace, load
 
 BLOCK_TOKENS = 64
 MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS = 16_000, 4_000
-COPY_SPREAD_SECONDS = 30.0
+KV_BYTES = 131_072  # a token; only its ratio to the bandwidth matters
+MakePolicy = Callable[[Any, Any], Any] | None
 PLANNER = {
     "mode": "disagg", "optimization_target": "sla", "backend": "vllm", "load_predictor": "arima",
     "enable_throughput_scaling": True, "enable_load_scaling": True, "throughput_adjustment_interval_seconds": 60,
@@ -103,26 +104,16 @@ def _decode(metrics: dict[str, Any]) -> Workers:
     )
 
 
-def to_mooncake(source: str, copies: int, seed: int = 7) -> str:
-    """Write the trace as the simulator reads it: copies superposed, no shared prefix; returns the path."""
-    opened = gzip.open(source, "rt") if source.endswith(".gz") else open(source)  # noqa: SIM115
-    with opened as file:
-        rows = [
-            (float(r["arrival_s"]), max(1, int(float(r["input_tokens"]))), max(1, int(float(r["output_tokens"]))))
-            for r in csv.DictReader(file)
-        ]
-    end, draw, block = max(row[0] for row in rows), random.Random(seed), 0
-    moved = sorted(
-        (
-            (at + (draw.uniform(-COPY_SPREAD_SECONDS, COPY_SPREAD_SECONDS) if copy else 0.0)) % end,
-            min(inputs, MOST_INPUT_TOKENS),
-            min(outputs, MOST_OUTPUT_TOKENS),
-        )
-        for copy in range(copies)
-        for at, inputs, outputs in rows
-    )
+def write_requests(trace: Trace) -> str:
+    """Write the trace as the simulator reads it, without any shared prefix; returns the path."""
+    block = 0
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", delete=False) as out:
-        for at, inputs, outputs in moved:
+        for at, inputs, outputs in zip(
+            trace.arrival_seconds.tolist(),
+            np.minimum(trace.input_tokens, MOST_INPUT_TOKENS).tolist(),
+            np.minimum(trace.output_tokens, MOST_OUTPUT_TOKENS).tolist(),
+            strict=True,
+        ):
             blocks = -(-inputs // 512)
             line = {"timestamp": round(at * 1e3), "input_length": inputs, "output_length": outputs}
             out.write(json.dumps(line | {"hash_ids": list(range(block, block + blocks))}) + "\n")
@@ -178,40 +169,40 @@ def dynamo_policy(model: EngineModel, config: dict[str, Any], prefill: Any, deco
     return policy
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """One run of the simulator; returns the figures of `dopd replay`'s JSON for one policy."""
+def simulate(
+    trace: Trace, model: EngineModel, objectives: Objectives, start: Pair, startup_seconds: float, make: MakePolicy
+) -> dict[str, Any]:
+    """One run of the simulator; returns the figures of `dopd replay`'s JSON for one policy.
+
+    Args:
+        trace: requests.
+        model: profile of every engine.
+        objectives: by which requests are judged.
+        start: counts at the beginning.
+        startup_seconds: from the decision to start a worker until it serves.
+        make: makes the policy from the simulator's engine arguments of both roles; None for fixed counts.
+    """
     core = importlib.import_module("dynamo._core")
     engine_args = importlib.import_module("dynamo.mocker").MockEngineArgs
-    profile = load_profile(args.profile)
-    if args.profile_correction:
-        profile = profile.model_copy(update={"correction": args.profile_correction})
-    startup = {"prefill": args.start_up_seconds, "decode": args.start_up_seconds}
-    model = replace(EngineModel.from_profile(profile), startup_seconds=startup)
     table = Path(tempfile.mkdtemp()) / "profile.npz"
     write_table(model, str(table))
     engine = {
         "engine_type": "vllm", "block_size": BLOCK_TOKENS, "num_gpu_blocks": model.kv_tokens // BLOCK_TOKENS,
         "max_num_seqs": model.max_running_requests, "max_num_batched_tokens": model.chunk_tokens,
-        "enable_prefix_caching": False, "planner_profile_data": str(table), "startup_time": args.start_up_seconds,
-        "kv_bytes_per_token": 1, "kv_transfer_bandwidth": model.transfer_tokens_per_second / 1e9,
+        "enable_prefix_caching": False, "planner_profile_data": str(table), "startup_time": startup_seconds,
+        "kv_bytes_per_token": KV_BYTES, "kv_transfer_bandwidth": KV_BYTES * model.transfer_tokens_per_second / 1e9,
     }  # fmt: skip
     prefill, decode = engine_args(worker_type="prefill", **engine), engine_args(worker_type="decode", **engine)
-    objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
-    policy = None
-    if args.policy == "dopd":
-        policy = DopdPolicy(model, objectives, args.interval_seconds)
-    elif args.policy == "dynamo":
-        targets = {"ttft_ms": args.slo_ttft * 1e3, "itl_ms": args.slo_itl * 1e3}
-        policy = dynamo_policy(model, targets | json.loads(args.planner), prefill, decode)
     began = time.monotonic()
     r = core.run_mocker_trace_replay(
-        [to_mooncake(args.trace, args.rate_scale)], extra_engine_args=None, prefill_engine_args=prefill,
+        [write_requests(trace)], extra_engine_args=None, prefill_engine_args=prefill,
         decode_engine_args=decode, router_config=None, aic_perf_config=None, num_workers=1,
-        num_prefill_workers=args.prefill, num_decode_workers=args.decode, replay_concurrency=None,
+        num_prefill_workers=start[0], num_decode_workers=start[1], replay_concurrency=None,
         replay_mode="offline", router_mode="round_robin", arrival_speedup_ratio=1.0, trace_block_size=None,
         trace_format="mooncake", trace_shared_prefix_ratio=0.0, trace_num_prefix_groups=0, report_jsonl_path=None,
-        max_sim_time_ms=None, model_name=None, sla_ttft_ms=args.slo_ttft * 1e3, sla_itl_ms=args.slo_itl * 1e3,
-        sla_e2e_ms=None, scaling_policy=policy,
+        max_sim_time_ms=None, model_name=None, sla_ttft_ms=objectives.ttft_seconds * 1e3,
+        sla_itl_ms=objectives.itl_seconds * 1e3, sla_e2e_ms=None,
+        scaling_policy=make(prefill, decode) if make else None,
     )  # fmt: skip
     return {
         "attainment": r["goodput_completed_requests"] / r["num_requests"],
@@ -224,6 +215,30 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "lost": r["num_requests"] - r["completed_requests"],
         "wall_seconds": round(time.monotonic() - began, 1),
     }
+
+
+def fixed(trace: Trace, profile: str, objectives: Objectives, prefill: int, decode: int) -> dict[str, Any]:
+    """Fixed counts, with the profile uncorrected."""
+    model = EngineModel.from_profile(load_profile(profile).model_copy(update={"correction": 1.0}))
+    return simulate(trace, model, objectives, (prefill, decode), 60.0, None)
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """The run that the command line asks for."""
+    profile = load_profile(args.profile)
+    if args.profile_correction:
+        profile = profile.model_copy(update={"correction": args.profile_correction})
+    startup = {"prefill": args.start_up_seconds, "decode": args.start_up_seconds}
+    model = replace(EngineModel.from_profile(profile), startup_seconds=startup)
+    objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
+    make: MakePolicy = None
+    if args.policy == "dopd":
+        make = lambda prefill, decode: DopdPolicy(model, objectives, args.interval_seconds)  # noqa: E731
+    elif args.policy == "dynamo":
+        config = {"ttft_ms": args.slo_ttft * 1e3, "itl_ms": args.slo_itl * 1e3} | json.loads(args.planner)
+        make = lambda prefill, decode: dynamo_policy(model, config, prefill, decode)  # noqa: E731
+    trace = load(args.trace, args.rate_scale)
+    return simulate(trace, model, objectives, (args.prefill, args.decode), args.start_up_seconds, make)
 
 
 def main() -> int:

@@ -1,0 +1,56 @@
+"""One table over many replays, for the docs: what each policy reached and what it cost, losses shown too.
+
+python -m dopd.replay.table REPORT.json ... > table.md
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEADER = (
+    "| trace | profile | start-up | policy | attained | GPU-hours | of cheapest peer at objective | of oracle "
+    "| TTFT p90 | changes |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
+)
+NOT_PEERS = ("dopd", "oracle")
+
+
+def rows(report: dict[str, Any]) -> list[str]:
+    """The lines of one replay, dopd first."""
+    policies, goal = report["policies"], report["attainment"]
+    reached = [p["gpu_hours"] for name, p in policies.items() if name not in NOT_PEERS and p["attainment"] >= goal]
+    cheapest = min(reached, default=None)
+    oracle = policies.get("oracle", {}).get("gpu_hours")
+    lines = []
+    for name, p in policies.items():
+        hours = p["gpu_hours"]
+        lines.append(
+            f"| {report['trace']} x{report['rate_scale']:g} | {report['profile']} | {report['start_up_seconds']:g} s "
+            f"| {name}{' (' + p['knob'] + ')' if p['knob'] else ''} | {_marked(p['attainment'], goal)} | {hours:.2f} "
+            f"| {_ratio(hours, cheapest)} | {_ratio(hours, oracle)} | {p['ttft_p90']:.2f} s | {p['changes']} |"
+        )
+    return lines
+
+
+def _marked(attainment: float, goal: float) -> str:
+    """The figure, bold where it reaches the objective."""
+    text = f"{attainment:.2%}"
+    return f"**{text}**" if attainment >= goal else text
+
+
+def _ratio(hours: float, reference: float | None) -> str:
+    return f"{hours / reference:.2f}" if reference else "none reached it"
+
+
+def main(paths: list[str]) -> int:
+    """Print the table of the given reports."""
+    print(HEADER)
+    for path in paths:
+        for line in rows(json.loads(Path(path).read_text(encoding="utf-8"))):
+            print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
