@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from dopd_forecasting.bands import ConformalBands
 from dopd_forecasting.combination import Skill, weights
@@ -187,7 +188,7 @@ class Forecaster:
         rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1).tolist()
         with np.errstate(all="ignore"):
             forecasts = self._forecasts(tuple(leads))
-            shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts))
+            shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts) & self._proven[rows])
             mean = self._mix(forecasts, shares)
             bands = self._bands.quantiles(mean, rows, quantiles)
         return Forecast(
@@ -286,7 +287,7 @@ class Forecaster:
 
     def _say(self) -> None:
         forecasts = self._forecasts(self._horizons)
-        mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts)))
+        mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts) & self._proven))
         self._skill.say(np.column_stack([forecasts, mean]))
         # What is said during a pause is no measure of how well a running load is forecast.
         self._bands.say(np.full_like(mean, math.nan) if self._paused else mean)
@@ -298,6 +299,13 @@ class Forecaster:
             self._paused = False
         elif value == 0 and not self._paused and len(self._loads) == PAUSE_LEVELS:
             self._paused = min(self._loads) > PAUSE_DIP * float(np.median(self._loads))
+
+    @property
+    def _proven(self) -> npt.NDArray[np.bool_]:
+        """Whether each model has been scored on as many bins as it needs, shape (horizons, models)."""
+        needed = [0 if model is None else model.proof_bins for model in self._models]
+        proven: npt.NDArray[np.bool_] = self._skill.scored_bins[:, :-1] >= needed
+        return proven
 
     def _refit_bins(self, index: int) -> int:
         model = self._models[index]

@@ -43,6 +43,7 @@ class Model(ABC):
     name: str
     min_bins: int = 1  # measured bins without which `fit` refuses
     refit_bins: int = 120  # how many bins an estimation serves
+    proof_bins: int = 0  # scored bins without which it gets no weight, where the usual few prove nothing
 
     def __init__(self) -> None:
         self.next_bin: int | None = None

@@ -12,6 +12,7 @@ from dopd_forecasting.series import FloatArray, Series
 
 STEP_MEMORY = 0.98  # of the running mean square of the change from bin to bin
 DAY_SECONDS = 86_400.0
+SEASON_PROOF_BINS = 100  # a quiet night makes any season look right; the day after tells
 
 
 class _WithSteps(Model):
@@ -67,6 +68,8 @@ class MovingAverage(_WithSteps):
 
 class SeasonalNaive(_WithSteps):
     """The load one period earlier; the newest value where that bin is missing."""
+
+    proof_bins = SEASON_PROOF_BINS
 
     def __init__(self, period_seconds: float = DAY_SECONDS) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothin
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from dopd_forecasting.models.base import Horizons, Model, NotEnoughHistory
-from dopd_forecasting.models.naive import DAY_SECONDS
+from dopd_forecasting.models.naive import DAY_SECONDS, SEASON_PROOF_BINS
 from dopd_forecasting.models.state_space import (
     FIT_BINS,
     MAX_EVALUATIONS,
@@ -41,6 +41,7 @@ class FourierProfile(Model):
     """Waves of the day, and from two weeks on of the week, by least squares; an ARIMA(1, 1, 1) for the rest."""
 
     name = "fourier"
+    proof_bins = SEASON_PROOF_BINS
 
     def _fit(self, series: Series) -> None:
         day = DAY_SECONDS / series.bin_seconds
@@ -88,6 +89,7 @@ class DayShape(Model):
     """
 
     name = "day_shape"
+    proof_bins = SEASON_PROOF_BINS
     refit_bins = 30  # its fit is cheap, and how far days repeat changes within a day
 
     def _fit(self, series: Series) -> None:
