@@ -1,5 +1,6 @@
 """How fast one engine is. Pure: tables and arithmetic, no I/O and no clock."""
 
 from dopd.perf.engine import EngineModel
+from dopd.perf.online import Correction, DecodeWindow, PrefillWindow, Ratios
 
-__all__ = ["EngineModel"]
+__all__ = ["Correction", "DecodeWindow", "EngineModel", "PrefillWindow", "Ratios"]

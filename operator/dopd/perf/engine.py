@@ -12,7 +12,7 @@ with the sum.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dopd.api.profile import EngineProfileSpec
@@ -79,6 +79,14 @@ class EngineModel:
                 "decode": profile.startup.decode_seconds,
             },
             flip_seconds=profile.startup.flip_seconds,
+        )
+
+    def corrected(self, prefill: float = 1.0, decode: float = 1.0) -> "EngineModel":
+        """The same engine with all prefill times and all decode step times multiplied by measured factors."""
+        return replace(
+            self,
+            prefill_curve=tuple((tokens, seconds * prefill) for tokens, seconds in self.prefill_curve),
+            itl_curves=tuple((c, tuple((b, s * decode) for b, s in curve)) for c, curve in self.itl_curves),
         )
 
     def prefill_seconds(self, tokens: float) -> float:

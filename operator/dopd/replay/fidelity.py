@@ -36,8 +36,9 @@ def queueing(count: int = 60_000) -> list[str]:
     for rho in (0.2, 0.4, 0.6, 0.8, 0.9):
         wait = _mean_wait(model, np.full(count, 1000), rho / constant, constant)
         lines.append(_line(f"M/D/1 wait, use {rho:.1f}", wait, rho * constant / (2 * (1 - rho)), "s"))
-    whole = replace(model, chunk_tokens=2000)
-    lengths = np.array([1001, 1999])
+    # Time in proportion to length and small cuts: a prompt then takes its own time, whatever shares its passes.
+    whole = replace(model, prefill_curve=((1.0, 2.5e-5), (8000.0, 0.2)), chunk_tokens=25)
+    lengths = np.array([500, 2000])
     services = np.array([whole.prefill_seconds(tokens) for tokens in lengths])
     chosen = lengths[np.random.default_rng(2).integers(0, 2, count)]
     for rho in (0.2, 0.4, 0.6):

@@ -72,12 +72,13 @@ def test_one_worker_with_constant_prompts_waits_like_m_d_1(model, poisson):
 
 
 def test_one_worker_with_two_lengths_waits_like_m_g_1(model, poisson):
-    alone = replace(model, chunk_tokens=4000)
-    lengths = np.array([3000, 4000])  # any two exceed a chunk, so passes are not shared but for a cut piece
-    services = np.array([model.prefill_seconds(t) for t in lengths])
+    """Time in proportion to length and small cuts: a prompt takes its own time, whatever shares its passes."""
+    whole = replace(model, prefill_curve=((1.0, 2.5e-5), (8000.0, 0.2)), chunk_tokens=100)
+    lengths = np.array([500, 2000])
+    services = lengths * 2.5e-5
     rho = 0.5
     rate = rho / services.mean()
-    cluster = Cluster(alone, poisson(rate, 15_000, inputs=lambda g, n: lengths[g.integers(0, 2, n)]), 1, 1, NOW)
+    cluster = Cluster(whole, poisson(rate, 15_000, inputs=lambda g, n: lengths[g.integers(0, 2, n)]), 1, 1, NOW)
     cluster.run()
     wait = np.mean(cluster.ttft_seconds) - services.mean()
     assert wait == pytest.approx(rate * (services**2).mean() / (2 * (1 - rho)), rel=0.12)

@@ -1,0 +1,138 @@
+"""Correct a profile by what running engines report, without profiling them.
+
+SGLang counts, per engine: prompt tokens computed and the time that took, and over all decode steps the sums of
+batch size, step time and their products (`/v1/loads`: `total_prefill_uncached_tokens`, `total_prefill_busy_us`,
+`decode_moments`). The difference of two readings is a window. Each window says how the engine's time compares with
+the profile's at the load it had; the correction of a role is the median of those ratios.
+
+Hygiene, since a correction that is wrong scales the fleet wrongly: windows of young engines and windows with little
+work do not count; at most a few windows of a similar load are kept, so that an idle night does not push the busy
+day out; a decode window whose step time falls as its batch grows is not physics and is dropped; a correction
+without enough windows is not given; and when new windows disagree with old ones the engine has changed, the old
+ones go, and `drifted` says so once.
+"""
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+from dopd.perf.engine import EngineModel
+
+YOUNG_SECONDS = 120.0
+FEWEST_STEPS, FEWEST_PREFILL_TOKENS = 50, 2000
+FEWEST_WINDOWS = 5
+KEPT_PER_LOAD = 8  # loads within a factor of two count as similar
+DRIFT_WINDOWS, FEWEST_OLDER, DRIFT = 5, 3, 0.15
+FACTORS = (0.2, 5.0)
+
+
+@dataclass(frozen=True)
+class DecodeWindow:
+    """Differences of `decode_moments` over one window of one engine.
+
+    Attributes:
+        steps: decode steps.
+        batch: sum of batch sizes over the steps.
+        seconds: sum of step times.
+        batch_squares: sum of squared batch sizes.
+        batch_seconds: sum of batch size x step time.
+        context_tokens: mean tokens that a running request held.
+        engine_age_seconds: age of the engine at the end of the window.
+    """
+
+    steps: float
+    batch: float
+    seconds: float
+    batch_squares: float
+    batch_seconds: float
+    context_tokens: float
+    engine_age_seconds: float
+
+    @property
+    def slope(self) -> float:
+        """Seconds that one more request adds to a step, by least squares; 0 if the batch did not vary."""
+        spread = self.steps * self.batch_squares - self.batch**2
+        if spread <= 1e-9 * self.batch**2:
+            return 0.0
+        return (self.steps * self.batch_seconds - self.batch * self.seconds) / spread
+
+
+@dataclass(frozen=True)
+class PrefillWindow:
+    """Differences of the prefill counters over one window of one engine.
+
+    Attributes:
+        tokens: prompt tokens computed.
+        prompts: prompts computed.
+        busy_seconds: time that took.
+        engine_age_seconds: age of the engine at the end of the window.
+    """
+
+    tokens: float
+    prompts: float
+    busy_seconds: float
+    engine_age_seconds: float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Measured over modelled time of one role.
+
+    Attributes:
+        factor: to multiply the model's times by; 1 while unknown.
+        windows: on how many windows it rests; 0 while unknown.
+        confidence: 0 (unknown) to 1 (many windows that agree).
+        drifted: the newest windows disagreed with the older ones, which were dropped.
+    """
+
+    factor: float = 1.0
+    windows: int = 0
+    confidence: float = 0.0
+    drifted: bool = False
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Measured over modelled time, newest last, each with the load bucket that it was taken at."""
+
+    kept: tuple[tuple[int, float], ...] = ()
+    drifted: bool = False
+
+    def add_decode(self, window: DecodeWindow, model: EngineModel) -> "Ratios":
+        """Take in a decode window, or leave it."""
+        if window.engine_age_seconds < YOUNG_SECONDS or window.steps < FEWEST_STEPS or window.slope < 0:
+            return self
+        batch = window.batch / window.steps
+        expected = model.itl_seconds(batch, window.context_tokens)
+        return self._add(batch, window.seconds / window.steps / expected)
+
+    def add_prefill(self, window: PrefillWindow, model: EngineModel) -> "Ratios":
+        """Take in a prefill window, or leave it."""
+        if window.engine_age_seconds < YOUNG_SECONDS or window.tokens < FEWEST_PREFILL_TOKENS or not window.prompts:
+            return self
+        length = window.tokens / window.prompts
+        return self._add(length, window.busy_seconds / (window.prompts * model.prefill_seconds(length)))
+
+    @property
+    def correction(self) -> Correction:
+        """The median ratio, once it rests on enough windows."""
+        values = [ratio for _, ratio in self.kept]
+        if len(values) < FEWEST_WINDOWS:
+            return Correction(drifted=self.drifted)
+        middle = median(values)
+        spread = median(abs(value / middle - 1) for value in values)
+        enough = len(values) / (len(values) + FEWEST_WINDOWS)
+        return Correction(middle, len(values), enough / (1 + 10 * spread), self.drifted)
+
+    def _add(self, load: float, ratio: float) -> "Ratios":
+        if not FACTORS[0] <= ratio <= FACTORS[1]:
+            return self
+        bucket = int(max(1.0, load)).bit_length()
+        same = [i for i, (other, _) in enumerate(self.kept) if other == bucket]
+        oldest = same[0] if len(same) >= KEPT_PER_LOAD else -1
+        kept = (*(entry for i, entry in enumerate(self.kept) if i != oldest), (bucket, ratio))
+        newest, older = kept[-DRIFT_WINDOWS:], kept[:-DRIFT_WINDOWS]
+        if len(older) >= FEWEST_OLDER:
+            before = median(value for _, value in older)
+            if all(abs(value / before - 1) > DRIFT for _, value in newest):
+                return Ratios(newest, drifted=True)
+        return replace(self, kept=kept, drifted=False)
