@@ -26,6 +26,9 @@ BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
 BACKLOG_TOLERANCE = 0.5
 """A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
+BACKLOG_SLOTS = 0.05
+"""Requests that wait for a decode slot are no backlog while they are fewer than this share of all slots: some wait for a
+moment whenever others leave."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 16.0)
@@ -198,8 +201,9 @@ def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, poli
 
 def _decode_for_backlog(workers: Workers, needed: Size) -> int:
     """Decode workers with slots for what waits beside what runs; 0 if nothing waits and the KV cache has room."""
-    if workers.waiting_requests and workers.waiting_requests >= 1:
-        return workers.serving + ceil(workers.waiting_requests / needed.batch_limit)
+    waiting = workers.waiting_requests or 0.0
+    if waiting > BACKLOG_SLOTS * needed.batch_limit * workers.serving:
+        return workers.serving + ceil(waiting / needed.batch_limit)
     return workers.serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
 
 
