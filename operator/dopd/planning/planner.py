@@ -27,8 +27,8 @@ BACKLOG_RECOVERY_SECONDS = 30.0
 BACKLOG_TOLERANCE = 0.5
 """A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
 BACKLOG_SLOTS = 0.05
-"""Requests that wait for a decode slot are no backlog while they are fewer than this share of all slots: some wait for a
-moment whenever others leave."""
+"""Requests that wait for a decode slot are no backlog while they are fewer than this share of all slots: some wait
+for a moment whenever others leave."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 16.0)
