@@ -141,7 +141,8 @@ class Forecaster:
         self._bands = ConformalBands(self._horizons)
         self._newest_measured: int | None = None
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
-        self._last, self._paused = math.nan, False
+        # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
+        self._last, self._paused = math.nan, True
         for index, factory in enumerate(self._factories):
             self._guarded(index, partial(self._run, Estimation(index, factory, series.before(first))))
         self._advance(series.since(first).values, replaying=True)
@@ -338,7 +339,7 @@ class Forecaster:
     def _mix(self, forecasts: FloatArray, shares: FloatArray) -> FloatArray:
         """The weighted mean; the last value where no model speaks, and during a pause."""
         if self._paused:
-            return np.full(len(forecasts), self._last)
+            return np.full(len(forecasts), np.nan_to_num(self._last))
         mixed = (np.where(shares > 0, forecasts, 0.0) * shares).sum(axis=1)
         settled: FloatArray = np.nan_to_num(np.where(np.isfinite(mixed), mixed, self._last))
         return settled

@@ -221,7 +221,7 @@ ANY_VALUES = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(ANY_VALUES, st.integers(1, 80))
 def test_any_sequence_is_survived(values: list[float], cut: int) -> None:
     forecaster = fitted(series_of(values[:cut]), CHEAP)
@@ -242,7 +242,7 @@ def test_all_models_survive_any_sequence(values: list[float]) -> None:
     assert np.isfinite(forecaster.predict(LEADS, LEVELS).quantiles).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(st.floats(0.1, 1e3), min_size=20, max_size=60), st.sampled_from([2.0**-8, 2.0, 1024.0]))
 def test_scaling_the_load_scales_the_forecast(values: list[float], scale: float) -> None:
     plain = fitted(series_of(values), CHEAP).predict(LEADS, LEVELS).quantiles
