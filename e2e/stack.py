@@ -6,7 +6,7 @@ Every step can be repeated: what is there and right is left alone.
 import json
 import time
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,11 +30,11 @@ Found = TypeVar("Found")
 
 MANIFESTS = REPOSITORY / "e2e" / "manifests"
 CHART = REPOSITORY / "charts" / "dopd"
+OPERATOR_IMAGE = "dopd.dev/operator:dev"
 OPERATOR_NAMESPACE = "dopd-system"
 PROMETHEUS_NAMESPACE = "monitoring"
 INFERENCE_PATH = "/apis/dopd.dev/v1alpha1/namespaces/default/disaggregatedinferences"
 PODS_PATH = "/api/v1/namespaces/default/pods"
-OPERATOR_PATH = f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/dopd"
 
 
 class Stack:
@@ -111,11 +111,26 @@ class Stack:
         self.kubectl("apply", "-k", str(MANIFESTS / "prometheus"))
         self.kubectl("-n", PROMETHEUS_NAMESPACE, "rollout", "status", "deployment/prometheus", "--timeout=90s")
 
-    def install_operator(self, **values: str) -> None:
-        """Install the operator from its chart, or change its values, and wait until it is ready."""
-        chosen = OPERATOR_VALUES | values
-        settings = [f"--set={name.replace('__', '.')}={value}" for name, value in chosen.items()]
-        command: Sequence[str | Path] = [
+    def install_operator(self, image: str) -> None:
+        """Install the operator from its chart, or bring it up to date, and wait until it is ready.
+
+        Args:
+            image: its image, under a tag that no other content has.
+        """
+        repository, _, tag = image.rpartition(":")
+        self.kubectl(
+            "apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds")
+        )  # Helm never updates them
+        self._helm(
+            f"--set-string=image.repository={repository},image.tag={tag},image.pullPolicy=Never", "--set=replicas=1"
+        )
+
+    def change_operator(self, **values: int) -> None:
+        """Change values of the operator's chart, and wait until it is ready."""
+        self._helm("--reuse-values", *(f"--set={name}={value}" for name, value in values.items()))
+
+    def _helm(self, *options: str) -> None:
+        command: list[str | Path] = [
             programs.helm(),
             "upgrade",
             "--install",
@@ -124,19 +139,11 @@ class Stack:
             f"--kubeconfig={self.cluster.kubeconfig}",
             f"--namespace={OPERATOR_NAMESPACE}",
             "--create-namespace",
-            *settings,
+            *options,
             "--wait",
             "--timeout=90s",
         ]
         output(command, timeout_seconds=120.0)
-
-
-OPERATOR_VALUES = {
-    "image__repository": "dopd.dev/operator",
-    "image__tag": "dev",
-    "image__pullPolicy": "Never",
-    "replicas": "1",
-}
 
 
 def up(name: str) -> Stack:
@@ -147,20 +154,14 @@ def up(name: str) -> Stack:
     """
     cluster = clusters.up(name)
     with docker_session(cluster.docker_host) as docker:
-        load(docker, cluster, build_all(docker))
+        images = build_all(docker)
+        load(docker, cluster, images)
     stack = Stack(cluster)
     say("installing Prometheus")
     stack.install_prometheus()
     say("installing the operator from charts/dopd")
-    stack.install_operator()
-    _use_fresh_image(stack)
+    stack.install_operator(images[OPERATOR_IMAGE])
     return stack
-
-
-def _use_fresh_image(stack: Stack) -> None:
-    """Start the operator anew: in a cluster that was up, its image may have changed under the same tag."""
-    stack.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "restart", "deployment/dopd")
-    stack.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/dopd", "--timeout=90s")
 
 
 def down(name: str) -> None:

@@ -64,14 +64,14 @@ def apply(stack: Stack) -> Iterator[Apply]:
         return name
 
     yield apply_one
-    for name in names:
-        delete(stack, name)
+    if names:
+        delete(stack, *names)
 
 
-def delete(stack: Stack, name: str) -> None:
-    """Delete a resource and wait until its pods are gone: they hold GPUs and the node port."""
-    stack.kubectl("delete", "pdi", name, "--ignore-not-found")
-    wait_for(lambda: not stack.pods(name), f"the pods of {name} are gone", timeout_seconds=90)
+def delete(stack: Stack, *names: str) -> None:
+    """Delete resources and wait until their pods are gone: they hold GPUs and the node port."""
+    stack.kubectl("delete", "pdi", *names, "--ignore-not-found")
+    wait_for(lambda: not any(map(stack.pods, names)), f"the pods of {', '.join(names)} are gone", timeout_seconds=90)
 
 
 def until_ready(stack: Stack, name: str, *, timeout_seconds: float = START_SECONDS) -> Json:

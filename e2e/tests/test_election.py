@@ -19,9 +19,9 @@ MARGIN_SECONDS = 10.0
 @pytest.fixture
 def two_operators(stack: Stack) -> Iterator[None]:
     """The operator with a second replica."""
-    stack.install_operator(replicas="2")
+    stack.change_operator(replicas=2)
     yield
-    stack.install_operator()
+    stack.change_operator(replicas=1)
 
 
 @pytest.mark.usefixtures("two_operators")
