@@ -25,7 +25,7 @@ from dopd_forecasting.models.events import Event, ScheduledEvents
 from dopd_forecasting.models.naive import DAY_SECONDS, LastValue, MovingAverage, SeasonalNaive
 from dopd_forecasting.models.seasonal import DayShape, FourierProfile
 from dopd_forecasting.models.state_space import Components, DampedTrend, ExponentialLevel
-from dopd_forecasting.series import FloatArray, Series
+from dopd_forecasting.series import MAX_BINS, FloatArray, Series
 from dopd_forecasting.trust import Trust, TrustPolicy
 
 DEFAULT_MODELS: tuple[Callable[[], Model], ...] = (
@@ -133,7 +133,8 @@ class Forecaster:
         self._bin_seconds, self._unit = series.bin_seconds, series.unit
         day = max(1, round(DAY_SECONDS / series.bin_seconds))
         self._day_bins = day
-        self._history = History(series.before(first), max(2 * YOUNG_BINS, round(day * self._history_days)))
+        kept = min(max(2 * YOUNG_BINS, round(day * self._history_days)), MAX_BINS)
+        self._history = History(series.before(first), kept)
         self._models: list[Model | None] = [None] * len(self._factories)
         self._due: set[int] = set()
         self.failures: dict[str, str] = {}

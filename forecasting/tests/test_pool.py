@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,6 +34,16 @@ def test_estimations_elsewhere_give_what_estimations_here_give(
         pool.collect(timeout_seconds=None)
     assert handed_over >= 1
     np.testing.assert_allclose(elsewhere.predict(LEADS).mean, here.predict(LEADS).mean, rtol=0.01)
+
+
+def test_a_forecaster_travels_between_processes(noisy_load: Callable[..., Series]) -> None:
+    load = noisy_load(200)
+    forecaster = Forecaster(MODELS, scored_horizons=(1, 10))
+    forecaster.fit(load.before(150))
+    copy = pickle.loads(pickle.dumps(forecaster))
+    for either in (forecaster, copy):
+        either.update(load)
+    np.testing.assert_array_equal(copy.predict(LEADS).quantiles, forecaster.predict(LEADS).quantiles)
 
 
 def test_a_model_goes_on_until_its_successor_is_there(pool: EstimationPool, noisy_load: Callable[..., Series]) -> None:
