@@ -140,7 +140,7 @@ def admit_growth(
     Args:
         targets: prefill and decode workers wanted.
         available: workers that serve, start, or can serve again at once.
-        present: workers that hold GPUs now: the available ones, and those that still drain.
+        present: workers that hold GPUs now: the available ones, and those that still drain or are being deleted.
         gpus: GPUs of one worker.
         budget: GPUs of both roles together; None for no limit.
 

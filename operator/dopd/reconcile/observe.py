@@ -38,6 +38,7 @@ class Observed:
         spec_problem: why it can not be read.
         children: live children by (kind, name).
         pods: pods that hold their place, by pool.
+        terminating: pods that are being deleted and still hold their GPUs, by role.
         gateway: what the gateway lists.
         loads: loads of engines that answered, by pod name.
         workers: pods of the two roles as their state machine sees them.
@@ -49,6 +50,7 @@ class Observed:
     spec_problem: str
     children: Mapping[tuple[str, str], Json]
     pods: Mapping[str, list[Json]]
+    terminating: Mapping[Role, int]
     gateway: GatewayView
     loads: Mapping[str, EngineLoad]
     workers: Mapping[Role, list[Worker]]
@@ -111,6 +113,7 @@ async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Jso
         spec_problem=problem,
         children=children,
         pods=pools,
+        terminating={role: pod_reading.terminating(pod_list, role) for role in Role},
         gateway=gateway,
         loads=loads,
         workers={

@@ -28,6 +28,14 @@ def of_pool(pods: Sequence[Pod], pool: str) -> list[Pod]:
     return [pod for pod in pods if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and alive(pod)]
 
 
+def terminating(pods: Sequence[Pod], pool: str) -> int:
+    """Pods of a pool that are being deleted and hold their GPUs until their last request is done."""
+    return sum(
+        pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and "deletionTimestamp" in pod["metadata"]
+        for pod in pods
+    )
+
+
 def alive(pod: Pod) -> bool:
     """Neither being deleted nor finished (evicted, completed)."""
     finished = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")

@@ -93,7 +93,10 @@ class Reconciler:
         admitted = admit_growth(
             (targets[Role.PREFILL], targets[Role.DECODE]),
             (available(prefill), available(decode)),
-            (len(prefill), len(decode)),
+            (
+                len(prefill) + observed.terminating[Role.PREFILL],
+                len(decode) + observed.terminating[Role.DECODE],
+            ),
             (spec.prefill.gpus, spec.decode.gpus),
             budget.max if budget else None,
         )

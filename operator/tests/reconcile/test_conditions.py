@@ -53,6 +53,7 @@ def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict
         spec_problem=problem,
         children={("Deployment", f"m-{pool}"): deployment(pool) for pool in IPS},
         pods=pools,
+        terminating={role: 0 for role in Role},
         gateway=gateway,
         loads={},
         workers={role: [pod_reading.worker(p, gateway, None) for p in pools[role]] for role in Role},
