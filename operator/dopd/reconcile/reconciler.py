@@ -128,13 +128,19 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, outlook: Outl
     decision = outlook.decision if outlook else None
     if spec.scaling.mode is ScalingMode.AUTO and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
-    # Held: what the Deployments ask for less what drains; a resource that is new begins at its minimum.
-    held = {}
-    for role in Role:
-        deployment = observed.deployment(role)
-        draining = sum(not w.labelled for w in observed.workers[role])
-        held[role] = deployment["spec"]["replicas"] - draining if deployment else bounds[role].min
-    return held
+    return {role: _held(observed, role, bounds[role].min) for role in Role}
+
+
+def _held(observed: Observed, role: Role, at_first: int) -> int:
+    """Workers as they are: those that carry their label, and those that the Deployment has yet to make.
+
+    The labels count for more than the Deployment's replicas, which fall a moment before a drained pod is gone.
+    """
+    deployment = observed.deployment(role)
+    if deployment is None:
+        return at_first
+    labelled = sum(w.labelled for w in observed.workers[role])
+    return max(labelled, deployment["spec"]["replicas"] - (len(observed.workers[role]) - labelled))
 
 
 def _rolling(deployment: Json | None) -> bool:
