@@ -139,8 +139,9 @@ def _held(observed: Observed, role: Role, at_first: int) -> int:
     deployment = observed.deployment(role)
     if deployment is None:
         return at_first
+    replicas: int = deployment["spec"]["replicas"]
     labelled = sum(w.labelled for w in observed.workers[role])
-    return max(labelled, deployment["spec"]["replicas"] - (len(observed.workers[role]) - labelled))
+    return max(labelled, replicas - (len(observed.workers[role]) - labelled))
 
 
 def _rolling(deployment: Json | None) -> bool:
