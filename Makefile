@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NAME ?= dev
 
+# Matrices are small here: more threads only wait for each other.
+export OMP_NUM_THREADS := 1
+
 # Options of `make demo`.
 KEEP ?=
 TRACE ?=
