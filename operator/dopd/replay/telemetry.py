@@ -33,7 +33,7 @@ class Telemetry:
     """Windows over what a cluster has done so far. Call `scrape` at every look, before reading."""
 
     def __init__(self, cluster: Cluster, delay_seconds: float = SCRAPE_SECONDS) -> None:
-        self.cluster, self._delay = cluster, delay_seconds
+        self.cluster, self.delay_seconds = cluster, delay_seconds
         inputs = cluster.trace.input_tokens.astype(float)
         self._tokens = np.concatenate(([0.0], np.cumsum(inputs)))
         self._squares = np.concatenate(([0.0], np.cumsum(inputs**2)))
@@ -72,7 +72,7 @@ class Telemetry:
 
     def demand(self, window_seconds: float) -> Demand:
         """Load over the last `window_seconds` before the last scrape; lengths of the last hour where it is empty."""
-        end = self.now_seconds - self._delay
+        end = self.now_seconds - self.delay_seconds
         start = max(0.0, end - window_seconds)
         count, tokens, squares = self.requests(start, end)
         if end <= start or count == 0:

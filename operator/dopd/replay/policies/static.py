@@ -60,8 +60,11 @@ def one_to_three(pair: Pair, setting: Setting) -> Pair:
 
 
 def first_counts(setting: Setting, trace: Trace, seconds: float = 300.0) -> Pair:
-    """Counts that every policy starts with: sized for the mean of the first minutes."""
-    return _pair(setting, true_demand(trace, 0.0, seconds))
+    """Counts that every policy starts with: sized for the busiest of the first minutes.
+
+    A trace begins in the middle of a service's life, with a fleet that serves; its first minutes are no cold start.
+    """
+    return peak(setting, trace.between(0.0, seconds)) if trace.duration_seconds > seconds else peak(setting, trace)
 
 
 def needs(setting: Setting, trace: Trace, step_seconds: float, smooth_seconds: float) -> np.ndarray:
