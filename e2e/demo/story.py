@@ -15,7 +15,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Policy
 from e2e.demo import fitting
 from e2e.demo.watch import Watcher, served_after_seconds
-from e2e.load import BackgroundLoad, Result, Schedule, Target, read_trace
+from e2e.load import BackgroundLoad, Result, Schedule, Target, TraceError, read_trace
 from e2e.stack import MANIFESTS, Stack, condition, wait_for
 
 NAME = "demo"
@@ -74,11 +74,11 @@ def prepare(trace: Path, settings: Settings) -> Schedule:
     """
     window = read_trace(trace).window(0.0, TRACE_SECONDS)
     held = fitting.without_longest(window)
+    if not held:
+        raise TraceError(f"trace {trace}: no request of its first {TRACE_SECONDS:.0f} s fits an engine of the demo")
     schedule, share = fitting.fit(held.compressed(SPEEDUP), settings.model, settings.policy)
     needs = fitting.needs(schedule, settings.model, settings.policy)
-    tell(
-        f"Trace {trace.name}: {len(schedule)} requests in {schedule.seconds:.0f} s, at {SPEEDUP:g} times its pace."
-    )
+    tell(f"Trace {trace.name}: {len(schedule)} requests in {schedule.seconds:.0f} s, at {SPEEDUP:g} times its pace.")
     if len(held) < len(window):
         tell(f"  {len(window) - len(held)} requests are left out: longer than an engine of the demo holds.")
     if share < 1:

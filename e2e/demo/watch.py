@@ -73,10 +73,10 @@ class Watcher:
         decisions: changes of the target, oldest first.
     """
 
-    def __init__(self, read: Callable[[], Json | None]) -> None:
+    def __init__(self, read: Callable[[], Json | None], period_seconds: float = PERIOD_SECONDS) -> None:
         self.samples: list[Sample] = []
         self.decisions: list[SeenDecision] = []
-        self._read = read
+        self._read, self._period = read, period_seconds
         self._zero = time.monotonic()
         self._known: set[tuple[str, str, str]] = set()
         self._over = threading.Event()
@@ -107,7 +107,7 @@ class Watcher:
                 self.decisions.append(SeenDecision(now, item["from"], item["to"], item["reason"], item["message"]))
 
     def _run(self) -> None:
-        while not self._over.wait(PERIOD_SECONDS):
+        while not self._over.wait(self._period):
             try:
                 self.look()
             except Exception as error:  # the API server may be slow for a moment; the next look tells
