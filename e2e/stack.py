@@ -20,7 +20,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.images import build_all
 from e2e.cluster.kind import AUDIT_LOG
 from e2e.cluster.load import load
-from e2e.cluster.paths import REPOSITORY
+from e2e.cluster.paths import REPOSITORY, clusters_dir
 from e2e.cluster.ports import LOOPBACK
 from e2e.cluster.state import State
 from e2e.cluster.steps import output, say
@@ -204,8 +204,9 @@ def condition(resource: Json | None, kind: str) -> Json:
 
 
 def collect(stack: Stack, occasion: str) -> Path:
-    """Write what helps to understand a failure to a folder of the cluster's state, and return the folder."""
-    folder = stack.cluster.folder / "failures" / f"{occasion}-{datetime.now().astimezone():%H%M%S}"
+    """Write what helps to understand a failure to a folder that outlives the cluster, and return the folder."""
+    name = f"{stack.cluster.name}-{occasion}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+    folder = clusters_dir().parent / "failures" / name
     folder.mkdir(parents=True, exist_ok=True)
     looks = {
         "resources.yaml": ("get", "pdi,engineprofile", "-A", "-o", "yaml"),

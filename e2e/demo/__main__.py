@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 
@@ -19,21 +20,26 @@ from e2e.stack import Stack
 def main(arguments: list[str] | None = None) -> int:
     """Tell the story; the last line sums it up, the exit status says whether it went well."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    stack: Stack | None = None
     try:
         settings = story.Settings.from_manifests()
         schedule = story.prepare(options.trace, settings)
+    except TraceError as error:
+        tell(f"demo: FAILED, {error}")
+        return 1
+    signal.signal(signal.SIGTERM, _interrupt)
+    stack: Stack | None = None
+    try:
         tell(f"\n1. A cluster: kind, the images, Prometheus, the operator from its chart (name: {options.name}).")
         stack = stacks.up(options.name)
-        last_line = _play(stack, settings, schedule, options)
-        status = 0
-    except (ClusterError, DemoFailed, TraceError, TimeoutError) as error:
+        last_line, status = _play(stack, settings, schedule, options), 0
+    except KeyboardInterrupt:
+        last_line, status = "demo: FAILED, interrupted", 130
+    except Exception as error:  # whatever happens, the cluster is tidied up and the last line tells
+        if not isinstance(error, ClusterError | DemoFailed | TimeoutError):
+            traceback.print_exc()
         last_line, status = f"demo: FAILED, {error}", 1
         if stack is not None:
             tell(f"\nWhat the cluster looked like: {stacks.collect(stack, 'demo')}")
-    except KeyboardInterrupt:
-        last_line, status = "demo: FAILED, interrupted", 130
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tidying up is not to be interrupted
     if options.keep and stack is not None:
         _look_around(stack)
