@@ -19,13 +19,37 @@ DEMAND_RATE = Gauge("dopd_demand_requests_per_second", "Arrival rate as observed
 FORECAST_RATE = Gauge(
     "dopd_forecast_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "instance", "role"]
 )
+FORECAST_TRUSTED = Gauge("dopd_forecast_trusted", "1 while plans rest on the forecast.", ["namespace", "instance"])
+FORECAST_ERROR = Gauge(
+    "dopd_forecast_error_vs_last_value",
+    "Recent mean absolute error of the forecast, relative to that of the last value.",
+    ["namespace", "instance"],
+)
+FORECAST_COVERAGE = Gauge(
+    "dopd_forecast_coverage_90",
+    "Share of recent loads that stayed under the forecast's 90 % quantile.",
+    ["namespace", "instance"],
+)
+FORECAST_AGE = Gauge(
+    "dopd_forecast_newest_point_age_seconds", "Age of the newest load that is known.", ["namespace", "instance"]
+)
 DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "instance", "reason"])
 LEAD_SECONDS = Gauge(
     "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "instance", "role"]
 )
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "instance", "type"])
 
-_OF_INSTANCE = (WORKERS, DEMAND_RATE, FORECAST_RATE, LEAD_SECONDS, CONDITION)
+_OF_INSTANCE = (
+    WORKERS,
+    DEMAND_RATE,
+    FORECAST_RATE,
+    FORECAST_TRUSTED,
+    FORECAST_ERROR,
+    FORECAST_COVERAGE,
+    FORECAST_AGE,
+    LEAD_SECONDS,
+    CONDITION,
+)
 
 
 def report(
@@ -46,6 +70,11 @@ def report(
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
     if outlook and outlook.demand:
         DEMAND_RATE.labels(*key).set(outlook.demand.requests_per_second)
+    if outlook and outlook.trust:
+        FORECAST_TRUSTED.labels(*key).set(outlook.trust.trusted)
+        FORECAST_ERROR.labels(*key).set(outlook.trust.error_vs_last_value)
+        FORECAST_COVERAGE.labels(*key).set(outlook.trust.coverage_90)
+        FORECAST_AGE.labels(*key).set(outlook.trust.newest_point_age_seconds)
     if outlook and outlook.forecast:
         FORECAST_RATE.labels(*key, Role.PREFILL).set(outlook.forecast.prefill.requests_per_second)
         FORECAST_RATE.labels(*key, Role.DECODE).set(outlook.forecast.decode.requests_per_second)
