@@ -120,8 +120,8 @@ def estimate(
         memory_fraction_value=MEMORY_FRACTION_STATIC,
         **parallelism,
     )
-    prefill = _rising([engine.predict_prefill_latency(1, tokens) / 1e3 for tokens in PREFILL_TOKENS])
-    decode = _rising_grid(
+    prefill = rising([engine.predict_prefill_latency(1, tokens) / 1e3 for tokens in PREFILL_TOKENS])
+    decode = rising_grid(
         [[engine.predict_decode_latency(batch, context, 2) / 1e3 for batch in BATCHES] for context in CONTEXT_TOKENS]
     )
     return EngineProfileSpec(
@@ -182,7 +182,7 @@ def _short_map(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.MappingNod
 _Dumper.add_representer(dict, _short_map)
 
 
-def _rising(seconds: list[float]) -> list[float]:
+def rising(seconds: list[float]) -> list[float]:
     """Rounded to five digits and never falling: kernels measured apart can cross by a percent."""
     rounded = [_digits(value) for value in seconds]
     for i, (before, after) in enumerate(pairwise(rounded), start=1):
@@ -190,11 +190,12 @@ def _rising(seconds: list[float]) -> list[float]:
     return rounded
 
 
-def _rising_grid(rows: list[list[float]]) -> list[list[float]]:
-    rising = [_rising(row) for row in rows]
-    for before, after in pairwise(rising):
+def rising_grid(rows: list[list[float]]) -> list[list[float]]:
+    """The same along both axes of a table: (contexts, batches)."""
+    table = [rising(row) for row in rows]
+    for before, after in pairwise(table):
         after[:] = [max(pair) for pair in zip(before, after, strict=True)]
-    return rising
+    return table
 
 
 def _digits(value: float, digits: int = 5) -> float:

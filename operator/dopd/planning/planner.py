@@ -33,6 +33,9 @@ LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 16.0)
 WAIT_SMOOTHING = 0.05
+SHRINK_CAUTION = 2.5
+"""A worker is given up only if the load grown by so many typical moves would fit on the rest: to hold it a little
+longer costs less than to miss it for a start-up time."""
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""
 
@@ -69,9 +72,10 @@ def plan(
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    expected = forecast or _unforecast(observation.demand, history, caution, model, policy)
+    moves = _moves(history, model, policy)
+    grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
-    need = _need(observation, expected, wait_factor, model, policy)
+    need = _need(observation, forecast, grown, moves, wait_factor, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -106,13 +110,17 @@ def plan(
     )
 
 
+Moves = tuple[float, float]
+"""Typical relative move of the load of prefill and of decode."""
+
+
 @dataclass(frozen=True)
 class _Need:
     """What the load needs before any bound.
 
     Attributes:
         pair: workers needed.
-        with_headroom: workers needed if the load were greater by the policy's headroom.
+        with_headroom: workers needed if the load of now were greater by its headroom.
         backlogged: what waits needs more workers than the demand does.
         demand_prefill: demand that decided the prefill workers.
         demand_decode: demand that decided the decode workers.
@@ -134,21 +142,25 @@ def _load_sample(demand: Demand, model: EngineModel, policy: Policy, now_seconds
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _unforecast(
-    now: Demand, history: tuple[LoadSample, ...], caution: float, model: EngineModel, policy: Policy
-) -> Forecast:
-    """What to expect at each role's lead time without a forecast: the load of now, grown as it has grown before."""
+def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> Moves:
+    """Typical relative move of each role's load within its lead time."""
     times = [sample.at_seconds for sample in history]
     loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
     prefill, decode = (
-        1 + caution * typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
+        typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
         for role in (Role.PREFILL, Role.DECODE)
     )
-    return Forecast(now.scaled(prefill), now.scaled(decode))
+    return prefill, decode
 
 
 def _need(
-    observation: Observation, forecast: Forecast, wait_factor: float, model: EngineModel, policy: Policy
+    observation: Observation,
+    forecast: Forecast | None,
+    grown: Forecast,
+    moves: Moves,
+    wait_factor: float,
+    model: EngineModel,
+    policy: Policy,
 ) -> _Need:
     assert observation.demand is not None
 
@@ -156,29 +168,34 @@ def _need(
         return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, wait_factor)
 
     now = observation.demand
-    sizes = {demand: sized(demand) for demand in {now, forecast.prefill, forecast.decode}}
-    for_prefill = max((now, forecast.prefill), key=lambda demand: sizes[demand].prefill)
-    for_decode = max((now, forecast.decode), key=lambda demand: sizes[demand].decode)
+    outlooks = (Forecast(now, now), grown, forecast or grown)
+    prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
+    sizes = {demand: sized(demand) for demand in {*prefills, *decodes}}
+    for_prefill = max(prefills, key=lambda demand: sizes[demand].prefill)
+    for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
         _prefill_for_backlog(observation.prefill, now, model, policy),
         _decode_for_backlog(observation.decode, sizes[for_decode]),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
-    more = 1 + policy.scale_down_headroom
-    roomy = {demand: sized(demand.scaled(more)) for demand in {for_prefill, for_decode}}
-    with_headroom = (max(pair[0], roomy[for_prefill].prefill), max(pair[1], roomy[for_decode].decode))
+    roomy = [1 + max(policy.scale_down_headroom, SHRINK_CAUTION * move) for move in moves]
+    with_headroom = (
+        max(pair[0], sized(now.scaled(roomy[0])).prefill),
+        max(pair[1], sized(now.scaled(roomy[1])).decode),
+    )
     return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
 
 def _wait_factor(observation: Observation, known: float, model: EngineModel, policy: Policy) -> float:
     """Smoothed ratio of the measured wait for prefill to the modelled one.
 
-    It gives more room to an engine or a gateway that queues worse than the model. Learnt only where the model has
-    something to say: neither idle nor overloaded.
+    It gives more room to an engine or a gateway that queues worse than the model. Needed only where nobody measures
+    how many requests are late: then the mean wait is all there is. Learnt where the model has something to say:
+    neither idle nor overloaded.
     """
     measured, demand, serving = observation.ttft_seconds, observation.demand, observation.prefill.serving
-    if measured is None or demand is None or not serving:
+    if observation.late_share is not None or measured is None or demand is None or not serving:
         return known
     load = Load.of(demand, model, policy.objectives).prefill
     if not LEARNING_USE[0] <= load.busy_workers / serving <= LEARNING_USE[1]:

@@ -25,7 +25,7 @@ MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
 """Below this many busy workers a move is not a number worth learning: one worker covers it many times."""
-FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 1.6, 0.6, 3.0
+FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 2.0, 1.2, 3.0
 ADAPTATION = 0.5
 
 
