@@ -77,8 +77,8 @@ def test_the_forecast_raises_and_the_present_load_holds(model):
     assert up.prefill > alone.prefill
     assert up.demand_prefill == rising.prefill
     assert up.forecast_used
-    falling = Forecast(demand(1), demand(1))
-    assert plan(observe(200), falling, model, POLICY, None, 0.0).demand_prefill == demand(200)
+    falling = plan(observe(200), Forecast(demand(1), demand(1)), model, POLICY, None, 0.0)
+    assert falling.prefill == plan(observe(200), None, model, POLICY, None, 0.0).prefill
 
 
 def test_starting_workers_are_supply(model):
