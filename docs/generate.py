@@ -6,6 +6,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -73,22 +74,34 @@ def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 def _conditions() -> str:
     lines = ["# Conditions and reasons", "", "## Conditions of a DisaggregatedInference", ""]
-    lines += _described(status, "ConditionType")
-    lines += ["", "## Reasons of a decision", "", "In `status.decisions`, Events and `dopd_decisions_total`.", ""]
-    lines += _described(decision, Reason.__name__)
-    lines += ["", "## Bounds", "", "In `status.decisions[].limitedBy`.", "", *_described(bounds, Bound.__name__)]
-    reasons = ", ".join(f"`{reason.value}`" for reason in status.ConditionReason)
-    lines += ["", "## Reasons of conditions", "", f"{reasons}."]
-    return _HEAD + "\n".join(lines) + "\n"
+    lines += [(inspect.getdoc(status.ConditionType) or "").partition("\n\n")[2], ""]
+    for name, text in _described(status, status.ConditionType):
+        reasons = ", ".join(f"`{reason}`" for reason in status.REASONS[status.ConditionType(name)])
+        lines.append(f"`{name}`\n: {text}\n  Reasons, beside `AsExpected`: {reasons}.\n")
+    for heading, where, module, members in (
+        ("Reasons of conditions", "What each means, and what to do about it.", status, status.ConditionReason),
+        ("Reasons of a decision", "In `status.decisions`, Events and `dopd_decisions_total`.", decision, Reason),
+        ("Bounds", "In `status.decisions[].limitedBy`.", bounds, Bound),
+    ):
+        lines += ["", f"## {heading}", "", where, ""]
+        lines += [f"`{name}`\n: {text}\n" for name, text in _described(module, members)]
+    return _HEAD + "\n".join(lines)
 
 
-def _described(module: ModuleType, name: str) -> Iterator[str]:
-    """Members of an enumeration with the docstrings under them."""
+def _described(module: ModuleType, enumeration: type[StrEnum]) -> Iterator[tuple[str, str]]:
+    """Values of an enumeration with the docstrings under them.
+
+    Raises:
+        ValueError: a member has none.
+    """
     tree = ast.parse(inspect.getsource(module))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    for member, text in pairwise(body):
-        if isinstance(member, ast.Assign) and isinstance(text, ast.Expr):
-            yield f"`{ast.literal_eval(member.value)}`\n: {' '.join(ast.literal_eval(text.value).split())}\n"
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == enumeration.__name__)
+    for member, below in pairwise([*body, ast.Pass()]):
+        if isinstance(member, ast.Assign):
+            value = ast.literal_eval(member.value)
+            if not isinstance(below, ast.Expr):
+                raise ValueError(f"{enumeration.__name__}: no docstring under {value}")
+            yield value, " ".join(ast.literal_eval(below.value).split())
 
 
 def _metrics() -> str:

@@ -45,10 +45,11 @@ _PROFILE_COLUMNS = [
 ]
 
 
-_NAME_RULE = {
+_INFERENCE_NAME = {
     "rule": "self.metadata.name.size() <= 46 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    "message": "metadata.name names Services and label values: at most 46 lower-case letters, digits and '-',"
-    " beginning with a letter; choose another name",
+    "message": "must be at most 46 lower-case letters, digits and '-', beginning with a letter, since Services and"
+    " labels are named after it; choose another name",
+    "fieldPath": ".metadata.name",
 }
 
 
@@ -57,13 +58,15 @@ def _crd(
     plural: str,
     short: str,
     spec: Manifest,
-    status: Manifest | None,
+    *,
     columns: list[Manifest],
+    status: Manifest | None = None,
+    rules: list[Manifest] | None = None,
 ) -> Manifest:
     properties: Manifest = {
         "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
         "kind": {"type": "string", "description": "Type of this object."},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
         "spec": spec,
     }
     version: Manifest = {
@@ -77,7 +80,7 @@ def _crd(
                 "description": spec["description"],
                 "required": ["spec"],
                 "properties": properties,
-                "x-kubernetes-validations": [_NAME_RULE],
+                **({"x-kubernetes-validations": rules} if rules else {}),
             }
         },
     }
@@ -112,16 +115,16 @@ def build() -> dict[str, Manifest]:
             "disaggregatedinferences",
             "pdi",
             structural_schema(DisaggregatedInferenceSpec),
-            structural_schema(DisaggregatedInferenceStatus),
-            _INFERENCE_COLUMNS,
+            columns=_INFERENCE_COLUMNS,
+            status=structural_schema(DisaggregatedInferenceStatus),
+            rules=[_INFERENCE_NAME],
         ),
         f"{GROUP}_engineprofiles.yaml": _crd(
             "EngineProfile",
             "engineprofiles",
             "ep",
             structural_schema(EngineProfileSpec),
-            None,
-            _PROFILE_COLUMNS,
+            columns=_PROFILE_COLUMNS,
         ),
     }
 

@@ -37,7 +37,7 @@ EngineArgs = Annotated[
             "x-kubernetes-validations": [
                 {
                     "rule": f"self.all(arg, !(arg.split('=')[0] in {list(RESERVED_FLAGS)}))",
-                    "message": "args holds a flag that the operator sets itself from the spec; remove it"
+                    "message": "holds a flag that the operator sets itself from the spec; remove it"
                     f" ({', '.join(RESERVED_FLAGS)})",
                 }
             ]
@@ -70,11 +70,18 @@ class EnvVar(Model):
     rules = (
         Rule(
             "!(has(self.value) && has(self.valueFrom))",
-            "an env entry has either value or valueFrom; remove one",
+            "has both value and valueFrom; remove one",
         ),
     )
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=253)]
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            max_length=253,
+            json_schema_extra={"expected": "letters, digits and '_', not beginning with a digit, such as HF_TOKEN"},
+        ),
+    ]
     """Name of the variable."""
     value: str | None = None
     """Literal value."""
@@ -120,13 +127,21 @@ class RoleSpec(Model):
     rules = (
         Rule(
             "!has(self.parallelism) || !has(self.parallelism.tensor) || self.parallelism.tensor == self.gpus",
-            "parallelism.tensor must equal gpus (GPUs of one worker): a worker uses all its GPUs for one tensor group",
+            "must equal gpus: a worker uses all its GPUs for one tensor group; correct one of them, or leave it out",
+            ".parallelism.tensor",
         ),
     )
 
     gpus: Annotated[int, Field(ge=1, le=1024)]
     """GPUs of one worker; explicit, never guessed. Requested as `gpuResource`."""
-    gpu_resource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$", max_length=253)] = "nvidia.com/gpu"
+    gpu_resource: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+            max_length=253,
+            json_schema_extra={"expected": "an extended resource (domain/name), such as nvidia.com/gpu or amd.com/gpu"},
+        ),
+    ] = "nvidia.com/gpu"
     """Extended resource that a GPU is requested as."""
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """Nodes that one worker spans. More than 1 is accepted and not acted on yet: see condition SpecHonored."""
@@ -156,6 +171,7 @@ class RouterService(Model):
         Rule(
             "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
             "nodePort needs type NodePort or LoadBalancer; set type, or remove nodePort",
+            ".nodePort",
         ),
     )
 
@@ -230,7 +246,7 @@ class ScalingMode(StrEnum):
 class Bounds(Model):
     """Smallest and largest number of workers of a role."""
 
-    rules = (Rule("self.min <= self.max", "min must not exceed max; lower min or raise max"),)
+    rules = (Rule("self.min <= self.max", "min must not exceed max; lower min or raise max", ".min"),)
 
     min: Annotated[int, Field(ge=1, le=1000)]
     """Fewest workers."""
@@ -246,7 +262,14 @@ class GpuBudget(Model):
 
 
 RATIO_PATTERN = r"^[1-9][0-9]{0,2}:[1-9][0-9]{0,2}$"
-RatioText = Annotated[str, Field(pattern=RATIO_PATTERN, max_length=7, examples=["1:4", "3:2"])]
+RatioText = Annotated[
+    str,
+    Field(
+        pattern=RATIO_PATTERN,
+        max_length=7,
+        json_schema_extra={"expected": "prefill:decode, each 1 to 999, such as 1:4 or 3:2"},
+    ),
+]
 
 
 class RatioBand(Model):
@@ -254,9 +277,11 @@ class RatioBand(Model):
 
     rules = (
         Rule(
-            "int(self.min.split(':')[0]) * int(self.max.split(':')[1])"
+            f"![self.min, self.max].all(ratio, ratio.matches('{RATIO_PATTERN}'))"  # said by the fields themselves
+            " || int(self.min.split(':')[0]) * int(self.max.split(':')[1])"
             " <= int(self.max.split(':')[0]) * int(self.min.split(':')[1])",
-            "ratio.min must not exceed ratio.max (both are prefill:decode)",
+            "min must not exceed max (both are prefill:decode); lower min or raise max",
+            ".min",
         ),
     )
 
@@ -318,7 +343,16 @@ class Scaling(Model):
     """How fast decisions follow each other."""
 
 
-PrometheusURL = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=1024)]
+PrometheusURL = Annotated[
+    str,
+    Field(
+        pattern=r"^https?://[^\s]+$",
+        max_length=1024,
+        json_schema_extra={
+            "expected": "a URL that begins with http:// or https://, such as http://prometheus.monitoring.svc:9090"
+        },
+    ),
+]
 
 
 class Telemetry(Model):
@@ -346,22 +380,27 @@ class DisaggregatedInferenceSpec(Model):
         ),
         Rule(
             "has(self.scaling) || (has(self.prefill.replicas) && has(self.decode.replicas))",
-            "without spec.scaling both spec.prefill.replicas and spec.decode.replicas are needed",
+            "without spec.scaling both spec.prefill.replicas and spec.decode.replicas are needed: set them, or add"
+            " spec.scaling",
         ),
         Rule(
             "!has(self.scaling) || !has(self.scaling.gpuBudget) || self.scaling.gpuBudget.max >="
             " self.scaling.prefill.min * self.prefill.gpus + self.scaling.decode.min * self.decode.gpus",
-            "spec.scaling.gpuBudget.max is below the GPUs of the minimum"
-            " (prefill.min * prefill.gpus + decode.min * decode.gpus): raise it or lower a min",
+            "must be at least scaling.prefill.min * prefill.gpus + scaling.decode.min * decode.gpus; raise it, or lower"
+            " a min",
+            ".scaling.gpuBudget.max",
         ),
         Rule(
             f"!({SWITCHING_ON}) || ({SHAPES_EQUAL})",
-            "roleSwitching needs equal gpus and nodes of spec.prefill and spec.decode",
+            "roleSwitching needs equal gpus and nodes of spec.prefill and spec.decode; make them equal, or set"
+            " enabled to false",
+            ".roleSwitching",
         ),
         Rule(
             f"!({SWITCHING_ON}) || !has(self.engine.transferBackend)"
             " || self.engine.transferBackend in ['mooncake', 'mooncake_tcp', 'mori']",
-            "roleSwitching needs spec.engine.transferBackend mooncake, mooncake_tcp or mori",
+            "roleSwitching needs mooncake, mooncake_tcp or mori; choose one, or set roleSwitching.enabled to false",
+            ".engine.transferBackend",
         ),
     )
 
@@ -371,9 +410,11 @@ class DisaggregatedInferenceSpec(Model):
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
             max_length=253,
             json_schema_extra={
+                "expected": "letters, digits, '.', '_', '/' and '-', beginning with a letter or digit, such as"
+                " meta-llama/Llama-3.1-8B-Instruct",
                 "x-kubernetes-validations": [
-                    {"rule": "self == oldSelf", "message": "model cannot change; create another resource"}
-                ]
+                    {"rule": "self == oldSelf", "message": "cannot change; create another resource for another model"}
+                ],
             },
         ),
     ]

@@ -30,7 +30,14 @@ class ProfileSource(Model):
     """Published measurements, measured on running engines, estimated, or synthetic (made up for a demonstration)."""
     description: Annotated[str, Field(min_length=1, max_length=1024)]
     """Which tool, data set, engine version and data type the numbers come from."""
-    date: Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+    date: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            max_length=10,
+            json_schema_extra={"expected": "a day (YYYY-MM-DD), such as 2026-11-24"},
+        ),
+    ]
     """Day on which the numbers were taken (YYYY-MM-DD)."""
 
 
@@ -49,11 +56,13 @@ class PrefillProfile(Model):
     rules = (
         Rule(
             "self.points.all(i, self.points.all(j, i.tokens >= j.tokens || i.seconds <= j.seconds))",
-            "spec.prefill.points: seconds must not fall as tokens grow; check the points for a swapped pair",
+            "seconds must not fall as tokens grow; check for a swapped pair",
+            ".points",
         ),
         Rule(
             "self.points.all(i, self.points.exists_one(j, i.tokens == j.tokens))",
-            "spec.prefill.points: each tokens value may stand once; remove the duplicate",
+            "each tokens value may stand once; remove the duplicate",
+            ".points",
         ),
     )
 
@@ -79,9 +88,23 @@ class DecodeProfile(Model):
 
     rules = (
         Rule(
+            "self.points.all(i, self.points.exists_one(j, i.batch == j.batch && i.contextTokens == j.contextTokens))",
+            "each pair of batch and contextTokens may stand once; remove the duplicate",
+            ".points",
+        ),
+        # Without duplicates this makes a grid: the lines through any point, along batch and along context, span it all.
+        Rule(
+            "self.points.all(i, self.points.filter(j, i.batch == j.batch).size()"
+            " * self.points.filter(j, i.contextTokens == j.contextTokens).size() == self.points.size())",
+            "must hold every batch at every contextTokens; add the points that are missing, or remove the odd batch"
+            " or context",
+            ".points",
+        ),
+        Rule(
             "self.points.all(i, self.points.all(j, i.batch > j.batch || i.contextTokens > j.contextTokens"
             " || i.itlSeconds <= j.itlSeconds))",
-            "spec.decode.points: itlSeconds must not fall as batch and contextTokens grow; check for a swapped pair",
+            "itlSeconds must not fall as batch and contextTokens grow; check for a swapped pair",
+            ".points",
         ),
     )
 

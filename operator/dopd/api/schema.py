@@ -16,7 +16,7 @@ from dopd.api.base import Model
 Schema = dict[str, Any]
 
 _KEPT = {
-    "type", "format", "description", "pattern", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems",
+    "type", "format", "description", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems",
     "maxItems", "required", "x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 }  # fmt: skip
@@ -43,12 +43,15 @@ def structural_schema(model: type[Model]) -> Schema:
 
 def _convert(node: Schema, definitions: Schema, path: str) -> Schema:
     node = _resolve(node, definitions)
+    if "pattern" in node:
+        if "expected" not in node:
+            raise ValueError(f"{path}: say what the pattern expects: json_schema_extra={{'expected': ...}}")
+        _add_rule(node, f"self.matches({json.dumps(node['pattern'])})", f"must be {node['expected']}")
     for bound, operator, words in _BOUNDS_IN_CEL:
         # An exclusive bound is a boolean in OpenAPI 3.0, and of a fraction the API server's message shows no digits.
         limit = node.get(bound)
         if limit is not None and (bound.startswith("exclusive") or limit != int(limit)):
-            rule = {"rule": f"self {operator} {float(limit)}", "message": f"must be {words} {limit}"}
-            node["x-kubernetes-validations"] = [*node.get("x-kubernetes-validations", []), rule]
+            _add_rule(node, f"self {operator} {float(limit)}", f"must be {words} {limit}")
             del node[bound]
     result: Schema = {key: value for key, value in node.items() if key in _KEPT}
     if "type" not in result:
@@ -65,6 +68,11 @@ def _convert(node: Schema, definitions: Schema, path: str) -> Schema:
             name: _convert(child, definitions, f"{path}.{name}") for name, child in node["properties"].items()
         }
     return result
+
+
+def _add_rule(node: Schema, rule: str, message: str) -> None:
+    rules = node.get("x-kubernetes-validations", [])
+    node["x-kubernetes-validations"] = [*rules, {"rule": rule, "message": message}]
 
 
 def _resolve(node: Schema, definitions: Schema) -> Schema:

@@ -4,6 +4,7 @@ Live numbers (load, latency) belong to metrics. Status holds what changes rarely
 no writes.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,66 +14,158 @@ from dopd.api.base import Model
 
 
 class ConditionType(StrEnum):
-    """Conditions of a DisaggregatedInference. All are set by the reconciler, on every pass."""
+    """Conditions of a DisaggregatedInference.
+
+    The reconciler of the acting operator sets them all, on every pass: when anything around the resource changes, and
+    once a minute. While no operator acts they stay as they were. A condition that does not apply is absent.
+    """
 
     READY = "Ready"
     """True: the gateway answers and knows at least one prefill and one decode worker, so a request is served.
-    False: the reason names the first thing in the way and the message its remedy."""
+    False: the reason names the first thing in the way and the message its remedy. Always present."""
 
     SPEC_HONORED = "SpecHonored"
-    """False: the spec holds a field that this version accepts and does not act on yet; the message lists them."""
+    """True: all of the spec is acted on. False: the spec holds a field that this version accepts and does not act on
+    yet; the message lists them. Present while the spec can be read."""
 
     WORKERS_AVAILABLE = "WorkersAvailable"
-    """True: every worker that should serve does. False: some start, drain or can not run; the message says what."""
-
-    METRICS_AVAILABLE = "MetricsAvailable"
-    """Only with spec.scaling. False: a query failed, so the last target is held; the message holds the query."""
-
-    FORECAST_TRUSTED = "ForecastTrusted"
-    """Only with spec.scaling. False: the plan rests on the observed load, since history is short or the forecast was
-    worse than the last value."""
-
-    PROFILE_FOUND = "ProfileFound"
-    """Only with spec.scaling. False: spec.scaling.profileRef names no usable EngineProfile; the last target is held."""
-
-    BUDGET_LIMITED = "BudgetLimited"
-    """Only with spec.scaling. True: a bound (max, ratio, GPU budget) keeps the target below what the load needs."""
+    """True: every worker that should serve does. False: some start, drain or can not run; the message says what.
+    Requests may be served all the same. Present while the spec can be read."""
 
     ROUTER_IN_SYNC = "RouterInSync"
-    """False: the workers that every gateway pod lists differ from those that should serve."""
+    """True: every gateway pod lists exactly the workers that should serve. False: it lists others, which passes within
+    seconds after a change. Unknown: a gateway pod did not answer. Present while the spec can be read."""
+
+    PROFILE_FOUND = "ProfileFound"
+    """True: spec.scaling.profileRef names an EngineProfile that can be planned with. False: it does not; the last
+    target is held. Present in the modes Auto and Advise."""
+
+    METRICS_AVAILABLE = "MetricsAvailable"
+    """True: Prometheus answered every query of the last plan. False: a query failed, so the last target is held; the
+    message holds the query. Present in the modes Auto and Advise once a profile is found."""
+
+    FORECAST_TRUSTED = "ForecastTrusted"
+    """True: the plan rests on the forecast. False: it rests on the load as observed, since history is short or the
+    forecast was worse than the last value. Present in the modes Auto and Advise once a profile is found."""
+
+    BUDGET_LIMITED = "BudgetLimited"
+    """True: a bound (max, ratio, GPU budget) keeps the target below what the load needs. False: none does. Present in
+    the modes Auto and Advise once a profile is found."""
 
 
 class ConditionReason(StrEnum):
     """Why a condition has its status. Closed, so that alerts can match it."""
 
     AS_EXPECTED = "AsExpected"
+    """All is well."""
+
     INVALID_SPEC = "InvalidSpec"
+    """The stored spec can not be read, since it was stored under the schema of another version. Apply it anew."""
+
     NOT_ACTED_ON = "NotActedOn"
+    """A field is accepted and without effect in this version. Remove it, or take a version that acts on it."""
+
     STARTING = "Starting"
-    UNSCHEDULABLE = "Unschedulable"
-    IMAGE_PULL = "ImagePull"
-    CRASHING = "Crashing"
-    CONFIG = "ContainerConfig"
-    PORT_TAKEN = "PortTaken"
-    CHILD_REFUSED = "ChildRefused"
-    NAME_TAKEN = "NameTaken"
-    ROUTER_UNAVAILABLE = "RouterUnavailable"
-    NO_PREFILL = "NoPrefillWorker"
-    NO_DECODE = "NoDecodeWorker"
-    NOT_REGISTERED = "NotRegistered"
-    ROUTER_UNREACHABLE = "RouterUnreachable"
-    QUERY_FAILED = "QueryFailed"
-    NO_PROMETHEUS = "NoPrometheus"
-    NO_PROFILE = "NoProfile"
-    INVALID_PROFILE = "InvalidProfile"
-    SHORT_HISTORY = "ShortHistory"
-    WORSE_THAN_LAST_VALUE = "WorseThanLastValue"
-    STALE_HISTORY = "StaleHistory"
-    BANDS_MISS = "BandsMiss"
-    LIMITED = "Limited"
-    PAUSED = "Paused"
-    ADVISORY = "Advisory"
+    """Workers or gateways are starting, and nothing is known to be wrong. Wait."""
+
     DRAINING = "Draining"
+    """Workers finish their last requests before they leave. Wait; spec.scaling.behavior.drainDeadline bounds it."""
+
+    UNSCHEDULABLE = "Unschedulable"
+    """A pod fits no node. Free or add nodes with the GPUs that a worker requests, or lower the number of workers."""
+
+    IMAGE_PULL = "ImagePull"
+    """An image can not be pulled. Correct its name, or spec.engine.imagePullSecrets."""
+
+    CRASHING = "Crashing"
+    """A container ends again and again. Read its log: the message holds the command."""
+
+    CONFIG = "ContainerConfig"
+    """A container can not be created, mostly for want of a Secret, a ConfigMap or a volume. Create what is missing."""
+
+    PORT_TAKEN = "PortTaken"
+    """spec.router.service.nodePort belongs to another Service. Choose another, or leave it out."""
+
+    CHILD_REFUSED = "ChildRefused"
+    """The API server refuses a child or its pods (quota, admission policy, a fault in a template). Do what the message
+    says."""
+
+    NAME_TAKEN = "NameTaken"
+    """An object of a child's name exists and belongs to someone else. Delete or rename it, or rename the resource."""
+
+    ROUTER_UNAVAILABLE = "RouterUnavailable"
+    """There is no gateway pod yet. Wait; if it lasts, look at the Deployment of the gateway."""
+
+    NO_PREFILL = "NoPrefillWorker"
+    """There is no prefill worker yet. Wait; if it lasts, look at the Deployment of the prefill workers."""
+
+    NO_DECODE = "NoDecodeWorker"
+    """There is no decode worker yet. Wait; if it lasts, look at the Deployment of the decode workers."""
+
+    NOT_REGISTERED = "NotRegistered"
+    """A gateway and the workers that should serve do not agree yet. Wait; if it lasts, read the gateway's log."""
+
+    ROUTER_UNREACHABLE = "RouterUnreachable"
+    """The operator can not reach a gateway pod. Look for a NetworkPolicy between them."""
+
+    NO_PROFILE = "NoProfile"
+    """There is no EngineProfile of that name, or it can not be planned with. Apply it, or correct the name."""
+
+    NO_PROMETHEUS = "NoPrometheus"
+    """Nobody said where the load is read. Set spec.telemetry.prometheusURL or the chart's prometheusURL."""
+
+    QUERY_FAILED = "QueryFailed"
+    """Prometheus did not answer, or does not scrape the gateway. Try the query of the message; see Telemetry."""
+
+    SHORT_HISTORY = "ShortHistory"
+    """There is too little history to judge the forecast. Wait."""
+
+    STALE_HISTORY = "StaleHistory"
+    """The newest sample is too old to forecast from. Look at what Prometheus scrapes."""
+
+    WORSE_THAN_LAST_VALUE = "WorseThanLastValue"
+    """The forecast was no better than the last value of late. Nothing to do: it is trusted again when it is."""
+
+    BANDS_MISS = "BandsMiss"
+    """The load left the forecast's bands more often than they promise. Nothing to do: they widen."""
+
+    LIMITED = "Limited"
+    """A bound of spec.scaling is lower than the load needs. Raise it, or accept the latency."""
+
+
+_PODS = (
+    ConditionReason.UNSCHEDULABLE,
+    ConditionReason.IMAGE_PULL,
+    ConditionReason.CONFIG,
+    ConditionReason.CRASHING,
+)
+_CHILDREN = (ConditionReason.CHILD_REFUSED, ConditionReason.NAME_TAKEN, ConditionReason.PORT_TAKEN)
+
+REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
+    ConditionType.READY: (
+        ConditionReason.INVALID_SPEC,
+        *_CHILDREN,
+        *_PODS,
+        ConditionReason.STARTING,
+        ConditionReason.NO_PREFILL,
+        ConditionReason.NO_DECODE,
+        ConditionReason.ROUTER_UNAVAILABLE,
+        ConditionReason.NOT_REGISTERED,
+    ),
+    ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
+    ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
+    ConditionType.ROUTER_IN_SYNC: (ConditionReason.NOT_REGISTERED, ConditionReason.ROUTER_UNREACHABLE),
+    ConditionType.PROFILE_FOUND: (ConditionReason.NO_PROFILE,),
+    ConditionType.METRICS_AVAILABLE: (ConditionReason.NO_PROMETHEUS, ConditionReason.QUERY_FAILED),
+    ConditionType.FORECAST_TRUSTED: (
+        ConditionReason.SHORT_HISTORY,
+        ConditionReason.STALE_HISTORY,
+        ConditionReason.WORSE_THAN_LAST_VALUE,
+        ConditionReason.BANDS_MISS,
+    ),
+    ConditionType.BUDGET_LIMITED: (ConditionReason.LIMITED,),
+}
+"""Reasons that each condition can have, beside AsExpected."""
 
 
 class ConditionStatus(StrEnum):

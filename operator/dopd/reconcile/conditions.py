@@ -53,8 +53,9 @@ def findings(observed: Observed, refused: Sequence[Trouble], outlook: Outlook | 
         _spec_honored(observed.spec),
     ]
     if outlook is not None:
-        result += [_profile_found(outlook), _metrics_available(outlook)]
-        result += [_forecast_trusted(outlook), _budget_limited(outlook)]
+        result.append(_profile_found(outlook))
+        if not outlook.profile_problem:  # else nothing was read and nothing was planned
+            result += [_metrics_available(outlook), _forecast_trusted(outlook), _budget_limited(outlook)]
     return result
 
 

@@ -1,14 +1,17 @@
 """The CRDs as schemas: structural, described, without defaults."""
 
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, get_args
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
 
 from dopd.api.base import Duration, Model, seconds
 from dopd.api.crds import build
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.profile import EngineProfileSpec
 from dopd.api.schema import structural_schema
 
 SCHEMAS = {
@@ -44,10 +47,67 @@ def test_nothing_that_a_crd_can_not_express():
     assert all("type" in schema for _, schema in ALL)
 
 
-def test_defaults_are_named_in_words():
-    texts = {path: schema.get("description", "") for path, schema in ALL}
-    assert texts["DisaggregatedInference.spec.scaling.behavior.interval"].endswith("Defaults to 30s.")
-    assert "Defaults" not in texts["DisaggregatedInference.spec.prefill.replicas"]
+def defaults(model: type[Model], path: str) -> Iterator[tuple[str, Any]]:
+    """Fields that have a default in Python, by path in the resource."""
+    for name, info in model.model_fields.items():
+        here = f"{path}.{info.alias or name}"
+        types = [kind for kind in (info.annotation, *get_args(info.annotation)) if isinstance(kind, type)]
+        nested = next((kind for kind in types if issubclass(kind, Model)), None)
+        default = info.get_default(call_default_factory=True, validated_data={})
+        if nested:
+            yield from defaults(nested, here)
+        elif default not in (None, PydanticUndefined, [], {}):
+            yield here, default
+
+
+@pytest.mark.parametrize("model", [DisaggregatedInferenceSpec, EngineProfileSpec])
+def test_defaults_are_named_in_words(model: type[Model]):
+    texts = {path.partition(".spec")[2]: schema.get("description", "") for path, schema in ALL if ".spec" in path}
+    found = dict(defaults(model, ""))
+    assert len(found) > 5
+    for path, default in found.items():
+        text = default if isinstance(default, str) else json.dumps(default)
+        assert texts[path].endswith(f"Defaults to {text}."), path
+
+
+def test_what_holds_when_a_field_is_absent_is_said():
+    """An optional field names its default, says what absence means, or holds nothing but optional fields."""
+    silent = [
+        f"{path}.{name}"
+        for path, schema in ALL
+        if ".spec" in path
+        for name, child in schema.get("properties", {}).items()
+        if name not in schema.get("required", [])
+        and child["type"] in ("string", "integer", "number", "boolean")
+        and not any(word in child["description"] for word in ("Defaults to", "absent", "Required without"))
+    ]
+    assert silent == ["DisaggregatedInference.spec.engine.env[].value"]
+
+
+def test_every_text_is_bounded():
+    """The API server reckons the cost of rules by the longest text."""
+    assert [p for p, s in ALL if s["type"] == "string" and not {"maxLength", "enum"} & s.keys()] == []
+
+
+def test_a_pattern_becomes_a_rule_that_says_what_is_expected():
+    class Texts(Model):
+        color: Annotated[str, Field(pattern="^[a-z]+$", json_schema_extra={"expected": "a color, such as red"})]
+        """Color."""
+
+    color = structural_schema(Texts)["properties"]["color"]
+    assert color["x-kubernetes-validations"] == [
+        {"rule": 'self.matches("^[a-z]+$")', "message": "must be a color, such as red"}
+    ]
+    assert "pattern" not in color
+
+
+def test_a_pattern_that_does_not_say_what_is_expected_is_refused():
+    class Texts(Model):
+        color: Annotated[str, Field(pattern="^[a-z]+$")]
+        """Color."""
+
+    with pytest.raises(ValueError, match=r"Texts\.color: say what the pattern expects"):
+        structural_schema(Texts)
 
 
 def test_a_field_without_a_description_is_refused():

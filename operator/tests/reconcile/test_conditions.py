@@ -1,16 +1,20 @@
 """From pods to conditions: each cause has its reason, and its message says what to do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
+from dopd.api.status import REASONS, ConditionReason, ConditionStatus, ConditionType
+from dopd.reconcile import conditions
 from dopd.reconcile import pods as pod_reading
-from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed, read_spec
 from dopd.reconcile.pods import Trouble
+from dopd.reconcile.scaling import Outlook
 from dopd.telemetry.gateway import GatewayView
+from dopd.telemetry.prometheus import QueryFailed
 
 SPEC: dict[str, Any] = {
     "model": "m",
@@ -59,6 +63,13 @@ def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict
         workers={role: [pod_reading.worker(p, gateway, None) for p in pools[role]] for role in Role},
         model="",
     )
+
+
+def findings(observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None) -> list[Finding]:
+    result = conditions.findings(observed, refused, outlook)
+    for finding in result:
+        assert finding.reason in (ConditionReason.AS_EXPECTED, *REASONS[finding.type]), "the reference knows it"
+    return result
 
 
 def found(observed: Observed, kind: ConditionType, *refused: Trouble) -> Finding:
@@ -163,3 +174,25 @@ def test_a_spec_of_another_schema_is_reported_with_the_field():
     (only,) = findings(observed, (), None)
     assert only.reason is ConditionReason.INVALID_SPEC
     assert "spec.decode.gpus" in only.message
+
+
+def test_without_a_profile_nothing_is_claimed_of_metrics_and_forecast():
+    outlook = Outlook(None, profile_problem="namespace ns has no EngineProfile p")
+    scaling = findings(look(*ALL_WELL), (), outlook)[4:]
+    assert [(f.type, f.status, f.reason) for f in scaling] == [
+        (ConditionType.PROFILE_FOUND, ConditionStatus.FALSE, ConditionReason.NO_PROFILE)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outlook", "kind", "reason"),
+    [
+        (Outlook(None, failure=QueryFailed("", "no Prometheus")), ConditionType.METRICS_AVAILABLE, "NoPrometheus"),
+        (Outlook(None, failure=QueryFailed("up", "refused")), ConditionType.METRICS_AVAILABLE, "QueryFailed"),
+        (Outlook(None), ConditionType.METRICS_AVAILABLE, "AsExpected"),
+        (Outlook(None), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
+        (Outlook(None), ConditionType.BUDGET_LIMITED, "AsExpected"),
+    ],
+)
+def test_what_the_last_plan_rested_on(outlook: Outlook, kind: ConditionType, reason: str):
+    assert next(f for f in findings(look(*ALL_WELL), (), outlook) if f.type is kind).reason == reason
