@@ -11,6 +11,7 @@ import datetime
 import random
 import sys
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from dopd.api.profile import (
     ProfileSource,
 )
 from dopd.cli.profile_estimate import manifest, rising, rising_grid
+from dopd.perf.engine import interpolate
 
 PREFILL_TOKENS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 CONTEXT_TOKENS = (512, 2048, 8192)
@@ -33,6 +35,8 @@ BATCHES = (1, 4, 16, 32, 64, 128, 256)
 REPEATS = 3
 OUTPUT_TOKENS = 256
 STEADY_SECONDS = 1.0
+FASTEST_STEP_SECONDS = 0.004
+BATCH_TOLERANCE = 0.05
 POLL_SECONDS = 0.05
 VOCABULARY = (100, 20_000)  # token ids that every tokenizer knows
 
@@ -86,7 +90,7 @@ async def measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport 
         kv_tokens, most = int(capacity["max_total_num_tokens"]), int(capacity["max_running_requests"])
         lengths = [tokens for tokens in PREFILL_TOKENS if tokens <= args.max_tokens]
         contexts = [tokens for tokens in CONTEXT_TOKENS if tokens <= args.max_tokens]
-        room = kv_tokens // (contexts[-1] + OUTPUT_TOKENS)
+        room = kv_tokens // (2 * contexts[-1])
         batches = [batch for batch in BATCHES if batch <= min(args.max_batch, most, max(1, room))]
         progress = Progress(len(lengths) + len(contexts) * len(batches))
         prefill = []
@@ -95,10 +99,13 @@ async def measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport 
             prefill.append(await pair.prefill_seconds(tokens))
         decode = []
         for context in contexts:
-            row = []
+            row: list[float] = []
             for batch in batches:
                 progress.show(f"decode of {batch} requests at {context} tokens")
-                row.append(await pair.step_seconds(batch, context))
+                # The first must not have finished before the last prompt is through.
+                until_full = batch * interpolate(tuple(zip(lengths, prefill, strict=True)), context)
+                steps = ceil(1.5 * (until_full + STEADY_SECONDS) / (row[0] if row else FASTEST_STEP_SECONDS))
+                row.append(await pair.step_seconds(batch, context, max(OUTPUT_TOKENS, steps)))
             decode.append(row)
         progress.end()
     seconds, grid = rising(prefill), rising_grid(decode)
@@ -163,9 +170,9 @@ class Pair:
         busy = after["total_prefill_busy_us"] - before["total_prefill_busy_us"]
         return float(busy) / 1e6 / float(computed) * tokens
 
-    async def step_seconds(self, batch: int, context_tokens: int) -> float:
+    async def step_seconds(self, batch: int, context_tokens: int, output_tokens: int) -> float:
         """Time of one decode step while exactly `batch` requests run."""
-        requests = [asyncio.create_task(self._generate(context_tokens, OUTPUT_TOKENS)) for _ in range(batch)]
+        requests = [asyncio.create_task(self._generate(context_tokens, output_tokens)) for _ in range(batch)]
         try:
             await self._until_running(batch, requests)
             before = await self._moments()
@@ -179,12 +186,17 @@ class Pair:
         steps = after[0] - before[0]
         if steps < 1:
             raise MeasureError(f"no decode step was counted at batch {batch} and {context_tokens} tokens")
+        ran = (after[1] - before[1]) / steps
+        if abs(ran - batch) > BATCH_TOLERANCE * batch:
+            raise MeasureError(
+                f"{ran:.1f} requests of {context_tokens} tokens ran together where {batch} were sent; lower --max-batch"
+            )
         return (after[2] - before[2]) / steps / 1e6
 
     async def _until_running(self, batch: int, requests: list[asyncio.Task[None]]) -> None:
         while (await self.loads(self.decode_url))["num_running_reqs"] < batch:
             if any(request.done() for request in requests):
-                return  # the shortest answers are through before the last prompt: as full as it gets
+                return
             await asyncio.sleep(POLL_SECONDS)
 
     async def _moments(self) -> list[float]:
