@@ -1,6 +1,6 @@
 """From what was observed to the conditions that are reported. Pure: one function per condition."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -35,20 +35,24 @@ _TRUST_REASONS = {
 _LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET}
 
 
-def findings(observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None) -> list[Finding]:
+def findings(
+    observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None, targets: Mapping[Role, int]
+) -> list[Finding]:
     """All conditions of a resource.
 
     Args:
         observed: the look at the cluster.
         refused: children that the API server refused, or that belong to someone else.
         outlook: the latest plan; None without spec.scaling.
+        targets: workers that should serve, by role; not what the Deployments ask for, which was read before this
+            pass wrote to them.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
         return [Finding(Type.READY, Status.FALSE, Reason.INVALID_SPEC, message)]
     result = [
         _ready(observed, refused),
-        _workers_available(observed, refused),
+        _workers_available(observed, refused, targets),
         _router_in_sync(observed),
         _spec_honored(observed.spec),
     ]
@@ -89,7 +93,7 @@ def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:
     return Trouble(missing, f"there is no {pool} pod yet")
 
 
-def _workers_available(observed: Observed, refused: Sequence[Trouble]) -> Finding:
+def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: Mapping[Role, int]) -> Finding:
     if refused:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *refused[0])
     starting = draining = 0
@@ -98,8 +102,7 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble]) -> Findin
         if trouble:
             return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *trouble)
         workers = observed.workers[role]
-        wanted = (observed.deployment(role) or {}).get("spec", {}).get("replicas", 0)
-        starting += max(wanted - sum(w.ready for w in workers), 0)
+        starting += max(targets[role] - sum(w.ready and w.labelled for w in workers), 0)
         draining += sum(not w.labelled for w in workers)
     if starting:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.STARTING, f"{starting} workers are starting")

@@ -59,7 +59,7 @@ class Reconciler:
         observed = await observe(self.kubernetes, self.http, key, resource)
         if observed.spec is None:
             self._loops.pop(key, None)
-            await self._reporter.report(observed, findings(observed, (), None), {}, None, self.now())
+            await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
             return RESYNC_SECONDS
         outlook = await self._look(key, observed, observed.spec)
         targets = _targets(observed, observed.spec, outlook)
@@ -68,7 +68,7 @@ class Reconciler:
             await self._actor.label(observed, step, self.now())
         replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
         refused = await self._actor.apply(observed, observed.spec, replicas)
-        found = findings(observed, refused, outlook)
+        found = findings(observed, refused, outlook, targets)
         await self._reporter.report(observed, found, targets, outlook, self.now())
         metrics.report(key, observed, targets, outlook, found)
         return self._next(key, found)

@@ -1,6 +1,7 @@
 """From pods to conditions: each cause has its reason, and its message says what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -65,8 +66,16 @@ def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict
     )
 
 
-def findings(observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None) -> list[Finding]:
-    result = conditions.findings(observed, refused, outlook)
+ONE_EACH = MappingProxyType({Role.PREFILL: 1, Role.DECODE: 1})
+
+
+def findings(
+    observed: Observed,
+    refused: Sequence[Trouble],
+    outlook: Outlook | None,
+    targets: Mapping[Role, int] = ONE_EACH,
+) -> list[Finding]:
+    result = conditions.findings(observed, refused, outlook, targets)
     for finding in result:
         assert finding.reason in (ConditionReason.AS_EXPECTED, *REASONS[finding.type]), "the reference knows it"
     return result
@@ -81,6 +90,14 @@ ALL_WELL = (pod("prefill"), pod("decode"), pod("router"))
 
 def test_all_is_well():
     assert all(f.status is ConditionStatus.TRUE for f in findings(look(*ALL_WELL), (), None))
+
+
+def test_a_target_that_was_just_raised_counts_before_the_deployment_shows_it():
+    raised = {Role.PREFILL: 1, Role.DECODE: 3}
+    kind = ConditionType.WORKERS_AVAILABLE
+    told = next(f for f in findings(look(*ALL_WELL), (), None, raised) if f.type is kind)
+    assert (told.status, told.reason) == (ConditionStatus.FALSE, ConditionReason.STARTING)
+    assert told.message == "2 workers are starting"
 
 
 def waiting(reason: str, message: str = "", restarts: int = 0, **last: Any) -> dict[str, Any]:
