@@ -24,6 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real starts take real time; what the fixtures take (a first build of all programs) is not limited."""
     for item in items:
         item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+        # A Docker daemon of our own is meant to outlive the call that started it.
+        item.add_marker(pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"))
 
 
 @pytest.hookimpl(wrapper=True)
