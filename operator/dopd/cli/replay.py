@@ -10,13 +10,13 @@ from typing import Any
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
-from dopd.replay.cluster import Routing, Settings
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import NAMES, tries
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, run
 from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
+from dopd.replay.workers import Routing, Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

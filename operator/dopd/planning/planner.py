@@ -31,7 +31,7 @@ BACKLOG_SLOTS = 0.05
 for a moment whenever others leave."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
-WAIT_FACTORS = (1.0, 16.0)
+WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
 SHRINK_CAUTION = 2.5
 """A worker is given up only if the load grown by so many typical moves would fit on the rest: to hold it a little

@@ -18,116 +18,13 @@ import random
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
 from heapq import heappop, heappush
 from itertools import pairwise
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
-from dopd.planning import Objectives
 from dopd.replay.trace import Trace
-
-
-class Phase(IntEnum):
-    """Where a worker stands."""
-
-    PENDING = 0
-    """No GPU to be had; costs nothing."""
-    STARTING = 1
-    SERVING = 2
-    DRAINING = 3
-    GONE = 4
-
-
-class Routing(StrEnum):
-    """How the gateway chooses a worker of a role."""
-
-    POWER_OF_TWO = "power_of_two"
-    """The less loaded of two drawn at random, by outstanding requests."""
-    LEAST_LOAD = "least_load"
-    """The least loaded, by outstanding requests."""
-    ROUND_ROBIN = "round_robin"
-
-
-class Dialect(StrEnum):
-    """How the engines hand a prompt over; one is real, the other is another simulator's."""
-
-    SGLANG = "sglang"
-    """A prompt leaves when its pass ends; the first token needs no decode step."""
-    DYNAMO = "dynamo"
-    """NVIDIA Dynamo's simulator (1.4, engine type vllm): prompts leave when no prompt waits any more, a packed
-    pass takes as long as one prompt of its total length, and the first token comes with the first decode step."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The cluster around the engines.
-
-    Attributes:
-        startup_seconds: from the decision to start a worker until it serves, by role.
-        gpus: GPUs of one worker, by role.
-        routing: how the gateway chooses.
-        return_seconds: time until a draining worker that is wanted again serves; None if it can not come back.
-        gpu_limit: GPUs that the cluster has.
-        dialect: how the engines hand a prompt over.
-        seed: of the gateway's draws.
-        objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
-    """
-
-    startup_seconds: dict[Role, float]
-    gpus: dict[Role, int] = field(default_factory=lambda: {Role.PREFILL: 1, Role.DECODE: 1})
-    routing: Routing = Routing.POWER_OF_TWO
-    return_seconds: float | None = None
-    gpu_limit: float = math.inf
-    dialect: Dialect = Dialect.SGLANG
-    seed: int = 1
-    objectives: Objectives = field(default_factory=Objectives)
-
-
-class Worker:
-    """One worker of either role."""
-
-    __slots__ = ("assigned", "epoch", "phase", "role")
-
-    def __init__(self, role: Role) -> None:
-        self.role = role
-        self.phase = Phase.STARTING
-        self.assigned = 0
-        self.epoch = 0
-
-
-class PrefillWorker(Worker):
-    """A queue of prompts and the forward pass that runs."""
-
-    __slots__ = ("batch", "busy", "done_tokens", "queue", "waiting_tokens")
-
-    def __init__(self) -> None:
-        super().__init__(Role.PREFILL)
-        self.queue: deque[int] = deque()
-        self.waiting_tokens = 0
-        self.done_tokens = 0
-        self.batch: list[int] = []
-        self.busy = False
-
-
-class DecodeWorker(Worker):
-    """Requests that run, ordered by the step at which they leave."""
-
-    __slots__ = ("due", "kv", "last", "leaving", "n", "reserved", "step_seconds", "steps", "waiting")
-
-    def __init__(self) -> None:
-        super().__init__(Role.DECODE)
-        self.leaving: list[tuple[float, int]] = []
-        self.waiting: deque[int] = deque()
-        self.n = 0
-        self.kv = 0.0
-        self.reserved = 0
-        self.steps = 0.0
-        self.last = 0.0
-        self.step_seconds = 0.0
-        self.due = math.inf
-
+from dopd.replay.workers import DecodeWorker, Dialect, Phase, PrefillWorker, Routing, Settings, Worker
 
 _PASS_DONE, _DECODE_DUE, _READY, _TICK = range(4)
 

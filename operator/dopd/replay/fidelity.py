@@ -19,10 +19,11 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Demand, Objectives
 from dopd.planning.sizing import PrefillLoad
-from dopd.replay.cluster import Cluster, Dialect, Routing, Settings
+from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import run
 from dopd.replay.trace import Trace, load
+from dopd.replay.workers import Dialect, Routing, Settings
 
 PROFILE = "llama-3.1-8b-h100"
 STILL = Settings(startup_seconds={role: 60.0 for role in Role})

@@ -9,10 +9,11 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.planning.bounds import Pair
-from dopd.replay.cluster import Cluster, Settings
+from dopd.replay.cluster import Cluster
 from dopd.replay.policies.base import ScalingPolicy
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
+from dopd.replay.workers import Settings
 
 
 @dataclass(frozen=True)

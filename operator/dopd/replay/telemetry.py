@@ -11,7 +11,8 @@ import numpy as np
 
 from dopd.api.names import Role
 from dopd.planning import Demand, Workers
-from dopd.replay.cluster import Cluster, DecodeWorker, Phase, PrefillWorker
+from dopd.replay.cluster import Cluster
+from dopd.replay.workers import DecodeWorker, Phase, PrefillWorker
 
 SCRAPE_SECONDS = 5.0
 

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dopd.api.names import Role
-from dopd.replay.cluster import Cluster, Dialect, Phase, Routing, Settings
+from dopd.replay.cluster import Cluster
 from dopd.replay.trace import Trace
+from dopd.replay.workers import Dialect, Phase, Routing, Settings
 
 NOW = Settings(startup_seconds={Role.PREFILL: 60.0, Role.DECODE: 60.0})
 
