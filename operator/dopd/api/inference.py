@@ -153,7 +153,8 @@ class RoleSpec(Model):
     """Further SGLang flags for this role, after spec.engine.args."""
     template: PodTemplateOverlay | None = None
     """Pod template (metadata, spec) merged over the operator's: nodeSelector, tolerations, volumes, resources, ...
-    Lists of named items merge by name; the engine's container is named `engine`."""
+    Lists of named items merge by name; the engine's container is named `engine`. null takes away what the operator
+    sets; a change of the resource keeps it only with server-side apply."""
 
 
 class ServiceType(StrEnum):
@@ -213,7 +214,7 @@ class Router(Model):
     service: RouterService = RouterService()
     """The Service in front of the gateway."""
     template: PodTemplateOverlay | None = None
-    """Pod template merged over the operator's; the gateway's container is named `router`."""
+    """Pod template merged over the operator's, as for workers; the gateway's container is named `router`."""
 
 
 class RoleSwitching(Model):

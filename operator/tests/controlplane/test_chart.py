@@ -1,148 +1,184 @@
-"""The chart: what it renders is accepted, what it grants suffices and is no more."""
+"""The chart: what it renders is accepted, restricted, and fits the operator and the pods that it makes."""
 
+import argparse
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from dopd.cluster import kinds
-from e2e.cluster import programs
+import dopd
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ENGINE_PORT, ROUTER_PORT
+from dopd.cli import run
+from dopd.telemetry import queries
+from dopd.workloads import Owner, Targets, child_manifests
 from e2e.cluster.controlplane import ControlPlane
 
-from .operator_process import OperatorProcess
-from .resources import connect, eventually, expected_children, inference
+from .chart import CHART, EVERYTHING, as_list, helm, render, setting
+from .resources import inference
 
-CHART = Path(__file__).parents[3] / "charts" / "dopd"
-EVERYTHING = {
-    "podMonitor.enabled": "true",
-    "networkPolicy.enabled": "true",
-    "imagePullSecrets[0].name": "registry",
-    "priorityClassName": "system-cluster-critical",
-    "nodeSelector.pool": "system",
-    "podLabels.team": "ml",
-    "podAnnotations.note": "x",
-    "serviceAccount.annotations.note": "x",
-    "tolerations[0].operator": "Exists",
-    "topologySpreadConstraints[0].maxSkew": "1",
-    "topologySpreadConstraints[0].topologyKey": "zone",
-    "topologySpreadConstraints[0].whenUnsatisfiable": "ScheduleAnyway",
-}
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+PROMETHEUS_OPERATOR = "--api-versions=monitoring.coreos.com/v1"
 
 
-def render(namespace: str, **values: str) -> list[dict[str, Any]]:
-    command = [programs.helm(), "template", "dopd", CHART, "--namespace", namespace]
-    command += [f"--set={name}={value}" for name, value in values.items()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
-def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str):
-    manifests = render(namespace, **EVERYTHING)
+def pod_templates() -> dict[str, dict[str, Any]]:
+    """Templates of the pods that the operator makes, by pool."""
+    spec = DisaggregatedInferenceSpec.model_validate(json.loads(inference("m"))["spec"])
+    children = child_manifests(Owner("m", "ns", "uid"), spec, Targets(1, 1))
+    templates = [child["spec"]["template"] for child in of_kind(children, "Deployment")]
+    return {template["metadata"]["labels"]["dopd.dev/pool"]: template for template in templates}
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    expressions = selector.get("matchExpressions", [])
+    assert all(expression["operator"] == "In" for expression in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(expression["key"]) in expression["values"] for expression in expressions
+    )
+
+
+def test_helm_finds_nothing_to_complain_about():
+    done = helm("lint", CHART, "--strict", *setting(EVERYTHING))
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_has_the_version_of_the_operator():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == dopd.__version__
+
+
+@pytest.mark.parametrize("watched", [{}, {"watchNamespaces[0]": "default", "watchNamespaces[1]": "kube-public"}])
+def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str, watched: dict[str, str]):
+    manifests = render(namespace, **EVERYTHING, **watched)
     known = [manifest for manifest in manifests if manifest["kind"] != "PodMonitor"]
     assert len(manifests) - len(known) == 3
-    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": known})
-    plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=items)
+    plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=as_list(known))
+
+
+def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None, namespace: str):
+    where = (f"--kubeconfig={plane.kubeconfig}", f"--namespace={namespace}")
+    off = {**EVERYTHING, "podMonitor.enabled": "false"}
+    for values in (off, {**off, "replicas": "1", "watchNamespaces[0]": namespace}):
+        done = helm("upgrade", "--install", "dopd", CHART, *where, *setting(values))
+        assert done.returncode == 0, done.stderr
+    assert "kubectl get pdi" in done.stdout
+    made = ("deployment,service,serviceaccount,role,rolebinding,networkpolicy", "--selector=helm.sh/chart", *where)
+    assert len(plane.kubectl("get", *made, "--output=name").split()) == 8
+    assert helm("uninstall", "dopd", *where, "--wait").returncode == 0
+    everything = "deployment,service,serviceaccount,role,rolebinding,networkpolicy,poddisruptionbudget,clusterrole"
+    assert plane.kubectl("get", everything, "--selector=helm.sh/chart", *where, "--output=name") == ""
 
 
 def test_pods_are_restricted(plane: ControlPlane, namespace: str):
     plane.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    deployment = next(m for m in render(namespace) if m["kind"] == "Deployment")
+    (deployment,) = of_kind(render(namespace), "Deployment")
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x", "namespace": namespace}}
     pod["spec"] = {**deployment["spec"]["template"]["spec"], "serviceAccountName": "default"}
     plane.kubectl("apply", "--dry-run=server", "--filename=-", stdin=json.dumps(pod))
+    (container,) = pod["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "words"),
     [
         ({"imgae.tag": "x"}, "imgae"),
+        ({"image.tagg": "x"}, "tagg"),
+        ({"image.pullPolicy": "Sometimes"}, "pullPolicy"),
         ({"replicas": "two"}, "replicas"),
         ({"watchNamespaces[0]": "Bad_Name"}, "watchNamespaces"),
         ({"prometheusURL": "prometheus:9090"}, "prometheusURL"),
+        ({"leaseSeconds": "1"}, "leaseSeconds"),
         ({"logFormat": "xml"}, "logFormat"),
+        ({"podMonitor.enabled": "auto"}, "podMonitor"),
+        ({"podMonitor.interval": "15"}, "interval"),
+        ({"networkPolicy.prometheusPorts[0]": "0"}, "prometheusPorts"),
     ],
 )
-def test_a_value_that_is_wrong_is_refused_by_name(values: dict[str, str], message: str):
-    command = [programs.helm(), "template", "dopd", CHART, *(f"--set={k}={v}" for k, v in values.items())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_a_value_that_is_wrong_is_refused_by_name(values: dict[str, str], words: str):
+    done = helm("template", "dopd", CHART, *setting(values))
     assert done.returncode != 0
-    assert message in done.stderr
+    assert words in done.stderr
 
 
-MAY = [
-    *(f"{verb} {resource}" for verb in ("get", "list", "watch") for resource in ("pods", "pdi", "engineprofiles")),
-    *(f"{verb} deployments.apps" for verb in ("get", "list", "watch", "create", "patch", "delete")),
-    *(f"{verb} services" for verb in ("create", "patch", "delete")),
-    *("patch pods", "patch pdi/status", "create events.events.k8s.io", "create roles.rbac.authorization.k8s.io"),
-]
-MAY_NOT = [
-    *("get secrets", "list configmaps", "delete pods", "create pods", "patch pdi", "update pdi", "delete pdi"),
-    *("patch engineprofiles", "create clusterroles.rbac.authorization.k8s.io", "get nodes", "create pods/exec"),
-    *("impersonate users", "list namespaces"),
-]
+def test_the_schema_knows_exactly_the_values():
+    def keys(value: Any) -> Any:
+        return {name: keys(child) for name, child in value.items()} if isinstance(value, dict) and value else None
+
+    def known(schema: dict[str, Any]) -> Any:
+        assert schema.get("additionalProperties", False) is False
+        return {name: known(child) if "properties" in child else None for name, child in schema["properties"].items()}
+
+    schema = known(SCHEMA)
+    assert schema.pop("global", None) is None
+    values = keys(VALUES)
+    values["resources"] = None  # as in a pod, and checked by the API server
+    assert schema == values
 
 
-@pytest.mark.parametrize("mode", ["cluster", "namespaced"])
-def test_it_may_do_what_it_needs_and_nothing_else(plane: ControlPlane, crds: None, namespace: str, mode: str):
-    values = {"watchNamespaces[0]": namespace} if mode == "namespaced" else {}
-    install(plane, namespace, **values)
-    kubeconfig = plane.service_account_kubeconfig(namespace, "dopd")
-    with connect(kubeconfig) as as_dopd:
-        assert [what for what in MAY if not allowed(as_dopd, namespace, what)] == []
-        assert [what for what in MAY_NOT if allowed(as_dopd, namespace, what)] == []
-        assert allowed(as_dopd, "default", "get pods") is (mode == "cluster")
+def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPatch):
+    values = {"watchNamespaces[0]": "a", "watchNamespaces[1]": "b", "prometheusURL": "http://p:9090"}
+    manifests = render("here", "--set-json=leaseSeconds=7.5", **values, logFormat="text")
+    (deployment,) = of_kind(manifests, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    options = parser.parse_args(container["args"][1:])
+    assert (options.namespace, options.prometheus_url) == (["a", "b"], "http://p:9090")
+    assert (options.lease_name, options.lease_namespace, options.lease_seconds) == ("dopd", "here", 7.5)
+    assert options.http_port == container["ports"][0]["containerPort"]
+    assert options.log_format == "text"
 
 
-def test_the_operator_runs_with_what_the_chart_grants(
-    plane: ControlPlane, api: httpx.Client, crds: None, namespace: str, tmp_path: Path
-):
-    install(plane, namespace, **{"watchNamespaces[0]": namespace})
-    kubeconfig = plane.service_account_kubeconfig(namespace, "dopd")
-    operator = OperatorProcess(kubeconfig, tmp_path / "log", "--namespace", namespace, lease_namespace=namespace)
-    operator.start()
-    try:
-        plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=inference("m", 2, 1))
-        eventually(lambda: expected_children(api, namespace, {"m": (2, 1)}), "the children of m")
-        events = [event["reason"] for event in _events(api, namespace)]
-        assert "Starting" in events or "NoPrefillWorker" in events
-        plane.kubectl("patch", "pdi/m", f"--namespace={namespace}", "--type=merge", "--patch", _FEWER)
-        eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "one prefill worker less")
-        assert operator.stop() == 0
-        assert "orbidden" not in operator.log.read_text()
-    finally:
-        operator.kill()
+@pytest.mark.parametrize(
+    ("enabled", "options", "count"),
+    [
+        ("null", (), 0),
+        ("null", (PROMETHEUS_OPERATOR,), 3),
+        ("true", (), 3),
+        ("false", (PROMETHEUS_OPERATOR,), 0),
+    ],
+)
+def test_pod_monitors_are_made_where_the_cluster_knows_them(enabled: str, options: tuple[str, ...], count: int):
+    manifests = render("here", *options, **{"podMonitor.enabled": enabled})
+    assert len(of_kind(manifests, "PodMonitor")) == count
 
 
-_FEWER = json.dumps({"spec": {"prefill": {"replicas": 1}}})
+def test_pod_monitors_fit_the_pods():
+    manifests = render("here", **EVERYTHING)
+    (deployment,) = of_kind(manifests, "Deployment")
+    templates = {**pod_templates(), "operator": deployment["spec"]["template"]}
+    for pool, template in templates.items():
+        selected = [
+            m["spec"]
+            for m in of_kind(manifests, "PodMonitor")
+            if selects(m["spec"]["selector"], template["metadata"]["labels"])
+        ]
+        assert len(selected) == 1, pool
+        (endpoint,) = selected[0]["podMetricsEndpoints"]
+        ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
+        assert endpoint["port"] in ports, pool
+        # The Prometheus Operator writes what a label name of Prometheus can not hold as "_".
+        carried = {label.replace(".", "_").replace("/", "_") for label in selected[0].get("podTargetLabels", [])}
+        assert carried == (set() if pool == "operator" else {queries.INSTANCE, queries.POOL}), pool
 
 
-def _events(api: httpx.Client, namespace: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = api.get(kinds.EVENT.path(namespace)).json()["items"]
-    return items
-
-
-def install(plane: ControlPlane, namespace: str, **values: str) -> None:
-    rights = [m for m in render(namespace, **values) if "Role" in m["kind"] or m["kind"] == "ServiceAccount"]
-    plane.kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": rights}))
-
-
-_GROUPS = {"pdi": ("dopd.dev", "disaggregatedinferences"), "engineprofiles": ("dopd.dev", "engineprofiles")}
-
-
-def allowed(api: httpx.Client, namespace: str, what: str) -> bool:
-    verb, _, target = what.partition(" ")
-    name, _, subresource = target.partition("/")
-    plural, _, group = name.partition(".")
-    group, plural = _GROUPS.get(plural, (group, plural))
-    attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
-    if subresource:
-        attributes["subresource"] = subresource
-    body = {"spec": {"resourceAttributes": attributes}}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", **body}
-    answer = api.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", json=review)
-    return bool(answer.raise_for_status().json()["status"]["allowed"])
+def test_the_network_policy_lets_the_operator_reach_engines_and_gateways():
+    (policy,) = of_kind(render("here", **EVERYTHING), "NetworkPolicy")
+    rules = [rule for rule in policy["spec"]["egress"] if "to" in rule]
+    for pool, template in pod_templates().items():
+        port = ROUTER_PORT if pool == "router" else ENGINE_PORT
+        assert any(
+            selects(rule["to"][0]["podSelector"], template["metadata"]["labels"])
+            and port in [entry["port"] for entry in rule["ports"]]
+            for rule in rules
+        ), pool

@@ -24,6 +24,12 @@ STATUS: dict[str, Any] = {
 }
 
 
+def apply(api: httpx.Client, path: str, manifest: dict[str, Any], **query: str) -> httpx.Response:
+    """Server-side apply."""
+    headers = {"content-type": "application/apply-patch+yaml"}
+    return api.patch(path, params={"fieldManager": "git", **query}, json=manifest, headers=headers)
+
+
 @pytest.fixture(scope="module")
 def published(plane: ControlPlane, crds: None) -> None:
     """The API server's OpenAPI document tells of the resources: it follows their definition by a moment."""
@@ -87,11 +93,17 @@ def test_an_unknown_field_is_dropped_where_the_client_does_not_ask_for_strictnes
 
 def test_server_side_apply_refuses_an_unknown_field_in_any_case(api: httpx.Client, crds: None, namespace: str):
     manifest = changed(INFERENCE, {"spec.scaling.behaviour": {"maxStep": 1}})
-    path = kinds.INFERENCE.path(namespace, "llama")
-    query = {"fieldManager": "git", "fieldValidation": "Ignore"}
-    answer = api.patch(path, params=query, json=manifest, headers={"content-type": "application/apply-patch+yaml"})
+    answer = apply(api, kinds.INFERENCE.path(namespace, "llama"), manifest, fieldValidation="Ignore")
     assert answer.status_code == 500, answer.text  # the server's own choice of a status
     assert ".spec.scaling.behaviour: field not declared in schema" in answer.json()["message"]
+
+
+def test_null_in_a_template_outlives_a_change_by_server_side_apply(api: httpx.Client, crds: None, namespace: str):
+    for note in ("first", "second"):
+        template = {"metadata": {"annotations": {"note": note}}, "spec": {"securityContext": None}}
+        manifest = changed(INFERENCE, {"spec.prefill.template": template})
+        answer = apply(api, kinds.INFERENCE.path(namespace, "llama"), manifest, fieldValidation="Strict")
+        assert answer.raise_for_status().json()["spec"]["prefill"]["template"] == template
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""The chart as Helm renders it."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2e.cluster import programs
+from e2e.cluster.controlplane import ControlPlane
+
+CHART = Path(__file__).parents[3] / "charts" / "dopd"
+
+EVERYTHING = {
+    "podMonitor.enabled": "true",
+    "podMonitor.labels.release": "prometheus",
+    "networkPolicy.enabled": "true",
+    "prometheusURL": "http://prometheus.monitoring.svc:9090",
+    "imagePullSecrets[0].name": "registry",
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector.pool": "system",
+    "podLabels.team": "ml",
+    "podAnnotations.note": "x",
+    "serviceAccount.annotations.note": "x",
+    "tolerations[0].operator": "Exists",
+    "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight": "1",
+    "affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey": "zone",
+    "topologySpreadConstraints[0].maxSkew": "1",
+    "topologySpreadConstraints[0].topologyKey": "zone",
+    "topologySpreadConstraints[0].whenUnsatisfiable": "ScheduleAnyway",
+}
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run helm."""
+    return subprocess.run([programs.helm(), *arguments], capture_output=True, text=True, check=False)
+
+
+def setting(values: dict[str, str]) -> list[str]:
+    """Options that set values."""
+    return [f"--set={name}={value}" for name, value in values.items()]
+
+
+def render(namespace: str, *options: str, **values: str) -> list[dict[str, Any]]:
+    """The manifests of a release named dopd."""
+    done = helm("template", "dopd", CHART, f"--namespace={namespace}", *setting(values), *options)
+    assert done.returncode == 0, done.stderr
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def grant(plane: ControlPlane, namespace: str, **values: str) -> list[dict[str, Any]]:
+    """Give the operator's service account what the chart grants; the rules of its roles."""
+    rights = [m for m in render(namespace, **values) if "Role" in m["kind"] or m["kind"] == "ServiceAccount"]
+    plane.kubectl("apply", "--filename=-", stdin=as_list(rights))
+    return [rule for manifest in rights for rule in manifest.get("rules", [])]
+
+
+def as_list(manifests: list[dict[str, Any]]) -> str:
+    """Manifests for kubectl."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
