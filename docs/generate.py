@@ -108,8 +108,8 @@ def _metrics() -> str:
     lines = [
         "# Metrics of the operator",
         "",
-        "On port 8080, path `/metrics`. Those with the labels `namespace` and `instance` are of a resource, and are set by",
-        "the operator that acts (`dopd_leader` is 1).",
+        "On port 8080, path `/metrics`. Those with the labels `namespace` and `instance` are of a resource, and are set",
+        "by the operator that acts (`dopd_leader` is 1).",
         "",
         "| name | type | labels | meaning |",
     ]
