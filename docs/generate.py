@@ -108,7 +108,7 @@ def _metrics() -> str:
     lines = [
         "# Metrics of the operator",
         "",
-        "On port 8080, path `/metrics`. Those with the labels `namespace` and `instance` are of a resource, and are set",
+        "On port 8080, path `/metrics`. Those with the labels `namespace` and `instance` are set for a resource",
         "by the operator that acts (`dopd_leader` is 1).",
         "",
         "| name | type | labels | meaning |",
