@@ -252,15 +252,23 @@ def _slow_to_shrink(
 
 def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: float) -> Decision:
     """Keep the target while the load is unknown; a user who changes a bound is still obeyed."""
-    message = "the load is not known since telemetry failed; the previous target is held"
+    reason, message = (
+        Reason.TELEMETRY_FAILED,
+        "the load is not known since telemetry failed; the previous target is held",
+    )
     try:
         target, hard = apply_bounds(before, before, policy)
     except NoRoomError as error:
         target, hard, message = before, (), f"{message}; {error}"
+    if target != before:  # a new resource, too: it has no worker yet, and nobody scrapes it
+        reason, message = (
+            Reason.BOUNDS_CHANGED,
+            "the load is not known yet; the workers are brought within their bounds",
+        )
     return Decision(
         prefill=target[0],
         decode=target[1],
-        reason=Reason.TELEMETRY_FAILED,
+        reason=reason,
         message=message,
         limited_by=hard,
         needed=None,
