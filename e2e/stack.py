@@ -6,6 +6,7 @@ Every step can be repeated: what is there and right is left alone.
 import json
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -144,6 +145,11 @@ class Stack:
             "--timeout=90s",
         ]
         output(command, timeout_seconds=120.0)
+
+
+def cluster_name(purpose: str) -> str:
+    """Name of this checkout's cluster for a purpose: runs from two checkouts side by side never meet."""
+    return f"{purpose}-{zlib.crc32(str(REPOSITORY).encode()):08x}"
 
 
 def up(name: str) -> Stack:

@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add("--trace", type=Path, default=story.BUNDLED_TRACE, metavar="FILE", help="play the start of another trace")
     add("--json", type=Path, metavar="FILE", help="write the figures")
-    add("--name", default="demo", help="name of the cluster (default: %(default)s)")
+    add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 
 

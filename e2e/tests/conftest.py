@@ -5,14 +5,12 @@ that the next run begins at once.
 """
 
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from e2e import stack as stacks
-from e2e.cluster.paths import REPOSITORY
 from e2e.stack import Stack, collect, condition, wait_for
 from e2e.tests.resources import profile_objects
 
@@ -44,7 +42,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def stack() -> Iterator[Stack]:
     """The cluster with Prometheus and the operator."""
     global _stack
-    name = os.environ.get("E2E_NAME") or f"e2e-{zlib.crc32(str(REPOSITORY).encode()):08x}"
+    name = os.environ.get("E2E_NAME") or stacks.cluster_name("e2e")
     try:
         _stack = stacks.up(name)
         _stack.apply(*profile_objects())
