@@ -62,6 +62,12 @@ e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterward
 demo: $(READY) ## from nothing to a serving cluster that follows a real trace (KEEP=1, TRACE=FILE, JSON=FILE)
 	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") $(if $(JSON),--json "$(JSON)")
 
+.PHONY: dynamo-replay
+dynamo-replay: ## set up NVIDIA Dynamo's planner and simulator in .venv-dynamo, for docs/replay.md
+	$(PYTHON) -m venv .venv-dynamo
+	.venv-dynamo/bin/pip install --quiet --no-deps -r operator/dopd/replay/dynamo-requirements.txt
+	.venv-dynamo/bin/pip install --quiet -r operator/dopd/replay/dynamo-requirements-rest.txt
+
 .PHONY: cluster
 cluster: $(READY) ## bring a kind cluster up and load all images (NAME=dev)
 	$(BIN)/python -m e2e.cluster up --name $(NAME)

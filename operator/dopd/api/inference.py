@@ -313,9 +313,9 @@ class ForecastSpec(Model):
 class Behavior(Model):
     """How fast decisions follow each other."""
 
-    interval: Duration = "30s"
+    interval: Duration = "15s"
     """Time between two plans."""
-    scale_down_stabilization: Duration = "300s"
+    scale_down_stabilization: Duration = "180s"
     """A scale-down happens only when every plan of this long agreed to it."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
