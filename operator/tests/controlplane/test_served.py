@@ -110,7 +110,7 @@ def test_null_in_a_template_outlives_a_change_by_server_side_apply(api: httpx.Cl
     ("field", "words"),
     [
         ("pdi.spec.scaling.gpuBudget.max", "Most GPUs, starting and draining workers included."),
-        ("pdi.spec.scaling.behavior.interval", "Defaults to 30s."),
+        ("pdi.spec.scaling.behavior.interval", "Defaults to 15s."),
         ("pdi.status.conditions", "Aspects of the state"),
         ("engineprofiles.spec.decode.kvTokens", "Tokens of KV cache that one engine holds"),
     ],
