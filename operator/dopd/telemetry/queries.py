@@ -30,8 +30,7 @@ def _engine_rate(metric: str, pool: str, window: str, by: str = BY) -> str:
 
 def arrival_rate(window: str) -> str:
     """Requests per second as they arrive at the gateway; 0 while a gateway is scraped and nothing arrives."""
-    scraped = f'count by ({BY}) (up{{{POOL}="router"}} == 1)'
-    return f"{_sum_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped}"
+    return f"{_sum_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped('router')}"
 
 
 def scraped(pool: str) -> str:
