@@ -47,7 +47,7 @@ class Cluster:
         self.target = {Role.PREFILL: 0, Role.DECODE: 0}
         self.workers: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
         self.serving: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
-        self.gpu_seconds, self._gpus, self._charged_until = 0.0, 0, 0.0
+        self.gpu_seconds, self._gpus, self._charged_until = 0.0, 0, settings.counted_from_seconds
         self.changes = 0
         self.finished = 0
         self.finished_output_tokens, self.finished_output_squares = 0, 0

@@ -80,7 +80,9 @@ def run(
 
 def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float, int, int]]) -> Result:
     """What the clients of a finished run met."""
-    ttft, itl = np.array(cluster.ttft_seconds), np.array(cluster.itl_seconds)
+    since = cluster.settings.counted_from_seconds
+    first_counted = int(np.searchsorted(cluster.trace.arrival_seconds, since))
+    ttft, itl = np.array(cluster.ttft_seconds[first_counted:]), np.array(cluster.itl_seconds[first_counted:])
     first, steady = ttft <= objectives.ttft_seconds, itl <= objectives.itl_seconds
     good = first & steady
     return Result(
@@ -91,7 +93,7 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
         ttft_p90=float(np.quantile(ttft, 0.9)),
         ttft_p99=float(np.quantile(ttft, 0.99)),
         itl_p90=float(np.quantile(itl, 0.9)),
-        goodput_rps=float(good.sum() / max(cluster.trace.duration_seconds, 1e-9)),
+        goodput_rps=float(good.sum() / max(cluster.trace.duration_seconds - since, 1e-9)),
         changes=cluster.changes,
         reversals=_reversals([p for _, p, _ in timeline]) + _reversals([d for _, _, d in timeline]),
         lost=int(np.isnan(itl).sum()),

@@ -14,8 +14,6 @@ from dopd.planning import Demand, Workers
 from dopd.replay.cluster import Cluster
 from dopd.replay.workers import DecodeWorker, Phase, PrefillWorker
 
-SCRAPE_SECONDS = 5.0
-
 
 @dataclass(frozen=True)
 class _Snapshot:
@@ -33,8 +31,8 @@ class _Snapshot:
 class Telemetry:
     """Windows over what a cluster has done so far. Call `scrape` at every look, before reading."""
 
-    def __init__(self, cluster: Cluster, delay_seconds: float = SCRAPE_SECONDS) -> None:
-        self.cluster, self.delay_seconds = cluster, delay_seconds
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster, self.delay_seconds = cluster, cluster.settings.scrape_seconds
         inputs = cluster.trace.input_tokens.astype(float)
         self._tokens = np.concatenate(([0.0], np.cumsum(inputs)))
         self._squares = np.concatenate(([0.0], np.cumsum(inputs**2)))

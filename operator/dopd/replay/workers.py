@@ -53,6 +53,8 @@ class Settings:
         dialect: how the engines hand a prompt over.
         seed: of the gateway's draws.
         objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
+        scrape_seconds: how old the numbers are that a policy sees.
+        counted_from_seconds: what comes before is served, and counts in no figure.
     """
 
     startup_seconds: dict[Role, float]
@@ -63,6 +65,8 @@ class Settings:
     dialect: Dialect = Dialect.SGLANG
     seed: int = 1
     objectives: Objectives = field(default_factory=Objectives)
+    scrape_seconds: float = 5.0
+    counted_from_seconds: float = 0.0
 
 
 class Worker:

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dopd.api.names import Role
+from dopd.planning import Objectives
 from dopd.replay.cluster import Cluster
+from dopd.replay.runner import run
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Dialect, Phase, Routing, Settings
 
@@ -158,3 +160,13 @@ def test_a_worker_without_a_gpu_waits_free_of_charge_and_can_be_cancelled(model,
 def test_a_role_without_any_worker_is_an_error_that_says_so(model):
     with pytest.raises(RuntimeError, match="1 requests can not finish"):
         Cluster(model, trace([0.0], 10, 2), 1, 0, NOW).run()
+
+
+def test_what_comes_before_the_counted_part_is_served_and_counts_in_no_figure(model):
+    crowd, rest = [0.0] * 40, [100.0, 130.0, 160.0]
+    arrivals, objectives = trace(crowd + rest, 1000, 11), Objectives(model.prefill_seconds(1000) * 1.1, 1.0)
+    whole = run(arrivals, model, objectives, (1, 1), NOW)
+    counted = run(arrivals, model, objectives, (1, 1), replace(NOW, counted_from_seconds=60.0))
+    assert whole.attainment < 0.2
+    assert counted.attainment == 1.0
+    assert counted.gpu_hours * 3600 == pytest.approx(2 * 100)

@@ -76,3 +76,9 @@ def test_every_policy_by_name_has_runs(setting, poisson, name):
 def test_an_unknown_policy_is_refused_with_the_known_ones(setting, poisson):
     with pytest.raises(ValueError, match="expected one of dopd"):
         catalogue.tries("magic", setting, poisson(20, 500))
+
+
+def test_hpa_can_aim_at_another_use_of_decode(setting):
+    hpa = Hpa(setting, target=0.7, decode_target=0.35)
+    assert hpa._desired(Role.PREFILL, 4, 4, 0.7) == 4
+    assert hpa._desired(Role.DECODE, 4, 4, 0.7) == 8

@@ -23,11 +23,22 @@ class Dopd:
         setting: what every policy is told.
         window_seconds: over which the load of now is measured.
         forecast: forecast the request rate as the operator does; without it the margin learnt by the planner has to do.
+        bin_seconds: width of the bins of the forecaster's history.
         changes: other fields of the planner's policy.
+
+    Attributes:
+        policy: the planner's policy, with bounds that no trace reaches.
     """
 
-    def __init__(self, setting: Setting, window_seconds: float = 45.0, forecast: bool = True, **changes: float) -> None:
-        self.setting, self._window = setting, window_seconds
+    def __init__(
+        self,
+        setting: Setting,
+        window_seconds: float = 45.0,
+        forecast: bool = True,
+        bin_seconds: float = BIN_SECONDS,
+        **changes: float,
+    ) -> None:
+        self.setting, self._window, self._bin_seconds = setting, window_seconds, bin_seconds
         policy = Policy(
             objectives=setting.objectives,
             prefill=RoleBounds(1, setting.most, setting.prefill_gpus),
@@ -59,13 +70,13 @@ class Dopd:
 
     def _forecast(self, telemetry: Telemetry, demand: Demand) -> Forecast | None:
         """Request rate at each role's lead time, once the forecaster is to be trusted; lengths are those of now."""
-        bins = int((telemetry.now_seconds - telemetry.delay_seconds) // BIN_SECONDS)
+        bins = int((telemetry.now_seconds - telemetry.delay_seconds) // self._bin_seconds)
         if self._forecaster is None or bins < FEWEST_BINS or demand.requests_per_second == 0:
             return None
         if bins > self._bins:
-            edges = np.arange(bins + 1) * BIN_SECONDS
+            edges = np.arange(bins + 1) * self._bin_seconds
             counts = np.diff(np.searchsorted(telemetry.cluster.trace.arrival_seconds, edges))
-            series = Series.from_values(counts / BIN_SECONDS, bin_seconds=BIN_SECONDS, unit="requests/s")
+            series = Series.from_values(counts / self._bin_seconds, bin_seconds=self._bin_seconds, unit="requests/s")
             if self._bins:
                 self._forecaster.update(series)
             else:

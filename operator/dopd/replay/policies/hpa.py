@@ -25,10 +25,12 @@ class Hpa:
     Args:
         setting: what every policy is told.
         target: utilisation aimed at.
+        decode_target: that of decode, when it is another.
     """
 
-    def __init__(self, setting: Setting, target: float = 0.7) -> None:
-        self.setting, self._target = setting, target
+    def __init__(self, setting: Setting, target: float = 0.7, decode_target: float | None = None) -> None:
+        self.setting = setting
+        self._targets = {Role.PREFILL: target, Role.DECODE: target if decode_target is None else decode_target}
         looks = int(DOWN_WINDOW_SECONDS / SYNC_SECONDS)
         self._recommended: dict[Role, deque[int]] = {role: deque(maxlen=looks) for role in Role}
 
@@ -45,9 +47,9 @@ class Hpa:
         return (prefill, decode), SYNC_SECONDS
 
     def _desired(self, role: Role, ready: int, present: int, utilisation: float) -> int:
-        wanted = present
-        if ready and abs(utilisation / self._target - 1) > TOLERANCE:
-            wanted = max(1, ceil(ready * utilisation / self._target))
+        wanted, pressure = present, utilisation / self._targets[role]
+        if ready and abs(pressure - 1) > TOLERANCE:
+            wanted = max(1, ceil(ready * pressure))
         if wanted > ready:
             wanted = max(present, min(wanted, max(present + UP_PODS, present * UP_FACTOR)))
         self._recommended[role].append(wanted)
