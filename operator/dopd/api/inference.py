@@ -314,13 +314,26 @@ class Behavior(Model):
     """How fast decisions follow each other."""
 
     interval: Duration = "15s"
-    """Time between two plans."""
+    """Time between two readings of the load, each followed by a plan."""
+    queue_interval: Duration = "2s"
+    """Time between two looks at what waits in the engines; a plan follows at once when that needs more workers."""
     scale_down_stabilization: Duration = "180s"
     """A scale-down happens only when every plan of this long agreed to it."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
     drain_deadline: Duration = "600s"
     """A draining worker is deleted after this long even when it still runs requests."""
+
+
+class Fallback(Model):
+    """What to run when the load has not been known for long."""
+
+    after: Duration = "10m"
+    """How long the load must have been unknown; until then the last target is held."""
+    prefill: Annotated[int, Field(ge=1, le=1000)]
+    """Prefill workers at least, within their bounds."""
+    decode: Annotated[int, Field(ge=1, le=1000)]
+    """Decode workers at least, within their bounds."""
 
 
 class Scaling(Model):
@@ -342,6 +355,9 @@ class Scaling(Model):
     """How the load is forecast."""
     behavior: Behavior = Behavior()
     """How fast decisions follow each other."""
+    fallback: Fallback | None = None
+    """What to run when the load has not been known for long; the last target is held if absent. Queues in the
+    engines add workers in either case."""
 
 
 PrometheusURL = Annotated[

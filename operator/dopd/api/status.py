@@ -115,7 +115,22 @@ class ConditionReason(StrEnum):
     """Nobody said where the load is read. Set spec.telemetry.prometheusURL or the chart's prometheusURL."""
 
     QUERY_FAILED = "QueryFailed"
-    """Prometheus did not answer, or does not scrape the gateway. Try the query of the message; see Telemetry."""
+    """Prometheus did not answer in time, or with an error. Try the query of the message; see Telemetry."""
+
+    NOT_SCRAPED = "NotScraped"
+    """Prometheus has no recent samples of the gateway. Scrape its pods, often enough; see Telemetry."""
+
+    NOT_A_NUMBER = "NotANumber"
+    """Prometheus answered with NaN or an infinity where a rate should be. Look at what rewrites the series."""
+
+    DUPLICATE_SERIES = "DuplicateSeries"
+    """Each request would be counted more than once. Scrape each pod once, or deduplicate (Thanos: dedup=true)."""
+
+    CLOCK_SKEW = "ClockSkew"
+    """The clocks of the operator and of Prometheus differ, so neither's times can be used. Set them by NTP."""
+
+    METRICS_UNAVAILABLE = "MetricsUnavailable"
+    """The load could not be read, so there is nothing to judge; see MetricsAvailable."""
 
     SHORT_HISTORY = "ShortHistory"
     """There is too little history to judge the forecast. Wait."""
@@ -156,8 +171,17 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
     ConditionType.ROUTER_IN_SYNC: (ConditionReason.NOT_REGISTERED, ConditionReason.ROUTER_UNREACHABLE),
     ConditionType.PROFILE_FOUND: (ConditionReason.NO_PROFILE,),
-    ConditionType.METRICS_AVAILABLE: (ConditionReason.NO_PROMETHEUS, ConditionReason.QUERY_FAILED),
+    ConditionType.METRICS_AVAILABLE: (
+        ConditionReason.STARTING,
+        ConditionReason.NO_PROMETHEUS,
+        ConditionReason.QUERY_FAILED,
+        ConditionReason.NOT_SCRAPED,
+        ConditionReason.NOT_A_NUMBER,
+        ConditionReason.DUPLICATE_SERIES,
+        ConditionReason.CLOCK_SKEW,
+    ),
     ConditionType.FORECAST_TRUSTED: (
+        ConditionReason.METRICS_UNAVAILABLE,
         ConditionReason.SHORT_HISTORY,
         ConditionReason.STALE_HISTORY,
         ConditionReason.WORSE_THAN_LAST_VALUE,
@@ -228,6 +252,23 @@ class Load(Model):
     """Mean generation length, tokens."""
 
 
+class LoadStatus(Model):
+    """The load as planned with. Rewritten when something in it moved by a tenth, so that a calm resource is not."""
+
+    time: str
+    """When it was read (RFC 3339)."""
+    demand: Load
+    """Load as observed."""
+    prefill: Load
+    """Load that the prefill workers are planned for, at their lead time."""
+    decode: Load
+    """Load that the decode workers are planned for, at their lead time."""
+    quantile: float | None = None
+    """Quantile of the forecast that prefill and decode rest on; absent while no forecast is trusted."""
+    forecast_time: str | None = None
+    """End of the history that the forecast was made from (RFC 3339); absent while none is trusted."""
+
+
 class DecisionStatus(Model):
     """One change of the target and why."""
 
@@ -267,5 +308,7 @@ class DisaggregatedInferenceStatus(Model):
     """Auto, Advise, Paused, or Static without spec.scaling."""
     endpoint: str | None = None
     """URL of the gateway inside the cluster (OpenAI-compatible)."""
+    load: LoadStatus | None = None
+    """Load as observed and as forecast."""
     decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = []
     """Last ten changes of the target, newest first."""

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     """The previous target lies outside the bounds."""
     TELEMETRY_FAILED = "TelemetryFailed"
     """The load is not known; the previous target is held."""
+    FALLBACK = "Fallback"
+    """The load has not been known for so long that the fallback holds."""
     NO_ROOM = "NoRoom"
     """The bounds contradict each other; the previous target is held."""
 
@@ -106,8 +108,8 @@ class Decision:
         limited_by: bounds that bit, in the order in which they are applied.
         needed: workers that the load needs, before bounds; None if not computed.
         forecast_used: the plan rests on the forecast, not on the observed demand alone.
-        demand_prefill: demand that prefill was planned for; None if telemetry failed.
-        demand_decode: demand that decode was planned for; None if telemetry failed.
+        demand_prefill: demand that prefill was planned for, the last one while telemetry fails; None before the first.
+        demand_decode: the same for decode.
         expected: latency and attainment of that demand on the target; None if telemetry failed.
         infeasible: why no number of workers meets the objectives; "" if some number does.
         gpus: GPUs of the target.
@@ -119,6 +121,7 @@ class Decision:
         history: load of the last hour.
         wait_factor: measured waiting for prefill over that of the model, smoothed.
         caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.
+        blind_since_seconds: since when the load is not known; None while it is.
     """
 
     prefill: int
@@ -140,3 +143,4 @@ class Decision:
     history: tuple[LoadSample, ...]
     wait_factor: float
     caution: float
+    blind_since_seconds: float | None = None

@@ -63,7 +63,7 @@ def plan(
         (previous.prefill, previous.decode) if previous else (observation.prefill.supply, observation.decode.supply)
     )
     if observation.demand is None:
-        return _held(before, previous, policy, now_seconds)
+        return _held(before, observation, previous, model, policy, now_seconds)
     history = remember(
         previous.history if previous else (), _load_sample(observation.demand, model, policy, now_seconds)
     )
@@ -250,17 +250,41 @@ def _slow_to_shrink(
     return (wanted[0], wanted[1]), tuple(dict.fromkeys(bit))
 
 
-def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: float) -> Decision:
-    """Keep the target while the load is unknown; a user who changes a bound is still obeyed."""
-    reason, message = (
-        Reason.TELEMETRY_FAILED,
-        "the load is not known since telemetry failed; the previous target is held",
-    )
+def _held(
+    before: Pair,
+    observation: Observation,
+    previous: Decision | None,
+    model: EngineModel,
+    policy: Policy,
+    now_seconds: float,
+) -> Decision:
+    """Keep the target while the load is unknown, but for what needs no load to be known.
+
+    A queue in the engines still adds workers, a user who changes a bound is still obeyed, and once the load has been
+    unknown for long the fallback holds. Nothing is taken away.
+    """
+    blind_since = now_seconds
+    if previous is not None and previous.blind_since_seconds is not None:
+        blind_since = previous.blind_since_seconds
+    fallback = policy.fallback
+    falls_back = fallback is not None and now_seconds - blind_since >= fallback.after_seconds
+    wanted, reason, message = before, Reason.TELEMETRY_FAILED, "the load is not known since telemetry failed"
+    backlog = _backlog_without_demand(observation, previous, model, policy)
+    if backlog[0] > wanted[0] or backlog[1] > wanted[1]:
+        wanted = (max(wanted[0], backlog[0]), max(wanted[1], backlog[1]))
+        reason, message = Reason.BACKLOG, f"{message}, and what waits in the engines needs more workers"
+    elif falls_back and fallback and (fallback.prefill > wanted[0] or fallback.decode > wanted[1]):
+        wanted = (max(wanted[0], fallback.prefill), max(wanted[1], fallback.decode))
+        reason, message = Reason.FALLBACK, f"{message} {now_seconds - blind_since:.0f} s ago; the fallback holds"
+    else:
+        message = f"{message}; the previous target is held"
     try:
-        target, hard = apply_bounds(before, before, policy)
+        target, hard = apply_bounds(wanted, before, policy)
     except NoRoomError as error:
         target, hard, message = before, (), f"{message}; {error}"
-    if target != before:  # a new resource, too: it has no worker yet, and nobody scrapes it
+    if target == before:
+        reason = Reason.TELEMETRY_FAILED
+    elif wanted == before:  # a new resource, too: it has no worker yet, and nobody scrapes it
         reason, message = (
             Reason.BOUNDS_CHANGED,
             "the load is not known yet; the workers are brought within their bounds",
@@ -273,8 +297,8 @@ def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: 
         limited_by=hard,
         needed=None,
         forecast_used=False,
-        demand_prefill=None,
-        demand_decode=None,
+        demand_prefill=previous.demand_prefill if previous else None,
+        demand_decode=previous.demand_decode if previous else None,
         expected=None,
         infeasible=previous.infeasible if previous else "",
         gpus=policy.gpus(*target),
@@ -285,6 +309,21 @@ def _held(before: Pair, previous: Decision | None, policy: Policy, now_seconds: 
         history=previous.history if previous else (),
         wait_factor=previous.wait_factor if previous else 1.0,
         caution=previous.caution if previous else FIRST_CAUTION,
+        blind_since_seconds=blind_since,
+    )
+
+
+def _backlog_without_demand(
+    observation: Observation, previous: Decision | None, model: EngineModel, policy: Policy
+) -> Pair:
+    """Workers for what waits, taking requests to be as they were when the load was last known."""
+    if previous is None or previous.demand_prefill is None or previous.demand_decode is None:
+        return 0, 0
+    known = previous.demand_decode
+    needed = size(known, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, previous.wait_factor)
+    return (
+        _prefill_for_backlog(observation.prefill, previous.demand_prefill, model, policy),
+        _decode_for_backlog(observation.decode, needed),
     )
 
 

@@ -46,6 +46,15 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """Fewest workers once the load has not been known for so many seconds."""
+
+    after_seconds: float
+    prefill: int
+    decode: int
+
+
+@dataclass(frozen=True)
 class Policy:
     """Everything that bounds a decision.
 
@@ -60,6 +69,7 @@ class Policy:
         scale_down_stabilization_seconds: a scale-down needs the agreement of every plan of this long.
         scale_down_headroom: a worker is given up only if this much more load would fit on the rest too.
         role_switching: a running worker may change its role.
+        fallback: what to run when the load has not been known for long; None to hold the target.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -72,6 +82,7 @@ class Policy:
     scale_down_stabilization_seconds: float = 180.0
     scale_down_headroom: float = 0.1
     role_switching: bool = False
+    fallback: Fallback | None = None
 
     @classmethod
     def from_spec(cls, spec: DisaggregatedInferenceSpec) -> "Policy":
@@ -93,6 +104,9 @@ class Policy:
             interval_seconds=seconds(scaling.behavior.interval),
             scale_down_stabilization_seconds=seconds(scaling.behavior.scale_down_stabilization),
             role_switching=spec.role_switching is not None and spec.role_switching.enabled,
+            fallback=Fallback(seconds(scaling.fallback.after), scaling.fallback.prefill, scaling.fallback.decode)
+            if scaling.fallback
+            else None,
         )
 
     def bounds(self, role: Role) -> RoleBounds:

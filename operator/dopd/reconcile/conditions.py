@@ -12,7 +12,8 @@ from dopd.planning import Bound, Decision
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
-from dopd.reconcile.scaling import Outlook
+from dopd.reconcile.reading import Reading
+from dopd.reconcile.scaling import Planned
 from dopd_forecasting import TrustReason
 
 
@@ -36,14 +37,14 @@ _LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET}
 
 
 def findings(
-    observed: Observed, refused: Sequence[Trouble], outlook: Outlook | None, targets: Mapping[Role, int]
+    observed: Observed, refused: Sequence[Trouble], planned: Planned | None, targets: Mapping[Role, int]
 ) -> list[Finding]:
     """All conditions of a resource.
 
     Args:
         observed: the look at the cluster.
         refused: children that the API server refused, or that belong to someone else.
-        outlook: the latest plan; None without spec.scaling.
+        planned: the latest plan; None without spec.scaling.
         targets: workers that should serve, by role; not what the Deployments ask for, which was read before this
             pass wrote to them.
     """
@@ -56,10 +57,14 @@ def findings(
         _router_in_sync(observed),
         _spec_honored(observed.spec),
     ]
-    if outlook is not None:
-        result.append(_profile_found(outlook))
-        if not outlook.profile_problem:  # else nothing was read and nothing was planned
-            result += [_metrics_available(outlook), _forecast_trusted(outlook), _budget_limited(outlook)]
+    if planned is not None:
+        result.append(_profile_found(planned))
+        if not planned.profile_problem:  # else nothing was read and nothing was planned
+            result += [
+                _metrics_available(planned.reading, observed.spec),
+                _forecast_trusted(planned.reading),
+                _budget_limited(planned),
+            ]
     return result
 
 
@@ -146,28 +151,33 @@ def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
     return Finding(Type.SPEC_HONORED, Status.FALSE, Reason.NOT_ACTED_ON, message)
 
 
-def _profile_found(outlook: Outlook) -> Finding:
-    if outlook.profile_problem:
-        return Finding(Type.PROFILE_FOUND, Status.FALSE, Reason.NO_PROFILE, outlook.profile_problem)
+def _profile_found(planned: Planned) -> Finding:
+    if planned.profile_problem:
+        return Finding(Type.PROFILE_FOUND, Status.FALSE, Reason.NO_PROFILE, planned.profile_problem)
     return Finding(Type.PROFILE_FOUND, Status.TRUE, Reason.AS_EXPECTED)
 
 
-def _metrics_available(outlook: Outlook) -> Finding:
-    failure = outlook.failure
-    if failure is None:
+def _metrics_available(reading: Reading | None, spec: DisaggregatedInferenceSpec) -> Finding:
+    if reading is None:
+        return Finding(Type.METRICS_AVAILABLE, Status.UNKNOWN, Reason.STARTING, "the load is being read")
+    if reading.failure is None:
         return Finding(Type.METRICS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED)
-    reason = Reason.QUERY_FAILED if failure.query else Reason.NO_PROMETHEUS
-    return Finding(Type.METRICS_AVAILABLE, Status.FALSE, reason, f"{failure}. The last target is held")
+    message = f"{reading.failure}. The last target is held, and queues in the engines still add workers"
+    fallback = spec.scaling.fallback if spec.scaling else None
+    if fallback:
+        message += f"; after {fallback.after} there are at least {fallback.prefill}+{fallback.decode} workers"
+    return Finding(Type.METRICS_AVAILABLE, Status.FALSE, reading.failure.reason, message)
 
 
-def _forecast_trusted(outlook: Outlook) -> Finding:
-    trust = outlook.trust
+def _forecast_trusted(reading: Reading | None) -> Finding:
+    if reading is None or reading.failure:
+        message = "the load is not known"
+        return Finding(Type.FORECAST_TRUSTED, Status.UNKNOWN, Reason.METRICS_UNAVAILABLE, message)
+    trust, message = reading.trust, "the plan rests on the load as observed"
     if trust is None:
-        message = "no history: the plan rests on the load as observed"
-        return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, message)
+        return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, f"no history: {message}")
     if trust.trusted:
         return Finding(Type.FORECAST_TRUSTED, Status.TRUE, Reason.AS_EXPECTED)
-    message = "the plan rests on the load as observed"
     return Finding(Type.FORECAST_TRUSTED, Status.FALSE, _TRUST_REASONS[trust.reason], message)
 
 
@@ -176,8 +186,8 @@ def _short(decision: Decision) -> bool:
     return decision.prefill < decision.needed[0] or decision.decode < decision.needed[1]
 
 
-def _budget_limited(outlook: Outlook) -> Finding:
-    decision = outlook.decision
+def _budget_limited(planned: Planned) -> Finding:
+    decision = planned.decision
     bit = [bound for bound in decision.limited_by if bound in _LIMITING] if decision else []
     if decision and decision.needed and bit and _short(decision):
         needed = f"{decision.needed[0]} prefill and {decision.needed[1]} decode workers"

@@ -6,18 +6,34 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from dopd.api.names import Role
 from dopd.api.status import ConditionStatus
+from dopd.planning import Decision, Reason
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
-from dopd.reconcile.scaling import Outlook
+from dopd.reconcile.reading import MEDIAN, Reading
+from dopd.reconcile.scaling import Planned
 
 RECONCILES = Counter("dopd_reconciles_total", "Passes over a resource, by outcome.", ["outcome"])
 RECONCILE_SECONDS = Histogram("dopd_reconcile_seconds", "Duration of one pass over a resource.")
 LEADER = Gauge("dopd_leader", "1 while this instance acts, 0 while it stands by.")
 WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "instance", "role", "state"])
 DEMAND_RATE = Gauge("dopd_demand_requests_per_second", "Arrival rate as observed.", ["namespace", "instance"])
+DEMAND_TOKENS = Gauge("dopd_demand_tokens", "Mean tokens of a request as observed.", ["namespace", "instance", "side"])
+LATE_SHARE = Gauge(
+    "dopd_late_share", "Share of recent requests that missed a latency objective.", ["namespace", "instance"]
+)
+PLANNED_RATE = Gauge(
+    "dopd_planned_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "instance", "role"]
+)
 FORECAST_RATE = Gauge(
-    "dopd_forecast_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "instance", "role"]
+    "dopd_forecast_requests_per_second",
+    "Arrival rate at the lead time of a role, by quantile of the forecast.",
+    ["namespace", "instance", "role", "quantile"],
+)
+FORECAST_FOR_NOW = Gauge(
+    "dopd_forecast_for_now_requests_per_second",
+    "Median that was forecast one lead time ago for now, to be compared with the demand.",
+    ["namespace", "instance", "role"],
 )
 FORECAST_TRUSTED = Gauge("dopd_forecast_trusted", "1 while plans rest on the forecast.", ["namespace", "instance"])
 FORECAST_ERROR = Gauge(
@@ -33,6 +49,19 @@ FORECAST_COVERAGE = Gauge(
 FORECAST_AGE = Gauge(
     "dopd_forecast_newest_point_age_seconds", "Age of the newest load that is known.", ["namespace", "instance"]
 )
+TARGET = Gauge(
+    "dopd_target_workers",
+    "Workers that the latest plan asks for, whether or not they are acted on.",
+    ["namespace", "instance", "role"],
+)
+DECISION_REASON = Gauge(
+    "dopd_decision_reason", "1 at the reason of the latest plan, 0 at the others.", ["namespace", "instance", "reason"]
+)
+EXPECTED_ATTAINMENT = Gauge(
+    "dopd_expected_attainment",
+    "Share of requests that should meet both objectives with the target.",
+    ["namespace", "instance"],
+)
 DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "instance", "reason"])
 LEAD_SECONDS = Gauge(
     "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "instance", "role"]
@@ -42,7 +71,14 @@ CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace"
 _OF_INSTANCE = (
     WORKERS,
     DEMAND_RATE,
+    DEMAND_TOKENS,
+    LATE_SHARE,
+    PLANNED_RATE,
     FORECAST_RATE,
+    FORECAST_FOR_NOW,
+    TARGET,
+    DECISION_REASON,
+    EXPECTED_ATTAINMENT,
     FORECAST_TRUSTED,
     FORECAST_ERROR,
     FORECAST_COVERAGE,
@@ -53,7 +89,7 @@ _OF_INSTANCE = (
 
 
 def report(
-    key: Key, observed: Observed, targets: Mapping[Role, int], outlook: Outlook | None, found: Sequence[Finding]
+    key: Key, observed: Observed, targets: Mapping[Role, int], planned: Planned | None, found: Sequence[Finding]
 ) -> None:
     """Set the gauges of one resource."""
     for role in Role:
@@ -68,16 +104,44 @@ def report(
         LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
-    if outlook and outlook.demand:
-        DEMAND_RATE.labels(*key).set(outlook.demand.requests_per_second)
-    if outlook and outlook.trust:
-        FORECAST_TRUSTED.labels(*key).set(outlook.trust.trusted)
-        FORECAST_ERROR.labels(*key).set(outlook.trust.error_vs_last_value)
-        FORECAST_COVERAGE.labels(*key).set(outlook.trust.coverage_90)
-        FORECAST_AGE.labels(*key).set(outlook.trust.newest_point_age_seconds)
-    if outlook and outlook.forecast:
-        FORECAST_RATE.labels(*key, Role.PREFILL).set(outlook.forecast.prefill.requests_per_second)
-        FORECAST_RATE.labels(*key, Role.DECODE).set(outlook.forecast.decode.requests_per_second)
+    if planned and planned.decision:
+        _report_decision(key, planned.decision)
+    if planned and planned.reading:
+        _report_reading(key, planned.reading)
+
+
+def _report_decision(key: Key, decision: Decision) -> None:
+    TARGET.labels(*key, Role.PREFILL).set(decision.prefill)
+    TARGET.labels(*key, Role.DECODE).set(decision.decode)
+    for reason in Reason:
+        DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
+    if decision.expected:
+        EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
+    for role, demand in ((Role.PREFILL, decision.demand_prefill), (Role.DECODE, decision.demand_decode)):
+        if demand:
+            PLANNED_RATE.labels(*key, role).set(demand.requests_per_second)
+
+
+def _report_reading(key: Key, reading: Reading) -> None:
+    unknown = float("nan")  # a gauge that keeps its last value would show a load that nobody measures
+    demand = reading.demand
+    DEMAND_RATE.labels(*key).set(demand.requests_per_second if demand else unknown)
+    DEMAND_TOKENS.labels(*key, "input").set(demand.input_tokens if demand else unknown)
+    DEMAND_TOKENS.labels(*key, "output").set(demand.output_tokens if demand else unknown)
+    LATE_SHARE.labels(*key).set(unknown if reading.late_share is None else reading.late_share)
+    if reading.trust:
+        FORECAST_TRUSTED.labels(*key).set(reading.trust.trusted)
+        FORECAST_ERROR.labels(*key).set(reading.trust.error_vs_last_value)
+        FORECAST_COVERAGE.labels(*key).set(reading.trust.coverage_90)
+        FORECAST_AGE.labels(*key).set(reading.trust.newest_point_age_seconds)
+    FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "instance": key.name})
+    for role in Role:
+        FORECAST_FOR_NOW.labels(*key, role).set(reading.promised.get(role, unknown))
+        if reading.outlook:
+            forecast, quantile = reading.outlook.forecast, f"{reading.outlook.quantile:g}"
+            planned = forecast.prefill if role is Role.PREFILL else forecast.decode
+            FORECAST_RATE.labels(*key, role, quantile).set(planned.requests_per_second)
+            FORECAST_RATE.labels(*key, role, f"{MEDIAN:g}").set(reading.outlook.median[role])
 
 
 def forget(key: Key) -> None:

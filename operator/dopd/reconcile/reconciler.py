@@ -17,12 +17,15 @@ from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
+from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.observe import Observed, observe
+from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
-from dopd.reconcile.scaling import Outlook, ScalingLoop
-from dopd.telemetry.prometheus import LoadReader
+from dopd.reconcile.scaling import Planned, ScalingLoop
+from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.telemetry.loads import LoadReader
 from dopd.workloads import Targets
 
 Json = dict[str, Any]
@@ -35,7 +38,11 @@ _MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.R
 
 @dataclass
 class Reconciler:
-    """Brings resources to their specs, one pass at a time."""
+    """Brings resources to their specs, one pass at a time.
+
+    Attributes:
+        backlogs: what looks at the engines between two passes; run it beside the passes.
+    """
 
     kubernetes: Kubernetes
     http: PodHttp
@@ -47,41 +54,58 @@ class Reconciler:
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
+        self.backlogs = BacklogWatch(self.http, lambda: self.now().timestamp())
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next is due, None when the resource is gone."""
         resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
-            self._loops.pop(key, None)
+            self._stop_scaling(key)
             self._actor.forget(key)
             metrics.forget(key)
             return None
-        observed = await observe(self.kubernetes, self.http, key, resource)
+        with STAGE_SECONDS.labels("observe").time():
+            observed = await observe(self.kubernetes, self.http, key, resource)
         if observed.spec is None:
-            self._loops.pop(key, None)
+            self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
             return RESYNC_SECONDS
-        outlook = await self._look(key, observed, observed.spec)
-        targets = _targets(observed, observed.spec, outlook)
-        steps = self._steps(observed, observed.spec, targets)
-        for step in steps.values():
-            await self._actor.label(observed, step, self.now())
-        replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
-        refused = await self._actor.apply(observed, observed.spec, replicas)
-        found = findings(observed, refused, outlook, targets)
-        await self._reporter.report(observed, found, targets, outlook, self.now())
-        metrics.report(key, observed, targets, outlook, found)
+        planned = await self._plan(key, observed, observed.spec)
+        targets = _targets(observed, observed.spec, planned)
+        with STAGE_SECONDS.labels("act").time():
+            refused = await self._act(observed, observed.spec, targets)
+        found = findings(observed, refused, planned, targets)
+        with STAGE_SECONDS.labels("report").time():
+            await self._reporter.report(observed, found, targets, planned, self.now())
+        metrics.report(key, observed, targets, planned, found)
         return self._next(key, found)
 
-    async def _look(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Outlook | None:
+    async def _plan(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Planned | None:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
-            self._loops.pop(key, None)
+            self._stop_scaling(key)
             return None
         loop = self._loops.setdefault(key, ScalingLoop(key, self.loads))
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
         leads = {role: observed.lead_seconds(role) for role in Role}
-        return await loop.look(spec, observed.model, url, counts, leads, self.now().timestamp())
+        planned = await loop.look(spec, observed.model, url, counts, leads, self.now().timestamp())
+        self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
+        return planned
+
+    def _stop_scaling(self, key: Key) -> None:
+        self.backlogs.forget(key)
+        loop = self._loops.pop(key, None)
+        if loop:
+            loop.stop()
+
+    async def _act(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
+    ) -> list[Trouble]:
+        steps = self._steps(observed, spec, targets)
+        for step in steps.values():
+            await self._actor.label(observed, step, self.now())
+        replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
+        return await self._actor.apply(observed, spec, replicas)
 
     def _steps(
         self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
@@ -116,16 +140,16 @@ class Reconciler:
         delay = RESYNC_SECONDS if settled else MOVING_SECONDS
         loop = self._loops.get(key)
         if loop:
-            delay = min(delay, max(0.1, loop.due_seconds - self.now().timestamp()))
+            delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))
         return delay
 
 
-def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, outlook: Outlook | None) -> dict[Role, int]:
+def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> dict[Role, int]:
     """Workers that should serve: static, as decided, or as they are."""
     if spec.scaling is None:
         return {Role.PREFILL: spec.prefill.replicas or 0, Role.DECODE: spec.decode.replicas or 0}
     bounds = {Role.PREFILL: spec.scaling.prefill, Role.DECODE: spec.scaling.decode}
-    decision = outlook.decision if outlook else None
+    decision = planned.decision if planned else None
     if spec.scaling.mode is ScalingMode.AUTO and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
     return {role: _held(observed, role, bounds[role].min) for role in Role}

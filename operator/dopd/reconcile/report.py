@@ -12,7 +12,7 @@ from dopd.cluster.events import post_event
 from dopd.reconcile import metrics
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
-from dopd.reconcile.scaling import Outlook
+from dopd.reconcile.scaling import Planned
 from dopd.reconcile.status import build_status, decision_status, previous_decisions, rfc3339
 
 _LOG = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ class Reporter:
         observed: Observed,
         found: Sequence[Finding],
         targets: Mapping[Role, int],
-        outlook: Outlook | None,
+        planned: Planned | None,
         now: datetime,
     ) -> None:
         """Write the status if it differs from the stored one, and announce what is new in it."""
         resource = observed.resource
         decisions = previous_decisions(resource)
-        new = _new_decision(decisions, outlook, now)
-        status = build_status(observed, found, targets, [*new, *decisions], rfc3339(now))
+        new = _new_decision(decisions, planned, now)
+        status = build_status(observed, found, targets, [*new, *decisions], planned, now)
         if status == resource.get("status"):
             return
         meta = {key: resource["metadata"][key] for key in ("name", "namespace")}
@@ -54,7 +54,14 @@ class Reporter:
         meta = resource["metadata"]
         metrics.DECISIONS.labels(meta["namespace"], meta["name"], decision.reason).inc()
         note = f"{decision.from_} -> {decision.to} (prefill+decode): {decision.message}"
-        _LOG.info("decision %s/%s %s: %s", meta["namespace"], meta["name"], decision.reason, note)
+        fields = {
+            "namespace": meta["namespace"],
+            "instance": meta["name"],
+            **decision.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        _LOG.info(
+            "decision %s/%s %s: %s", meta["namespace"], meta["name"], decision.reason, note, extra={"fields": fields}
+        )
         await post_event(self._kubernetes, resource, decision.reason, note, now)
 
     async def _announce_ready(self, resource: Json, status: Json, now: datetime) -> None:
@@ -67,9 +74,9 @@ class Reporter:
         await post_event(self._kubernetes, resource, reason, after.get("message", ""), now, warning=warning)
 
 
-def _new_decision(decisions: Sequence[DecisionStatus], outlook: Outlook | None, now: datetime) -> list[DecisionStatus]:
+def _new_decision(decisions: Sequence[DecisionStatus], planned: Planned | None, now: datetime) -> list[DecisionStatus]:
     """The latest decision if its target is another than the last reported one."""
-    decision = outlook.decision if outlook else None
+    decision = planned.decision if planned else None
     last = decisions[0].to if decisions else "0+0"
     if decision is None or last == f"{decision.prefill}+{decision.decode}":
         return []

@@ -107,6 +107,7 @@ async def work(reconciler: Reconciler, queue: KeyQueue) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(WORKERS):
                 group.create_task(_worker(reconciler, queue))
+            group.create_task(reconciler.backlogs.run(queue.add))
     finally:
         metrics.LEADER.set(0)
 

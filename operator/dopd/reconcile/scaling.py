@@ -1,166 +1,144 @@
-"""The loop of one resource that scales: observe, forecast, plan. What it decides is acted on elsewhere.
+"""The loop of one resource that scales: read the load now and then, plan at every pass.
 
-It keeps nothing that can not be had again: the forecaster is rebuilt from Prometheus, the last decision from
-the workers that are there.
+Readings are slow (Prometheus, a forecast) and happen at spec.scaling.behavior.interval, in a task of their own, so that
+a Prometheus that hangs keeps no pass from draining or starting workers. Plans are cheap, and what waits in the engines
+is known at every pass: a queue is acted on between two readings. It keeps nothing that can not be had again.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.perf import EngineModel
-from dopd.planning import Decision, Demand, Forecast, Observation, Policy, Workers, plan
+from dopd.planning import Decision, Observation, Policy, Workers, plan
 from dopd.reconcile.queue import Key
-from dopd.telemetry.prometheus import Lengths, LoadHistory, LoadReader, QueryFailed
-from dopd_forecasting import Forecaster, Series, Trust
+from dopd.reconcile.reading import LoadWatcher, Reading
+from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.telemetry.loads import LoadReader
 
-RATE_UNIT = "requests/s"
+PATIENCE_SECONDS = 1.0
+"""A pass waits so long for a reading; then it goes on with the one before."""
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What one look at the load gave.
+class Planned:
+    """What one pass planned, and from what.
 
     Attributes:
         decision: the plan; None when there is no profile to plan with.
-        demand: load now; None when telemetry failed.
-        forecast: load at the lead time of each role; None when it is not to be trusted.
-        trust: verdict on the forecaster; None when there is no history.
-        failure: the query that failed; None when all was answered.
+        reading: the load that it rests on; None before the first reading is there.
         profile_problem: why there is no profile; "" when there is one.
     """
 
     decision: Decision | None
-    demand: Demand | None = None
-    forecast: Forecast | None = None
-    trust: Trust | None = None
-    failure: QueryFailed | None = None
+    reading: Reading | None = None
     profile_problem: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Grounds:
+    """What the latest plan was made from, beside the workers."""
+
+    model: EngineModel
+    policy: Policy
+    reading: Reading | None
+
+
 class ScalingLoop:
     """Plans for one resource, again and again.
 
     Attributes:
-        outlook: the latest look; None before the first.
-        due_seconds: when the next look is due, seconds since the epoch.
+        planned: the latest plan; None before the first.
     """
 
-    key: Key
-    loads: LoadReader
-    outlook: Outlook | None = None
-    due_seconds: float = 0.0
-    _forecaster: Forecaster = field(default_factory=Forecaster)
-    _lengths: Lengths | None = None
-    _bin_seconds: float = 0.0
+    def __init__(self, key: Key, loads: LoadReader) -> None:
+        self.planned: Planned | None = None
+        self._watcher = LoadWatcher(key, loads)
+        self._task: asyncio.Task[Reading] | None = None
+        self._reading: Reading | None = None
+        self._next_reading_seconds = 0.0
+        self._grounds: _Grounds | None = None
 
     async def look(
         self,
         spec: DisaggregatedInferenceSpec,
         model: EngineModel | str,
         prometheus_url: str,
-        workers: dict[Role, Workers],
-        leads: dict[Role, float],
+        workers: Mapping[Role, Workers],
+        leads: Mapping[Role, float],
         now_seconds: float,
-    ) -> Outlook:
-        """Observe, forecast and plan when that is due; else the latest outlook.
+    ) -> Planned:
+        """Read the load when that is due, and plan.
 
         Args:
             spec: of the resource; has spec.scaling.
             model: performance of one engine, or why it is not known.
             prometheus_url: where the load is read; empty when nobody said.
             workers: of each role now.
-            leads: seconds from a decision to a worker that serves, by role.
+            leads: seconds from a start to a worker that serves, by role.
             now_seconds: seconds since the epoch.
         """
-        if self.outlook and now_seconds < self.due_seconds:
-            return self.outlook
         policy = Policy.from_spec(spec)
-        self.due_seconds = now_seconds + policy.interval_seconds
         if isinstance(model, str):
-            self.outlook = Outlook(None, profile_problem=model)
-            return self.outlook
-        demand = forecast = trust = failure = None
-        try:
-            history = await self._read(spec, prometheus_url, now_seconds)
-            demand = self._demand(history)
-            # Off the event loop: a fit takes longer than the Lease may wait.
-            forecast, trust = await asyncio.to_thread(self._forecast, history, spec, leads, demand, now_seconds)
-        except QueryFailed as error:
-            failure = error
-        observation = Observation(demand, workers[Role.PREFILL], workers[Role.DECODE])
-        previous = self.outlook.decision if self.outlook else None
-        decision = plan(observation, forecast, model, policy, previous, now_seconds)
-        self.due_seconds = now_seconds + decision.next_look_seconds
-        self.outlook = Outlook(decision, demand, forecast, trust, failure)
-        return self.outlook
+            self._next_reading_seconds = now_seconds + policy.interval_seconds
+            self._grounds = None
+            self.planned = Planned(None, profile_problem=model)
+            return self.planned
+        if self._task is None and now_seconds >= self._next_reading_seconds:
+            self._next_reading_seconds = now_seconds + policy.interval_seconds
+            self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds))
+        new = await self._new_reading()
+        measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
+        self._grounds = _Grounds(measured, policy, self._reading)
+        with STAGE_SECONDS.labels("plan").time():
+            decision = self._plan(self._grounds, workers, now_seconds, late_share=new.late_share if new else None)
+        if new:
+            self._next_reading_seconds = new.at_seconds + decision.next_look_seconds
+        self.planned = Planned(decision, self._reading)
+        return self.planned
 
-    async def _read(self, spec: DisaggregatedInferenceSpec, url: str, now_seconds: float) -> LoadHistory:
-        assert spec.scaling is not None
-        if not url:
-            raise QueryFailed("", "no Prometheus: set spec.telemetry.prometheusURL, or start the operator with one")
-        settings = spec.scaling.forecast
-        return await self.loads.read(
-            url,
-            self.key,
-            bin_seconds=seconds(settings.bin),
-            history_seconds=seconds(settings.history),
-            now_seconds=now_seconds,
-        )
+    def seconds_until_due(self, now_seconds: float) -> float:
+        """Time until there is something to do here."""
+        if self._task is not None:
+            return PATIENCE_SECONDS
+        return max(0.0, self._next_reading_seconds - now_seconds)
 
-    def _demand(self, history: LoadHistory) -> Demand | None:
-        """Load now: the newest bin. Lengths outlive a pause of the traffic, since none is finished then."""
-        self._lengths = history.lengths or self._lengths
-        if not history.rate:
+    def would_grow(self, workers: Mapping[Role, Workers], now_seconds: float) -> bool:
+        """Whether a plan with these workers, and what waits for them, would ask for more than the latest."""
+        last = self.planned.decision if self.planned else None
+        if self._grounds is None or last is None:
+            return False
+        decision = self._plan(self._grounds, workers, now_seconds, late_share=None)
+        return decision.prefill > last.prefill or decision.decode > last.decode
+
+    def stop(self) -> None:
+        """Drop a reading that is under way."""
+        if self._task:
+            self._task.cancel()
+
+    async def _new_reading(self) -> Reading | None:
+        """The reading under way, once it is there; None while there is no new one."""
+        if self._task is None:
             return None
-        return demand_at(history.rate[-1][1], self._lengths)
+        done, _ = await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+        if not done:
+            return None
+        task, self._task = self._task, None
+        self._reading = task.result()
+        return self._reading
 
-    def _forecast(
-        self,
-        history: LoadHistory,
-        spec: DisaggregatedInferenceSpec,
-        leads: dict[Role, float],
-        demand: Demand | None,
-        now_seconds: float,
-    ) -> tuple[Forecast | None, Trust | None]:
-        assert spec.scaling is not None
-        settings = spec.scaling.forecast
-        bin_seconds = seconds(settings.bin)
-        if not history.rate or demand is None:
-            return None, None
-        series = Series.from_samples(
-            [end - bin_seconds / 2 for end, _ in history.rate],
-            [rate for _, rate in history.rate],
-            bin_seconds=bin_seconds,
-            unit=RATE_UNIT,
-            end=history.end_seconds,
+    def _plan(
+        self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float, late_share: float | None
+    ) -> Decision:
+        reading = grounds.reading
+        observation = Observation(
+            demand=reading.demand if reading else None,
+            prefill=workers[Role.PREFILL],
+            decode=workers[Role.DECODE],
+            late_share=late_share,
         )
-        if bin_seconds == self._bin_seconds:
-            self._forecaster.update(series)
-        else:
-            self._forecaster.fit(series)
-            self._bin_seconds = bin_seconds
-        trust = self._forecaster.trust(now_seconds)
-        if not trust.trusted:
-            return None, trust
-        # What this plan misses waits for the next one, which adds to the time that a start takes.
-        horizons = [leads[role] + seconds(spec.scaling.behavior.interval) for role in Role]
-        rates = self._forecaster.predict(horizons, [settings.quantile]).quantiles[:, 0]
-        prefill, decode = (demand_at(float(rate), self._lengths) for rate in rates)
-        return Forecast(prefill, decode), trust
-
-
-def demand_at(rate: float, lengths: Lengths | None) -> Demand:
-    """Requests of known lengths at a rate; without any finished request there is nothing to size for but the rate."""
-    if lengths is None:
-        return Demand(rate, 0.0, 0.0, 0.0)
-    return Demand(
-        requests_per_second=rate,
-        input_tokens=lengths.input_tokens,
-        input_tokens_second_moment=lengths.input_tokens_second_moment,
-        output_tokens=lengths.output_tokens,
-        uncached_share=lengths.uncached_share,
-    )
+        forecast = reading.outlook.forecast if reading and reading.outlook else None
+        previous = self.planned.decision if self.planned else None
+        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds)

@@ -12,14 +12,18 @@ from dopd.api.status import (
     DecisionStatus,
     DisaggregatedInferenceStatus,
     Load,
+    LoadStatus,
     RatioStatus,
     RoleStatus,
 )
 from dopd.planning import Decision, Demand
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.scaling import Planned
 
 KEPT_DECISIONS = 10
+WORTH_TELLING = 0.1
+"""A load that moved by less than this share is not written again."""
 
 
 def build_status(
@@ -27,7 +31,8 @@ def build_status(
     findings: Sequence[Finding],
     targets: Mapping[Role, int],
     decisions: Sequence[DecisionStatus],
-    now: str,
+    planned: Planned | None,
+    now: datetime,
 ) -> dict[str, Any]:
     """The status as it should stand, with the times of conditions that did not change kept.
 
@@ -36,12 +41,13 @@ def build_status(
         findings: conditions.
         targets: workers that should serve, by role.
         decisions: last decisions, newest first.
-        now: RFC 3339.
+        planned: the latest plan; None without spec.scaling.
+        now: the time of the look.
     """
     resource = observed.resource
     generation = resource["metadata"].get("generation", 0)
     old = {c["type"]: c for c in resource.get("status", {}).get("conditions", [])}
-    conditions = [_condition(finding, old.get(finding.type), generation, now) for finding in findings]
+    conditions = [_condition(finding, old.get(finding.type), generation, rfc3339(now)) for finding in findings]
     status = DisaggregatedInferenceStatus(observed_generation=generation, conditions=conditions)
     if observed.spec is not None:
         roles = {role: _role(observed, role, targets[role]) for role in Role}
@@ -55,6 +61,7 @@ def build_status(
                 ),
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
+                "load": load_status(planned, resource.get("status", {}).get("load")),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }
         )
@@ -82,7 +89,7 @@ def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus
             "reason": decision.reason.value,
             "message": decision.message,
             "limitedBy": [bound.value for bound in decision.limited_by],
-            "demand": _load(decision.demand_prefill),
+            "demand": _load(decision.demand_prefill) if decision.demand_prefill else None,
         }
     )
 
@@ -109,14 +116,43 @@ def _role(observed: Observed, role: Role, target: int) -> RoleStatus:
     )
 
 
-def _load(demand: Demand | None) -> Load | None:
-    if demand is None:
-        return None
+def load_status(planned: Planned | None, stored: dict[str, Any] | None) -> LoadStatus | None:
+    """The load that the latest plan rests on, or the stored one while no number of it moved by a tenth."""
+    decision, reading = (planned.decision, planned.reading) if planned else (None, None)
+    old = LoadStatus.model_validate(stored) if stored else None
+    if reading is None or reading.demand is None or decision is None:
+        return old
+    prefill, decode = decision.demand_prefill or reading.demand, decision.demand_decode or reading.demand
+    outlook = reading.outlook
+    new = LoadStatus(
+        time=_rfc3339_of(reading.at_seconds),
+        demand=_load(reading.demand),
+        prefill=_load(prefill),
+        decode=_load(decode),
+        quantile=outlook.quantile if outlook else None,
+        forecast_time=_rfc3339_of(outlook.history_end_seconds) if outlook else None,
+    )
+    return old if old and not _moved(old, new) else new
+
+
+def _moved(old: LoadStatus, new: LoadStatus) -> bool:
+    def numbers(load: LoadStatus) -> list[float]:
+        return [value for part in (load.demand, load.prefill, load.decode) for value in part.model_dump().values()]
+
+    apart = (abs(b - a) > WORTH_TELLING * max(abs(a), 1e-9) for a, b in zip(numbers(old), numbers(new), strict=True))
+    return old.quantile != new.quantile or any(apart)
+
+
+def _load(demand: Demand) -> Load:
     return Load(
         requests_per_second=round(demand.requests_per_second, 3),
         input_tokens=round(demand.input_tokens, 1),
         output_tokens=round(demand.output_tokens, 1),
     )
+
+
+def _rfc3339_of(epoch_seconds: float) -> str:
+    return rfc3339(datetime.fromtimestamp(epoch_seconds, UTC))
 
 
 def _condition(finding: Finding, old: dict[str, Any] | None, generation: int, now: str) -> Condition:

@@ -5,64 +5,106 @@ Prometheus Operator does so through `podTargetLabels`, which writes a dot and a 
 configuration uses the same names. The pool label tells the role: SGLang's own `engine_type` is "dynamic" once
 role switching is enabled.
 
-Traps of SGLang that the queries avoid: requests and tokens are counted on both sides of a pair, so each is taken from
-one pool; TTFT and ITL exist on decode workers alone; a counter that nobody has incremented yet has no series, so zero
-traffic is told from lost telemetry by `up`.
+Traps that the queries avoid:
+
+- SGLang counts requests and tokens on both sides of a pair, so each is taken from one pool; TTFT and ITL exist on
+  decode workers alone.
+- A counter that nobody has incremented yet has no series, so zero traffic is told from lost telemetry by `up`.
+- A pod that two jobs or two replicas of Prometheus scrape has each series twice: those are merged before any sum.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 INSTANCE = "dopd_dev_instance"
 POOL = "dopd_dev_pool"
 BY = f"namespace, {INSTANCE}"
+COPIES = "job, service, container, prometheus, prometheus_replica, replica"
+"""Labels that tell two scrapes of one pod apart. Not `endpoint`: the gateway's own metrics carry it."""
 
 
-def _sum_rate(metric: str, pool: str, window: str, by: str = BY) -> str:
-    return f'sum by ({by}) (rate({metric}{{{POOL}="{pool}"}}[{window}]))'
+@dataclass(frozen=True)
+class Signal:
+    """One thing that is read for all resources.
+
+    Attributes:
+        name: for people.
+        pool: whose metrics it is taken from.
+        promql: the query over a window such as `45000ms`.
+        needs_traffic: there is no series before the first request.
+    """
+
+    name: str
+    pool: str
+    promql: Callable[[str], str]
+    needs_traffic: bool = True
 
 
-def _engine_rate(metric: str, pool: str, window: str, by: str = BY) -> str:
+def _rate(metric: str, pool: str, window: str, by: str = BY) -> str:
+    return f'sum by ({by}) (max without ({COPIES}) (rate({metric}{{{POOL}="{pool}"}}[{window}])))'
+
+
+def _engine_rate(metric: str, pool: str, by: str = BY) -> Callable[[str], str]:
     """Rate of an engine's metric, under either name that it may be stored as.
 
     prometheus_client 0.26 writes `sglang_x` for `sglang:x` to a scraper that prefers OpenMetrics and does not ask for
     UTF-8 names, as Prometheus 2 does; else it writes the name as it is.
     """
-    return " or ".join(_sum_rate(f"sglang{mark}{metric}", pool, window, by) for mark in ":_")
+    return lambda window: " or ".join(_rate(f"sglang{mark}{metric}", pool, window, by) for mark in ":_")
 
 
-def arrival_rate(window: str) -> str:
-    """Requests per second as they arrive at the gateway; 0 while a gateway is scraped and nothing arrives."""
-    return f"{_sum_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped('router')}"
+def _arrival_rate(window: str) -> str:
+    return f"{_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped('router', window)}"
 
 
-def scraped(pool: str) -> str:
-    """Pods of a pool that Prometheus reads."""
-    return f'count by ({BY}) (up{{{POOL}="{pool}"}} == 1)'
+def scraped(pool: str, window: str) -> str:
+    """Pods of a pool that Prometheus reads now and has read at least twice in the window, so that rates exist."""
+    up = f'up{{{POOL}="{pool}"}}'
+    return f"count by ({BY}) ({up} == 1 and count_over_time({up}[{window}]) > 1)"
 
 
-def prompts(window: str) -> str:
-    """Prompts finished per second, by prefill workers."""
-    return _engine_rate("prompt_tokens_histogram_count", "prefill", window)
+def copies(pool: str) -> str:
+    """Series of `up` for each scraped address of a pool, after those that are known to be copies are merged."""
+    up = f'up{{{POOL}="{pool}"}}'
+    return f"max by ({BY}) (count by ({BY}, instance) (max without ({COPIES}) ({up})))"
 
 
-def prompt_tokens(window: str) -> str:
-    """Prompt tokens per second, by prefill workers."""
-    return _engine_rate("prompt_tokens_histogram_sum", "prefill", window)
+_BY_BOUND = f"{BY}, le"
 
+ARRIVALS = Signal("arrivals", "router", _arrival_rate, needs_traffic=False)
+"""Requests per second as they arrive at the gateway; 0 while a gateway is scraped and nothing arrives."""
+COPIES_OF_GATEWAYS = Signal("copies of gateways", "router", lambda _: copies("router"), needs_traffic=False)
+"""More than 1 where the load would be counted more than once."""
+PROMPTS = Signal("prompts", "prefill", _engine_rate("prompt_tokens_histogram_count", "prefill"))
+"""Prompts finished per second."""
+PROMPT_TOKENS = Signal("prompt tokens", "prefill", _engine_rate("prompt_tokens_histogram_sum", "prefill"))
+"""Tokens of finished prompts per second."""
+PROMPT_LENGTHS = Signal(
+    "prompt lengths", "prefill", _engine_rate("prompt_tokens_histogram_bucket", "prefill", _BY_BOUND)
+)
+"""Prompts finished per second by upper bound of their length."""
+UNCACHED = Signal("uncached tokens", "prefill", _engine_rate("uncached_prompt_tokens_histogram_sum", "prefill"))
+"""Prompt tokens per second that the prefix cache did not hold."""
+ANSWERS = Signal("answers", "decode", _engine_rate("generation_tokens_histogram_count", "decode"))
+"""Answers finished per second."""
+ANSWER_TOKENS = Signal("answer tokens", "decode", _engine_rate("generation_tokens_histogram_sum", "decode"))
+"""Tokens of finished answers per second."""
+ANSWER_LENGTHS = Signal(
+    "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND)
+)
+"""Answers finished per second by upper bound of their length."""
+TTFT = Signal("time to first token", "decode", _engine_rate("time_to_first_token_seconds_bucket", "decode", _BY_BOUND))
+"""First tokens per second by upper bound of the time to them."""
+ITL = Signal(
+    "time per output token", "decode", _engine_rate("request_time_per_output_token_seconds_bucket", "decode", _BY_BOUND)
+)
+"""Answers per second by upper bound of their mean time between tokens (SGLang >= 0.5.22)."""
+TOKEN_ITL = Signal(
+    "time between tokens", "decode", _engine_rate("inter_token_latency_seconds_bucket", "decode", _BY_BOUND)
+)
+"""Tokens per second by upper bound of the time since the one before: what older engines have in place of ITL."""
 
-def prompt_length_buckets(window: str) -> str:
-    """Prompts finished per second by upper bound of their length."""
-    return _engine_rate("prompt_tokens_histogram_bucket", "prefill", window, f"{BY}, le")
-
-
-def uncached_prompt_tokens(window: str) -> str:
-    """Prompt tokens per second that the prefix cache did not hold."""
-    return _engine_rate("uncached_prompt_tokens_histogram_sum", "prefill", window)
-
-
-def generations(window: str) -> str:
-    """Generations finished per second, by decode workers."""
-    return _engine_rate("generation_tokens_histogram_count", "decode", window)
-
-
-def generated_tokens(window: str) -> str:
-    """Output tokens per second of generations that finished."""
-    return _engine_rate("generation_tokens_histogram_sum", "decode", window)
+LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS)
+LATENCIES = (TTFT, ITL, TOKEN_ITL)
+SIGNALS = (ARRIVALS, COPIES_OF_GATEWAYS, *LENGTHS, *LATENCIES)
+"""All signals, for the self-check."""

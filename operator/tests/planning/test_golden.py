@@ -1,4 +1,4 @@
-"""Eleven loads, and every decision that the planner takes on them, as text that a reviewer reads as a diff.
+"""Twelve loads, and every decision that the planner takes on them, as text that a reviewer reads as a diff.
 
 A world of a few lines stands in for the cluster: started workers serve after their start-up time. After a wanted
 change run pytest with DOPD_WRITE_GOLDEN=1, read the difference, and commit it.
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dopd.planning import Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
+from dopd.planning.policy import Fallback
 
 GOLDEN = Path(__file__).parent / "golden" / "plan"
 STEP_SECONDS = 30.0
@@ -60,6 +61,11 @@ SCENARIOS = {
     "backlog-at-steady-load": {"load": lambda t: demand(40), "waiting": lambda t: 600 <= t < 780},
     "ramp-12x": {"load": lambda t: demand(min(240.0, 20 + 220 * t / 1200)), "steps": 70},
     "outage-of-metrics": {"load": lambda t: None if 600 <= t < 1200 else demand(100 if t < 600 else 20)},
+    "outage-with-a-queue-and-a-fallback": {
+        "load": lambda t: None if 300 <= t < 1500 else demand(40),
+        "waiting": lambda t: 600 <= t < 690,
+        "fallback": Fallback(600.0, 9, 6),
+    },
     "no-gpu-to-be-had": {"load": lambda t: demand(20 if t < 300 else 200), "gpus": 6},
     "engine-slower-than-its-profile": {"load": lambda t: demand(60), "ttft": lambda t: 0.4, "late": lambda t: 0.05},
     "prefix-cache-warms-up": {"load": lambda t: demand(150, share=max(0.2, 1 - t / 1500)), "steps": 80},
@@ -73,7 +79,7 @@ SCENARIOS = {
 def transcript(model, scenario) -> list[str]:
     prefill, decode = Fleet(2), Fleet(2)
     previous, lines, missing = None, [], 0
-    policy = replace(POLICY, gpu_budget=scenario.get("budget", 24))
+    policy = replace(POLICY, gpu_budget=scenario.get("budget", 24), fallback=scenario.get("fallback"))
     for k in range(scenario.get("steps", 50)):
         now = k * STEP_SECONDS
         load = scenario["load"](now)

@@ -13,7 +13,8 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed, read_spec
 from dopd.reconcile.pods import Trouble
-from dopd.reconcile.scaling import Outlook
+from dopd.reconcile.reading import Reading
+from dopd.reconcile.scaling import Planned
 from dopd.telemetry.gateway import GatewayView
 from dopd.telemetry.prometheus import QueryFailed
 
@@ -72,10 +73,10 @@ ONE_EACH = MappingProxyType({Role.PREFILL: 1, Role.DECODE: 1})
 def findings(
     observed: Observed,
     refused: Sequence[Trouble],
-    outlook: Outlook | None,
+    planned: Planned | None,
     targets: Mapping[Role, int] = ONE_EACH,
 ) -> list[Finding]:
-    result = conditions.findings(observed, refused, outlook, targets)
+    result = conditions.findings(observed, refused, planned, targets)
     for finding in result:
         assert finding.reason in (ConditionReason.AS_EXPECTED, *REASONS[finding.type]), "the reference knows it"
     return result
@@ -194,22 +195,30 @@ def test_a_spec_of_another_schema_is_reported_with_the_field():
 
 
 def test_without_a_profile_nothing_is_claimed_of_metrics_and_forecast():
-    outlook = Outlook(None, profile_problem="namespace ns has no EngineProfile p")
-    scaling = findings(look(*ALL_WELL), (), outlook)[4:]
+    planned = Planned(None, profile_problem="namespace ns has no EngineProfile p")
+    scaling = findings(look(*ALL_WELL), (), planned)[4:]
     assert [(f.type, f.status, f.reason) for f in scaling] == [
         (ConditionType.PROFILE_FOUND, ConditionStatus.FALSE, ConditionReason.NO_PROFILE)
     ]
 
 
+def failed(reason: ConditionReason) -> Reading:
+    return Reading(0.0, failure=QueryFailed(reason, "why"))
+
+
 @pytest.mark.parametrize(
-    ("outlook", "kind", "reason"),
+    ("reading", "kind", "reason"),
     [
-        (Outlook(None, failure=QueryFailed("", "no Prometheus")), ConditionType.METRICS_AVAILABLE, "NoPrometheus"),
-        (Outlook(None, failure=QueryFailed("up", "refused")), ConditionType.METRICS_AVAILABLE, "QueryFailed"),
-        (Outlook(None), ConditionType.METRICS_AVAILABLE, "AsExpected"),
-        (Outlook(None), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
-        (Outlook(None), ConditionType.BUDGET_LIMITED, "AsExpected"),
+        (None, ConditionType.METRICS_AVAILABLE, "Starting"),
+        (failed(ConditionReason.NO_PROMETHEUS), ConditionType.METRICS_AVAILABLE, "NoPrometheus"),
+        (failed(ConditionReason.QUERY_FAILED), ConditionType.METRICS_AVAILABLE, "QueryFailed"),
+        (failed(ConditionReason.NOT_A_NUMBER), ConditionType.METRICS_AVAILABLE, "NotANumber"),
+        (failed(ConditionReason.QUERY_FAILED), ConditionType.FORECAST_TRUSTED, "MetricsUnavailable"),
+        (Reading(0.0), ConditionType.METRICS_AVAILABLE, "AsExpected"),
+        (Reading(0.0), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
+        (Reading(0.0), ConditionType.BUDGET_LIMITED, "AsExpected"),
     ],
 )
-def test_what_the_last_plan_rested_on(outlook: Outlook, kind: ConditionType, reason: str):
-    assert next(f for f in findings(look(*ALL_WELL), (), outlook) if f.type is kind).reason == reason
+def test_what_the_last_plan_rested_on(reading: Reading | None, kind: ConditionType, reason: str):
+    found = findings(look(*ALL_WELL), (), Planned(None, reading))
+    assert next(f for f in found if f.type is kind).reason == reason

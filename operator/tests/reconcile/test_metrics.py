@@ -1,11 +1,15 @@
 """The operator's own metrics: set for a resource, gone with it."""
 
+import math
+
 from prometheus_client import REGISTRY
 
 from dopd.api.names import Role
+from dopd.planning import Demand, Forecast
 from dopd.reconcile import metrics
 from dopd.reconcile.queue import Key
-from dopd.reconcile.scaling import Outlook
+from dopd.reconcile.reading import Outlook, Reading
+from dopd.reconcile.scaling import Planned
 from dopd_forecasting import Trust, TrustReason
 
 from .test_conditions import ALL_WELL, findings, look
@@ -25,10 +29,14 @@ def value(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"namespace": "ns", "instance": "m", **labels})
 
 
-def test_gauges_of_a_resource_are_set_and_leave_with_it():
-    observed, outlook = look(*ALL_WELL), Outlook(None, trust=TRUST)
+def report(reading: Reading) -> None:
+    observed = look(*ALL_WELL)
     targets = {Role.PREFILL: 1, Role.DECODE: 2}
-    metrics.report(KEY, observed, targets, outlook, findings(observed, (), None))
+    metrics.report(KEY, observed, targets, Planned(None, reading), findings(observed, (), None))
+
+
+def test_gauges_of_a_resource_are_set_and_leave_with_it():
+    report(Reading(0.0, trust=TRUST))
     assert value("dopd_workers", role="decode", state="desired") == 2
     assert value("dopd_workers", role="decode", state="serving") == 1
     assert value("dopd_condition", type="Ready") == 1
@@ -37,3 +45,18 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     metrics.forget(KEY)
     assert value("dopd_workers", role="decode", state="desired") is None
     assert value("dopd_forecast_trusted") is None
+
+
+def test_a_load_that_nobody_measures_any_more_is_not_shown():
+    demand = Demand(3.0, 100.0, 20_000.0, 50.0)
+    outlook = Outlook(Forecast(demand.scaled(2), demand), dict.fromkeys(Role, 4.0), 0.9, 0.0)
+    report(Reading(0.0, demand, late_share=0.1, outlook=outlook, promised={Role.DECODE: 5.0}))
+    assert value("dopd_demand_requests_per_second") == 3.0
+    assert value("dopd_forecast_requests_per_second", role="prefill", quantile="0.9") == 6.0
+    assert value("dopd_forecast_requests_per_second", role="decode", quantile="0.5") == 4.0
+    assert value("dopd_forecast_for_now_requests_per_second", role="decode") == 5.0
+    report(Reading(1.0))
+    assert math.isnan(value("dopd_demand_requests_per_second") or 0.0)
+    assert math.isnan(value("dopd_late_share") or 0.0)
+    assert value("dopd_forecast_requests_per_second", role="prefill", quantile="0.9") is None
+    metrics.forget(KEY)

@@ -1,19 +1,24 @@
 """The loop of one resource: what it plans from what Prometheus says, and what it does when it says nothing."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
+from dopd.api.status import ConditionReason
 from dopd.perf import EngineModel
 from dopd.planning import Reason, Workers
+from dopd.planning.surprise import FIRST_CAUTION
+from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
-from dopd.reconcile.scaling import Outlook, ScalingLoop
-from dopd.telemetry.prometheus import Lengths, LoadHistory, QueryFailed
+from dopd.reconcile.scaling import Planned, ScalingLoop
+from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, Source
+from dopd.telemetry.prometheus import QueryFailed
 
 BIN = 10.0
-LENGTHS = Lengths(1000.0, 1_500_000.0, 200.0, 1.0)
+LENGTHS = Lengths(1000.0, 1_500_000.0, 200.0, 80_000.0, 1.0)
 SPEC: dict[str, Any] = {
     "model": "m",
     "engine": {"image": "sglang"},
@@ -31,17 +36,32 @@ SPEC: dict[str, Any] = {
 
 
 class Loads:
-    """A reader of loads that follows a script of rates; an error is raised."""
+    """A reader of loads that follows a script of rates; an error is raised, a delay is waited for."""
 
-    def __init__(self, rates: list[float], lengths: Lengths | None = LENGTHS) -> None:
-        self.rates, self.lengths, self.error = rates, lengths, None
+    def __init__(self, rates: list[float], lengths: Lengths | None = LENGTHS, late_share: float | None = None) -> None:
+        self.rates, self.lengths, self.late_share = rates, lengths, late_share
+        self.error: Exception | None = None
+        self.released = asyncio.Event()
+        self.released.set()
 
-    async def read(self, url: str, key: Any, **times: float) -> LoadHistory:
+    async def history(self, source: Source, key: Any, now_seconds: float) -> LoadHistory:
+        await self.released.wait()
         if self.error:
             raise self.error
-        end = times["now_seconds"] // BIN * BIN
+        end = now_seconds // BIN * BIN
         points = tuple((end - BIN * (len(self.rates) - 1 - i), rate) for i, rate in enumerate(self.rates))
         return LoadHistory(end, points, self.lengths)
+
+    async def now(self, source: Source, key: Any, now_seconds: float, **objectives: float) -> LoadNow:
+        if self.error:
+            raise self.error
+        return LoadNow(self.rates[-1], self.lengths, self.late_share)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first fit may take longer than a pass waits; here it is waited for."""
+    monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
 
 
 @pytest.fixture
@@ -59,84 +79,143 @@ def engine() -> EngineModel:
     )
 
 
-async def look(loop: ScalingLoop, model: EngineModel | str, now: float, workers: tuple[int, int] = (1, 1)) -> Outlook:
+async def look(
+    loop: ScalingLoop, model: EngineModel | str, now: float, workers: tuple[int, int] = (1, 1), waiting: float = 0.0
+) -> Planned:
     spec = DisaggregatedInferenceSpec.model_validate(SPEC)
-    counts = {Role.PREFILL: Workers(workers[0]), Role.DECODE: Workers(workers[1])}
     leads = {Role.PREFILL: 20.0, Role.DECODE: 30.0}
-    return await loop.look(spec, model, "http://prometheus", counts, leads, now)
+    return await loop.look(spec, model, "http://prometheus", counted(workers, waiting), leads, now)
+
+
+def counted(workers: tuple[int, int], waiting: float = 0.0) -> dict[Role, Workers]:
+    return {Role.PREFILL: Workers(workers[0], waiting_tokens=waiting), Role.DECODE: Workers(workers[1])}
 
 
 def loop_on(loads: Loads) -> ScalingLoop:
     return ScalingLoop(Key("ns", "m"), loads)  # type: ignore[arg-type]
 
 
+def pair(planned: Planned) -> tuple[int, int]:
+    assert planned.decision
+    return planned.decision.prefill, planned.decision.decode
+
+
 async def test_more_load_needs_more_workers(engine: EngineModel):
-    calm = await look(loop_on(Loads([1.0] * 40)), engine, 10_000.0)
-    busy = await look(loop_on(Loads([30.0] * 40)), engine, 10_000.0)
-    assert calm.decision
+    calm = await look(loop_on(Loads([1.0] * 12)), engine, 10_000.0)
+    busy = await look(loop_on(Loads([30.0] * 12)), engine, 10_000.0)
+    assert pair(calm) == (1, 1)
+    assert pair(busy)[0] > 3
     assert busy.decision
-    assert (calm.decision.prefill, calm.decision.decode) == (1, 1)
-    assert busy.decision.prefill > 3
     assert busy.decision.reason is Reason.DEMAND_ROSE
 
 
 async def test_a_ramp_is_planned_for_before_it_arrives(engine: EngineModel):
-    ramp = [2.0 + 0.25 * i for i in range(120)]
-    outlook = await look(loop_on(Loads(ramp)), engine, 10_000.0)
-    assert outlook.trust
-    assert outlook.trust.trusted, outlook.trust
-    assert outlook.forecast
-    assert outlook.forecast.decode.requests_per_second > ramp[-1]
+    ramp = [2.0 + 0.25 * i for i in range(60)]
+    planned = await look(loop_on(Loads(ramp)), engine, 10_000.0)
+    assert planned.reading
+    assert planned.reading.trust
+    assert planned.reading.trust.trusted, planned.reading.trust
+    assert planned.reading.outlook
+    assert planned.reading.outlook.forecast.decode.requests_per_second > planned.reading.outlook.median[Role.DECODE]
+    assert planned.reading.outlook.median[Role.DECODE] > ramp[-1]
+
+
+async def test_a_forecast_is_compared_with_the_load_that_came(engine: EngineModel):
+    loads = Loads([2.0 + 0.25 * i for i in range(60)])
+    loop = loop_on(loads)
+    first = await look(loop, engine, 10_000.0)
+    assert first.reading
+    assert not first.reading.promised
+    later = await look(loop, engine, 10_035.0)  # 20 s of lead and 10 s of interval later
+    assert later.reading
+    assert first.reading.outlook
+    assert later.reading.promised == {Role.PREFILL: first.reading.outlook.median[Role.PREFILL]}
 
 
 async def test_short_history_is_planned_for_as_observed(engine: EngineModel):
-    outlook = await look(loop_on(Loads([5.0, 6.0])), engine, 10_000.0)
-    assert outlook.forecast is None
-    assert outlook.trust
-    assert not outlook.trust.trusted
-    assert outlook.decision
-    assert outlook.decision.reason is not Reason.TELEMETRY_FAILED
+    planned = await look(loop_on(Loads([5.0, 6.0])), engine, 10_000.0)
+    assert planned.reading
+    assert planned.reading.outlook is None
+    assert planned.reading.trust
+    assert not planned.reading.trust.trusted
+    assert planned.decision
+    assert planned.decision.reason is not Reason.TELEMETRY_FAILED
 
 
 async def test_a_failed_query_holds_the_workers_and_is_kept_for_the_report(engine: EngineModel):
-    loads = Loads([30.0] * 40)
+    loads = Loads([30.0] * 12)
     loop = loop_on(loads)
     first = await look(loop, engine, 10_000.0)
-    loads.error = QueryFailed("up", "no answer")  # type: ignore[assignment]
+    loads.error = QueryFailed(ConditionReason.QUERY_FAILED, "no answer")
     held = await look(loop, engine, 10_020.0, workers=(2, 2))
-    assert first.decision
+    assert pair(held) == pair(first)
     assert held.decision
-    assert (held.decision.prefill, held.decision.decode) == (first.decision.prefill, first.decision.decode)
     assert held.decision.reason is Reason.TELEMETRY_FAILED
-    assert held.failure
+    assert held.reading
+    assert held.reading.failure
     loads.error = None
-    assert (await look(loop, engine, 10_040.0)).failure is None
+    again = await look(loop, engine, 10_040.0)
+    assert again.reading
+    assert again.reading.failure is None
 
 
 async def test_no_traffic_scales_down_to_the_minimum_once_all_plans_agree(engine: EngineModel):
-    loads = Loads([30.0] * 40)
+    loads = Loads([30.0] * 12)
     loop = loop_on(loads)
     await look(loop, engine, 10_000.0)
-    loads.rates = [0.0] * 40
-    targets = []
-    for step in range(1, 8):
-        outlook = await look(loop, engine, 10_000.0 + 10 * step, workers=(8, 8))
-        assert outlook.decision
-        targets.append((outlook.decision.prefill, outlook.decision.decode))
+    loads.rates = [0.0] * 12
+    targets = [pair(await look(loop, engine, 10_000.0 + 10 * step, workers=(8, 8))) for step in range(1, 8)]
     assert targets[0] > (1, 1), "the window holds"
     assert targets[-1] == (1, 1)
 
 
 async def test_without_a_profile_nothing_is_planned():
-    outlook = await look(loop_on(Loads([1.0])), "no profile of that name", 10_000.0)
-    assert outlook.decision is None
-    assert outlook.profile_problem == "no profile of that name"
+    planned = await look(loop_on(Loads([1.0])), "no profile of that name", 10_000.0)
+    assert planned.decision is None
+    assert planned.profile_problem == "no profile of that name"
 
 
-async def test_between_two_plans_the_last_one_stands(engine: EngineModel):
-    loads = Loads([1.0] * 40)
+async def test_the_load_is_read_once_an_interval(engine: EngineModel):
+    loads = Loads([1.0] * 12)
     loop = loop_on(loads)
     first = await look(loop, engine, 10_000.0)
     loads.rates = [30.0] * 40
-    assert await look(loop, engine, 10_001.0) is first
-    assert await look(loop, engine, 10_010.0) is not first
+    assert (await look(loop, engine, 10_001.0)).reading is first.reading
+    assert (await look(loop, engine, 10_010.0)).reading is not first.reading
+
+
+async def test_a_queue_between_two_readings_adds_workers(engine: EngineModel):
+    loop = loop_on(Loads([1.0] * 12))
+    calm = await look(loop, engine, 10_000.0)
+    assert not loop.would_grow(counted((1, 1)), 10_001.0)
+    assert loop.would_grow(counted((1, 1), waiting=1e6), 10_001.0)
+    queued = await look(loop, engine, 10_001.0, waiting=1e6)
+    assert queued.reading is calm.reading
+    assert pair(queued)[0] > pair(calm)[0]
+    assert queued.decision
+    assert queued.decision.reason is Reason.BACKLOG
+    assert not loop.would_grow(counted((1, 1), waiting=1e6), 10_002.0), "it is answered already"
+
+
+async def test_lateness_counts_once_for_each_reading(engine: EngineModel):
+    loop = loop_on(Loads([1.0] * 12, late_share=0.5))
+    first = await look(loop, engine, 10_000.0)
+    second = await look(loop, engine, 10_001.0)
+    assert first.decision
+    assert second.decision
+    assert second.decision.caution == first.decision.caution > FIRST_CAUTION
+
+
+async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(engine: EngineModel, monkeypatch: pytest.MonkeyPatch):
+    loads = Loads([30.0] * 12)
+    loop = loop_on(loads)
+    first = await look(loop, engine, 10_000.0)
+    monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 0.01)
+    loads.released.clear()
+    meanwhile = await look(loop, engine, 10_010.0, waiting=1e6)
+    assert meanwhile.reading is first.reading
+    assert pair(meanwhile)[0] > pair(first)[0]
+    assert loop.seconds_until_due(10_010.0) == 0.01
+    loads.released.set()
+    monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
+    assert (await look(loop, engine, 10_011.0)).reading is not first.reading
