@@ -1,0 +1,196 @@
+"""One reading of the load: what it is now, what it will be, and whether that can be believed.
+
+Everything here can be had again from Prometheus: the forecaster is rebuilt from its history after a restart.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dopd.api.base import seconds
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
+from dopd.api.status import ConditionReason
+from dopd.planning import Demand, Forecast
+from dopd.reconcile.queue import Key
+from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, LoadReader, Source
+from dopd.telemetry.prometheus import QueryFailed
+from dopd_forecasting import Forecaster, Series, Trust
+
+RATE_UNIT = "requests/s"
+MEDIAN = 0.5
+LEAST_PATIENCE_SECONDS = 2.0
+"""All queries of a reading may take an interval, and at least so long."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The load at the lead time of each role.
+
+    Attributes:
+        forecast: demand to plan for, at the quantile that the resource asks for.
+        median: arrival rate that is as likely to be exceeded as not, requests/s.
+        quantile: of `forecast`.
+        history_end_seconds: end of the history that it was made from, seconds since the epoch.
+    """
+
+    forecast: Forecast
+    median: Mapping[Role, float]
+    quantile: float
+    history_end_seconds: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one reading gave.
+
+    Attributes:
+        at_seconds: when it was taken, seconds since the epoch.
+        demand: load now; None when it could not be read.
+        late_share: share of recent requests that missed an objective; None while unknown.
+        outlook: the forecast; None when there is none to be trusted.
+        trust: verdict on the forecaster; None when there is no history.
+        promised: arrival rate that an earlier forecast gave for now, by role; what it is to be compared with.
+        failure: why the load could not be read; None when it could.
+    """
+
+    at_seconds: float
+    demand: Demand | None = None
+    late_share: float | None = None
+    outlook: Outlook | None = None
+    trust: Trust | None = None
+    promised: Mapping[Role, float] = field(default_factory=dict)
+    failure: QueryFailed | None = None
+
+
+class Promises:
+    """Forecasts that were made, until their time has come."""
+
+    def __init__(self) -> None:
+        self._made: dict[Role, deque[tuple[float, float]]] = {role: deque(maxlen=1000) for role in Role}
+
+    def add(self, role: Role, due_seconds: float, rate: float) -> None:
+        """Note a rate that was forecast for a time."""
+        self._made[role].append((due_seconds, rate))
+
+    def due(self, now_seconds: float) -> dict[Role, float]:
+        """The newest rate of each role whose time has come."""
+        found = {}
+        for role, made in self._made.items():
+            while len(made) > 1 and made[1][0] <= now_seconds:
+                made.popleft()
+            if made and made[0][0] <= now_seconds:
+                found[role] = made[0][1]
+        return found
+
+
+class LoadWatcher:
+    """Reads the load of one resource, again and again."""
+
+    def __init__(self, key: Key, loads: LoadReader) -> None:
+        self._key, self._loads = key, loads
+        self._forecaster = Forecaster()
+        self._bin_seconds = 0.0
+        self._lengths: Lengths | None = None
+        self._promises = Promises()
+
+    async def read(
+        self, spec: DisaggregatedInferenceSpec, url: str, leads: Mapping[Role, float], now_seconds: float
+    ) -> Reading:
+        """Read Prometheus and forecast.
+
+        Args:
+            spec: of the resource; has spec.scaling.
+            url: of Prometheus; empty when nobody named one.
+            leads: seconds from a start to a worker that serves, by role.
+            now_seconds: seconds since the epoch.
+        """
+        assert spec.scaling is not None
+        forecast, interval = spec.scaling.forecast, seconds(spec.scaling.behavior.interval)
+        source = Source(url, seconds(forecast.bin), seconds(forecast.history), interval)
+        try:
+            with STAGE_SECONDS.labels("telemetry").time():
+                history, now = await self._read(source, spec, now_seconds)
+        except QueryFailed as failure:
+            return Reading(now_seconds, promised=self._promises.due(now_seconds), failure=failure)
+        # Lengths outlive a pause of the traffic, since none is finished then.
+        self._lengths = now.lengths or history.lengths or self._lengths
+        demand = demand_at(now.requests_per_second, self._lengths)
+        # What one plan misses waits for the next, which adds to the time that a start takes.
+        horizons = {role: leads[role] + interval for role in Role}
+        # Off the event loop: a fit takes longer than the Lease may wait.
+        with STAGE_SECONDS.labels("forecast").time():
+            outlook, trust = await asyncio.to_thread(
+                self._forecast, history, source, horizons, forecast.quantile, now_seconds
+            )
+        promised = self._promises.due(now_seconds)
+        return Reading(now_seconds, demand, now.late_share, outlook, trust, promised)
+
+    async def _read(
+        self, source: Source, spec: DisaggregatedInferenceSpec, now_seconds: float
+    ) -> tuple[LoadHistory, LoadNow]:
+        if not source.url:
+            raise QueryFailed(
+                ConditionReason.NO_PROMETHEUS,
+                "no Prometheus: set spec.telemetry.prometheusURL, or start the operator with one",
+            )
+        slo, patience = spec.slo, max(source.interval_seconds, LEAST_PATIENCE_SECONDS)
+        try:
+            async with asyncio.timeout(patience):
+                return await asyncio.gather(
+                    self._loads.history(source, self._key, now_seconds),
+                    self._loads.now(
+                        source, self._key, now_seconds, ttft_seconds=slo.ttft_seconds, itl_seconds=slo.itl_seconds
+                    ),
+                )
+        except TimeoutError:
+            message = f"{source.url} did not answer within {patience:g} s; it is overloaded, or unreachable"
+            raise QueryFailed(ConditionReason.QUERY_FAILED, message) from None
+
+    def _forecast(
+        self,
+        history: LoadHistory,
+        source: Source,
+        horizons: Mapping[Role, float],
+        quantile: float,
+        now_seconds: float,
+    ) -> tuple[Outlook | None, Trust | None]:
+        if not history.rate:
+            return None, None
+        series = Series.from_samples(
+            [end - source.bin_seconds / 2 for end, _ in history.rate],
+            [rate for _, rate in history.rate],
+            bin_seconds=source.bin_seconds,
+            unit=RATE_UNIT,
+            end=history.end_seconds,
+        )
+        if source.bin_seconds == self._bin_seconds:
+            self._forecaster.update(series)
+        else:
+            self._forecaster.fit(series)
+            self._bin_seconds = source.bin_seconds
+        trust = self._forecaster.trust(now_seconds)
+        if not trust.trusted:
+            return None, trust
+        rates = self._forecaster.predict([horizons[role] for role in Role], [MEDIAN, quantile]).quantiles
+        median = {role: float(rate) for role, rate in zip(Role, rates[:, 0], strict=True)}
+        planned = [demand_at(float(rate), self._lengths) for rate in rates[:, 1]]
+        for role, rate in median.items():
+            self._promises.add(role, now_seconds + horizons[role], rate)
+        return Outlook(Forecast(*planned), median, quantile, history.end_seconds), trust
+
+
+def demand_at(rate: float, lengths: Lengths | None) -> Demand:
+    """Requests of known lengths at a rate; without any finished request there is nothing to size for but the rate."""
+    if lengths is None:
+        return Demand(rate, 0.0, 0.0, 0.0)
+    return Demand(
+        requests_per_second=rate,
+        input_tokens=lengths.input_tokens,
+        input_tokens_second_moment=lengths.input_tokens_second_moment,
+        output_tokens=lengths.output_tokens,
+        output_tokens_second_moment=lengths.output_tokens_second_moment,
+        uncached_share=lengths.uncached_share,
+    )

@@ -1,0 +1,255 @@
+"""Whether a Prometheus gives what the operator needs, checked question by question, with what to do where it does not.
+
+Run in full by `dopd doctor`, and once by the operator as it starts. Over the seam `Prometheus`, so it blocks.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from dopd.telemetry import clock, queries
+from dopd.telemetry.connection import NoAnswer
+from dopd.telemetry.loads import LONG_WINDOW, InstanceKey
+from dopd.telemetry.prometheus import Answer, Prometheus, duration, series_by_key
+from dopd.telemetry.queries import Signal
+
+SCRAPES_IN_A_BIN = 4
+"""A rate needs two samples in its window, wherever the window begins, and one scrape may fail."""
+POOLS = ("router", "prefill", "decode")
+INSTEAD = {queries.ITL: queries.TOKEN_ITL, queries.TOKEN_ITL: queries.ITL}
+"""Of two signals that say the same, one suffices: SGLang has one before 0.5.22 and the other since."""
+GUIDE = "docs/telemetry.md"
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "OK"
+    FAIL = "FAIL"
+    SKIPPED = "--"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: the server or the resource.
+        name: what was looked at.
+        verdict: how it ended.
+        found: what was there.
+        expected: what should have been; "" where all is well.
+        fix: what to do; "" where all is well.
+    """
+
+    subject: str
+    name: str
+    verdict: Verdict
+    found: str
+    expected: str = ""
+    fix: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether something has to be done."""
+        return self.verdict is Verdict.FAIL
+
+    def __str__(self) -> str:
+        line = f"{self.subject}: {self.name}: {self.found}"
+        line += f", expected {self.expected}" if self.expected else ""
+        return f"{line}. {self.fix}" if self.fix else line
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A resource whose load is to be read."""
+
+    key: InstanceKey
+    bin_seconds: float
+    history_seconds: float
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return "/".join(self.key)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One client at one time.
+
+    Attributes:
+        now_seconds: our time, seconds since the epoch.
+    """
+
+    client: Prometheus
+    now_seconds: float
+
+    def series(self, query: str) -> Answer:
+        return self.client.custom_query(query, params={"time": str(self.now_seconds)})
+
+    def signal(self, signal: Signal, window_seconds: float) -> Answer | NoAnswer:
+        try:
+            return self.series(signal.promql(duration(window_seconds)))
+        except NoAnswer as error:
+            return error
+
+    def history(self, bin_seconds: float, history_seconds: float) -> Answer:
+        end = math.floor(self.now_seconds / bin_seconds) * bin_seconds
+        first, last = (datetime.fromtimestamp(at, UTC) for at in (end - history_seconds, end))
+        query = queries.ARRIVALS.promql(duration(bin_seconds))
+        return self.client.custom_query_range(query, first, last, duration(bin_seconds))
+
+
+def check_prometheus(client: Prometheus, url: str, wanted: Iterable[Wanted], now_seconds: float) -> Iterator[Check]:
+    """All checks of one server. One query per signal serves all resources with the same bins.
+
+    Args:
+        client: of the server.
+        url: of it, for people.
+        wanted: resources whose load is read there.
+        now_seconds: our time, seconds since the epoch.
+    """
+    asked = _Asked(client, now_seconds)
+    try:
+        ahead = clock.difference_seconds(client, now_seconds)
+    except ValueError as error:
+        yield Check(url, "connection", Verdict.FAIL, str(error), "an answer", f"See {GUIDE}")
+        return
+    yield Check(url, "connection", Verdict.OK, "it answers")
+    if abs(ahead) > clock.LARGEST_DIFFERENCE_SECONDS:
+        yield Check(url, "clock", Verdict.FAIL, clock.message(url, ahead))
+    else:
+        yield Check(url, "clock", Verdict.OK, f"{ahead:+.1f} s against ours")
+    for settings, resources in _grouped(wanted).items():
+        try:
+            yield from _check_resources(asked, *settings, resources)
+        except NoAnswer as error:
+            yield Check(url, "query", Verdict.FAIL, str(error), "an answer", f"See {GUIDE}")
+
+
+def _grouped(wanted: Iterable[Wanted]) -> Mapping[tuple[float, float], list[Wanted]]:
+    groups: dict[tuple[float, float], list[Wanted]] = {}
+    for one in wanted:
+        groups.setdefault((one.bin_seconds, one.history_seconds), []).append(one)
+    return groups
+
+
+def _check_resources(
+    asked: _Asked, bin_seconds: float, history_seconds: float, resources: Sequence[Wanted]
+) -> Iterator[Check]:
+    up = f'up{{{queries.POOL}!=""}}'
+    by = f"{queries.BY}, {queries.POOL}"
+    labels = ("namespace", queries.INSTANCE, queries.POOL)
+    targets = series_by_key(asked.series(f"count by ({by}) ({up} == 1)"), labels)
+    # Of the pod that was scraped most: others may just have started.
+    scrapes = series_by_key(asked.series(f"max by ({by}) (count_over_time({up}[{duration(bin_seconds)}]))"), labels)
+    copies = {pool: _by_resource(asked.series(queries.copies(pool))) for pool in POOLS}
+    history = _by_resource(asked.history(bin_seconds, history_seconds))
+    signals = {signal: asked.signal(signal, bin_seconds * LONG_WINDOW) for signal in queries.SIGNALS}
+    for one in resources:
+        scraped = {pool: _value(targets.get((*one.key, pool), [])) for pool in POOLS}
+        yield _scraped(asked, one, scraped)
+        if not scraped["router"]:
+            continue
+        yield _scrape_interval(
+            one, {pool: _value(scrapes.get((*one.key, pool), [])) for pool in POOLS if scraped[pool]}
+        )
+        yield _copies(one, {pool: _value(series.get(one.key, [])) for pool, series in copies.items()})
+        yield _history(one, history.get(one.key, []))
+        yield from _signals(one, signals)
+
+
+def _scraped(asked: _Asked, one: Wanted, pods: Mapping[str, float]) -> Check:
+    missing = [pool for pool, count in pods.items() if not count]
+    if not missing:
+        return Check(one.name, "scraped", Verdict.OK, ", ".join(f"{n:.0f} {pool}" for pool, n in pods.items()))
+    expected = f"at least one pod of each pool with namespace, {queries.INSTANCE} and {queries.POOL} on its series"
+    found = f'no {" and no ".join(missing)} pod in up{{{queries.INSTANCE}="{one.key[1]}"}}'
+    return Check(one.name, "scraped", Verdict.FAIL, found, expected, _why_not_scraped(asked, one, pods["router"] > 0))
+
+
+def _why_not_scraped(asked: _Asked, one: Wanted, gateway_is: bool) -> str:
+    namespace, name = one.key
+    if gateway_is:
+        return f"Does a worker run? Is its port 30000 scraped? See {GUIDE}"
+    pods = f'up{{namespace="{namespace}", pod=~"{name}-({"|".join(POOLS)})-.+"}}'
+    if asked.series(f"count({pods})"):
+        return f"It scrapes the pods without their labels: add podTargetLabels, or a labelmap, as in {GUIDE}"
+    elsewhere = asked.series(f'count by (namespace) (up{{{queries.INSTANCE}="{name}"}})')
+    if elsewhere:
+        names = ", ".join(sorted(item["metric"].get("namespace") or "none" for item in elsewhere))
+        return f"Its series carry the namespace {names}: keep the pod's own in label namespace ({GUIDE})"
+    if asked.series("count(up)"):
+        return (
+            "It scrapes other pods: let its PodMonitors select this namespace (chart: podMonitor.enabled, and"
+            f" podMonitor.labels that it selects by), or scrape it as in {GUIDE}"
+        )
+    return "It scrapes nothing at all: is it the right server, and the right tenant?"
+
+
+def _scrape_interval(one: Wanted, scrapes: Mapping[str, float]) -> Check:
+    fewest = min(scrapes.values())
+    found = ", ".join(f"{pool} {count:.0f}" for pool, count in scrapes.items())
+    found = f"scrapes in {one.bin_seconds:g} s: {found}"
+    if fewest >= SCRAPES_IN_A_BIN:
+        return Check(one.name, "scrape interval", Verdict.OK, found)
+    fix = (
+        f"Scrape every {one.bin_seconds / SCRAPES_IN_A_BIN:g} s (chart: podMonitor.interval), or widen"
+        " spec.scaling.forecast.bin. Pods that just started are short of samples for a moment"
+    )
+    return Check(one.name, "scrape interval", Verdict.FAIL, found, f"{SCRAPES_IN_A_BIN} or more", fix)
+
+
+def _copies(one: Wanted, copies: Mapping[str, float]) -> Check:
+    doubled = {pool: count for pool, count in copies.items() if count > 1}
+    if not doubled:
+        return Check(one.name, "no duplicates", Verdict.OK, "each pod once")
+    found = ", ".join(f"{pool} pods {count:.0f} times" for pool, count in doubled.items())
+    pool = next(iter(doubled))
+    fix = f"Scrape each pod by one job, or deduplicate (Thanos: dedup=true). Look at {queries.copies(pool)}"
+    return Check(one.name, "no duplicates", Verdict.FAIL, found, "each pod once", fix)
+
+
+def _history(one: Wanted, series: Answer) -> Check:
+    points = len(series[0]["values"]) if series else 0
+    whole = math.floor(one.history_seconds / one.bin_seconds) + 1
+    found = f"{points} of {whole} bins of {one.bin_seconds:g} s"
+    if points:
+        return Check(one.name, "history", Verdict.OK, found)
+    fix = "Wait a bin, if the gateway has just started. Is the history kept as long as spec.scaling.forecast.history?"
+    return Check(one.name, "history", Verdict.FAIL, found, "one or more", fix)
+
+
+def _signals(one: Wanted, answers: Mapping[Signal, Answer | NoAnswer]) -> Iterator[Check]:
+    mine = {s: a if isinstance(a, NoAnswer) else _by_resource(a).get(one.key, []) for s, a in answers.items()}
+    arrivals = mine[queries.ARRIVALS]
+    traffic = not isinstance(arrivals, NoAnswer) and _value(arrivals) > 0
+    window = duration(one.bin_seconds * LONG_WINDOW)
+    for signal, series in mine.items():
+        query = signal.promql(window)
+        if isinstance(series, NoAnswer):
+            yield Check(one.name, signal.name, Verdict.FAIL, str(series), "an answer", f"Try {query}")
+        elif unfit := [item for item in series if not math.isfinite(float(item["value"][1]))]:
+            found = f"{unfit[0]['value'][1]} in {len(unfit)} of {len(series)} series"
+            yield Check(one.name, signal.name, Verdict.FAIL, found, "numbers", f"Look at what rewrites {query}")
+        elif series:
+            found = f"{len(series)} series" if len(series) > 1 else f"{float(series[0]['value'][1]):.4g}"
+            yield Check(one.name, signal.name, Verdict.OK, found)
+        elif not traffic and signal.needs_traffic:
+            yield Check(one.name, signal.name, Verdict.SKIPPED, "no request yet to tell it by")
+        elif mine.get(INSTEAD.get(signal, signal)):
+            yield Check(one.name, signal.name, Verdict.SKIPPED, f"read as {INSTEAD[signal].name}")
+        else:
+            fix = f"Are the {signal.pool} pods scraped, and do they run SGLang 0.5.12 to 0.5.23? Try {query}"
+            yield Check(one.name, signal.name, Verdict.FAIL, "no series while requests arrive", "one or more", fix)
+
+
+def _by_resource(answer: Answer) -> Mapping[tuple[str, ...], Answer]:
+    return series_by_key(answer, ("namespace", queries.INSTANCE))
+
+
+def _value(series: Answer) -> float:
+    return float(series[0]["value"][1]) if series else 0.0
