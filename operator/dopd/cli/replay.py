@@ -1,6 +1,7 @@
 """`dopd replay`: what the planner would have done with a load that is known, and what its peers would have."""
 
 import argparse
+import math
 import sys
 import time
 from dataclasses import replace
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
     parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
-    parser.add_argument("--to-seconds", type=float, help="end of that part")
+    parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
     parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
     parser.add_argument("--json", help="file for the results")
@@ -67,11 +68,7 @@ def replay(args: argparse.Namespace) -> Report:
     model = replace(
         EngineModel.from_profile(profile), startup_seconds={role.value: args.start_up_seconds for role in Role}
     )
-    trace = load(args.trace, args.rate_scale, args.seed)
-    if args.from_seconds or args.to_seconds:
-        trace = trace.between(args.from_seconds, args.to_seconds or trace.duration_seconds)
-    if not len(trace):
-        raise ValueError(f"{args.trace}: no request between {args.from_seconds:g} s and {args.to_seconds} s")
+    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
     setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
     settings = Settings(
@@ -114,6 +111,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
     return {
         "requests": len(trace),
         "seconds": round(trace.duration_seconds),
+        "from_seconds": args.from_seconds,
         "rate_scale": args.rate_scale,
         "slo_ttft_seconds": args.slo_ttft,
         "slo_itl_seconds": args.slo_itl,

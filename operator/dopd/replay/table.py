@@ -22,11 +22,14 @@ def rows(report: dict[str, Any]) -> list[str]:
     reached = [p["gpu_hours"] for name, p in policies.items() if name not in NOT_PEERS and p["attainment"] >= goal]
     cheapest = min(reached, default=None)
     oracle = policies.get("oracle", {}).get("gpu_hours")
+    start = report.get("from_seconds", 0.0)
+    end = start + report["seconds"]
+    part = f", hours {start / 3600:.3g} to {end / 3600:.3g}" if start else ""
     lines = []
     for name, p in policies.items():
         hours = p["gpu_hours"]
         lines.append(
-            f"| {report['trace']} x{report['rate_scale']:g} | {report['profile']} | {report['start_up_seconds']:g} s "
+            f"| {report['trace']} x{report['rate_scale']:g}{part} | {report['profile']} | {report['start_up_seconds']:g} s "
             f"| {name}{' (' + p['knob'] + ')' if p['knob'] else ''} | {_marked(p['attainment'], goal)} | {hours:.2f} "
             f"| {_ratio(hours, cheapest)} | {_ratio(hours, oracle)} | {p['ttft_p90']:.2f} s | {p['changes']} |"
         )

@@ -13,6 +13,7 @@ request traces. All draws come from one seeded generator.
 
 import csv
 import gzip
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -68,18 +69,32 @@ class Trace:
         )
 
 
-def load(path: str | Path, rate_scale: float = 1.0, seed: int = 1) -> Trace:
+def load(
+    path: str | Path,
+    rate_scale: float = 1.0,
+    seed: int = 1,
+    start_seconds: float = 0.0,
+    end_seconds: float = math.inf,
+) -> Trace:
     """Read a trace, gzip or not, of either kind.
 
     Args:
         path: CSV file; its header tells the kind.
         rate_scale: for requests the whole number of copies superposed, for totals the factor on their number.
         seed: of the draws.
+        start_seconds: begin of the part that is read; of totals, the intervals that begin in it.
+        end_seconds: end of that part.
 
     Raises:
-        ValueError: the header is of neither kind, the file holds no request, or the scale does not fit the kind.
+        ValueError: the header is of neither kind, the scale does not fit the kind, or the part holds no request.
     """
-    path = Path(path)
+    trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds)
+    if not len(trace):
+        raise ValueError(f"{path}: no request between {start_seconds:g} s and {end_seconds:g} s")
+    return trace
+
+
+def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_seconds: float) -> Trace:
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
     name = path.name.removesuffix(".gz").removesuffix(".csv")
@@ -92,13 +107,16 @@ def load(path: str | Path, rate_scale: float = 1.0, seed: int = 1) -> Trace:
                 raise ValueError(
                     f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies"
                 )
-            return _superposed(name, _columns(file, header, REQUEST_COLUMNS), copies, generator)
+            whole = _superposed(name, _columns(file, header, REQUEST_COLUMNS), copies, generator)
+            return whole.between(start_seconds, end_seconds)
         if set(TOTAL_COLUMNS) <= set(header):
-            return _drawn(name, _columns(file, header, TOTAL_COLUMNS), rate_scale, generator)
+            columns = _part(_columns(file, header, TOTAL_COLUMNS), start_seconds, end_seconds)
+            return _drawn(name, columns, rate_scale, generator)
         if set(RATE_COLUMNS) <= set(header):
             starts, *rates = _columns(file, header, RATE_COLUMNS)
-            width = float(np.diff(starts).min())
-            return _drawn(name, [starts, *(rate * width for rate in rates)], rate_scale, generator)
+            width = _width(starts)
+            columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
+            return _drawn(name, columns, rate_scale, generator)
     raise ValueError(
         f"{path}: columns {', '.join(header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
         f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
@@ -111,6 +129,18 @@ def _columns(file: IO[str], header: list[str], names: tuple[str, ...]) -> list[F
     if not rows:
         raise ValueError("the trace holds no row below its header")
     return list(np.array(rows).T)
+
+
+def _width(starts: Floats) -> float:
+    """Length of the intervals, seconds: the shortest distance, since a file may leave empty ones out."""
+    return float(np.diff(starts).min()) if len(starts) > 1 else 60.0
+
+
+def _part(columns: list[Floats], start_seconds: float, end_seconds: float) -> list[Floats]:
+    """The intervals that begin in [start, end), counted from the first of the file."""
+    since = columns[0] - columns[0][0]
+    inside = (since >= start_seconds) & (since < end_seconds)
+    return [column[inside] for column in columns]
 
 
 def _superposed(name: str, columns: list[Floats], copies: int, generator: np.random.Generator) -> Trace:
@@ -126,8 +156,8 @@ def _superposed(name: str, columns: list[Floats], copies: int, generator: np.ran
 
 def _drawn(name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator) -> Trace:
     starts, requests, inputs, outputs = columns
-    starts = starts - starts[0]
-    width = float(np.diff(starts).min()) if len(starts) > 1 else 60.0
+    width = _width(starts)
+    starts = starts - starts[:1]
     counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else np.round(requests).astype(np.int64)
     arrivals = np.repeat(starts, counts) + generator.uniform(0, width, int(counts.sum()))
     with np.errstate(invalid="ignore", divide="ignore"):

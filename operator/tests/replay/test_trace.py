@@ -47,6 +47,20 @@ def test_rates_per_second_are_totals(write):
     assert len(load(write(text))) == 2400
 
 
+@pytest.mark.parametrize("text", [REQUESTS, TOTALS])
+def test_a_part_begins_at_zero_and_holds_what_arrives_in_it(write, text):
+    whole, end = load(write(text)), 120.0 if text is TOTALS else 2.0
+    part = load(write(text), start_seconds=0.5 if text is REQUESTS else 0.0, end_seconds=end)
+    expected = whole.between(0.5, end) if text is REQUESTS else whole.between(0.0, end)
+    assert len(part) == len(expected) < len(whole)
+    assert part.arrival_seconds.min() >= 0
+
+
+def test_a_part_without_requests_is_refused_by_its_times(write):
+    with pytest.raises(ValueError, match="no request between 60 s and 120 s"):
+        load(write(TOTALS), start_seconds=60.0, end_seconds=120.0)
+
+
 def test_the_same_seed_draws_the_same_trace(write):
     path = write(TOTALS)
     assert (load(path, seed=3).arrival_seconds == load(path, seed=3).arrival_seconds).all()
