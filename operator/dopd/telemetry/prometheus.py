@@ -8,17 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
 from requests import RequestException
-from urllib3.util.retry import Retry
 
 from dopd.api.status import ConditionReason
+from dopd.telemetry.connection import Answer, Connector, NoAnswer, Prometheus
 
-QUERY_TIMEOUT_SECONDS = 10
-
-Answer = list[dict[str, Any]]
 Found = TypeVar("Found")
 
 
@@ -34,27 +30,11 @@ class QueryFailed(Exception):
         self.reason = reason
 
 
-class Prometheus(Protocol):
-    """The seam to prometheus-api-client."""
-
-    def custom_query(self, query: str, params: dict[str, Any]) -> Answer:
-        """Instant query."""
-
-    def custom_query_range(self, query: str, start_time: datetime, end_time: datetime, step: str) -> Answer:
-        """Range query."""
-
-
-def connect(url: str) -> Prometheus:
-    """A client of one Prometheus (or what speaks its API). It does not retry: the next pass does."""
-    client: Prometheus = PrometheusConnect(url=url.rstrip("/"), retry=Retry(total=0), timeout=QUERY_TIMEOUT_SECONDS)
-    return client
-
-
 @dataclass
 class Servers:
     """The servers that are asked, by URL."""
 
-    connect: Callable[[str], Prometheus] = connect
+    connect: Callable[[str], Prometheus] = Connector()
     _clients: dict[str, Prometheus] = field(default_factory=dict)
 
     async def instant(self, url: str, query: str, at_seconds: float) -> Answer:
@@ -63,7 +43,7 @@ class Servers:
         Raises:
             QueryFailed: no answer.
         """
-        return await self._ask(url, query, lambda client: client.custom_query(query, params={"time": str(at_seconds)}))
+        return await self.ask(url, query, lambda client: client.custom_query(query, params={"time": str(at_seconds)}))
 
     async def range(self, url: str, query: str, start: float, end: float, step_seconds: float) -> Answer:
         """Series over [start, end], seconds since the epoch.
@@ -73,13 +53,19 @@ class Servers:
         """
         first, last = datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC)
         step = duration(step_seconds)
-        return await self._ask(url, query, lambda client: client.custom_query_range(query, first, last, step))
+        return await self.ask(url, query, lambda client: client.custom_query_range(query, first, last, step))
 
-    async def _ask(self, url: str, query: str, call: Callable[[Prometheus], Answer]) -> Answer:
-        client = self._clients.setdefault(url, self.connect(url))
+    async def ask(self, url: str, query: str, call: Callable[[Prometheus], Found]) -> Found:
+        """What a call of the client returns, made off the event loop.
+
+        Raises:
+            QueryFailed: no answer.
+        """
         try:
-            return await asyncio.to_thread(call, client)
-        except (RequestException, PrometheusApiClientException, ValueError, KeyError) as error:
+            if url not in self._clients:
+                self._clients[url] = self.connect(url)
+            return await asyncio.to_thread(call, self._clients[url])
+        except (NoAnswer, RequestException) as error:
             message = f"{url} did not answer {query}: {error}"
             raise QueryFailed(ConditionReason.QUERY_FAILED, message) from error
 

@@ -8,6 +8,7 @@ import pytest
 from requests import ConnectionError as NoConnection
 
 from dopd.api.status import ConditionReason
+from dopd.telemetry.clock import CLOCK_QUERY
 from dopd.telemetry.loads import LoadHistory, LoadNow, LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed, Servers
 
@@ -28,9 +29,12 @@ class Answers:
     ) -> None:
         self.rate, self.instant, self.buckets = rate, instant or {}, buckets or {}
         self.asked: list[str] = []
+        self.clock = 6000.0
 
     def custom_query(self, query: str, params: dict[str, Any]) -> list[dict[str, Any]]:
         self.asked.append(query)
+        if query == CLOCK_QUERY:
+            return [{"metric": {}, "value": [0, str(self.clock)]}]
         for name, buckets in self.buckets.items():
             if f"{name}_bucket" in query:
                 return [{"metric": {**LABELS, "le": le}, "value": [0, str(v)]} for le, v in buckets.items()]
@@ -109,6 +113,14 @@ async def test_a_load_that_would_be_counted_twice_is_a_failure():
     with pytest.raises(QueryFailed, match="2 series of each gateway") as failure:
         await present(reader(Answers([4.0], {"count by (namespace, dopd_dev_instance, instance)": 2.0})))
     assert failure.value.reason is ConditionReason.DUPLICATE_SERIES
+
+
+async def test_a_clock_that_is_off_is_a_failure():
+    prometheus = Answers([4.0])
+    prometheus.clock += 600
+    with pytest.raises(QueryFailed, match="600 s ahead") as failure:
+        await present(reader(prometheus))
+    assert failure.value.reason is ConditionReason.CLOCK_SKEW
 
 
 async def test_few_requests_tell_no_lengths_of_the_present():
