@@ -8,7 +8,8 @@ import math
 import time
 
 from dopd.api.status import ConditionReason
-from dopd.telemetry.prometheus import Prometheus, QueryFailed
+from dopd.telemetry.connection import Prometheus
+from dopd.telemetry.prometheus import QueryFailed
 
 CLOCK_QUERY = "vector(time())"
 LARGEST_DIFFERENCE_SECONDS = 30.0

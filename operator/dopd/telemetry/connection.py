@@ -11,8 +11,9 @@ import io
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 import urllib3
@@ -21,10 +22,22 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.util.retry import Retry
 
 from dopd.telemetry import complaints
-from dopd.telemetry.prometheus import Prometheus
 
 LARGEST_ANSWER_BYTES = 64 * 2**20
 CHUNK_BYTES = 2**16
+
+Answer = list[dict[str, Any]]
+"""Series as Prometheus writes them."""
+
+
+class Prometheus(Protocol):
+    """The seam to prometheus-api-client. Both block, and raise NoAnswer."""
+
+    def custom_query(self, query: str, params: dict[str, Any]) -> Answer:
+        """Instant query."""
+
+    def custom_query_range(self, query: str, start_time: datetime, end_time: datetime, step: str) -> Answer:
+        """Range query."""
 
 
 class NoAnswer(ValueError):

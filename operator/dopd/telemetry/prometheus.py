@@ -34,7 +34,7 @@ class QueryFailed(Exception):
 class Servers:
     """The servers that are asked, by URL."""
 
-    connect: Callable[[str], Prometheus] = Connector()
+    connect: Callable[[str], Prometheus] = field(default_factory=Connector)
     _clients: dict[str, Prometheus] = field(default_factory=dict)
 
     async def instant(self, url: str, query: str, at_seconds: float) -> Answer:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from dopd.telemetry import clock, queries
-from dopd.telemetry.connection import NoAnswer
+from dopd.telemetry.connection import Answer, NoAnswer, Prometheus
 from dopd.telemetry.loads import LONG_WINDOW, InstanceKey
-from dopd.telemetry.prometheus import Answer, Prometheus, duration, series_by_key
+from dopd.telemetry.prometheus import duration, series_by_key
 from dopd.telemetry.queries import Signal
 
 SCRAPES_IN_A_BIN = 4
