@@ -26,8 +26,7 @@ def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(
             f"--prometheus-{name}",
             action="append",
-            type=_pair,
-            default=[_pair(line) for line in _env(name).splitlines() if line],
+            default=[line for line in _env(name).splitlines() if line],
             metavar=metavar,
             help=f"{help}; may be repeated [{PREFIX}{_suffix(name)}, one a line]",
         )
@@ -73,9 +72,9 @@ def connection_settings(options: argparse.Namespace) -> ConnectionSettings:
         client_certificate_file=options.prometheus_client_certificate_file,
         client_key_file=options.prometheus_client_key_file,
         insecure_skip_verify=options.prometheus_insecure_skip_verify,
-        headers=dict(options.prometheus_header),
-        header_files=dict(options.prometheus_header_file),
-        query_parameters=dict(options.prometheus_query),
+        headers=_by_name("header", options.prometheus_header),
+        header_files=_by_name("header-file", options.prometheus_header_file),
+        query_parameters=_by_name("query", options.prometheus_query),
     )
 
 
@@ -87,8 +86,7 @@ def _env(name: str) -> str:
     return os.environ.get(PREFIX + _suffix(name), "")
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not name or not separator:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected NAME=VALUE")
-    return name, value
+def _by_name(flag: str, pairs: list[str]) -> dict[str, str]:
+    if wrong := [pair for pair in pairs if not pair.partition("=")[0] or "=" not in pair]:
+        raise ValueError(f"--prometheus-{flag} {wrong[0]}: expected NAME=VALUE")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}

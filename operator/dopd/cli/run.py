@@ -8,6 +8,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
 from dopd.cluster.election import LeaseLost
 from dopd.reconcile.runtime import Options, run
 
@@ -20,11 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=list(filter(None, env("DOPD_NAMESPACES", "").split(","))),
         help="watch this namespace (may be repeated); all if absent [DOPD_NAMESPACES, comma-separated]",
-    )
-    parser.add_argument(
-        "--prometheus-url",
-        default=env("DOPD_PROMETHEUS_URL", ""),
-        help="where the load is read, unless a resource says otherwise [DOPD_PROMETHEUS_URL]",
     )
     parser.add_argument("--lease-name", default=env("DOPD_LEASE_NAME", "dopd"), help="Lease of the active instance")
     parser.add_argument(
@@ -41,17 +37,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-format", choices=("text", "json"), default=env("DOPD_LOG_FORMAT", "text"))
     parser.add_argument("--verbose", action="store_true", help="log what kopf does too")
+    add_prometheus_arguments(parser)
 
 
 def call(options: argparse.Namespace) -> int:
     """Run until stopped."""
     _log_to_stderr(options.log_format, options.verbose)
     try:
+        prometheus = connection_settings(options)
+    except ValueError as error:
+        print(f"dopd: {error}", file=sys.stderr)
+        return 2
+    try:
         asyncio.run(
             run(
                 Options(
                     namespaces=tuple(options.namespace),
-                    prometheus_url=options.prometheus_url,
+                    prometheus=prometheus,
                     lease_name=options.lease_name,
                     lease_namespace=options.lease_namespace,
                     lease_seconds=options.lease_seconds,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import kopf
 from aiohttp import web
@@ -21,6 +21,9 @@ from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
 from dopd.reconcile import handlers, metrics
 from dopd.reconcile.queue import Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
+from dopd.telemetry.connection import ConnectionSettings, Connector
+from dopd.telemetry.loads import LoadReader
+from dopd.telemetry.prometheus import Servers
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class Options:
 
     Attributes:
         namespaces: to watch; empty for all.
-        prometheus_url: where the load is read unless a resource says otherwise; "" for none.
+        prometheus: where the load is read unless a resource says otherwise, and how that is reached.
         lease_name: name of the Lease.
         lease_namespace: its namespace.
         lease_seconds: how long a silent leader keeps it.
@@ -44,7 +47,7 @@ class Options:
     """
 
     namespaces: tuple[str, ...] = ()
-    prometheus_url: str = ""
+    prometheus: ConnectionSettings = field(default_factory=ConnectionSettings)
     lease_name: str = "dopd"
     lease_namespace: str = ""
     lease_seconds: float = 15.0
@@ -61,7 +64,8 @@ async def run(options: Options) -> None:
     kubernetes = await Kubernetes.connect()
     http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
-    reconciler = Reconciler(kubernetes, http, options.prometheus_url)
+    connector = Connector(options.prometheus)
+    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(Servers(connector)))
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)

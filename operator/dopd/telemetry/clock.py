@@ -6,9 +6,10 @@ the load of ten minutes ago looks like any other load. So the clock is asked for
 
 import math
 import time
+from collections.abc import Callable
 
 from dopd.api.status import ConditionReason
-from dopd.telemetry.connection import Prometheus
+from dopd.telemetry.connection import NoAnswer, Prometheus
 from dopd.telemetry.prometheus import QueryFailed
 
 CLOCK_QUERY = "vector(time())"
@@ -30,27 +31,30 @@ def difference_seconds(client: Prometheus, now_seconds: float) -> float:
     answer = client.custom_query(CLOCK_QUERY, params={"nocache": "1"})
     theirs = float(answer[0]["value"][1]) if answer else math.nan
     if not math.isfinite(theirs):
-        raise ValueError(f"no time for {CLOCK_QUERY}")
+        raise NoAnswer(f"no time for {CLOCK_QUERY}")
     ahead = theirs - now_seconds
     if ahead > 0:
         return max(0.0, ahead - (time.monotonic() - asked))
     return ahead
 
 
-def check_clock(client: Prometheus, url: str, now_seconds: float) -> None:
-    """Raise if the clock of Prometheus is not ours. Blocks; raises what the client raises as well.
+def clock_check(url: str, now_seconds: float) -> Callable[[Prometheus], None]:
+    """A check that raises QueryFailed with reason ClockSkew if the clock of Prometheus is not ours.
+
+    It blocks, raises what the client raises as well, and may run later: the time until then is accounted for.
 
     Args:
-        client: of the Prometheus.
-        url: of it, for the message.
+        url: of the Prometheus, for the message.
         now_seconds: our time as this is called, seconds since the epoch; the one that is used for queries.
-
-    Raises:
-        QueryFailed: with reason ClockSkew.
     """
-    ahead = difference_seconds(client, now_seconds)
-    if abs(ahead) > LARGEST_DIFFERENCE_SECONDS:
-        raise QueryFailed(ConditionReason.CLOCK_SKEW, message(url, ahead))
+    called = time.monotonic()
+
+    def check(client: Prometheus) -> None:
+        ahead = difference_seconds(client, now_seconds + time.monotonic() - called)
+        if abs(ahead) > LARGEST_DIFFERENCE_SECONDS:
+            raise QueryFailed(ConditionReason.CLOCK_SKEW, message(url, ahead))
+
+    return check
 
 
 def message(url: str, ahead_seconds: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dopd.api.status import ConditionReason
 from dopd.telemetry import queries
-from dopd.telemetry.clock import CLOCK_QUERY, check_clock
+from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.histograms import Histogram, second_moment, share_above
 from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key
@@ -142,7 +142,7 @@ class LoadReader:
         loads = (queries.ARRIVALS, queries.COPIES_OF_GATEWAYS, *queries.LENGTHS)
 
         async def ask() -> dict[Signal, Answer]:
-            await self.servers.ask(url, CLOCK_QUERY, lambda client: check_clock(client, url, now_seconds))
+            await self.servers.ask(url, CLOCK_QUERY, clock_check(url, now_seconds))
             found = await asyncio.gather(
                 self._instants(url, loads, window_seconds, now_seconds),
                 self._instants(url, queries.LATENCIES, source.interval_seconds * LATE_INTERVALS, now_seconds),

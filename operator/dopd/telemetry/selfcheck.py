@@ -115,7 +115,7 @@ def check_prometheus(client: Prometheus, url: str, wanted: Iterable[Wanted], now
     asked = _Asked(client, now_seconds)
     try:
         ahead = clock.difference_seconds(client, now_seconds)
-    except ValueError as error:
+    except NoAnswer as error:
         yield Check(url, "connection", Verdict.FAIL, str(error), "an answer", f"See {GUIDE}")
         return
     yield Check(url, "connection", Verdict.OK, "it answers")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from dopd.api.status import ConditionReason
-from dopd.telemetry.clock import check_clock, difference_seconds
+from dopd.telemetry.clock import clock_check, difference_seconds
+from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.prometheus import QueryFailed
 
 
@@ -26,13 +27,13 @@ class Clock:
 
 @pytest.mark.parametrize("seconds", ["1000", "1029.9", "970.1"])
 def test_clocks_that_agree_well_enough(seconds: str):
-    check_clock(Clock(seconds), "http://p", 1000.0)
+    clock_check("http://p", 1000.0)(Clock(seconds))
 
 
 @pytest.mark.parametrize(("seconds", "words"), [("1600", "600 s ahead"), ("400", "600 s behind")])
 def test_clocks_that_do_not_agree(seconds: str, words: str):
     with pytest.raises(QueryFailed, match=words) as failure:
-        check_clock(Clock(seconds), "http://p", 1000.0)
+        clock_check("http://p", 1000.0)(Clock(seconds))
     assert failure.value.reason is ConditionReason.CLOCK_SKEW
 
 
@@ -42,5 +43,5 @@ def test_the_time_that_the_answer_took_is_no_difference():
 
 @pytest.mark.parametrize("seconds", ["", "NaN"])
 def test_no_time_at_all(seconds: str):
-    with pytest.raises(ValueError, match="no time"):
-        check_clock(Clock(seconds), "http://p", 1000.0)
+    with pytest.raises(NoAnswer, match="no time"):
+        clock_check("http://p", 1000.0)(Clock(seconds))
