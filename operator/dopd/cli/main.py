@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    # The matrices of a forecast are tiny: more threads only wait for each other. NumPy reads this when it is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(prog="dopd", description="Prefill and decode workers, ahead of the load.")
     parser.add_argument("--version", action="version", version=f"dopd {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

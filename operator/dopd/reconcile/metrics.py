@@ -62,6 +62,16 @@ EXPECTED_ATTAINMENT = Gauge(
     "Share of requests that should meet both objectives with the target.",
     ["namespace", "instance"],
 )
+CORRECTION = Gauge(
+    "dopd_profile_correction",
+    "Measured over profiled time of the engines, 1 while unknown.",
+    ["namespace", "instance", "role"],
+)
+CORRECTION_CONFIDENCE = Gauge(
+    "dopd_profile_correction_confidence",
+    "How far that correction is believed, 0 to 1.",
+    ["namespace", "instance", "role"],
+)
 DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "instance", "reason"])
 LEAD_SECONDS = Gauge(
     "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "instance", "role"]
@@ -79,6 +89,8 @@ _OF_INSTANCE = (
     TARGET,
     DECISION_REASON,
     EXPECTED_ATTAINMENT,
+    CORRECTION,
+    CORRECTION_CONFIDENCE,
     FORECAST_TRUSTED,
     FORECAST_ERROR,
     FORECAST_COVERAGE,
@@ -106,6 +118,9 @@ def report(
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
     if planned and planned.decision:
         _report_decision(key, planned.decision)
+    for role, correction in (planned.corrections if planned else {}).items():
+        CORRECTION.labels(*key, role).set(correction.factor)
+        CORRECTION_CONFIDENCE.labels(*key, role).set(correction.confidence)
     if planned and planned.reading:
         _report_reading(key, planned.reading)
 

@@ -19,6 +19,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.calibration import EngineSample
 from dopd.reconcile.leadtimes import lead_seconds
 from dopd.reconcile.queue import Key
 from dopd.telemetry.engines import EngineLoad, read_loads
@@ -89,6 +90,20 @@ class Observed:
             kv_use=sum(load.kv_usage for load in loads) / len(loads) if loads else None,
         )
 
+    def engine_samples(self, now_seconds: float) -> list[EngineSample]:
+        """Counters of the engines that answered."""
+        return [
+            EngineSample(
+                engine=pod_reading.engine_start(pod),
+                role=role,
+                age_seconds=now_seconds - pod_reading.epoch_seconds(pod["status"]["startTime"]),
+                counters=self.loads[pod["metadata"]["name"]].counters,
+            )
+            for role in Role
+            for pod in self.pods[role]
+            if pod["metadata"]["name"] in self.loads and pod.get("status", {}).get("startTime")
+        ]
+
     def lead_seconds(self, role: Role) -> float:
         """Time from scheduling to serving of a worker: measured here, or as the profile expects."""
         expected = 0.0 if isinstance(self.model, str) else self.model.startup_seconds[role]
@@ -120,7 +135,7 @@ async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Jso
             role: [pod_reading.worker(p, gateway, loads.get(p["metadata"]["name"])) for p in pools[role]]
             for role in Role
         },
-        model=await _model(kubernetes, key, spec),
+        model=await read_model(kubernetes, key, spec),
     )
 
 
@@ -132,7 +147,8 @@ def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
         return None, _problems("spec", error)
 
 
-async def _model(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> EngineModel | str:
+async def read_model(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> EngineModel | str:
+    """The profile that a resource names as a model; or why there is none, "" without spec.scaling."""
     if spec is None or spec.scaling is None:
         return ""
     name = spec.scaling.profile_ref.name

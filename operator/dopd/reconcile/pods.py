@@ -53,6 +53,12 @@ def address(pod: Pod) -> str | None:
     return ip
 
 
+def engine_start(pod: Pod) -> str:
+    """Names one start of the engine in a pod: its counters begin anew with the next."""
+    restarts = sum(c.get("restartCount", 0) for c in pod.get("status", {}).get("containerStatuses", []))
+    return f"{pod['metadata']['uid']}/{restarts}"
+
+
 def epoch_seconds(timestamp: str) -> float:
     """Seconds since the epoch of an RFC 3339 time."""
     return datetime.fromisoformat(timestamp).timestamp()

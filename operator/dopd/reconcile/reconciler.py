@@ -88,7 +88,9 @@ class Reconciler:
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
         leads = {role: observed.lead_seconds(role) for role in Role}
-        planned = await loop.look(spec, observed.model, url, counts, leads, self.now().timestamp())
+        now_seconds = self.now().timestamp()
+        engines = observed.engine_samples(now_seconds)
+        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds)
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
 

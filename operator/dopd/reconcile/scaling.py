@@ -6,13 +6,14 @@ is known at every pass: a queue is acted on between two readings. It keeps nothi
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
-from dopd.perf import EngineModel
+from dopd.perf import Correction, EngineModel
 from dopd.planning import Decision, Observation, Policy, Workers, plan
+from dopd.reconcile.calibration import Calibration, EngineSample
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.reconcile.timing import STAGE_SECONDS
@@ -30,11 +31,13 @@ class Planned:
         decision: the plan; None when there is no profile to plan with.
         reading: the load that it rests on; None before the first reading is there.
         profile_problem: why there is no profile; "" when there is one.
+        corrections: how the engines compare with the profile, by role.
     """
 
     decision: Decision | None
     reading: Reading | None = None
     profile_problem: str = ""
+    corrections: Mapping[Role, Correction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class ScalingLoop:
         self._reading: Reading | None = None
         self._next_reading_seconds = 0.0
         self._grounds: _Grounds | None = None
+        self._calibration = Calibration()
 
     async def look(
         self,
@@ -68,6 +72,7 @@ class ScalingLoop:
         prometheus_url: str,
         workers: Mapping[Role, Workers],
         leads: Mapping[Role, float],
+        engines: Sequence[EngineSample],
         now_seconds: float,
     ) -> Planned:
         """Read the load when that is due, and plan.
@@ -78,9 +83,10 @@ class ScalingLoop:
             prometheus_url: where the load is read; empty when nobody said.
             workers: of each role now.
             leads: seconds from a start to a worker that serves, by role.
+            engines: what the running engines count.
             now_seconds: seconds since the epoch.
         """
-        policy = Policy.from_spec(spec)
+        policy = Policy.from_spec(spec, now_seconds)
         if isinstance(model, str):
             self._next_reading_seconds = now_seconds + policy.interval_seconds
             self._grounds = None
@@ -90,13 +96,15 @@ class ScalingLoop:
             self._next_reading_seconds = now_seconds + policy.interval_seconds
             self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds))
         new = await self._new_reading()
+        if new:
+            self._calibration.take(engines, new.demand, model)
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
-        self._grounds = _Grounds(measured, policy, self._reading)
+        self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
         with STAGE_SECONDS.labels("plan").time():
             decision = self._plan(self._grounds, workers, now_seconds, late_share=new.late_share if new else None)
         if new:
             self._next_reading_seconds = new.at_seconds + decision.next_look_seconds
-        self.planned = Planned(decision, self._reading)
+        self.planned = Planned(decision, self._reading, corrections=self._calibration.corrections)
         return self.planned
 
     def seconds_until_due(self, now_seconds: float) -> float:

@@ -12,17 +12,33 @@ CONCURRENT_POLLS = 32
 
 
 @dataclass(frozen=True)
+class Counters:
+    """What an engine has done since it started, summed over its data-parallel ranks.
+
+    Attributes:
+        prefill_tokens: uncached prompt tokens computed.
+        prefill_busy_seconds: time that took.
+        decode_moments: over all decode steps: their number, sums of batch size, step seconds, squared batch size, and
+            batch size times step seconds; zeros from an engine that does not report them (SGLang < 0.5.20).
+    """
+
+    prefill_tokens: float
+    prefill_busy_seconds: float
+    decode_moments: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True)
 class EngineLoad:
     """Load of one engine now, summed over its data-parallel ranks.
 
     Attributes:
         running: requests in the batch.
         waiting: requests in any queue, and on a prefill worker those whose KV cache is still being pulled.
-        waiting_for_slot: requests that this engine itself keeps waiting: on a decode worker for a place in the
-        batch or
+        waiting_for_slot: requests that this engine itself keeps waiting: on a decode worker for a place in the batch or
             in the KV cache. Those that wait for their prefill are not among them.
         waiting_tokens: uncached prompt tokens queued.
         kv_usage: share of the KV cache in use, 0 to 1.
+        counters: what it has done so far.
     """
 
     running: int
@@ -30,6 +46,7 @@ class EngineLoad:
     waiting_for_slot: int
     waiting_tokens: int
     kv_usage: float
+    counters: Counters
 
     @property
     def idle(self) -> bool:
@@ -76,4 +93,15 @@ def parse_loads(answer: dict[str, Any]) -> EngineLoad:
         waiting_for_slot=slots + total("decode_retracted_queue_reqs", "disaggregation"),
         waiting_tokens=total("num_waiting_uncached_tokens"),
         kv_usage=max(float(rank.get("token_usage") or 0.0) for rank in ranks),
+        counters=_counters(ranks),
+    )
+
+
+def _counters(ranks: Sequence[dict[str, Any]]) -> Counters:
+    moments = [tuple(map(float, rank.get("decode_moments") or (0.0,) * 5))[:5] for rank in ranks]
+    steps, batch, micros, squares, batch_micros = (sum(column) for column in zip(*moments, strict=True))
+    return Counters(
+        prefill_tokens=sum(float(rank.get("total_prefill_uncached_tokens") or 0.0) for rank in ranks),
+        prefill_busy_seconds=sum(float(rank.get("total_prefill_busy_us") or 0.0) for rank in ranks) / 1e6,
+        decode_moments=(steps, batch, micros / 1e6, squares, batch_micros / 1e6),
     )

@@ -84,7 +84,7 @@ async def look(
 ) -> Planned:
     spec = DisaggregatedInferenceSpec.model_validate(SPEC)
     leads = {Role.PREFILL: 20.0, Role.DECODE: 30.0}
-    return await loop.look(spec, model, "http://prometheus", counted(workers, waiting), leads, now)
+    return await loop.look(spec, model, "http://prometheus", counted(workers, waiting), leads, (), now)
 
 
 def counted(workers: tuple[int, int], waiting: float = 0.0) -> dict[Role, Workers]:

@@ -1,0 +1,100 @@
+"""The profile against what running engines count."""
+
+import pytest
+
+from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.planning import Demand
+from dopd.reconcile.calibration import Calibration, EngineSample
+from dopd.telemetry.engines import Counters, parse_loads
+
+DEMAND = Demand(10.0, 1000.0, 1e6, 200.0)
+CONTEXT = DEMAND.running_context_tokens
+
+
+@pytest.fixture
+def model() -> EngineModel:
+    return EngineModel(
+        prefill_curve=((1.0, 0.01), (1000.0, 0.1), (8000.0, 1.0)),
+        itl_curves=((1000.0, ((1.0, 0.01), (100.0, 0.04))),),
+        kv_tokens=200_000,
+        max_running_requests=100,
+        chunk_tokens=8192,
+        transfer_base_seconds=0.005,
+        transfer_tokens_per_second=1e6,
+        startup_seconds={"prefill": 20.0, "decode": 30.0},
+        flip_seconds=5.0,
+    )
+
+
+def after(model: EngineModel, looks: int, pace: float) -> tuple[Counters, Counters]:
+    """Counters of a prefill and of a decode engine that run at a multiple of the profile's time."""
+    prefill = Counters(10_000.0 * looks, 10 * looks * pace * model.prefill_seconds(1000), (0.0,) * 5)
+    steps, batches = 100.0 * looks, (10.0, 20.0)
+    times = [pace * model.itl_seconds(b, CONTEXT) for b in batches]
+    decode = Counters(
+        0.0,
+        0.0,
+        (
+            2 * steps,
+            steps * sum(batches),
+            steps * sum(times),
+            steps * sum(b * b for b in batches),
+            steps * sum(b * t for b, t in zip(batches, times, strict=True)),
+        ),
+    )
+    return prefill, decode
+
+
+def learnt(
+    model: EngineModel, pace: float, *, looks: int = 40, engine: str = "{}/0", age: float = 900.0
+) -> Calibration:
+    calibration = Calibration()
+    for look in range(looks):
+        prefill, decode = after(model, look, pace)
+        name = engine.format(look)
+        samples = [
+            EngineSample(f"p{name}", Role.PREFILL, age, prefill),
+            EngineSample(f"d{name}", Role.DECODE, age, decode),
+        ]
+        calibration.take(samples, DEMAND, model)
+    return calibration
+
+
+def test_slow_engines_are_planned_for_as_slow(model: EngineModel):
+    corrected = learnt(model, 2.0, engine="same").corrected(model)
+    assert 1.4 < corrected.prefill_seconds(1000) / model.prefill_seconds(1000) <= 2.0
+    assert 1.4 < corrected.itl_seconds(20, 1000) / model.itl_seconds(20, 1000) <= 2.0
+
+
+def test_only_decode_is_believed_to_be_faster(model: EngineModel):
+    corrected = learnt(model, 0.5, engine="same").corrected(model)
+    assert corrected.prefill_seconds(1000) == model.prefill_seconds(1000)
+    assert corrected.itl_seconds(20, 1000) < model.itl_seconds(20, 1000)
+
+
+@pytest.mark.parametrize("change", [{"engine": "{}"}, {"age": 60.0}, {"looks": 4}])
+def test_restarted_young_and_barely_seen_engines_teach_nothing(model: EngineModel, change: dict[str, object]):
+    calibration = learnt(model, 2.0, **{"engine": "same", **change})  # type: ignore[arg-type]
+    assert calibration.corrected(model) == model
+
+
+def test_an_unknown_load_teaches_nothing(model: EngineModel):
+    calibration = Calibration()
+    for look in range(40):
+        _, decode = after(model, look, 2.0)
+        calibration.take([EngineSample("d", Role.DECODE, 900.0, decode)], None, model)
+    assert calibration.corrected(model) == model
+
+
+def test_counters_are_summed_over_ranks():
+    rank = {
+        "num_running_reqs": 0,
+        "num_waiting_reqs": 0,
+        "total_prefill_uncached_tokens": 500,
+        "total_prefill_busy_us": 2_000_000,
+        "decode_moments": [10, 20, 3_000_000, 40, 6_000_000, 99],
+    }
+    older = {"num_running_reqs": 0, "num_waiting_reqs": 0}
+    counters = parse_loads({"loads": [rank, rank, older]}).counters
+    assert counters == Counters(1000.0, 4.0, (20.0, 40.0, 6.0, 80.0, 12.0))
