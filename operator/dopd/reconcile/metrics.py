@@ -1,4 +1,8 @@
-"""The operator's own metrics. Names and labels are an interface: dashboards and alerts rest on them."""
+"""The operator's own metrics. Names and labels are an interface: dashboards and alerts rest on them.
+
+The resource is told by `namespace` and `inference`, not by `instance`, which every Prometheus sets to the address of what
+it scrapes.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,70 +20,74 @@ from dopd.reconcile.scaling import Planned
 RECONCILES = Counter("dopd_reconciles_total", "Passes over a resource, by outcome.", ["outcome"])
 RECONCILE_SECONDS = Histogram("dopd_reconcile_seconds", "Duration of one pass over a resource.")
 LEADER = Gauge("dopd_leader", "1 while this instance acts, 0 while it stands by.")
-WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "instance", "role", "state"])
-DEMAND_RATE = Gauge("dopd_demand_requests_per_second", "Arrival rate as observed.", ["namespace", "instance"])
-DEMAND_TOKENS = Gauge("dopd_demand_tokens", "Mean tokens of a request as observed.", ["namespace", "instance", "side"])
+WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "inference", "role", "state"])
+GPUS = Gauge(
+    "dopd_gpus", "GPUs that the workers of a role hold, in whatever state.", ["namespace", "inference", "role"]
+)
+DEMAND_RATE = Gauge("dopd_demand_requests_per_second", "Arrival rate as observed.", ["namespace", "inference"])
+DEMAND_TOKENS = Gauge("dopd_demand_tokens", "Mean tokens of a request as observed.", ["namespace", "inference", "side"])
 LATE_SHARE = Gauge(
-    "dopd_late_share", "Share of recent requests that missed a latency objective.", ["namespace", "instance"]
+    "dopd_late_share", "Share of recent requests that missed a latency objective.", ["namespace", "inference"]
 )
 PLANNED_RATE = Gauge(
-    "dopd_planned_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "instance", "role"]
+    "dopd_planned_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "inference", "role"]
 )
 FORECAST_RATE = Gauge(
     "dopd_forecast_requests_per_second",
     "Arrival rate at the lead time of a role, by quantile of the forecast.",
-    ["namespace", "instance", "role", "quantile"],
+    ["namespace", "inference", "role", "quantile"],
 )
 FORECAST_FOR_NOW = Gauge(
     "dopd_forecast_for_now_requests_per_second",
     "Median that was forecast one lead time ago for now, to be compared with the demand.",
-    ["namespace", "instance", "role"],
+    ["namespace", "inference", "role"],
 )
-FORECAST_TRUSTED = Gauge("dopd_forecast_trusted", "1 while plans rest on the forecast.", ["namespace", "instance"])
+FORECAST_TRUSTED = Gauge("dopd_forecast_trusted", "1 while plans rest on the forecast.", ["namespace", "inference"])
 FORECAST_ERROR = Gauge(
     "dopd_forecast_error_vs_last_value",
     "Recent mean absolute error of the forecast, relative to that of the last value.",
-    ["namespace", "instance"],
+    ["namespace", "inference"],
 )
 FORECAST_COVERAGE = Gauge(
     "dopd_forecast_coverage_90",
     "Share of recent loads that stayed under the forecast's 90 % quantile.",
-    ["namespace", "instance"],
+    ["namespace", "inference"],
 )
 FORECAST_AGE = Gauge(
-    "dopd_forecast_newest_point_age_seconds", "Age of the newest load that is known.", ["namespace", "instance"]
+    "dopd_forecast_newest_point_age_seconds", "Age of the newest load that is known.", ["namespace", "inference"]
 )
 TARGET = Gauge(
     "dopd_target_workers",
     "Workers that the latest plan asks for, whether or not they are acted on.",
-    ["namespace", "instance", "role"],
+    ["namespace", "inference", "role"],
 )
 DECISION_REASON = Gauge(
-    "dopd_decision_reason", "1 at the reason of the latest plan, 0 at the others.", ["namespace", "instance", "reason"]
+    "dopd_decision_reason", "1 at the reason of the latest plan, 0 at the others.", ["namespace", "inference", "reason"]
 )
 EXPECTED_ATTAINMENT = Gauge(
     "dopd_expected_attainment",
     "Share of requests that should meet both objectives with the target.",
-    ["namespace", "instance"],
+    ["namespace", "inference"],
 )
 CORRECTION = Gauge(
     "dopd_profile_correction",
     "Measured over profiled time of the engines, 1 while unknown.",
-    ["namespace", "instance", "role"],
+    ["namespace", "inference", "role"],
 )
 CORRECTION_CONFIDENCE = Gauge(
     "dopd_profile_correction_confidence",
     "How far that correction is believed, 0 to 1.",
-    ["namespace", "instance", "role"],
+    ["namespace", "inference", "role"],
 )
-DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "instance", "reason"])
+DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "inference", "reason"])
 LEAD_SECONDS = Gauge(
-    "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "instance", "role"]
+    "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "inference", "role"]
 )
-CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "instance", "type"])
+CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
 
 _OF_INSTANCE = (
     WORKERS,
+    GPUS,
     DEMAND_RATE,
     DEMAND_TOKENS,
     LATE_SHARE,
@@ -113,6 +121,10 @@ def report(
             ("draining", counts.draining),
         ):
             WORKERS.labels(*key, role, state).set(count)
+        if observed.spec:
+            shape = observed.spec.prefill if role is Role.PREFILL else observed.spec.decode
+            holding = counts.supply + counts.draining + observed.terminating[role]
+            GPUS.labels(*key, role).set(holding * shape.gpus)
         LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
@@ -149,7 +161,7 @@ def _report_reading(key: Key, reading: Reading) -> None:
         FORECAST_ERROR.labels(*key).set(reading.trust.error_vs_last_value)
         FORECAST_COVERAGE.labels(*key).set(reading.trust.coverage_90)
         FORECAST_AGE.labels(*key).set(reading.trust.newest_point_age_seconds)
-    FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "instance": key.name})
+    FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "inference": key.name})
     for role in Role:
         FORECAST_FOR_NOW.labels(*key, role).set(reading.promised.get(role, unknown))
         if reading.outlook:
@@ -162,4 +174,4 @@ def _report_reading(key: Key, reading: Reading) -> None:
 def forget(key: Key) -> None:
     """Drop the gauges of a resource that is gone, so that nobody reads its last values as live."""
     for gauge in _OF_INSTANCE:
-        gauge.remove_by_labels({"namespace": key.namespace, "instance": key.name})
+        gauge.remove_by_labels({"namespace": key.namespace, "inference": key.name})

@@ -58,4 +58,6 @@ def test_estimates_without_the_measurements_say_what_to_install(capsys, monkeypa
     monkeypatch.setitem(sys.modules, "aiconfigurator_core", None)
     arguments = ["profile", "estimate", "--name", "n", "--model", "m", "--gpu", "h100_sxm"]
     assert main(arguments) == 2
-    assert "pip install aiconfigurator-core==0.12.0" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pip install 'dopd[estimate]'" in said
+    assert "pip install aiconfigurator-core==0.12.0" in said

@@ -15,6 +15,8 @@ CHART = Path(__file__).parents[3] / "charts" / "dopd"
 EVERYTHING = {
     "podMonitor.enabled": "true",
     "podMonitor.labels.release": "prometheus",
+    "dashboard.enabled": "true",
+    "dashboard.annotations.grafana_folder": "Inference",
     "networkPolicy.enabled": "true",
     "prometheusURL": "http://prometheus.monitoring.svc:9090",
     "imagePullSecrets[0].name": "registry",

@@ -16,6 +16,7 @@ from .admission import GONE, INFERENCE, changed, missing_words, send
 ROOT = Path(__file__).parents[3]
 STATIC = {"spec.scaling": GONE, "spec.prefill.replicas": 2, "spec.decode.replicas": 0}
 SWITCHING = {"spec.roleSwitching": {"enabled": True}}
+NIGHT = {"name": "night", "timeZone": "Europe/Berlin", "start": "0 22 * * *", "end": "0 6 * * *"}
 A_SECRET = {"secretKeyRef": {"name": "hf", "key": "token"}}
 
 GOOD: list[dict[str, Any]] = [
@@ -24,6 +25,14 @@ GOOD: list[dict[str, Any]] = [
     {"spec.scaling.ratio": {"min": "1:4", "max": "4:1"}},
     {"spec.scaling.ratio": {"min": "1:1", "max": "1:1"}, "spec.scaling.mode": "Advise"},
     {"spec.scaling.gpuBudget": {"max": 4}},
+    {"spec.scaling.gpuBudget": {"min": 8, "max": 8}},
+    {"spec.scaling.schedules": [{**NIGHT, "prefill": {"min": 1, "max": 2}}]},
+    {
+        "spec.scaling.schedules": [
+            {**NIGHT, "start": "*/30 22,23 1-7 JAN-mar Mon", "end": "0 6 L * 0", "gpuBudget": {"min": 4, "max": 12}},
+            {"name": "week", "timeZone": "UTC", "start": "0 0 * * 1", "duration": "5d", "decode": {"min": 2, "max": 6}},
+        ]
+    },
     SWITCHING,
     {**SWITCHING, "spec.engine.transferBackend": "mori"},
     {"spec.roleSwitching": {"enabled": False}, "spec.engine.transferBackend": "nixl", "spec.decode.gpus": 1},
@@ -69,6 +78,18 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.forecast": {"quantile": 1.0}}, ["spec.scaling.forecast.quantile:", "at most 0.999"]),
     ({"spec.scaling.behavior": {"interval": "30"}}, ["spec.scaling.behavior.interval:", "such as 90s"]),
     ({"spec.scaling.behavior": {"maxStep": 0}}, ["spec.scaling.behavior.maxStep:", "greater than or equal to 1"]),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "timeZone": "Mars Time", "decode": {"min": 1, "max": 2}}]},
+        ["spec.scaling.schedules[0].timeZone:", '"Mars Time"', "such as Europe/Berlin"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "start": "0 25 * * *", "decode": {"min": 1, "max": 2}}]},
+        ["spec.scaling.schedules[0].start:", '"0 25 * * *"', "five cron fields", "such as 0 7 * * 1-5"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "end": "@daily", "decode": {"min": 1, "max": 2}}]},
+        ["spec.scaling.schedules[0].end:", '"@daily"', "five cron fields"],
+    ),
     ({"spec.telemetry": {"prometheusURL": "prometheus:9090"}}, ["prometheusURL:", "begins with http://"]),
     ({"spec.prefil": {"gpus": 1}}, ['unknown field "spec.prefil"']),
     ({"spec.scaling.behaviour": {}}, ['unknown field "spec.scaling.behaviour"']),
@@ -80,6 +101,25 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling": GONE, "spec.prefill.replicas": 1}, ["both spec.prefill.replicas and spec.decode.replicas"]),
     ({"spec.scaling.prefill": {"min": 3, "max": 2}}, ["spec.scaling.prefill.min:", "lower min or raise max"]),
     ({"spec.scaling.gpuBudget.max": 3}, ["spec.scaling.gpuBudget.max:", "raise it, or lower a min"]),
+    ({"spec.scaling.gpuBudget.min": 9}, ["spec.scaling.gpuBudget.min:", "lower min or raise max"]),
+    ({"spec.scaling.gpuBudget": {"min": 17, "max": 20}}, ["spec.scaling.gpuBudget.min:", "lower it, or raise a max"]),
+    ({"spec.scaling.schedules": [NIGHT]}, ["spec.scaling.schedules[0]:", "limits nothing; set prefill, decode or"]),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "duration": "8h", "decode": {"min": 1, "max": 2}}]},
+        ["spec.scaling.schedules[0]:", "either end or duration"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "end": NIGHT["start"], "decode": {"min": 1, "max": 2}}]},
+        ["spec.scaling.schedules[0].end:", "must differ from start"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "decode": {"min": 4, "max": 4}}]},
+        ["spec.scaling.schedules:", "raise gpuBudget.max, or lower a min"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "decode": {"min": 1, "max": 2}}] * 2},
+        ["spec.scaling.schedules[1]: Duplicate value"],
+    ),
     ({"spec.scaling.ratio": {"min": "2:1", "max": "1:2"}}, ["spec.scaling.ratio.min:", "lower min or raise max"]),
     ({"spec.prefill.parallelism": {"tensor": 4}}, ["spec.prefill.parallelism.tensor:", "must equal gpus"]),
     ({**SWITCHING, "spec.decode.gpus": 1}, ["spec.roleSwitching:", "equal gpus and nodes", "enabled to false"]),

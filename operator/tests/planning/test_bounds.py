@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -16,11 +17,13 @@ def policies(draw):
 
     prefill, decode = role(), role()
     minimum = prefill.min * prefill.gpus + decode.min * decode.gpus
+    budget = draw(st.none() | st.integers(minimum, 80)) if minimum <= 80 else None
     low, high = sorted(Fraction(draw(st.integers(1, 4)), draw(st.integers(1, 4))) for _ in range(2))
     return Policy(
         prefill=prefill,
         decode=decode,
-        gpu_budget=draw(st.none() | st.integers(minimum, 80)) if minimum <= 80 else None,
+        gpu_budget=budget,
+        gpu_budget_min=draw(st.integers(0, budget)) if budget is not None else 0,
         ratio=draw(st.none() | st.just(Ratio(low, high))),
         max_step=draw(st.integers(1, 10)),
     )
@@ -53,6 +56,32 @@ def test_a_bound_is_reported_exactly_if_the_result_differs(policy, wanted, previ
     assert (pair != wanted) <= bool(bit)
 
 
+@given(policy=policies(), wanted=pairs, previous=pairs)
+def test_a_budget_is_filled_as_far_as_the_other_bounds_allow(policy, wanted, previous):
+    try:
+        (prefill, decode), _ = apply_bounds(wanted, previous, policy)
+    except NoRoomError:
+        return
+    missing = policy.gpu_budget_min - policy.gpus(prefill, decode)
+    if missing <= 0:
+        return
+    for pair in ((prefill + 1, decode), (prefill, decode + 1)):
+        outside = pair[0] > policy.prefill.max or pair[1] > policy.decode.max
+        over = policy.gpu_budget is not None and policy.gpus(*pair) > policy.gpu_budget
+        lopsided = policy.ratio is not None and not policy.ratio.min <= Fraction(*pair) <= policy.ratio.max
+        assert outside or over or lopsided
+
+
+@given(wanted=st.tuples(st.integers(1, 12), st.integers(1, 12)), previous=pairs, low=st.integers(2, 24))
+def test_filling_up_takes_nothing_from_what_the_load_needs_and_costs_no_gpu_more_than_it_must(wanted, previous, low):
+    policy = Policy(gpu_budget=24, gpu_budget_min=low, max_step=100)
+    pair, bit = apply_bounds(wanted, previous, policy)
+    assert pair[0] >= wanted[0]
+    assert pair[1] >= wanted[1]
+    assert policy.gpus(*pair) == max(low, sum(wanted))
+    assert bit == ((Bound.GPU_BUDGET_MIN,) if sum(wanted) < low else ())
+
+
 @pytest.mark.parametrize(
     ("policy", "wanted", "expected", "bit"),
     [
@@ -68,19 +97,42 @@ def test_a_bound_is_reported_exactly_if_the_result_differs(policy, wanted, previ
             (Bound.RATIO, Bound.GPU_BUDGET),
         ),
         (Policy(max_step=2), (9, 3), (5, 3), (Bound.STEP,)),
+        (Policy(gpu_budget=12, gpu_budget_min=8), (2, 1), (5, 3), (Bound.GPU_BUDGET_MIN,)),
+        (Policy(gpu_budget=12, gpu_budget_min=8), (6, 3), (6, 3), ()),
+        (
+            Policy(prefill=RoleBounds(1, 3), gpu_budget=12, gpu_budget_min=12),
+            (2, 1),
+            (3, 9),
+            (Bound.GPU_BUDGET_MIN,),
+        ),
+        (
+            Policy(prefill=RoleBounds(gpus=4), decode=RoleBounds(gpus=4), gpu_budget=10, gpu_budget_min=10),
+            (1, 1),
+            (1, 1),
+            (),
+        ),
     ],
 )
 def test_bounds_by_example(policy, wanted, expected, bit):
     assert apply_bounds(wanted, (3, 3), policy) == (expected, bit)
 
 
-def test_a_fixed_budget_moves_only_the_ratio():
-    policy = Policy(gpu_budget=12)
-    for wanted in ((10, 5), (4, 20), (30, 30)):
-        assert policy.gpus(*apply_bounds(wanted, (6, 6), policy)[0]) == 12
+@pytest.mark.parametrize("wanted", [(10, 5), (4, 20), (30, 30), (1, 1), (3, 1), (1, 5)])
+def test_a_budget_with_equal_ends_moves_only_the_ratio(wanted):
+    policy = Policy(gpu_budget=12, gpu_budget_min=12, max_step=100)
+    pair, _ = apply_bounds(wanted, (6, 6), policy)
+    assert policy.gpus(*pair) == 12
+
+
+def test_what_fills_a_budget_up_is_not_moved_for_a_little_more_balance():
+    policy = Policy(gpu_budget=12, gpu_budget_min=12, max_step=100)
+    assert apply_bounds((4, 4), (7, 5), policy)[0] == (7, 5)
+    assert apply_bounds((4, 4), (8, 4), policy)[0] == (6, 6), "decode has no room left at all"
 
 
 def test_a_budget_below_the_minimum_is_refused_with_the_numbers():
     policy = Policy(prefill=RoleBounds(2, 4, gpus=4), gpu_budget=6)
     with pytest.raises(NoRoomError, match=r"gpuBudget.max is 6 GPUs.*needs 9"):
         apply_bounds((2, 1), (2, 1), policy)
+    with pytest.raises(NoRoomError, match=r"while night of spec.scaling.schedules holds"):
+        apply_bounds((2, 1), (2, 1), replace(policy, schedules=("night",)))

@@ -117,6 +117,23 @@ def test_contradicting_bounds_hold_the_last_good_size(model):
     assert "gpuBudget.max is 1" in decision.message
 
 
+def test_a_budget_that_is_filled_up_and_a_schedule_that_holds_are_explained(model):
+    policy = replace(POLICY, gpu_budget=12, gpu_budget_min=12, schedules=("office-hours",))
+    decision = run(model, [5], policy=policy)[0]
+    assert decision.gpus == 12
+    assert Bound.GPU_BUDGET_MIN in decision.limited_by
+    assert "filled up to 12 GPUs, spec.scaling.gpuBudget.min is 12" in decision.message
+    assert "within the limits of office-hours (spec.scaling.schedules)" in decision.message
+
+
+def test_in_a_budget_with_equal_ends_only_the_ratio_follows_the_load_and_noise_moves_nothing(model):
+    policy = replace(POLICY, gpu_budget=12, gpu_budget_min=12, scale_down_stabilization_seconds=60.0)
+    calm = run(model, [40, 44, 38, 41, 45, 37, 40, 43] * 5, policy=policy, start=(6, 6))
+    assert {decision.gpus for decision in calm} == {12}
+    pairs = [(decision.prefill, decision.decode) for decision in calm]
+    assert sum(after != before for before, after in pairwise(pairs)) <= 1
+
+
 def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
     before = plan(observe(200, 8, 4), None, model, POLICY, None, 0.0)
     lowered = replace(POLICY, prefill=RoleBounds(1, 3))

@@ -26,7 +26,7 @@ TRUST = Trust(
 
 
 def value(name: str, **labels: str) -> float | None:
-    return REGISTRY.get_sample_value(name, {"namespace": "ns", "instance": "m", **labels})
+    return REGISTRY.get_sample_value(name, {"namespace": "ns", "inference": "m", **labels})
 
 
 def report(reading: Reading) -> None:
@@ -39,6 +39,7 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     report(Reading(0.0, trust=TRUST))
     assert value("dopd_workers", role="decode", state="desired") == 2
     assert value("dopd_workers", role="decode", state="serving") == 1
+    assert value("dopd_gpus", role="decode") == 1
     assert value("dopd_condition", type="Ready") == 1
     assert value("dopd_forecast_error_vs_last_value") == 0.8
     assert value("dopd_forecast_trusted") == 1
