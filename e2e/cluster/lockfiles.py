@@ -34,6 +34,10 @@ _ANYWHERE = ("--universal",)
 _IMAGE = ("--python-platform=linux", f"--constraint={REPOSITORY / DEVELOPMENT}")
 
 
+_NOT_FOR_ALL = ("estimate",)
+"""Extras that a checkout does without: large, and not for every Python that a checkout may have."""
+
+
 def write_all() -> None:
     """Write every lock file anew; a pin that still fits stays as it is.
 
@@ -50,12 +54,16 @@ def write_all() -> None:
 
 
 def development_requirements(project: dict[str, Any]) -> list[str]:
-    """Return all that a checkout needs: to run, to test, and to build the wheel.
+    """Return all that a checkout needs: to run with its usual extras, to test, and to build the wheel.
 
     Args:
         project: the content of pyproject.toml.
     """
-    extras = project["project"]["optional-dependencies"].values()
+    extras = [
+        requirements
+        for extra, requirements in project["project"]["optional-dependencies"].items()
+        if extra not in _NOT_FOR_ALL
+    ]
     groups = project["dependency-groups"].values()
     named = [item for group in groups for item in group if isinstance(item, str)]  # not {include-group = ...}
     return [

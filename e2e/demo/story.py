@@ -63,7 +63,7 @@ class Settings:
         profile = yaml.safe_load((MANIFESTS / "demo" / "profile.yaml").read_text())
         spec = DisaggregatedInferenceSpec.model_validate(inference["spec"])
         model = EngineModel.from_profile(EngineProfileSpec.model_validate(profile["spec"]))
-        return cls(spec, model, Policy.from_spec(spec))
+        return cls(spec, model, Policy.from_spec(spec, time.time()))
 
 
 def prepare(trace: Path, settings: Settings) -> Schedule:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from dopd.api.base import Duration, Image, Model, Name, Quantity, Rule
+from dopd.api.limits import Bounds, GpuBudget, Schedule
 
 Count = Annotated[int, Field(ge=0, le=1000)]
 PodTemplateOverlay = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
@@ -244,24 +245,6 @@ class ScalingMode(StrEnum):
     PAUSED = "Paused"
 
 
-class Bounds(Model):
-    """Smallest and largest number of workers of a role."""
-
-    rules = (Rule("self.min <= self.max", "min must not exceed max; lower min or raise max", ".min"),)
-
-    min: Annotated[int, Field(ge=1, le=1000)]
-    """Fewest workers."""
-    max: Annotated[int, Field(ge=1, le=1000)]
-    """Most workers."""
-
-
-class GpuBudget(Model):
-    """GPUs of both roles together."""
-
-    max: Annotated[int, Field(ge=1, le=100000)]
-    """Most GPUs, starting and draining workers included."""
-
-
 RATIO_PATTERN = r"^[1-9][0-9]{0,2}:[1-9][0-9]{0,2}$"
 RatioText = Annotated[
     str,
@@ -349,6 +332,15 @@ class Scaling(Model):
     """GPUs of both roles together; no limit if absent."""
     ratio: RatioBand | None = None
     """Allowed range of prefill to decode workers; no limit if absent."""
+    schedules: Annotated[
+        list[Schedule],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """Limits that hold at certain times in place of the ones above. Where several hold at once, the greatest min and
+    the greatest max count, field by field."""
     profile_ref: ProfileRef
     """EngineProfile that tells how fast one worker is."""
     forecast: ForecastSpec = ForecastSpec()
@@ -383,6 +375,11 @@ SHAPES_EQUAL = (
     "self.prefill.gpus == self.decode.gpus"
     " && (has(self.prefill.nodes) ? self.prefill.nodes : 1) == (has(self.decode.nodes) ? self.decode.nodes : 1)"
 )
+SCHEDULE_FITS = (
+    "(has(s.gpuBudget) ? s.gpuBudget.max : has(self.scaling.gpuBudget) ? self.scaling.gpuBudget.max : 10000000)"
+    " >= (has(s.prefill) ? s.prefill.min : self.scaling.prefill.min) * self.prefill.gpus"
+    " + (has(s.decode) ? s.decode.min : self.scaling.decode.min) * self.decode.gpus"
+)
 SWITCHING_ON = "has(self.roleSwitching) && self.roleSwitching.enabled"
 
 
@@ -406,6 +403,20 @@ class DisaggregatedInferenceSpec(Model):
             "must be at least scaling.prefill.min * prefill.gpus + scaling.decode.min * decode.gpus; raise it, or lower"
             " a min",
             ".scaling.gpuBudget.max",
+        ),
+        Rule(
+            "!has(self.scaling) || !has(self.scaling.gpuBudget) || !has(self.scaling.gpuBudget.min) ||"
+            " self.scaling.gpuBudget.min <="
+            " self.scaling.prefill.max * self.prefill.gpus + self.scaling.decode.max * self.decode.gpus",
+            "must be at most scaling.prefill.max * prefill.gpus + scaling.decode.max * decode.gpus; lower it, or raise"
+            " a max",
+            ".scaling.gpuBudget.min",
+        ),
+        Rule(
+            f"!has(self.scaling) || !has(self.scaling.schedules) || self.scaling.schedules.all(s, {SCHEDULE_FITS})",
+            "one has more minimum workers than its gpuBudget.max holds (what it leaves out is that of spec.scaling):"
+            " raise gpuBudget.max, or lower a min",
+            ".scaling.schedules",
         ),
         Rule(
             f"!({SWITCHING_ON}) || ({SHAPES_EQUAL})",

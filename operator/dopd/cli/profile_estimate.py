@@ -40,6 +40,7 @@ NETWORK_BYTES_PER_SECOND = 25e9  # one 200 Gb/s adapter for each GPU
 CORRECTION = 1.1  # what the publisher itself adds to kernel sums for scheduling and launch gaps
 
 PACKAGE = "aiconfigurator-core==0.12.0"
+"""What the extra `estimate` of pyproject.toml installs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +71,11 @@ def call(args: argparse.Namespace) -> int:
             correction=args.correction,
         )
     except ImportError:
-        print(f"dopd profile estimate needs the published measurements: pip install {PACKAGE}", file=sys.stderr)
+        print(
+            "dopd profile estimate needs the published measurements, the extra `estimate`: pip install "
+            f"'dopd[estimate]' (in a checkout: pip install {PACKAGE})",
+            file=sys.stderr,
+        )
         return 2
     except (ValueError, RuntimeError, KeyError) as error:
         print(

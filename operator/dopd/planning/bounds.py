@@ -3,11 +3,13 @@
 Soft bounds first, in the order in which they are applied, and hard bounds last, so that what must hold always holds:
 
 1. step: a decision moves a role by no more than `max_step` from the previous target;
-2. per-role minimum and maximum;
-3. ratio and GPU budget together: of all pairs that satisfy 2 and both of these, the one that serves the largest
-   share of the need of the role that is served least, then of the other role, then the cheapest.
+2. per-role minimum and maximum, those of the active schedules if there are any;
+3. ratio and both ends of the GPU budget together: of all pairs that satisfy 2, the ratio and the upper end, the one
+   that misses the lower end by least, then the one that serves the largest share of the need of the role that is
+   served least, then of the other role, then the cheapest, then the one with the most room in the role with least.
 
-Applying them to a pair that satisfies them changes nothing.
+Applying them to a pair that satisfies them changes nothing. Workers that only fill the budget up are not moved from
+role to role for a little more balance: while the previous pair serves the need about as evenly, it stays.
 """
 
 from enum import StrEnum
@@ -39,7 +41,14 @@ class Bound(StrEnum):
     RATIO = "Ratio"
     """spec.scaling.ratio."""
     GPU_BUDGET = "GpuBudget"
-    """spec.scaling.gpuBudget."""
+    """spec.scaling.gpuBudget.max."""
+    GPU_BUDGET_MIN = "GpuBudgetMin"
+    """spec.scaling.gpuBudget.min: the load needs fewer GPUs than must be held."""
+
+
+ABOUT_AS_EVENLY = 0.8
+"""The previous pair stays while it leaves its worse served role at least this share of the room that the most even
+pair of equally many GPUs would."""
 
 
 def apply_bounds(wanted: Pair, previous: Pair, policy: Policy) -> tuple[Pair, tuple[Bound, ...]]:
@@ -57,18 +66,21 @@ def apply_bounds(wanted: Pair, previous: Pair, policy: Policy) -> tuple[Pair, tu
         bit.append(Bound.STEP)
     prefill = _clamp(stepped[0], policy.prefill, Bound.PREFILL_MIN, Bound.PREFILL_MAX, bit)
     decode = _clamp(stepped[1], policy.decode, Bound.DECODE_MIN, Bound.DECODE_MAX, bit)
-    ratio, budget = policy.ratio, policy.gpu_budget
+    pair = (prefill, decode)
+    ratio, gpus = policy.ratio, policy.gpus(*pair)
     outside_ratio = ratio is not None and not ratio.min * decode <= prefill <= ratio.max * decode
-    over_budget = budget is not None and policy.gpus(prefill, decode) > budget
+    over_budget = policy.gpu_budget is not None and gpus > policy.gpu_budget
     if outside_ratio:
         bit.append(Bound.RATIO)
     if over_budget:
         bit.append(Bound.GPU_BUDGET)
-    if not (outside_ratio or over_budget):
-        return (prefill, decode), tuple(bit)
-    allowed = _best_pair((prefill, decode), policy)
-    if budget is not None and Bound.GPU_BUDGET not in bit and (allowed[0] < prefill or allowed[1] < decode):
+    if not (outside_ratio or over_budget or gpus < policy.gpu_budget_min):
+        return pair, tuple(bit)
+    allowed = _best_pair(pair, previous, policy)
+    if policy.gpu_budget is not None and not over_budget and (allowed[0] < prefill or allowed[1] < decode):
         bit.append(Bound.GPU_BUDGET)
+    if gpus < policy.gpu_budget_min and allowed != pair:
+        bit.append(Bound.GPU_BUDGET_MIN)
     return allowed, tuple(bit)
 
 
@@ -86,34 +98,55 @@ def _clamp(want: int, bounds: RoleBounds, lower: Bound, upper: Bound, bit: list[
     return want
 
 
-def _best_pair(wanted: Pair, policy: Policy) -> Pair:
-    best: tuple[float, float, int, Pair] | None = None
+def _best_pair(wanted: Pair, previous: Pair, policy: Policy) -> Pair:
+    best: tuple[tuple[float, ...], Pair] | None = None
     for prefill in range(policy.prefill.min, policy.prefill.max + 1):
-        low, high = policy.decode.min, policy.decode.max
-        if policy.ratio is not None:
-            low = max(low, ceil(prefill / policy.ratio.max))
-            high = min(high, floor(prefill / policy.ratio.min))
-        if policy.gpu_budget is not None:
-            high = min(high, (policy.gpu_budget - prefill * policy.prefill.gpus) // policy.decode.gpus)
-        if low > high:
+        fewest, most = _decode_range(prefill, policy)
+        if fewest > most:
             continue
-        pair = (prefill, max(low, min(high, wanted[1])))
-        served = sorted(min(1.0, have / want) for have, want in zip(pair, wanted, strict=True))
-        rank = (-served[0], -served[1], policy.gpus(*pair), pair)
-        best = min(best or rank, rank)
+        to_fill = ceil((policy.gpu_budget_min - prefill * policy.prefill.gpus) / policy.decode.gpus)
+        pair = (prefill, max(fewest, min(most, max(wanted[1], to_fill))))
+        entry = (_rank(pair, wanted, policy), pair)
+        best = min(best or entry, entry)
     if best is None:
         raise NoRoomError(_contradiction(policy))
-    return best[3]
+    rank, pair = best
+    fewest, most = _decode_range(previous[0], policy)
+    if policy.prefill.min <= previous[0] <= policy.prefill.max and fewest <= previous[1] <= most:
+        *must, room = _rank(previous, wanted, policy)
+        if must == list(rank[:-1]) and room <= ABOUT_AS_EVENLY * rank[-1]:  # both are negative
+            return previous
+    return pair
+
+
+def _decode_range(prefill: int, policy: Policy) -> Pair:
+    """Fewest and most decode workers that may stand beside so many prefill workers; the first is greater if none."""
+    low, high = policy.decode.min, policy.decode.max
+    if policy.ratio is not None:
+        low = max(low, ceil(prefill / policy.ratio.max))
+        high = min(high, floor(prefill / policy.ratio.min))
+    if policy.gpu_budget is not None:
+        high = min(high, (policy.gpu_budget - prefill * policy.prefill.gpus) // policy.decode.gpus)
+    return low, high
+
+
+def _rank(pair: Pair, wanted: Pair, policy: Policy) -> tuple[float, ...]:
+    """What makes a pair better, the most important first; less is better."""
+    gpus = policy.gpus(*pair)
+    served = sorted(have / want for have, want in zip(pair, wanted, strict=True))
+    missing = max(0, policy.gpu_budget_min - gpus)
+    return (missing, -min(1.0, served[0]), -min(1.0, served[1]), gpus, -served[0])
 
 
 def _contradiction(policy: Policy) -> str:
     minimum = policy.gpus(policy.prefill.min, policy.decode.min)
+    meanwhile = f" (while {', '.join(policy.schedules)} of spec.scaling.schedules holds)" if policy.schedules else ""
     if policy.gpu_budget is not None and policy.gpu_budget < minimum:
         return (
             f"spec.scaling.gpuBudget.max is {policy.gpu_budget} GPUs, the minimum of {policy.prefill.min} prefill and "
-            f"{policy.decode.min} decode workers needs {minimum}; raise the budget or lower a min"
+            f"{policy.decode.min} decode workers needs {minimum}{meanwhile}; raise the budget or lower a min"
         )
     return (
-        "spec.scaling: no number of workers satisfies prefill, decode, ratio and gpuBudget together; widen ratio, "
-        "raise gpuBudget.max or change a min or max"
+        f"spec.scaling: no number of workers satisfies prefill, decode, ratio and gpuBudget together{meanwhile}; "
+        "widen ratio, raise gpuBudget.max or change a min or max"
     )

@@ -84,7 +84,7 @@ def plan(
     try:
         target, hard = apply_bounds(wanted, before, policy)
         reason = _reason(before, target, need, policy)
-        message = _message(need, target, observation)
+        message = _message(need, target, observation, policy, hard)
     except NoRoomError as error:
         target, hard, reason, message = before, (), Reason.NO_ROOM, str(error)
     return Decision(
@@ -352,7 +352,7 @@ def _reason(before: Pair, target: Pair, need: _Need, policy: Policy) -> Reason:
     return Reason.DEMAND_FELL
 
 
-def _message(need: _Need, target: Pair, observation: Observation) -> str:
+def _message(need: _Need, target: Pair, observation: Observation, policy: Policy, hard: tuple[Bound, ...]) -> str:
     prefill, decode = need.demand_prefill, need.demand_decode
     parts = [
         f"prefill {target[0]}: {prefill.requests_per_second:.3g} requests/s of {prefill.uncached_tokens:.0f} uncached "
@@ -361,6 +361,10 @@ def _message(need: _Need, target: Pair, observation: Observation) -> str:
         f"{need.size_decode.decode_exact:.2f} at batch {need.size_decode.batch_limit} "
         f"(limited by {need.size_decode.batch_limited_by}), {need.pair[1]} needed",
     ]
+    if Bound.GPU_BUDGET_MIN in hard:
+        parts.append(f"filled up to {policy.gpus(*target)} GPUs, spec.scaling.gpuBudget.min is {policy.gpu_budget_min}")
+    if policy.schedules:
+        parts.append(f"within the limits of {', '.join(policy.schedules)} (spec.scaling.schedules)")
     waiting = observation.prefill.unschedulable + observation.decode.unschedulable
     if waiting:
         parts.append(f"{waiting} workers find no node with free GPUs")

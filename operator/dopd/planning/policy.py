@@ -6,6 +6,7 @@ from fractions import Fraction
 from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec, RatioBand
 from dopd.api.names import Role
+from dopd.planning.schedules import limits_at
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Policy:
         prefill: bounds of the prefill workers.
         decode: bounds of the decode workers.
         gpu_budget: GPUs of both roles at most; None for no limit.
+        gpu_budget_min: GPUs of both roles at least, as far as the other bounds allow; 0 for no limit.
         ratio: prefill per decode workers; None for no limit.
         max_step: workers of a role that one decision adds or removes at most.
         interval_seconds: time to the next plan.
@@ -70,12 +72,14 @@ class Policy:
         scale_down_headroom: a worker is given up only if this much more load would fit on the rest too.
         role_switching: a running worker may change its role.
         fallback: what to run when the load has not been known for long; None to hold the target.
+        schedules: names of the schedules that these bounds come from.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
     prefill: RoleBounds = field(default_factory=RoleBounds)
     decode: RoleBounds = field(default_factory=RoleBounds)
     gpu_budget: int | None = None
+    gpu_budget_min: int = 0
     ratio: Ratio | None = None
     max_step: int = 8
     interval_seconds: float = 15.0
@@ -83,10 +87,15 @@ class Policy:
     scale_down_headroom: float = 0.1
     role_switching: bool = False
     fallback: Fallback | None = None
+    schedules: tuple[str, ...] = ()
 
     @classmethod
-    def from_spec(cls, spec: DisaggregatedInferenceSpec) -> "Policy":
-        """The policy that a resource states.
+    def from_spec(cls, spec: DisaggregatedInferenceSpec, now_seconds: float) -> "Policy":
+        """The policy that a resource states, with the schedules that are active at a time.
+
+        Args:
+            spec: of the resource.
+            now_seconds: seconds since the epoch.
 
         Raises:
             ValueError: the resource has no spec.scaling, so there is nothing to decide.
@@ -94,11 +103,14 @@ class Policy:
         scaling = spec.scaling
         if scaling is None:
             raise ValueError("spec.scaling is absent: replicas are static and nothing is planned; add spec.scaling")
+        limits = limits_at(scaling, now_seconds)
+        budget = limits.gpu_budget
         return cls(
             objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
-            prefill=RoleBounds(scaling.prefill.min, scaling.prefill.max, spec.prefill.gpus),
-            decode=RoleBounds(scaling.decode.min, scaling.decode.max, spec.decode.gpus),
-            gpu_budget=scaling.gpu_budget.max if scaling.gpu_budget else None,
+            prefill=RoleBounds(limits.prefill.min, limits.prefill.max, spec.prefill.gpus),
+            decode=RoleBounds(limits.decode.min, limits.decode.max, spec.decode.gpus),
+            gpu_budget=budget.max if budget else None,
+            gpu_budget_min=(budget.min or 0) if budget else 0,
             ratio=Ratio.from_spec(scaling.ratio) if scaling.ratio else None,
             max_step=scaling.behavior.max_step,
             interval_seconds=seconds(scaling.behavior.interval),
@@ -107,6 +119,7 @@ class Policy:
             fallback=Fallback(seconds(scaling.fallback.after), scaling.fallback.prefill, scaling.fallback.decode)
             if scaling.fallback
             else None,
+            schedules=limits.schedules,
         )
 
     def bounds(self, role: Role) -> RoleBounds:

@@ -25,11 +25,12 @@ def rows(report: dict[str, Any]) -> list[str]:
     start = report.get("from_seconds", 0.0)
     end = start + report["seconds"]
     part = f", hours {start / 3600:.3g} to {end / 3600:.3g}" if start else ""
+    load = f"{report['trace']} x{report['rate_scale']:g}{part}"
     lines = []
     for name, p in policies.items():
         hours = p["gpu_hours"]
         lines.append(
-            f"| {report['trace']} x{report['rate_scale']:g}{part} | {report['profile']} | {report['start_up_seconds']:g} s "
+            f"| {load} | {report['profile']} | {report['start_up_seconds']:g} s "
             f"| {name}{' (' + p['knob'] + ')' if p['knob'] else ''} | {_marked(p['attainment'], goal)} | {hours:.2f} "
             f"| {_ratio(hours, cheapest)} | {_ratio(hours, oracle)} | {p['ttft_p90']:.2f} s | {p['changes']} |"
         )

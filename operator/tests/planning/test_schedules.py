@@ -1,0 +1,162 @@
+from datetime import UTC, datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dopd.api.inference import DisaggregatedInferenceSpec, Scaling
+from dopd.api.limits import Bounds, GpuBudget, Schedule
+from dopd.planning import Policy, RoleBounds
+from dopd.planning.schedules import is_active, last_seconds, limits_at
+
+BERLIN = "Europe/Berlin"
+
+
+def at(text, zone="UTC", fold=0):
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold).timestamp()
+
+
+def schedule(**fields):
+    common = {"name": "office", "timeZone": BERLIN, "start": "0 7 * * 1-5", "prefill": {"min": 4, "max": 9}}
+    ends = {} if "duration" in fields else {"end": "0 19 * * 1-5"}
+    return Schedule.model_validate(common | ends | fields)
+
+
+def scaling(*schedules, **fields):
+    return Scaling.model_validate(
+        {
+            "prefill": {"min": 1, "max": 6},
+            "decode": {"min": 2, "max": 8},
+            "profileRef": {"name": "p"},
+            "schedules": list(schedules),
+            **fields,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("when", "active"),
+    [
+        ("2026-11-24 06:59:59", False),
+        ("2026-11-24 07:00:00", True),  # a Tuesday
+        ("2026-11-24 18:59:59.9", True),
+        ("2026-11-24 19:00:00", False),
+        ("2026-11-28 12:00:00", False),  # a Saturday
+        ("2026-07-01 07:00:00", True),  # in summer time, by the clock on the wall
+    ],
+)
+def test_a_schedule_holds_from_its_start_up_to_its_end_by_the_clock_of_its_zone(when, active):
+    assert is_active(schedule(), at(when, BERLIN)) is active
+
+
+def test_a_duration_ends_it_across_midnight_and_an_end_does_too():
+    for ends in ({"duration": "9h"}, {"end": "0 7 * * *"}):
+        night = schedule(start="0 22 * * *", **ends)
+        assert is_active(night, at("2026-11-25 03:00", BERLIN))
+        assert is_active(night, at("2026-11-25 06:59", BERLIN))
+        assert not is_active(night, at("2026-11-25 07:00", BERLIN))
+        assert not is_active(night, at("2026-11-24 21:59", BERLIN))
+
+
+def test_the_hour_that_is_left_out_in_spring_begins_right_after_it():
+    early = schedule(start="30 2 * * *", duration="1h")
+    assert not is_active(early, at("2026-03-29 01:59:59", BERLIN))
+    assert is_active(early, at("2026-03-29 03:00", BERLIN)), "there is no half past two: 01:59 is followed by 03:00"
+    assert not is_active(early, at("2026-03-29 04:00", BERLIN))
+
+
+def test_the_hour_that_comes_twice_in_autumn_begins_once_and_a_duration_is_real_time():
+    early = schedule(start="45 2 * * *", duration="1h")
+    assert not is_active(early, at("2026-10-25 02:30", BERLIN))
+    assert is_active(early, at("2026-10-25 02:45", BERLIN))
+    assert is_active(early, at("2026-10-25 02:30", BERLIN, fold=1)), "45 minutes later, though the clock shows less"
+    assert not is_active(early, at("2026-10-25 02:45", BERLIN, fold=1)), "it does not begin a second time"
+
+
+def test_a_night_across_the_clock_change_has_an_hour_less_or_more():
+    night = schedule(start="0 22 * * *", end="0 6 * * *")
+
+    def hours_from(day):
+        noon = at(f"{day} 12:00", BERLIN)
+        return sum(is_active(night, noon + 60 * minute) for minute in range(24 * 60)) / 60
+
+    assert [hours_from(day) for day in ("2026-03-27", "2026-03-28", "2026-10-24")] == [8, 7, 9]
+
+
+@given(
+    st.sampled_from(["0 7 * * 1-5", "30 2 * * *", "*/20 * * * *", "0 0 29 2 *", "15 1,13 1-7 * MON", "59 23 L * *"]),
+    st.sampled_from([BERLIN, "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"]),
+    st.integers(int(at("2024-01-01")), int(at("2027-01-01"))),
+)
+def test_the_last_start_is_never_ahead_and_never_moves_backward(cron, zone, now):
+    moments = [last_seconds(cron, ZoneInfo(zone), now + 600.0 * step) for step in range(6)]
+    assert all(moment <= now + 600.0 * step for step, moment in enumerate(moments))
+    assert all(before <= after for before, after in pairwise(moments))
+
+
+def test_outside_of_every_schedule_the_limits_are_those_of_scaling():
+    limits = limits_at(scaling(schedule(), gpuBudget={"min": 3, "max": 12}), at("2026-11-28 12:00"))
+    assert (limits.prefill, limits.decode) == (Bounds(min=1, max=6), Bounds(min=2, max=8))
+    assert limits.gpu_budget == GpuBudget(min=3, max=12)
+    assert limits.schedules == ()
+
+
+def test_an_active_schedule_replaces_what_it_names_and_nothing_else():
+    limits = limits_at(scaling(schedule(), gpuBudget={"max": 12}), at("2026-11-24 12:00"))
+    assert limits.prefill == Bounds(min=4, max=9), "above the max of scaling: the schedule says so"
+    assert limits.decode == Bounds(min=2, max=8)
+    assert limits.gpu_budget == GpuBudget(max=12)
+    assert limits.schedules == ("office",)
+
+
+def test_of_overlapping_schedules_the_greatest_min_and_the_greatest_max_count():
+    batch = schedule(name="batch", prefill={"min": 2, "max": 20}, gpuBudget={"min": 5, "max": 9})
+    sale = schedule(name="sale", prefill={"min": 6, "max": 7}, gpuBudget={"max": 30})
+    for order in ((batch, sale), (sale, batch)):
+        limits = limits_at(scaling(*order), at("2026-11-24 12:00"))
+        assert limits.prefill == Bounds(min=6, max=20)
+        assert limits.gpu_budget == GpuBudget(min=5, max=30)
+
+
+def test_the_policy_of_a_resource_is_that_of_the_time():
+    spec = DisaggregatedInferenceSpec.model_validate(
+        {
+            "model": "m",
+            "engine": {"image": "i"},
+            "prefill": {"gpus": 2},
+            "decode": {"gpus": 1},
+            "router": {"image": "r"},
+            "scaling": scaling(schedule(gpuBudget={"min": 24, "max": 24}), gpuBudget={"min": 6, "max": 16}).model_dump(
+                by_alias=True, exclude_none=True
+            ),
+        }
+    )
+    weekend = Policy.from_spec(spec, at("2026-11-28 12:00"))
+    assert (weekend.prefill, weekend.gpu_budget_min, weekend.gpu_budget) == (RoleBounds(1, 6, 2), 6, 16)
+    weekday = Policy.from_spec(spec, at("2026-11-24 12:00"))
+    assert (weekday.prefill, weekday.gpu_budget_min, weekday.gpu_budget) == (RoleBounds(4, 9, 2), 24, 24)
+    assert weekday.schedules == ("office",)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("timeZone", "Europe/Berln", "Europe/Berln is no time zone that is known here; expected an IANA name"),
+        ("timeZone", "Europe", "Europe is no time zone"),
+        ("start", "0 0 31 2 *", r"0 0 31 2 \* never comes"),
+        ("end", "0 19-7 * * *", r"0 19-7 \* \* \* never comes .*expected five cron fields"),
+    ],
+)
+def test_what_only_the_calendar_knows_to_be_wrong_is_refused_by_field_value_and_cure(field, value, message):
+    with pytest.raises(ValidationError, match=message) as refused:
+        schedule(**{field: value})
+    assert refused.value.errors()[0]["loc"] == (field,)
+
+
+def test_the_time_is_a_point_on_the_time_line_and_not_of_the_machine():
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
+    assert is_active(schedule(timeZone="UTC"), noon)
+    assert not is_active(schedule(timeZone="Asia/Tokyo"), noon), "nine in the evening there"
