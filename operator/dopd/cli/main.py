@@ -12,6 +12,7 @@ COMMANDS = {
     "run": "run the operator",
     "replay": "run the planner and its peers on a trace, in simulated time",
     "profile": "make an EngineProfile",
+    "doctor": "check that the operator can do its work here, and say what to do where it can not",
 }
 
 

@@ -21,6 +21,7 @@ from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
 from dopd.reconcile import handlers, metrics
 from dopd.reconcile.queue import Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
+from dopd.reconcile.selfcheck import log_problems
 from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
@@ -76,11 +77,17 @@ async def run(options: Options) -> None:
         identity=identity,
         duration_seconds=options.lease_seconds,
     )
+
+    async def lead() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(log_problems(kubernetes, options.namespaces, connector))
+            group.create_task(work(reconciler, queue))
+
     watching = asyncio.Event()
     server = await _serve(options.http_port, watching)
     tasks = [
         asyncio.create_task(_watch(queue, options.namespaces, watching)),
-        asyncio.create_task(election.run(lambda: work(reconciler, queue))),
+        asyncio.create_task(election.run(lead)),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

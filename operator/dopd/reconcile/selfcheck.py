@@ -1,0 +1,99 @@
+"""Every resource that scales, and whether its load can be read: for `dopd doctor`, and for the log of a start.
+
+Resources of one Prometheus are checked together, so that many cost it no more queries than one.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dopd.api.base import seconds
+from dopd.api.inference import ScalingMode
+from dopd.cluster import ApiError, Kubernetes, kinds
+from dopd.reconcile.observe import read_model, read_spec
+from dopd.reconcile.queue import Key
+from dopd.telemetry.connection import Connector, NoAnswer
+from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
+
+_LOG = logging.getLogger(__name__)
+
+
+async def check_resources(
+    kubernetes: Kubernetes, namespaces: Sequence[str], connector: Connector
+) -> AsyncIterator[Check]:
+    """All checks of the resources in some namespaces (or all), and of each Prometheus that they name."""
+    servers: dict[str, list[Wanted]] = {}
+    count = 0
+    for namespace in namespaces or (None,):
+        try:
+            resources = await kubernetes.list(kinds.INFERENCE, namespace)
+        except ApiError as error:
+            found = f"{error.status} {error.reason}: {error}"
+            yield Check(namespace or "all namespaces", "resources", Verdict.FAIL, found, "a list", "Give --namespace")
+            continue
+        for resource in resources:
+            count += 1
+            async for check in _check_spec(kubernetes, resource, connector.settings.url, servers):
+                yield check
+    if not count:
+        where = ", ".join(namespaces) or "any namespace"
+        yield Check(where, "resources", Verdict.SKIPPED, "no DisaggregatedInference, so no load to read")
+    if connector.settings.url:
+        servers.setdefault(connector.settings.url, [])
+    for url, wanted in servers.items():
+        checks = _check_server(connector, url, wanted)
+        # Each in a thread of its own: whoever is to stop waits for the one under way, not for all.
+        while check := await asyncio.to_thread(next, checks, None):
+            yield check
+
+
+async def _check_spec(
+    kubernetes: Kubernetes, resource: dict[str, Any], own_url: str, servers: dict[str, list[Wanted]]
+) -> AsyncIterator[Check]:
+    key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
+    spec, problem = read_spec(resource)
+    if spec is None:
+        yield Check(str(key), "spec", Verdict.FAIL, problem, "a spec of this version", "Correct it and apply it anew")
+        return
+    if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
+        mode = "Paused" if spec.scaling else "static"
+        yield Check(str(key), "load", Verdict.SKIPPED, f"{mode}, so no load is read")
+        return
+    model = await read_model(kubernetes, key, spec)
+    if isinstance(model, str):
+        yield Check(str(key), "profile", Verdict.FAIL, model)
+    else:
+        yield Check(str(key), "profile", Verdict.OK, spec.scaling.profile_ref.name)
+    url = spec.telemetry.prometheus_url or own_url
+    if not url:
+        fix = "Set spec.telemetry.prometheusURL, or --prometheus-url (chart: prometheusURL)"
+        yield Check(str(key), "Prometheus", Verdict.FAIL, "none is named", "a URL", fix)
+        return
+    forecast = spec.scaling.forecast
+    servers.setdefault(url, []).append(Wanted(key, seconds(forecast.bin), seconds(forecast.history)))
+
+
+def _check_server(connector: Connector, url: str, wanted: Sequence[Wanted]) -> Iterator[Check]:
+    try:
+        client = connector(url)
+    except NoAnswer as error:
+        yield Check(url, "connection", Verdict.FAIL, str(error))
+        return
+    yield from check_prometheus(client, url, wanted, datetime.now(UTC).timestamp())
+
+
+async def log_problems(kubernetes: Kubernetes, namespaces: Sequence[str], connector: Connector) -> None:
+    """One look at start, a line for each problem. It decides nothing: conditions tell what holds from then on."""
+    count = problems = 0
+    try:
+        async for check in check_resources(kubernetes, namespaces, connector):
+            count += 1
+            if check.failed:
+                problems += 1
+                _LOG.warning("self-check: %s", check)
+    except Exception as error:  # what only looks must not stop what acts
+        _LOG.warning("self-check not finished", exc_info=error)
+        return
+    _LOG.info("self-check: %d problems in %d checks; dopd doctor repeats it", problems, count)
