@@ -45,7 +45,7 @@ async def check_resources(
     for url, wanted in servers.items():
         checks = _check_server(connector, url, wanted)
         # Each in a thread of its own: whoever is to stop waits for the one under way, not for all.
-        while check := await asyncio.to_thread(next, checks, None):
+        while check := await asyncio.to_thread(_next, checks):
             yield check
 
 
@@ -73,6 +73,10 @@ async def _check_spec(
         return
     forecast = spec.scaling.forecast
     servers.setdefault(url, []).append(Wanted(key, seconds(forecast.bin), seconds(forecast.history)))
+
+
+def _next(checks: Iterator[Check]) -> Check | None:
+    return next(checks, None)
 
 
 def _check_server(connector: Connector, url: str, wanted: Sequence[Wanted]) -> Iterator[Check]:
