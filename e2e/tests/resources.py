@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from e2e.stack import MANIFESTS
+from e2e.stack import MANIFESTS, Stack
 
 Json = dict[str, Any]
 MODEL = "demo/chat"
@@ -54,3 +54,10 @@ def changed(resource: Json, changes: Json) -> Json:
             place = place.setdefault(parent, {})
         place[last] = value
     return result
+
+
+def replicas(stack: Stack, name: str) -> tuple[int, ...]:
+    """Replicas that the Deployments of both roles ask for."""
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    found = [stack.read(f"{path}/{name}-{role}") for role in ("prefill", "decode")]
+    return tuple(deployment["spec"]["replicas"] for deployment in found if deployment)

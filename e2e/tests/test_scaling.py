@@ -9,7 +9,7 @@ from e2e.demo.watch import Watcher
 from e2e.load import BackgroundLoad, Schedule, Target
 from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.conftest import delete, until_ready
-from e2e.tests.resources import MODEL, auto
+from e2e.tests.resources import MODEL, auto, replicas
 
 NAME = "scaled"
 LOAD = Schedule.steady(requests_per_second=20, seconds=600, input_tokens=1000, output_tokens=240)
@@ -89,10 +89,3 @@ def test_workers_go_when_the_load_has_gone_and_no_request_was_lost(
     assert all(result.got_tokens == result.asked_tokens for result in results)
     assert any(sample.decode.draining for sample in watcher.samples)
     assert watcher.decisions[-1].reason == "DemandFell"
-
-
-def replicas(stack: Stack, name: str) -> tuple[int, ...]:
-    """Replicas that the Deployments of both roles ask for."""
-    path = "/apis/apps/v1/namespaces/default/deployments"
-    found = [stack.read(f"{path}/{name}-{role}") for role in ("prefill", "decode")]
-    return tuple(deployment["spec"]["replicas"] for deployment in found if deployment)

@@ -1,0 +1,73 @@
+"""The load in the status: told, and not rewritten for every ripple."""
+
+from dataclasses import replace
+
+from dopd.api.names import Role
+from dopd.planning import Demand, Forecast, Policy, RoleBounds, Workers, plan
+from dopd.planning.decision import Observation
+from dopd.reconcile.reading import Outlook, Reading
+from dopd.reconcile.scaling import Planned
+from dopd.reconcile.status import load_status
+
+from .test_calibration import model
+
+assert model  # the fixture
+DEMAND = Demand(100.0, 1000.0, 1.5e6, 200.0)
+
+
+def planned(engine, demand: Demand | None, ahead: Demand | None = None, at_seconds: float = 1000.0) -> Planned:
+    forecast = Forecast(ahead, ahead) if ahead else None
+    outlook = Outlook(forecast, dict.fromkeys(Role, 1.0), 0.9, at_seconds - 40) if forecast else None
+    policy = Policy(prefill=RoleBounds(1, 9), decode=RoleBounds(1, 9))
+    decision = plan(Observation(demand, Workers(1), Workers(1)), forecast, engine, policy, None, at_seconds)
+    return Planned(decision, Reading(at_seconds, demand, outlook=outlook))
+
+
+def stored(engine, *arguments, **others):
+    status = load_status(planned(engine, *arguments, **others), None)
+    assert status
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def test_it_tells_the_load_now_and_the_load_planned_for(model):
+    told = stored(model, DEMAND, DEMAND.scaled(2))
+    assert told["time"] == "1970-01-01T00:16:40Z"
+    assert told["demand"] == {"requestsPerSecond": 100.0, "inputTokens": 1000.0, "outputTokens": 200.0}
+    assert told["prefill"]["requestsPerSecond"] == told["decode"]["requestsPerSecond"] == 200.0
+    assert told["quantile"] == 0.9
+    assert told["forecastTime"] == "1970-01-01T00:16:00Z"
+
+
+def test_without_a_forecast_it_says_so_by_leaving_it_out(model):
+    told = stored(model, DEMAND)
+    assert "quantile" not in told
+    assert "forecastTime" not in told
+
+
+def test_a_ripple_is_not_written(model):
+    first = stored(model, DEMAND, DEMAND.scaled(2))
+    ripple = planned(model, DEMAND.scaled(1.05), DEMAND.scaled(2.1), at_seconds=2000.0)
+    status = load_status(ripple, first)
+    assert status
+    assert status.model_dump(mode="json", by_alias=True, exclude_none=True) == first
+
+
+def test_a_move_is_written(model):
+    first = stored(model, DEMAND, DEMAND.scaled(2))
+    for other in (
+        planned(model, DEMAND.scaled(1.2), DEMAND.scaled(2), at_seconds=2000.0),
+        planned(model, replace(DEMAND, output_tokens=300.0), DEMAND.scaled(2), at_seconds=2000.0),
+        planned(model, DEMAND, at_seconds=2000.0),
+        planned(model, Demand.none(), at_seconds=2000.0),
+    ):
+        status = load_status(other, first)
+        assert status
+        assert status.time == "1970-01-01T00:33:20Z"
+
+
+def test_an_unknown_load_leaves_the_last_one_with_its_time(model):
+    first = stored(model, DEMAND)
+    status = load_status(Planned(None, Reading(2000.0)), first)
+    assert status
+    assert status.time == "1970-01-01T00:16:40Z"
+    assert load_status(None, None) is None
