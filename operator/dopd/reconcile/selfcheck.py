@@ -45,8 +45,8 @@ async def check_resources(
     for url, wanted in servers.items():
         checks = _check_server(connector, url, wanted)
         # Each in a thread of its own: whoever is to stop waits for the one under way, not for all.
-        while found := await asyncio.to_thread(_next, checks):
-            yield found
+        while made := await asyncio.to_thread(_next, checks):
+            yield made
 
 
 async def _check_spec(
