@@ -47,11 +47,7 @@ def exporter(name: str, *, again: str = "", resets_every: float = 1e9, silent: b
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "labels": {
-                "dopd.dev/instance": name,
-                "dopd.dev/pool": "router",
-                **({"e2e/scraped-again": again} if again else {}),
-            },
+            "labels": {"dopd.dev/instance": name, "dopd.dev/pool": "router", **extra},
         },
         "spec": {
             "terminationGracePeriodSeconds": 0,
