@@ -13,9 +13,11 @@ NAME ?= dev
 export OMP_NUM_THREADS := 1
 
 # Options of `make demo`.
+SCENARIO ?= first-light
 KEEP ?=
 TRACE ?=
 JSON ?=
+HTML ?=
 
 .PHONY: help
 help: ## show this
@@ -59,14 +61,15 @@ e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterward
 	$(BIN)/python -m pytest e2e/tests
 
 .PHONY: demo
-demo: $(READY) ## from nothing to a serving cluster that follows a real trace (KEEP=1, TRACE=FILE, JSON=FILE)
-	$(BIN)/python -m e2e.demo $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") $(if $(JSON),--json "$(JSON)")
+demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
+	$(BIN)/python -m e2e.demo --scenario $(SCENARIO) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
+	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)")
 
 .PHONY: dynamo-replay
 dynamo-replay: ## set up NVIDIA Dynamo's planner and simulator in .venv-dynamo, for docs/replay.md
 	$(PYTHON) -m venv .venv-dynamo
-	.venv-dynamo/bin/pip install --quiet --no-deps -r operator/dopd/replay/dynamo-requirements.txt
 	.venv-dynamo/bin/pip install --quiet -r operator/dopd/replay/dynamo-requirements-rest.txt
+	.venv-dynamo/bin/pip install --quiet --no-deps -r operator/dopd/replay/dynamo-requirements.txt
 
 .PHONY: cluster
 cluster: $(READY) ## bring a kind cluster up and load all images (NAME=dev)

@@ -10,28 +10,37 @@ from types import FrameType
 
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.paths import REPOSITORY
 from e2e.demo import story
+from e2e.demo.page import page
+from e2e.demo.record import Run, figures
+from e2e.demo.scenario import FIRST_LIGHT, SCENARIOS, Prepared, Settings, prepare
 from e2e.demo.story import DemoFailed, tell
-from e2e.demo.watch import Watcher, gpu_seconds, journey
-from e2e.load import Objectives, Result, Schedule, Summary, TraceError, summarize
+from e2e.demo.watch import journey
+from e2e.demo.what_if import WhatIf, what_if
+from e2e.load import TraceError
 from e2e.stack import Stack
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Tell the story; the last line sums it up, the exit status says whether it went well."""
     options = _parser().parse_args(arguments)
+    scenario = SCENARIOS[options.scenario]
+    trace = options.trace or scenario.trace
     try:
-        settings = story.Settings.from_manifests()
-        schedule = story.prepare(options.trace, settings)
+        settings = Settings.of(scenario)
+        prepared = prepare(scenario, settings, trace)
     except TraceError as error:
         tell(f"demo: FAILED, {error}")
         return 1
+    story.introduce(scenario, prepared, trace)
     signal.signal(signal.SIGTERM, _interrupt)
     stack: Stack | None = None
     try:
         tell(f"\n1. A cluster: kind, the images, Prometheus, the operator from its chart (name: {options.name}).")
         stack = stacks.up(options.name)
-        last_line, status = _play(stack, settings, schedule, options), 0
+        first_token_seconds, run = _run(stack, settings, prepared, options)
+        last_line, status = _sum_up(run, first_token_seconds, options, trace), 0
     except KeyboardInterrupt:
         last_line, status = "demo: FAILED, interrupted", 130
     except Exception as error:  # whatever happens, the cluster is tidied up and the last line tells
@@ -50,60 +59,60 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _play(stack: Stack, settings: story.Settings, schedule: Schedule, options: argparse.Namespace) -> str:
-    tell("\n2. A resource: kubectl apply -k e2e/manifests/demo")
-    first_token_seconds = story.apply_and_wait(stack)
+def _run(stack: Stack, settings: Settings, prepared: Prepared, options: argparse.Namespace) -> tuple[float, Run]:
+    """Everything that happens on the cluster; returns seconds to the first token, and the record."""
+    scenario = SCENARIOS[options.scenario]
+    tell(f"\n2. A resource: kubectl apply -k {scenario.manifests.relative_to(REPOSITORY)}")
+    first_token_seconds = story.apply_and_wait(stack, scenario.manifests)
     tell(f"  first token {first_token_seconds:.1f} s after apply")
     tell("\n3. A few completions, with the OpenAI client, through the gateway, a prefill and a decode worker.")
     story.converse(stack)
-    tell(f"\n4. Ten minutes of a real trace, {story.SPEEDUP:g} times as fast.")
-    watcher = Watcher(lambda: stack.inference(story.NAME))
+    tell(f"\n4. {scenario.title}.")
+    watcher = story.watch(stack, settings)
     try:
-        watcher.look()
-        start_seconds = watcher.seconds
-        results = story.play(stack, schedule, watcher)
+        results = story.play(stack, scenario, settings, prepared, watcher)
         tell("\n5. The load is over: the operator takes back what it had called for.")
         story.calm_down(watcher, settings.policy)
     finally:
         watcher.stop()
     tell(f"\n$ kubectl get pdi\n{stack.kubectl('get', 'pdi')}")
-    story.show_decisions(watcher)
-    slo = settings.spec.slo
-    objectives = Objectives(slo.ttft_seconds * story.SPEEDUP, slo.itl_seconds * story.SPEEDUP)
-    summary = summarize(results, objectives, speedup=story.SPEEDUP)
-    _tell_latencies(summary, objectives)
+    return first_token_seconds, story.record(scenario, settings, prepared, results, watcher)
+
+
+def _sum_up(run: Run, first_token_seconds: float, options: argparse.Namespace, trace: Path) -> str:
+    """Print and write the figures; returns the last line."""
+    story.show_decisions(run)
+    other = what_if(run.schedule, run.settings, run.lead_seconds, run.lead_in_seconds)
+    _tell_figures(run, other)
     if options.json:
-        options.json.write_text(json.dumps(_figures(summary, watcher, start_seconds, first_token_seconds), indent=2))
+        options.json.write_text(json.dumps(figures(run, other, first_token_seconds), indent=2))
         tell(f"  figures: {options.json}")
-    return _judge(results, summary, watcher, first_token_seconds)
-
-
-def _judge(results: list[Result], summary: Summary, watcher: Watcher, first_token_seconds: float) -> str:
-    prefill = journey([sample.prefill.ready for sample in watcher.samples])
-    decode = journey([sample.decode.ready for sample in watcher.samples])
-    lost = summary.failed + summary.truncated
+    if options.html:
+        options.html.write_text(page(run, other, trace.name), encoding="utf-8")
+        tell(f"  page: {options.html}")
+    prefill = journey([sample.prefill.ready for sample in run.samples])
+    decode = journey([sample.decode.ready for sample in run.samples])
     end = f"first token after {first_token_seconds:.1f} s, P {prefill}, D {decode}"
-    if lost:
-        raise DemoFailed(f"{summary.ok} completions, {lost} failed (the first: {summary.first_error}), {end}")
-    return f"demo: ok, {len(results)} completions, 0 failed, {end}"
+    if run.lost:
+        whole = len(run.results) - len(run.lost)
+        raise DemoFailed(f"{whole} completions, {len(run.lost)} failed (the first: {run.lost[0].error}), {end}")
+    return f"demo: ok, {len(run.results)} completions, 0 failed, {end}"
 
 
-def _tell_latencies(summary: Summary, objectives: Objectives) -> None:
+def _tell_figures(run: Run, other: WhatIf) -> None:
+    summary, objectives = run.summary(), run.settings.objectives(run.scenario.speedup)
     ttft, itl = summary.ttft_seconds, summary.itl_seconds
     tell(f"\n  at the client, in time of the trace: first token p50 {ttft['p50']:.2f} s, p99 {ttft['p99']:.2f} s;")
     tell(f"  between tokens p50 {itl['p50'] * 1000:.0f} ms, p99 {itl['p99'] * 1000:.0f} ms")
-    tell(
-        f"  within {objectives.ttft_seconds:g} s and {objectives.itl_seconds * 1000:g} ms:"
-        f" {summary.attainment or 0:.1%} of the requests"
-    )
-
-
-def _figures(summary: Summary, watcher: Watcher, start_seconds: float, first_token_seconds: float) -> dict[str, object]:
-    return summary.as_json() | {
-        "first_token_s": round(first_token_seconds, 2),
-        "gpu_seconds": round(gpu_seconds(watcher.samples, (1, 1)) * story.SPEEDUP),
-        "decisions": story.decisions_as_json(watcher, start_seconds),
-    }
+    limits = f"{objectives.ttft_seconds:g} s and {objectives.itl_seconds * 1000:g} ms"
+    tell(f"\n  {f'within {limits}':<42} both    TTFT     ITL   GPU hours of the trace")
+    ours = (summary.attainment or 0, summary.attainment_ttft or 0, summary.attainment_itl or 0)
+    rows = [("this run, at the client", *ours, run.gpu_seconds)]
+    rows += [(o.label, o.attainment, o.attainment_ttft, o.attainment_itl, o.gpu_seconds) for o in other.outcomes]
+    for label, both, first, between, gpu_seconds in rows:
+        share = gpu_seconds / other.reactive.gpu_seconds
+        tell(f"  {label:<40}{both:7.2%} {first:7.2%} {between:7.2%}  {gpu_seconds / 3600:6.2f}  ({share:.2f})")
+    tell("  All but the first are replayed on the same arrivals; the last three were chosen with hindsight.")
 
 
 def _look_around(stack: Stack) -> None:
@@ -124,8 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
-    add("--trace", type=Path, default=story.BUNDLED_TRACE, metavar="FILE", help="play the start of another trace")
+    add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
+    add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
     add("--json", type=Path, metavar="FILE", help="write the figures")
+    add("--html", type=Path, metavar="FILE", help="write a page of the run")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

@@ -1,30 +1,30 @@
 """The steps of the demo, in the order in which they are told."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
+import httpx
 import openai
-import yaml
+from rich.console import Console
+from rich.live import Live
 
-from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.profile import EngineProfileSpec
-from dopd.perf import EngineModel
+from dopd.api.names import Role
 from dopd.planning import Policy
-from e2e.demo import fitting
+from e2e.demo.record import Run
+from e2e.demo.scenario import Prepared, Scenario, Settings
+from e2e.demo.seen import Load, held_gpus
+from e2e.demo.terminal import HEADING, line, picture
 from e2e.demo.watch import Watcher, served_after_seconds
-from e2e.load import BackgroundLoad, Result, Schedule, Target, TraceError, read_trace
-from e2e.stack import MANIFESTS, Stack, condition, wait_for
+from e2e.load import BackgroundLoad, Result, Target
+from e2e.stack import Stack, condition, wait_for
 
 NAME = "demo"
 MODEL = "demo/chat"
-SPEEDUP = 5.0
-TRACE_SECONDS = 600.0
-BUNDLED_TRACE = MANIFESTS.parent / "load" / "traces" / "azure2023-conv-10min.csv.gz"
 FIRST_TOKEN_TIMEOUT_SECONDS = 120.0
 LINE_EVERY_SECONDS = 5.0
+PICTURE_EVERY_SECONDS = 1.0
+PROMETHEUS_TIMEOUT_SECONDS = 2.0
 CALM_TIMEOUT_SECONDS = 75.0
 QUESTIONS = (
     "What does a prefill worker do?",
@@ -42,69 +42,34 @@ def tell(text: str = "") -> None:
     print(text, flush=True)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the demo's manifests say, as far as the story needs it.
-
-    Attributes:
-        spec: of the resource.
-        model: performance of one engine, in seconds of the clock.
-        policy: bounds and objectives.
-    """
-
-    spec: DisaggregatedInferenceSpec
-    model: EngineModel
-    policy: Policy
-
-    @classmethod
-    def from_manifests(cls) -> "Settings":
-        """Read the manifests of the demo."""
-        inference = yaml.safe_load((MANIFESTS / "demo" / "inference.yaml").read_text())
-        profile = yaml.safe_load((MANIFESTS / "demo" / "profile.yaml").read_text())
-        spec = DisaggregatedInferenceSpec.model_validate(inference["spec"])
-        model = EngineModel.from_profile(EngineProfileSpec.model_validate(profile["spec"]))
-        return cls(spec, model, Policy.from_spec(spec, time.time()))
-
-
-def prepare(trace: Path, settings: Settings) -> Schedule:
-    """The part of a trace that is played, compressed, and thinned if the demo's workers could not carry it all.
-
-    Raises:
-        TraceError: the file cannot be used.
-    """
-    window = read_trace(trace).window(0.0, TRACE_SECONDS)
-    held = fitting.without_longest(window)
-    if not held:
-        raise TraceError(f"trace {trace}: no request of its first {TRACE_SECONDS:.0f} s fits an engine of the demo")
-    schedule, share = fitting.fit(held.compressed(SPEEDUP), settings.model, settings.policy)
-    needs = fitting.needs(schedule, settings.model, settings.policy)
-    tell(f"Trace {trace.name}: {len(schedule)} requests in {schedule.seconds:.0f} s, at {SPEEDUP:g} times its pace.")
-    if len(held) < len(window):
-        tell(f"  {len(window) - len(held)} requests are left out: longer than an engine of the demo holds.")
-    if share < 1:
-        tell(f"  Thinned to {share:.0%} of its requests, which is what the demo's workers can carry.")
-    tell(
-        f"  Planned offline, minute by minute, it needs {_span([n.prefill for n in needs])} prefill and"
-        f" {_span([n.decode for n in needs])} decode workers."
-    )
-    return schedule
+def introduce(scenario: Scenario, prepared: Prepared, trace: Path) -> None:
+    """Say what will be played, and what it needs."""
+    schedule, speedup = prepared.schedule, scenario.speedup
+    tell(f"Trace {trace.name}: {len(schedule)} requests in {schedule.seconds:.0f} s, at {speedup:g} times its pace.")
+    tell(f"  The first {scenario.lead_in_seconds:g} s lead in to it and count in no share.")
+    if prepared.left_out:
+        tell(f"  {prepared.left_out} requests are left out: longer than an engine of the demo holds.")
+    if prepared.share < 1:
+        tell(f"  Thinned to {prepared.share:.0%} of its requests, which is what the demo's workers can carry.")
+    prefill, decode = _span([n.prefill for n in prepared.needs]), _span([n.decode for n in prepared.needs])
+    tell(f"  Planned offline, stretch by stretch, it needs {prefill} prefill and {decode} decode workers.")
 
 
 def _span(counts: list[int]) -> str:
     return f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(min(counts))
 
 
-def apply_and_wait(stack: Stack) -> float:
+def apply_and_wait(stack: Stack, manifests: Path) -> float:
     """Apply the resource and wait for the first streamed token; returns seconds from one to the other.
 
     Raises:
         TimeoutError: no token came.
     """
-    stack.kubectl("delete", "-k", str(MANIFESTS / "demo"), "--ignore-not-found", "--wait")
+    stack.kubectl("delete", "-k", str(manifests), "--ignore-not-found", "--wait")
     wait_for(lambda: not stack.pods(NAME), "the pods of an earlier demo are gone", timeout_seconds=120)
     client = client_of(stack, timeout_seconds=5.0)
     start = time.monotonic()
-    stack.kubectl("apply", "-k", str(MANIFESTS / "demo"))
+    stack.kubectl("apply", "-k", str(manifests))
     tell("  applied; waiting for the first token to come through the gateway")
     try:
         wait_for(
@@ -150,37 +115,65 @@ def converse(stack: Stack) -> None:
         print()
 
 
-def play(stack: Stack, schedule: Schedule, watcher: Watcher) -> list[Result]:
-    """Play the schedule, with a line every few seconds; returns what became of each request."""
+def watch(stack: Stack, settings: Settings) -> Watcher:
+    """Begin to watch the resource's status, its pods and the operator's metrics."""
+    gpus = {role: settings.policy.bounds(role).gpus for role in Role}
+    return Watcher(
+        lambda: stack.inference(NAME),
+        held_gpus=lambda: held_gpus(stack.pods(NAME), gpus),
+        load=lambda: _load(stack),
+    )
+
+
+def _load(stack: Stack) -> Load:
+    """The load as the operator sees it; unknown while Prometheus does not answer."""
+    try:
+        answer = httpx.get(
+            f"{stack.prometheus_url}/api/v1/query",
+            params={"query": Load.query(NAME)},
+            timeout=PROMETHEUS_TIMEOUT_SECONDS,
+        )
+        answer.raise_for_status()
+    except httpx.HTTPError:
+        return Load()
+    return Load.of(answer.json()["data"]["result"])
+
+
+def record(
+    scenario: Scenario, settings: Settings, prepared: Prepared, results: Sequence[Result], watcher: Watcher
+) -> Run:
+    """What has been recorded so far."""
+    return Run(
+        scenario=scenario,
+        settings=settings,
+        schedule=prepared.schedule,
+        needs=prepared.needs,
+        results=list(results),
+        samples=list(watcher.samples),
+        decisions=list(watcher.decisions),
+    )
+
+
+def play(stack: Stack, scenario: Scenario, settings: Settings, prepared: Prepared, watcher: Watcher) -> list[Result]:
+    """Play the schedule and draw how it goes; returns what became of each request."""
+    console = Console()
     target = Target(stack.gateway_url, MODEL)
-    tell("   time  requests/s   P desired/ready   D desired/ready     ok  lost  last decision")
-    with BackgroundLoad(target, schedule) as load:
-        seen = 0
-        start = time.monotonic()
-        while load.playing:
-            load.wait(timeout_seconds=LINE_EVERY_SECONDS)
-            now = time.monotonic() - start
-            tell(_line(now, schedule, load, watcher, seen))
-            seen = len(watcher.decisions)
+    with BackgroundLoad(target, prepared.schedule) as load:
+
+        def now() -> Run:
+            return record(scenario, settings, prepared, load.results, watcher)
+
+        if console.is_terminal:
+            with Live(console=console, auto_refresh=False) as live:
+                while load.playing:
+                    load.wait(timeout_seconds=PICTURE_EVERY_SECONDS)
+                    live.update(picture(now(), watcher.seconds), refresh=True)
+        else:
+            tell(HEADING)
+            while load.playing:
+                load.wait(timeout_seconds=LINE_EVERY_SECONDS)
+                tell(line(now(), watcher.seconds))
         return load.wait()
-
-
-def _line(now: float, schedule: Schedule, load: BackgroundLoad, watcher: Watcher, seen: int) -> str:
-    rate = sum(now - LINE_EVERY_SECONDS <= a.at_seconds < now for a in schedule) / LINE_EVERY_SECONDS
-    lost = len(load.lost)
-    last = watcher.decisions[-1] if watcher.decisions else None
-    decision = f"{last.before} -> {last.to} {last.reason}" if last and len(watcher.decisions) > seen else ""
-    return (
-        f"  {now:4.0f}s  {rate:10.1f}   {_workers(watcher, 'prefill'):>15}   {_workers(watcher, 'decode'):>15}"
-        f"  {len(load.results) - lost:5}  {lost:4}  {decision}"
-    ).rstrip()
-
-
-def _workers(watcher: Watcher, role: str) -> str:
-    if not watcher.samples:
-        return "-"
-    workers = getattr(watcher.samples[-1], role)
-    return f"{workers.desired}/{workers.ready}"
 
 
 def calm_down(watcher: Watcher, policy: Policy) -> None:
@@ -197,25 +190,11 @@ def calm_down(watcher: Watcher, policy: Policy) -> None:
         tell("  not back at the fewest workers yet; the story goes on")
 
 
-def show_decisions(watcher: Watcher) -> None:
+def show_decisions(run: Run) -> None:
     """Print every decision, when it was taken and when it served."""
     tell("   decided  from -> to      served after  why")
-    for decision in watcher.decisions:
-        after = served_after_seconds(decision, watcher.samples)
+    for decision in run.decisions:
+        after = served_after_seconds(decision, run.samples)
         served = f"{after:.0f} s" if after is not None else "superseded"
         change = f"{decision.before} -> {decision.to}"
         tell(f"  {decision.at_seconds:7.0f}s  {change:<13}  {served:>12}  {decision.reason}: {decision.message}")
-
-
-def decisions_as_json(watcher: Watcher, start_seconds: float) -> list[dict[str, Any]]:
-    """The decisions, with times since the trace began."""
-    return [
-        {
-            "t": round(decision.at_seconds - start_seconds, 1),
-            "p": decision.target[0],
-            "d": decision.target[1],
-            "reason": decision.reason,
-            "served_after_s": served_after_seconds(decision, watcher.samples),
-        }
-        for decision in watcher.decisions
-    ]

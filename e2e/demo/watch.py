@@ -1,82 +1,44 @@
-"""What the operator reports while the demo plays: workers and decisions, sampled each second from the status."""
+"""Watching the resource while the load plays: one sample a second, and every decision."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+
+from e2e.demo.seen import Load, Sample, SeenDecision, Workers
 
 Json = dict[str, Any]
 PERIOD_SECONDS = 1.0
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Workers of one role at one moment."""
-
-    desired: int
-    ready: int
-    starting: int
-    draining: int
-
-    @classmethod
-    def of(cls, status: Json) -> "Workers":
-        """Read `status.prefill` or `status.decode`."""
-        return cls(status["desired"], status["ready"], status.get("starting", 0), status.get("draining", 0))
-
-    @property
-    def present(self) -> int:
-        """Workers that hold GPUs."""
-        return self.ready + self.starting + self.draining
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Both roles at one moment, seconds since the watching began."""
-
-    at_seconds: float
-    prefill: Workers
-    decode: Workers
-
-
-@dataclass(frozen=True)
-class SeenDecision:
-    """A change of the target.
-
-    Attributes:
-        at_seconds: when it was first seen, since the watching began; a second late at most.
-        before: workers before, prefill+decode.
-        to: workers after, prefill+decode.
-        reason: why, in one word.
-        message: why, with the numbers.
-    """
-
-    at_seconds: float
-    before: str
-    to: str
-    reason: str
-    message: str
-
-    @property
-    def target(self) -> tuple[int, int]:
-        """Prefill and decode workers decided on."""
-        prefill, decode = map(int, self.to.split("+"))
-        return prefill, decode
-
-
 class Watcher:
     """Samples a resource in a thread of its own, from creation until `stop`.
+
+    Decisions that the first look finds are older than the watching, and are left out.
+
+    Args:
+        read: the resource.
+        held_gpus: GPUs that its pods hold.
+        load: what the operator knows of its load.
+        period_seconds: between two looks.
 
     Attributes:
         samples: what was seen, oldest first.
         decisions: changes of the target, oldest first.
     """
 
-    def __init__(self, read: Callable[[], Json | None], period_seconds: float = PERIOD_SECONDS) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Json | None],
+        held_gpus: Callable[[], int] = lambda: 0,
+        load: Callable[[], Load] = Load,
+        period_seconds: float = PERIOD_SECONDS,
+    ) -> None:
         self.samples: list[Sample] = []
         self.decisions: list[SeenDecision] = []
-        self._read, self._period = read, period_seconds
+        self._read, self._held_gpus, self._load = read, held_gpus, load
+        self._period = period_seconds
         self._zero = time.monotonic()
         self._known: set[tuple[str, str, str]] = set()
         self._over = threading.Event()
@@ -98,20 +60,23 @@ class Watcher:
         status = (self._read() or {}).get("status", {})
         if "prefill" not in status or "decode" not in status:
             return
-        now = self.seconds
-        self.samples.append(Sample(now, Workers.of(status["prefill"]), Workers.of(status["decode"])))
+        first, now = not self.samples, self.seconds
+        workers = Workers.of(status["prefill"]), Workers.of(status["decode"])
+        self.samples.append(Sample(now, *workers, self._held_gpus(), self._load()))
         for item in reversed(status.get("decisions", [])):
             identity = (item["time"], item["from"], item["to"])
-            if identity not in self._known:
-                self._known.add(identity)
+            if identity not in self._known and not first:
                 self.decisions.append(SeenDecision(now, item["from"], item["to"], item["reason"], item["message"]))
+            self._known.add(identity)
 
     def _run(self) -> None:
-        while not self._over.wait(self._period):
+        while True:
             try:
                 self.look()
             except Exception as error:  # the API server may be slow for a moment; the next look tells
                 print(f"  (status not read: {error})", flush=True)
+            if self._over.wait(self._period):
+                return
 
 
 def served_after_seconds(decision: SeenDecision, samples: Sequence[Sample]) -> float | None:
@@ -132,13 +97,9 @@ def journey(counts: Sequence[int]) -> str:
     return f"{counts[0]}->{max(counts)}->{counts[-1]}" if counts else "unknown"
 
 
-def gpu_seconds(samples: Sequence[Sample], gpus_of_worker: tuple[int, int]) -> float:
-    """GPU time that workers held, starting and draining ones included, in seconds of the clock."""
+def gpu_seconds(samples: Sequence[Sample], start_seconds: float, end_seconds: float) -> float:
+    """GPU time that pods held between two moments, in seconds of the clock."""
     return sum(
-        (later.at_seconds - sample.at_seconds)
-        * sum(
-            workers.present * gpus
-            for workers, gpus in zip((sample.prefill, sample.decode), gpus_of_worker, strict=True)
-        )
+        sample.gpus * max(0.0, min(later.at_seconds, end_seconds) - max(sample.at_seconds, start_seconds))
         for sample, later in pairwise(samples)
     )

@@ -92,6 +92,17 @@ class Schedule:
         faster = tuple(replace(a, at_seconds=a.at_seconds / speedup) for a in self.arrivals)
         return replace(self, arrivals=faster, speedup=self.speedup * speedup)
 
+    def led_in(self, seconds: float, seed: int = 0) -> Self:
+        """The same load after a lead-in: its first `seconds` once before, rising from nothing in their first half.
+
+        A trace begins in the middle of a service's life; a server that has just started has none behind it.
+        """
+        chance = random.Random(seed)
+        start = self.window(0.0, seconds).arrivals
+        lead = tuple(a for a in start if chance.random() < a.at_seconds / (seconds / 2))
+        later = tuple(replace(a, at_seconds=a.at_seconds + seconds) for a in self.arrivals)
+        return replace(self, arrivals=lead + later)
+
     def at_most(self, requests: int | None = None, seconds: float | None = None) -> Self:
         """The first `requests` requests that come within `seconds` of the clock."""
         kept = self.arrivals if seconds is None else [a for a in self.arrivals if a.at_seconds <= seconds]

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from e2e.demo.watch import Sample, SeenDecision, Watcher, Workers, gpu_seconds, journey, served_after_seconds
+from dopd.api.names import Role
+from e2e.demo.seen import Load, Sample, SeenDecision, Workers, held_gpus
+from e2e.demo.watch import Watcher, gpu_seconds, journey, served_after_seconds
 
 
 def workers(desired: int, ready: int, starting: int = 0, draining: int = 0) -> Workers:
@@ -14,11 +16,11 @@ def decision(at_seconds: float, to: str) -> SeenDecision:
     return SeenDecision(at_seconds, "1+1", to, "DemandRose", "")
 
 
-STARTING = Sample(5.0, workers(2, 1, starting=1), workers(1, 1))
-SERVING = Sample(9.0, workers(2, 2), workers(1, 1))
-SUPERSEDED = Sample(7.0, workers(3, 1, starting=2), workers(1, 1))
-DRAINING = Sample(20.0, workers(1, 1, draining=1), workers(1, 1))
-DRAINED = Sample(26.0, workers(1, 1), workers(1, 1))
+STARTING = Sample(5.0, workers(2, 1, starting=1), workers(1, 1), 3)
+SERVING = Sample(9.0, workers(2, 2), workers(1, 1), 3)
+SUPERSEDED = Sample(7.0, workers(3, 1, starting=2), workers(1, 1), 4)
+DRAINING = Sample(20.0, workers(1, 1, draining=1), workers(1, 1), 3)
+DRAINED = Sample(26.0, workers(1, 1), workers(1, 1), 2)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +44,40 @@ def test_a_journey_is_start_peak_and_end() -> None:
     assert journey([]) == "unknown"
 
 
-def test_gpu_time_counts_starting_and_draining_workers() -> None:
-    samples = [Sample(0.0, workers(2, 1, starting=1), workers(1, 1)), Sample(10.0, workers(1, 1), workers(1, 1))]
-    assert gpu_seconds(samples, (2, 1)) == 10 * (2 * 2 + 1)
-    assert gpu_seconds(samples[:1], (2, 1)) == 0
+def test_gpu_time_is_what_pods_held_between_two_moments() -> None:
+    samples = [STARTING, SERVING, DRAINING, DRAINED]
+    assert gpu_seconds(samples, 0.0, 100.0) == 3 * 21
+    assert gpu_seconds(samples, 6.0, 8.0) == 3 * 2
+    assert gpu_seconds(samples[:1], 0.0, 100.0) == 0
+
+
+def pod(pool: str, node: str | None = "worker", **meta: str) -> dict[str, Any]:
+    return {"metadata": {"labels": {"dopd.dev/pool": pool}, **meta}, "spec": {"nodeName": node} if node else {}}
+
+
+def test_a_pod_holds_its_gpus_from_its_node_until_it_is_gone() -> None:
+    pods = [pod("prefill"), pod("decode", deletionTimestamp="now"), pod("decode", node=None), pod("router")]
+    assert held_gpus(pods, {Role.PREFILL: 4, Role.DECODE: 2}) == 6
+
+
+def series(name: str, value: str, **labels: str) -> dict[str, Any]:
+    return {"metric": {"__name__": name, **labels}, "value": [0, value]}
+
+
+def test_the_load_is_read_from_the_operators_metrics() -> None:
+    forecast = "dopd_forecast_requests_per_second"
+    answer = [
+        series("dopd_demand_requests_per_second", "7.5"),
+        series(forecast, "8", role="prefill", quantile="0.5"),
+        series(forecast, "9", role="prefill", quantile="0.9"),
+        series(forecast, "9.5", role="decode", quantile="0.9"),
+        series("dopd_lead_seconds", "4.2", role="decode"),
+    ]
+    assert Load.of(answer) == Load(demand=7.5, forecast=9.5, lead_seconds={Role.DECODE: 4.2})
+
+
+def test_a_load_that_the_operator_does_not_know_is_no_number() -> None:
+    assert Load.of([series("dopd_demand_requests_per_second", "NaN")]) == Load()
 
 
 def status(prefill: int, *decisions: dict[str, str]) -> dict[str, Any]:
@@ -53,17 +85,20 @@ def status(prefill: int, *decisions: dict[str, str]) -> dict[str, Any]:
     return {"status": {"prefill": role, "decode": role, "decisions": list(decisions)}}
 
 
-def test_each_decision_is_seen_once_and_in_order() -> None:
-    first = {"time": "1", "from": "0+0", "to": "1+1", "reason": "DemandRose", "message": ""}
-    second = {"time": "2", "from": "1+1", "to": "2+1", "reason": "DemandRose", "message": ""}
-    answers = [None, {}, status(1, first), status(2, second, first)]
-    watcher = Watcher(lambda: answers.pop(0) if len(answers) > 1 else answers[0])
+def taken(time: str, before: str, to: str) -> dict[str, str]:
+    return {"time": time, "from": before, "to": to, "reason": "DemandRose", "message": ""}
+
+
+def test_each_decision_is_seen_once_and_in_order_and_older_ones_are_not() -> None:
+    first, second, third = taken("1", "0+0", "1+1"), taken("2", "1+1", "2+1"), taken("3", "2+1", "3+1")
+    answers = [None, {}, status(1, first), status(3, third, second, first)]
+    watcher = Watcher(lambda: answers.pop(0) if len(answers) > 1 else answers[0], period_seconds=60.0)
     watcher.stop()
     for _ in range(5):
         watcher.look()
-    assert [seen.to for seen in watcher.decisions] == ["1+1", "2+1"]
-    assert watcher.decisions[-1].target == (2, 1)
-    assert [sample.prefill.desired for sample in watcher.samples[-2:]] == [2, 2]
+    assert [seen.to for seen in watcher.decisions] == ["2+1", "3+1"]
+    assert watcher.decisions[-1].target == (3, 1)
+    assert [sample.prefill.desired for sample in watcher.samples[-2:]] == [3, 3]
 
 
 def test_an_answer_that_fails_does_not_end_the_watching(capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,3 +94,12 @@ def test_a_rate_scale_changes_the_density_and_not_the_span(factor: float, seed: 
 def test_factors_must_be_positive(change: Callable[[Schedule], Schedule]) -> None:
     with pytest.raises(ValueError, match="greater than zero"):
         change(Schedule(()))
+
+
+def test_a_lead_in_rises_from_nothing_to_the_load_that_it_leads_into() -> None:
+    load = Schedule.steady(requests_per_second=50, seconds=60, input_tokens=10, output_tokens=5)
+    led_in = load.led_in(20.0)
+    assert [a.at_seconds for a in led_in.window(20.0)] == pytest.approx([a.at_seconds for a in load])
+    first, second, full = (len(led_in.window(start, 5.0)) for start in (0.0, 5.0, 10.0))
+    assert 0 < first < second < full == len(load.window(10.0, 5.0))
+    assert led_in == load.led_in(20.0)
