@@ -4,15 +4,18 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
+from dopd.replay import foreign
 from dopd.replay.policies.base import Setting
-from dopd.replay.policies.catalogue import NAMES, tries
+from dopd.replay.policies.catalogue import NAMES, Try, tries
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, run
@@ -29,7 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
     parser.add_argument("--slo-itl", type=float, default=0.05, help="objective of the inter-token latency, seconds")
     parser.add_argument("--attainment", type=float, default=0.99, help="share of requests that must meet both")
-    parser.add_argument("--policies", default=",".join(NAMES), help=f"comma separated, of {', '.join(NAMES)}")
+    parser.add_argument(
+        "--policies",
+        help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
+        "(default: all)",
+    )
+    parser.add_argument(
+        "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
+    )
+    parser.add_argument("--dynamo-python", help="Python that has it (default: .venv-dynamo/bin/python)")
     parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
     parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
@@ -61,7 +72,6 @@ def replay(args: argparse.Namespace) -> Report:
     Raises:
         ValueError: the trace, the profile or a policy name is not usable.
     """
-    names = [name for name in args.policies.split(",") if name]
     profile = load_profile(args.profile)
     if args.profile_correction:
         profile = profile.model_copy(update={"correction": args.profile_correction})
@@ -71,30 +81,65 @@ def replay(args: argparse.Namespace) -> Report:
     trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
     setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
-    settings = Settings(
-        startup_seconds={role: args.start_up_seconds for role in Role},
-        gpus={role: profile.gpus for role in Role},
-        routing=args.routing,
-        seed=args.seed,
-    )
+    foreign_ground = args.simulator == "dynamo"
+    names = args.policies.split(",") if args.policies else foreign.NAMES if foreign_ground else NAMES
+    runs = _dynamo_runs(args, setting, trace) if foreign_ground else _runs(args, setting, trace)
     chosen: dict[str, Result] = {}
     knobs: dict[str, str] = {}
     all_tries: dict[str, list[dict[str, Any]]] = {}
     for name in names:
         results = []
-        for attempt in tries(name, setting, trace):
+        for label, result_of in runs(name):
             began = time.monotonic()
-            policy = attempt.policy() if attempt.policy else None
-            result = run(trace, model, objectives, attempt.start, settings, policy)
-            results.append((attempt.label, result))
+            results.append((label, result_of()))
             if not args.quiet:
                 took = time.monotonic() - began
-                print(f"{name} {attempt.label}: {len(trace)} requests in {took:.0f} s", file=sys.stderr, flush=True)
+                print(f"{name} {label}: {len(trace)} requests in {took:.0f} s", file=sys.stderr, flush=True)
         knobs[name], chosen[name] = best(results, args.attainment)
         all_tries[name] = [
             {"knob": label, "attainment": result.attainment, "gpu_hours": result.gpu_hours} for label, result in results
         ]
     return Report(trace.name, args.profile, _facts(args, trace, profile.correction), chosen, knobs, all_tries)
+
+
+Runs = Callable[[str], list[tuple[str, Callable[[], Result]]]]
+"""For the name of a policy its runs: the knob and what gives the result."""
+
+
+def _runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
+    """Runs on our own simulated cluster."""
+    settings = Settings(
+        startup_seconds={role: args.start_up_seconds for role in Role},
+        gpus={Role.PREFILL: setting.prefill_gpus, Role.DECODE: setting.decode_gpus},
+        routing=args.routing,
+        seed=args.seed,
+    )
+
+    def serve(attempt: Try) -> Result:
+        policy = attempt.policy() if attempt.policy else None
+        return run(trace, setting.model, setting.objectives, attempt.start, settings, policy)
+
+    return lambda name: [(attempt.label, partial(serve, attempt)) for attempt in tries(name, setting, trace)]
+
+
+def _dynamo_runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
+    """Runs in NVIDIA Dynamo's simulator.
+
+    Raises:
+        ValueError: it is not set up.
+    """
+    python = foreign.find_python(args.dynamo_python)
+    common = [args.trace]
+    for option in (
+        "profile", "profile_correction", "slo_ttft", "slo_itl", "attainment", "start_up_seconds", "rate_scale", "seed",
+        "from_seconds", "to_seconds",
+    ):  # fmt: skip
+        if getattr(args, option) is not None:
+            common += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
+    return lambda name: [
+        (attempt.label, partial(foreign.run, python, common, attempt))
+        for attempt in foreign.tries(name, setting, trace)
+    ]
 
 
 def best(results: list[tuple[str, Result]], attainment: float) -> tuple[str, Result]:
@@ -120,7 +165,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "correction": correction,
         "arrivals": arrivals,
         "lengths": lengths,
-        "routing": args.routing.value,
-        "simulator": "dopd",
+        "routing": args.routing.value if args.simulator == "dopd" else "round_robin",
+        "simulator": args.simulator,
         "seed": args.seed,
     }

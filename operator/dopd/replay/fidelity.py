@@ -113,10 +113,10 @@ def dynamo(path: str) -> list[str]:
         ours = run(trace, _model(1.0), OBJECTIVES, (prefill, decode), settings)
         lines.append(
             f"{prefill}+{decode}, {copies} copies: "
-            f"attained {ours.attainment:.1%} ours {theirs['attainment']:.1%} theirs, "
-            f"TTFT p90 {ours.ttft_p90:.3f} {theirs['ttft_p90']:.3f} s ({_off(ours.ttft_p90, theirs['ttft_p90'])}); "
-            f"ITL p90 {ours.itl_p90 * 1e3:.1f} {theirs['itl_p90'] * 1e3:.1f} ms "
-            f"({_off(ours.itl_p90, theirs['itl_p90'])})"
+            f"attained {ours.attainment:.1%} ours {theirs.attainment:.1%} theirs, "
+            f"TTFT p90 {ours.ttft_p90:.3f} {theirs.ttft_p90:.3f} s ({_off(ours.ttft_p90, theirs.ttft_p90)}); "
+            f"ITL p90 {ours.itl_p90 * 1e3:.1f} {theirs.itl_p90 * 1e3:.1f} ms "
+            f"({_off(ours.itl_p90, theirs.itl_p90)})"
         )
     return lines
 

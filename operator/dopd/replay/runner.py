@@ -1,5 +1,6 @@
 """One trace, one profile, one policy: run it and measure what clients met and what it cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -95,12 +96,16 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
         itl_p90=float(np.quantile(itl, 0.9)),
         goodput_rps=float(good.sum() / max(cluster.trace.duration_seconds - since, 1e-9)),
         changes=cluster.changes,
-        reversals=_reversals([p for _, p, _ in timeline]) + _reversals([d for _, _, d in timeline]),
+        reversals=reversals(timeline),
         lost=int(np.isnan(itl).sum()),
         timeline=tuple(timeline),
     )
 
 
-def _reversals(targets: list[int]) -> int:
-    moves = [after - before for before, after in pairwise(targets) if after != before]
-    return sum(1 for before, after in pairwise(moves) if before * after < 0)
+def reversals(timeline: Sequence[tuple[float, int, int]]) -> int:
+    """How often a role's target turned from growing to shrinking or back."""
+    turns = 0
+    for column in (1, 2):
+        moves = [after[column] - before[column] for before, after in pairwise(timeline)]
+        turns += sum(1 for before, after in pairwise([move for move in moves if move]) if before * after < 0)
+    return turns

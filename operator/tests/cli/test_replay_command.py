@@ -61,3 +61,41 @@ def test_estimates_without_the_measurements_say_what_to_install(capsys, monkeypa
     said = capsys.readouterr().err
     assert "pip install 'dopd[estimate]'" in said
     assert "pip install aiconfigurator-core==0.12.0" in said
+
+
+SIMULATOR = """#!{python}
+import json, pathlib, sys
+told = dict(zip(sys.argv[4::2], sys.argv[5::2]))
+first, late = int(told["--prefill"]), "latency" in told.get("--planner", "")
+figures = dict(attainment=0.5 + late / 2, attainment_ttft=0.5, attainment_itl=1.0, gpu_hours=float(first), ttft_p90=2.0)
+figures |= dict(ttft_p99=3.0, itl_p90=0.02, goodput_rps=1.0, changes=0, reversals=0, lost=0, timeline=[[0.0, first, 1]])
+assert float(told["--start-up-seconds"]) == 90.0
+pathlib.Path(told["--json"]).write_text(json.dumps(figures))
+"""
+
+
+def test_another_simulator_runs_in_its_own_environment_and_gives_the_same_report(trace, tmp_path):
+    python, report = tmp_path / "python", tmp_path / "out.json"
+    python.write_text(SIMULATOR.format(python=sys.executable))
+    python.chmod(0o755)
+    arguments = ["replay", str(trace), "--simulator", "dynamo", "--dynamo-python", str(python), "--quiet"]
+    assert main([*arguments, "--start-up-seconds", "90", "--json", str(report)]) == 0
+    content = json.loads(report.read_text())
+    assert content["simulator"] == "dynamo"
+    assert set(content["policies"]) == {"dopd", "dynamo", "static-peak"}
+    assert content["policies"]["dynamo"]["knob"] == "target latency", "the try that came nearest is the one shown"
+    assert len(content["tries"]["dynamo"]) == 5
+    assert len(rows(content)) == 3
+
+
+def test_another_simulator_that_fails_or_is_not_set_up_is_told_with_the_command_that_sets_it_up(
+    trace, tmp_path, capsys
+):
+    arguments = ["replay", str(trace), "--simulator", "dynamo", "--quiet", "--dynamo-python"]
+    assert main([*arguments, str(tmp_path / "none")]) == 2
+    assert "make dynamo-replay" in capsys.readouterr().err
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho boom >&2\nexit 3\n")
+    broken.chmod(0o755)
+    assert main([*arguments, str(broken)]) == 2
+    assert "ended with 3: boom" in capsys.readouterr().err
