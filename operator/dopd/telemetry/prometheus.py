@@ -6,6 +6,7 @@ read in `loads`.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,6 +15,9 @@ from requests import RequestException
 
 from dopd.api.status import ConditionReason
 from dopd.telemetry.connection import Answer, Connector, NoAnswer, Prometheus
+
+QUERIES_AT_ONCE = 4
+"""To one server."""
 
 Found = TypeVar("Found")
 
@@ -32,10 +36,14 @@ class QueryFailed(Exception):
 
 @dataclass
 class Servers:
-    """The servers that are asked, by URL."""
+    """The servers that are asked, by URL.
+
+    Each has threads of its own: one that a resource names and that never answers keeps no other waiting.
+    """
 
     connect: Callable[[str], Prometheus] = field(default_factory=Connector)
     _clients: dict[str, Prometheus] = field(default_factory=dict)
+    _threads: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
 
     async def instant(self, url: str, query: str, at_seconds: float) -> Answer:
         """Series at one time, seconds since the epoch.
@@ -64,7 +72,8 @@ class Servers:
         try:
             if url not in self._clients:
                 self._clients[url] = self.connect(url)
-            return await asyncio.to_thread(call, self._clients[url])
+                self._threads[url] = ThreadPoolExecutor(QUERIES_AT_ONCE, "prometheus")
+            return await asyncio.get_running_loop().run_in_executor(self._threads[url], call, self._clients[url])
         except (NoAnswer, RequestException) as error:
             message = f"{url} did not answer {query}: {error}"
             raise QueryFailed(ConditionReason.QUERY_FAILED, message) from error
