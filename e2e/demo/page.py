@@ -165,7 +165,7 @@ def course(run: Run) -> Figure:
     for axes in (load, prefill, decode, ratio, attained):
         axes.axvspan(minutes(0.0), 0.0, color="#f3f3f3", zorder=0)
         axes.set_xlim(minutes(0.0), minutes(run.schedule.seconds))
-        axes.legend(fontsize="small", loc="upper left")
+        axes.legend(fontsize="small", loc="lower left" if axes is attained else "upper left")
     return figure
 
 

@@ -51,7 +51,7 @@ class Load:
     @classmethod
     def query(cls, name: str) -> str:
         """The PromQL of a resource's load."""
-        return f'{{__name__=~"{DEMAND}|{FORECAST}|{LEAD}",instance="{name}"}}'
+        return f'{{__name__=~"{DEMAND}|{FORECAST}|{LEAD}",inference="{name}"}}'
 
     @classmethod
     def of(cls, answer: Sequence[Json]) -> "Load":

@@ -27,6 +27,7 @@ from dopd.replay.policies.hpa import Hpa
 from dopd.replay.runner import Result, run
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings as ClusterSettings
+from dopd.telemetry.loads import WINDOW_INTERVALS
 from e2e.demo.scenario import Settings
 from e2e.load import Schedule
 
@@ -34,8 +35,6 @@ TARGETS = (0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 PAIRS_OF_TARGETS = tuple(product((0.5, 0.6, 0.7, 0.8, 0.9), (0.3, 0.4, 0.5, 0.6, 0.7)))
 PROMETHEUS_SECONDS = 1.0
 """The demo's Prometheus scrapes so often, of the clock."""
-DEMAND_INTERVALS = 3
-"""The operator measures the load over so many of its intervals."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ def _reactive(stage: _Stage, start: Pair, targets: Sequence[tuple[float, float]]
 def _dopd(setting: Setting, settings: Settings) -> Dopd:
     assert settings.spec.scaling is not None
     scaling = settings.spec.scaling
-    window_seconds = DEMAND_INTERVALS * settings.policy.interval_seconds
+    window_seconds = WINDOW_INTERVALS * settings.policy.interval_seconds
     dopd = Dopd(setting, window_seconds, bin_seconds=seconds(scaling.forecast.bin))
     dopd.policy = settings.policy
     return dopd

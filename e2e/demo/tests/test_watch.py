@@ -1,10 +1,14 @@
+import re
 import time
 from typing import Any
 
 import pytest
+from prometheus_client import generate_latest
 
 from dopd.api.names import Role
-from e2e.demo.seen import Load, Sample, SeenDecision, Workers, held_gpus
+from dopd.reconcile import metrics
+from dopd.reconcile.queue import Key
+from e2e.demo.seen import DEMAND, FORECAST, LEAD, Load, Sample, SeenDecision, Workers, held_gpus
 from e2e.demo.watch import Watcher, gpu_seconds, journey, served_after_seconds
 
 
@@ -74,6 +78,18 @@ def test_the_load_is_read_from_the_operators_metrics() -> None:
         series("dopd_lead_seconds", "4.2", role="decode"),
     ]
     assert Load.of(answer) == Load(demand=7.5, forecast=9.5, lead_seconds={Role.DECODE: 4.2})
+
+
+def test_the_operator_has_the_metrics_that_are_asked_for() -> None:
+    metrics.DEMAND_RATE.labels("default", "asked-for").set(1.0)
+    text = generate_latest().decode()
+    labels = re.search(r'dopd_demand_requests_per_second({.*"asked-for".*})', text)
+    assert labels
+    assert 'inference="asked-for"' in labels.group(1)
+    assert 'inference="asked-for"' in Load.query("asked-for")
+    for name in (DEMAND, FORECAST, LEAD):
+        assert f"# TYPE {name} gauge" in text
+    metrics.forget(Key("default", "asked-for"))
 
 
 def test_a_load_that_the_operator_does_not_know_is_no_number() -> None:
