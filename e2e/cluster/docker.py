@@ -81,26 +81,25 @@ class Docker:
     def pull(self, image: str) -> str:
         """Pull an image; return why it cannot be had, or nothing. A registry that stays silent is given up on soon."""
         say(f"pulling {image.partition('@')[0]}")
-        pull = subprocess.Popen(
+        with subprocess.Popen(
             ["docker", "pull", image],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=self.environment,
             text=True,
-        )
-        assert pull.stdout
-        if not select.select([pull.stdout], [], [], PULL_ANSWER_SECONDS)[0]:
-            pull.terminate()
-            pull.wait()
-            return f"no answer in {PULL_ANSWER_SECONDS:.0f} s"
-        while True:
-            try:
-                words, _ = pull.communicate(timeout=PULSE_SECONDS)
-            except subprocess.TimeoutExpired:
-                say("  still pulling")
-            else:
-                return words.strip().rpartition("\n")[2] if pull.returncode else ""
+        ) as pull:
+            assert pull.stdout
+            if not select.select([pull.stdout], [], [], PULL_ANSWER_SECONDS)[0]:
+                pull.terminate()
+                return f"no answer in {PULL_ANSWER_SECONDS:.0f} s"
+            while True:
+                try:
+                    words, _ = pull.communicate(timeout=PULSE_SECONDS)
+                except subprocess.TimeoutExpired:
+                    say("  still pulling")
+                else:
+                    return words.strip().rpartition("\n")[2] if pull.returncode else ""
 
     def build(self, image: str, context: Path, *, arguments: Mapping[str, str], what: str, usually: str = "") -> None:
         """Build `image` from the Dockerfile in `context`.

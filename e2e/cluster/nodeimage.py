@@ -125,16 +125,17 @@ def _preload(docker: Docker, bare: str, images: list[str], image: str) -> None:
     options = ["--interactive", "--privileged", f"--name={container}", "--entrypoint=/usr/local/bin/preload-images"]
     log = build_log("node")
     with log.open("ab") as output:
-        save = subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE, env=docker.environment)
-        load = subprocess.run(
-            ["docker", "run", *options, bare],
-            stdin=save.stdout,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=docker.environment,
-            check=False,
-        )
-        if save.wait() != 0 or load.returncode != 0:
+        # Leaving the block closes our end of the pipe, which ends a `save` that nobody reads any more.
+        with subprocess.Popen(["docker", "save", *images], stdout=subprocess.PIPE, env=docker.environment) as save:
+            load = subprocess.run(
+                ["docker", "run", *options, bare],
+                stdin=save.stdout,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=docker.environment,
+                check=False,
+            )
+        if save.returncode != 0 or load.returncode != 0:
             raise ClusterError(f"putting images into the node image failed. Log: {log}")
     entrypoint = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
     docker.output("commit", "--change", entrypoint, "--change", "CMD []", container, image, timeout_seconds=600)
