@@ -14,8 +14,11 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
+from dopd.replay.equal_hours import at_gpu_hours, nearest
+from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import NAMES, Try, tries
+from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, run
@@ -39,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
+    )
+    parser.add_argument(
+        "--equal-hours", metavar="POLICY", help="run dopd once more at the GPU-hours of this policy (simulator dopd)"
     )
     parser.add_argument("--dynamo-python", help="Python that has it (default: .venv-dynamo/bin/python)")
     parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
@@ -96,9 +102,9 @@ def replay(args: argparse.Namespace) -> Report:
                 took = time.monotonic() - began
                 print(f"{name} {label}: {len(trace)} requests in {took:.0f} s", file=sys.stderr, flush=True)
         knobs[name], chosen[name] = best(results, args.attainment)
-        all_tries[name] = [
-            {"knob": label, "attainment": result.attainment, "gpu_hours": result.gpu_hours} for label, result in results
-        ]
+        all_tries[name] = _tried(results)
+    if args.equal_hours:
+        _add_equal_hours(args, setting, trace, chosen, knobs, all_tries)
     return Report(trace.name, args.profile, _facts(args, trace, profile.correction), chosen, knobs, all_tries)
 
 
@@ -106,14 +112,55 @@ Runs = Callable[[str], list[tuple[str, Callable[[], Result]]]]
 """For the name of a policy its runs: the knob and what gives the result."""
 
 
-def _runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
-    """Runs on our own simulated cluster."""
-    settings = Settings(
+def _add_equal_hours(
+    args: argparse.Namespace,
+    setting: Setting,
+    trace: Trace,
+    chosen: dict[str, Result],
+    knobs: dict[str, str],
+    all_tries: dict[str, list[dict[str, Any]]],
+) -> None:
+    """Add dopd at the GPU-hours that a policy used.
+
+    Raises:
+        ValueError: there is nothing to compare.
+    """
+    peer = chosen.get(args.equal_hours)
+    if peer is None or "dopd" not in chosen or args.simulator != "dopd":
+        raise ValueError(
+            f"--equal-hours {args.equal_hours}: expected one of --policies, dopd among them, with --simulator dopd"
+        )
+
+    def planned_for(attainment: float) -> Result:
+        lower = replace(setting, objectives=replace(setting.objectives, attainment=attainment))
+        start = static.first_counts(lower, trace)
+        return run(trace, setting.model, setting.objectives, start, _settings(args, setting), Dopd(lower))
+
+    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], args.attainment, planned_for)
+    attainment, result = nearest(peer.gpu_hours, runs)
+    name = f"dopd@{args.equal_hours}"
+    chosen[name], knobs[name] = result, f"planned for {attainment:.4g}"
+    all_tries[name] = _tried([(f"planned for {each:.4g}", found) for each, found in runs])
+
+
+def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:
+    return [
+        {"knob": label, "attainment": result.attainment, "gpu_hours": result.gpu_hours} for label, result in results
+    ]
+
+
+def _settings(args: argparse.Namespace, setting: Setting) -> Settings:
+    return Settings(
         startup_seconds={role: args.start_up_seconds for role in Role},
         gpus={Role.PREFILL: setting.prefill_gpus, Role.DECODE: setting.decode_gpus},
         routing=args.routing,
         seed=args.seed,
     )
+
+
+def _runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
+    """Runs on our own simulated cluster."""
+    settings = _settings(args, setting)
 
     def serve(attempt: Try) -> Result:
         policy = attempt.policy() if attempt.policy else None

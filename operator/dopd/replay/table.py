@@ -13,13 +13,13 @@ HEADER = (
     "| TTFT p90 | changes |\n"
     "|---|---|---|---|---|---|---|---|---|---|"
 )
-NOT_PEERS = ("dopd", "oracle")
 
 
 def rows(report: dict[str, Any]) -> list[str]:
     """The lines of one replay, dopd first."""
     policies, goal = report["policies"], report["attainment"]
-    reached = [p["gpu_hours"] for name, p in policies.items() if name not in NOT_PEERS and p["attainment"] >= goal]
+    peers = {name: p for name, p in policies.items() if name != "oracle" and name.partition("@")[0] != "dopd"}
+    reached = [p["gpu_hours"] for p in peers.values() if p["attainment"] >= goal]
     cheapest = min(reached, default=None)
     oracle = policies.get("oracle", {}).get("gpu_hours")
     start = report.get("from_seconds", 0.0)
