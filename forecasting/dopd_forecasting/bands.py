@@ -21,16 +21,14 @@ from dopd_forecasting.lead_buffer import LeadBuffer
 from dopd_forecasting.models.base import Horizons
 from dopd_forecasting.series import FloatArray
 
-KEPT_SCORES = 200
+KEPT_SCORES = 400  # errors that stand for the next one
+RECENT_BINS = 200  # over which coverage and the mean load are measured
 MIN_SCORES = 10  # with fewer at a lead, those of the next shorter lead stand in
 STEP = 0.01  # how far the level moves for one bin outside
 LEVELS = np.array([0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])  # levels whose coverage is watched
 WATCHED_90 = 5
 TAIL = 3.0  # standard deviations beyond the largest error for one whole unit of level above one
-PRIOR_SPREAD, PRIOR_SCORES = (
-    0.25,
-    2,
-)  # a new series is taken to be known to a quarter of its level, as if two bins had shown it
+PRIOR_SPREAD, PRIOR_SCORES = 0.25, 2  # a new series is known to a quarter of its level, as if two bins had shown it
 
 
 class ConformalBands:
@@ -40,8 +38,7 @@ class ConformalBands:
         self._horizons = np.array(horizons)
         self._buffer = LeadBuffer(horizons, 1 + len(LEVELS))
         self._scores = np.full((KEPT_SCORES, len(horizons)), np.nan)
-        self._inside_90 = np.full((KEPT_SCORES, len(horizons)), np.nan)
-        self._row = 0
+        self._inside_90 = np.full((RECENT_BINS, len(horizons)), np.nan)
         self._mean_load, self._bins = 0.0, 0
         self._asked = np.tile(LEVELS, (len(horizons), 1))
 
@@ -55,15 +52,15 @@ class ConformalBands:
         said = self._buffer.advance()
         if np.isnan(value):
             return
+        row = self._bins % KEPT_SCORES
         self._bins += 1
-        self._mean_load += (value - self._mean_load) / min(self._bins, KEPT_SCORES)
+        self._mean_load += (value - self._mean_load) / min(self._bins, RECENT_BINS)
         means, quantiles = said[:, 0], said[:, 1:]
-        self._scores[self._row] = (value - means) / self._spread(means)
+        self._scores[row] = (value - means) / self._spread(means)
         inside = np.where(np.isnan(quantiles), np.nan, value <= quantiles)
-        self._inside_90[self._row] = inside[:, WATCHED_90]
+        self._inside_90[row % RECENT_BINS] = inside[:, WATCHED_90]
         self._asked += np.nan_to_num(STEP * (LEVELS - inside))
         self._asked = np.clip(self._asked, LEVELS - 0.4, LEVELS + 0.3)
-        self._row = (self._row + 1) % KEPT_SCORES
 
     def quantiles(self, means: FloatArray, rows: Sequence[int], levels: Sequence[float]) -> FloatArray:
         """Quantiles about forecasts.
@@ -104,19 +101,58 @@ class ConformalBands:
                 lender -= 1
             widening = np.sqrt(self._horizons[row] / self._horizons[lender])
             scores = ordered[: counts[lender], lender]
-            offsets = self._score_quantiles(scores, levels[index], float(means[index] / spread[index]))
+            offsets = _score_quantiles(scores, levels[index], float(means[index] / spread[index]))
             bands[index] = means[index] + spread[index] * widening * offsets
         return np.maximum(bands, 0.0)
 
-    @staticmethod
-    def _score_quantiles(scores: FloatArray, levels: FloatArray, level_of_load: float) -> FloatArray:
-        """Quantiles of the sorted `scores`; with few, normal ones of a spread that begins at PRIOR_SPREAD."""
-        if len(scores) < MIN_SCORES:
-            squares = float(scores @ scores) + PRIOR_SCORES * (PRIOR_SPREAD * level_of_load) ** 2
-            sd = np.sqrt(squares / (len(scores) + PRIOR_SCORES))
-            return np.array([sd * NormalDist().inv_cdf(min(max(level, 0.005), 0.995)) for level in levels])
-        position = np.clip(levels * (len(scores) + 1) - 1, 0, len(scores) - 1)
-        inner = np.interp(position, np.arange(len(scores)), scores)
-        beyond = np.maximum(levels - 1, 0) + np.minimum(levels, 0)
-        quantiles: FloatArray = inner + TAIL * float(scores.std()) * beyond
-        return quantiles
+
+class ReturnBands:
+    """Bands while a service is off: the loads that came at each lead after other bins in which it was off.
+
+    The best single forecast is that it stays off, but a service that is back within the hour on one evening in three
+    is not off for a quantile of 90 %. Before it has been off for a while itself, nothing is expected.
+    """
+
+    def __init__(self, horizons: Horizons) -> None:
+        self._buffer = LeadBuffer(horizons, 1)
+        self._loads = np.full((KEPT_SCORES, len(horizons)), np.nan)
+        self._row = 0
+
+    def say(self, *, off: bool) -> None:
+        """Note whether the service was off in the newest bin."""
+        self._buffer.say(np.full((self._loads.shape[1], 1), 0.0 if off else np.nan))
+
+    def observe(self, value: float) -> None:
+        """Keep the load of the next bin at the leads before which the service was off; NaN is no load."""
+        loads = self._buffer.advance()[:, 0] + value
+        if np.isfinite(loads).any():
+            self._loads[self._row] = loads
+            self._row = (self._row + 1) % KEPT_SCORES
+
+    def quantiles(self, rows: Sequence[int], levels: Sequence[float]) -> FloatArray:
+        """As ConformalBands.quantiles, shape (rows, levels)."""
+        bands = np.zeros((len(rows), len(levels)))
+        for index, row in enumerate(rows):
+            loads = np.sort(self._loads[:, row])
+            loads = loads[: np.isfinite(loads).sum()]
+            if len(loads) >= MIN_SCORES:
+                bands[index] = _ranked(loads, np.asarray(levels))
+        return bands
+
+
+def _score_quantiles(scores: FloatArray, levels: FloatArray, level_of_load: float) -> FloatArray:
+    """Quantiles of the sorted `scores`; with few, normal ones of a spread that begins at PRIOR_SPREAD."""
+    if len(scores) < MIN_SCORES:
+        squares = float(scores @ scores) + PRIOR_SCORES * (PRIOR_SPREAD * level_of_load) ** 2
+        sd = np.sqrt(squares / (len(scores) + PRIOR_SCORES))
+        return np.array([sd * NormalDist().inv_cdf(min(max(level, 0.005), 0.995)) for level in levels])
+    beyond = np.maximum(levels - 1, 0) + np.minimum(levels, 0)
+    quantiles: FloatArray = _ranked(scores, levels) + TAIL * float(scores.std()) * beyond
+    return quantiles
+
+
+def _ranked(ordered: FloatArray, levels: FloatArray) -> FloatArray:
+    """Quantiles of an ordered sample as of a new member of it: the rank of a level is level * (n + 1)."""
+    position = np.clip(levels * (len(ordered) + 1) - 1, 0, len(ordered) - 1)
+    quantiles: FloatArray = np.interp(position, np.arange(len(ordered)), ordered)
+    return quantiles

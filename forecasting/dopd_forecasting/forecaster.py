@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from dopd_forecasting.bands import ConformalBands
+from dopd_forecasting.bands import ConformalBands, ReturnBands
 from dopd_forecasting.combination import Skill, weights
 from dopd_forecasting.history import History
 from dopd_forecasting.models.arima import Arima
@@ -140,6 +140,7 @@ class Forecaster:
         self.failures: dict[str, str] = {}
         self._skill = Skill(self._horizons, len(self._factories) + 1)  # the mix is scored beside the models
         self._bands = ConformalBands(self._horizons)
+        self._returns = ReturnBands(self._horizons)
         self._newest_measured: int | None = None
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
         # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
@@ -192,7 +193,10 @@ class Forecaster:
             forecasts = self._forecasts(tuple(leads))
             shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts) & self._proven[rows])
             mean = self._mix(forecasts, shares)
-            bands = self._bands.quantiles(mean, rows, quantiles)
+            if self._paused:
+                bands = self._returns.quantiles(rows, quantiles)
+            else:
+                bands = self._bands.quantiles(mean, rows, quantiles)
         return Forecast(
             horizons_seconds=tuple(horizons_seconds),
             quantile_levels=tuple(quantiles),
@@ -273,6 +277,7 @@ class Forecaster:
         seen = math.nan if self._paused else value
         self._skill.observe(seen)
         self._bands.observe(value)
+        self._returns.observe(value)
         newest = Series(np.array([seen]), bin_number, self._bin_seconds, self._unit)
         for index, model in enumerate(self._models):
             if model is not None:
@@ -293,6 +298,7 @@ class Forecaster:
         self._skill.say(np.column_stack([forecasts, mean]))
         # What is said during a pause is no measure of how well a running load is forecast.
         self._bands.say(np.full_like(mean, math.nan) if self._paused else mean)
+        self._returns.say(off=self._paused and len(self._loads) > 0)
 
     def _note_pause(self, value: float) -> None:
         """Tell a series that has been switched off from one that has become quiet."""

@@ -6,6 +6,8 @@ import numpy as np
 
 from dopd_forecasting.series import FloatArray, Series
 
+LEAST_BINS = 32
+
 
 class History:
     """At most `kept_bins` bins that end with the newest one."""
@@ -13,17 +15,19 @@ class History:
     def __init__(self, series: Series, kept_bins: int) -> None:
         self._kept = kept_bins
         self._bin_seconds, self._unit = series.bin_seconds, series.unit
-        values = series.values[-kept_bins:]
-        self._buffer = np.empty(2 * kept_bins)
+        self.next_bin = series.next_bin
+        self._start_buffer(series.values[-kept_bins:])
+
+    def _start_buffer(self, values: FloatArray) -> None:
+        """Twice as long as what it holds, so that copying costs a constant per bin and memory follows the history."""
+        self._buffer = np.empty(2 * max(len(values), LEAST_BINS))
         self._buffer[: len(values)] = values
         self._stop = len(values)
-        self.next_bin = series.next_bin
 
     def append(self, value: float) -> None:
         """Take in the bin `next_bin`."""
         if self._stop == len(self._buffer):
-            self._buffer[: self._kept] = self._buffer[-self._kept :]
-            self._stop = self._kept
+            self._start_buffer(self.tail(self._kept))
         self._buffer[self._stop] = value
         self._stop += 1
         self.next_bin += 1

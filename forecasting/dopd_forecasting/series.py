@@ -176,7 +176,7 @@ class Series:
         seconds = np.interp(edges, times, np.concatenate(([0.0], np.cumsum(np.where(watched, spans, 0.0)))))
         covered = np.diff(seconds)
         known = covered >= MIN_COVERAGE * bin_seconds
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             rates = np.where(known, np.diff(total) / covered, np.nan)
         return cls(rates, grid.first_bin, bin_seconds, unit)
 

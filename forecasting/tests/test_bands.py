@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dopd_forecasting.bands import ConformalBands
+from dopd_forecasting.bands import ConformalBands, ReturnBands
 
 
 def run(
@@ -49,6 +49,16 @@ def test_a_lead_without_errors_borrows_from_a_shorter_one_and_widens() -> None:
     bands, _ = run(100 + generator.normal(0, 5, 50), horizons=(1, 60))
     near, far = bands.quantiles(np.array([100.0, 100.0]), [0, 1], [0.9])[:, 0]
     assert 5 < (far - 100) / (near - 100) < 60**0.5 * 1.5
+
+
+def test_a_service_that_is_off_may_be_back_by_a_long_lead_and_not_by_a_short_one() -> None:
+    bands = ReturnBands((1, 6))
+    assert bands.quantiles([0, 1], [0.9]).tolist() == [[0], [0]]  # nothing is known about its pauses yet
+    for bin_number in range(400):
+        load = 0.0 if bin_number % 40 < 20 else 50.0  # off for 20 bins, on for 20
+        bands.observe(load)
+        bands.say(off=load == 0)
+    assert bands.quantiles([0, 1], [0.5, 0.9]).tolist() == [[0, 0], [0, 50]]
 
 
 @settings(deadline=None, max_examples=30)

@@ -12,7 +12,7 @@ from pathlib import Path
 from dopd_forecasting.backtest.measures import AUTO, BASELINE, summarise
 from dopd_forecasting.backtest.peers import FixedTrendFilter, OnceArima, PiecewiseTrend
 from dopd_forecasting.backtest.reading import BadFile, read_series
-from dopd_forecasting.backtest.rolling import default_stride, default_warmup, roll
+from dopd_forecasting.backtest.rolling import DEFAULT_STRIDE, default_warmup, roll
 from dopd_forecasting.forecaster import DEFAULT_MODELS, Forecaster
 from dopd_forecasting.models.base import Model
 
@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, errors = Console(), Console(stderr=True)
     try:
         series = read_series(options.file, options.column, options.bin, options.time)
-        stride = options.stride or default_stride(len(series))
         warmup = options.warmup or default_warmup(series)
         makers = {name: _maker(name, options.horizons) for name in dict.fromkeys([BASELINE, *options.models])}
         with Progress(console=errors, transient=True) as bar:
@@ -42,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 series,
                 makers,
                 options.horizons,
-                stride=stride,
+                stride=options.stride,
                 warmup=warmup,
                 progress=lambda name, bins: bar.advance(tasks[name], bins),
             )
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     summary = summarise(runs, options.horizons, options.column, options.bin)
     report.print_tables(summary, console)
     if options.json:
-        options.json.write_text(json.dumps(summary, indent=2) + "\n")
+        options.json.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     if options.html:
         options.html.write_text(report.html_page(summary, runs, series, options.file.name))
     return 0
@@ -91,7 +90,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"default: auto; of auto,{own},peer_arima,peer_kalman,peer_prophet; or all",
     )
     backtest.add_argument(
-        "--stride", type=int, help="bins between origins, not a multiple of five (default: 7, short series 1)"
+        "--stride",
+        type=int,
+        default=DEFAULT_STRIDE,
+        help=f"bins between origins, not a multiple of five (default: {DEFAULT_STRIDE})",
     )
     backtest.add_argument("--warmup", type=int, help="bins before the first origin (default: a quarter, at most a day)")
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the measures here")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ def read_series(path: Path, column: str, bin_seconds: float, time_column: str | 
         times, values = [], []
         for row in reader:
             where = f"{path}:{reader.line_num}"
+            if None in row or None in row.values():
+                raise BadFile(f"{where}: expected {len(names)} cells, one for each column of the header")
             times.append(_seconds(row[time], where, time))
             values.append(
                 1.0 if counting and column == REQUESTS and column not in names else _load(row[column], where, column)
@@ -76,16 +79,16 @@ def _opened(path: Path) -> Iterator[TextIO]:
             yield file
     except UnicodeDecodeError as error:
         raise BadFile(f"{path}: not a text file ({error.reason}); a gzipped file must be named .gz") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise BadFile(f"{path}: cannot be read: {error}") from error
 
 
-def _seconds(text: str | None, where: str, column: str) -> float:
+def _seconds(text: str, where: str, column: str) -> float:
     try:
-        seconds = float(text or "")
+        seconds = float(text)
     except ValueError:
         try:
-            moment = datetime.fromisoformat((text or "").strip())
+            moment = datetime.fromisoformat(text.strip())
         except ValueError:
             raise BadFile(f"{where}: {column} is {text!r}: expected seconds or an ISO 8601 time") from None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -94,8 +97,8 @@ def _seconds(text: str | None, where: str, column: str) -> float:
     return seconds
 
 
-def _load(text: str | None, where: str, column: str) -> float:
-    cell = (text or "").strip()
+def _load(text: str, where: str, column: str) -> float:
+    cell = text.strip()
     if cell.lower() in MISSING:
         return math.nan
     try:

@@ -33,17 +33,20 @@ max-width: 100% }} </style></head><body><h1>{title}</h1><p>{summary}</p>{tables}
 
 
 def _cells(measures: Mapping[str, Any]) -> list[str]:
-    if measures["mae"] is None:
-        return ["-"] * 6
     low, high = measures["ci95"]
+    headroom = measures["headroom_90"]
     return [
-        f"{measures['mae']:,.4g}",
-        f"{measures['mae_vs_last']:.3f}",
-        f"{low:.2f}-{high:.2f}",
-        f"{measures['coverage_90']:.3f}",
-        f"{measures['pinball_vs_last']:.3f}",
-        f"{100 * measures['headroom_90']:.0f} %",
+        _number(measures["mae"], ",.4g"),
+        _number(measures["mae_vs_last"], ".3f"),
+        "-" if low is None else f"{low:.2f}-{high:.2f}",
+        _number(measures["coverage_90"], ".3f"),
+        _number(measures["pinball_vs_last"], ".3f"),
+        "-" if headroom is None else f"{100 * headroom:.0f} %",
     ]
+
+
+def _number(value: float | None, style: str) -> str:
+    return "-" if value is None else format(value, style)
 
 
 HEADINGS = ["MAE", "vs last", "95 % CI", "cover 90", "pinball", "headroom"]
@@ -152,7 +155,7 @@ def forecast_figure(series: Series, run: Rolling, row: int, horizon: int, bins: 
 
 
 def _ranked(models: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(models.items(), key=lambda item: (item[1]["mae"] is None, item[1]["mae_vs_last"] or 0.0))
+    return sorted(models.items(), key=lambda item: (item[1]["mae"] is None, item[1]["mae"] or 0.0))
 
 
 def _png(figure: Figure) -> str:

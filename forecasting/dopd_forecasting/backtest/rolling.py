@@ -17,9 +17,7 @@ from dopd_forecasting.series import FloatArray, Series
 IntArray = npt.NDArray[np.int64]
 
 LEVEL = 0.9
-DEFAULT_STRIDE = 7  # load has rhythms of five minutes; origins that keep step with one see a different load
-LONG_SERIES_BINS = 700  # shorter ones are scored at every bin
-MIN_WARMUP_BINS = 20
+DEFAULT_STRIDE = 1  # each bin is updated and forecast anyway, and with few origins coverage is mostly luck
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,9 @@ class Rolling:
     update_ms: FloatArray
 
 
-def default_stride(bins: int) -> int:
-    """Bins from one scored origin to the next."""
-    return DEFAULT_STRIDE if bins >= LONG_SERIES_BINS else 1
-
-
 def default_warmup(series: Series) -> int:
     """Bins before the first scored origin: a quarter of the series, at most a day."""
-    return min(max(len(series) // 4, MIN_WARMUP_BINS), round(86_400 / series.bin_seconds))
+    return max(1, min(len(series) // 4, round(86_400 / series.bin_seconds)))
 
 
 def roll(
@@ -66,7 +59,8 @@ def roll(
         series: the record.
         forecasters: makes a forecaster, by name.
         horizons: leads in bins.
-        stride: bins between scored origins; coprime to five.
+        stride: bins between scored origins; coprime to five, since load has rhythms of five minutes and origins that
+            keep step with one see a different load.
         warmup: bins before the first scored origin.
         progress: told the name of the forecaster and how many bins it has moved on.
 

@@ -55,7 +55,7 @@ class Arima(StateSpaceModel):
 
 
 def candidate_orders(values: FloatArray) -> list[Order]:
-    """The orders worth a likelihood fit: the two best by a quick AIC, and the one that most load series end at.
+    """The orders worth a likelihood fit: the best by a quick AIC, and the one that most load series end at.
 
     Args:
         values: load in any unit, shape (bins,); missing values are bridged by straight lines for the choice only.
@@ -78,7 +78,7 @@ def candidate_orders(values: FloatArray) -> list[Order]:
                 continue
             if parameters.is_stationary and parameters.is_invertible and parameters.sigma2 > 0:
                 scores[p, differences, q] = len(working) * math.log(parameters.sigma2) + 2 * (p + q + 1)
-    best = sorted(scores, key=scores.__getitem__)[:2]
+    best = sorted(scores, key=scores.__getitem__)[:1]
     usual = (1, differences, 2 if differences else 1)
     return best if usual in best else [*best, usual]
 

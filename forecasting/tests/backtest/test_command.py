@@ -8,7 +8,7 @@ import pytest
 from dopd_forecasting.backtest import command
 from dopd_forecasting.backtest.measures import pinball, ratio_interval
 from dopd_forecasting.backtest.reading import BadFile, read_series
-from dopd_forecasting.backtest.rolling import default_stride, roll
+from dopd_forecasting.backtest.rolling import roll
 
 DATA = Path(__file__).parents[1] / "data"
 TRACE = DATA / "azure2024-conv-tokens-60s.csv.gz"
@@ -47,6 +47,8 @@ def test_the_command_writes_the_measures_and_a_page(tmp_path: Path, capsys: pyte
         ("t_s,requests\n0,1\n60,x\n", ":3: requests is 'x': expected a number"),
         ("t_s,requests\n0,1\n60,-2\n", ":3: requests is '-2': expected a load of zero or more"),
         ("t_s,requests\n0,1\nsoon,2\n", ":3: t_s is 'soon': expected seconds"),
+        ("t_s,requests\n0,1\n60\n120,2\n", ":3: expected 2 cells"),
+        ("t_s,requests\n0,1\n60,1,9\n", ":3: expected 2 cells"),
         ("t_s,requests\n0,1\n", "only 1 rows"),
         ("t_s,requests\n0,1\n600,2\n1200,3\n", "use --bin 600"),
     ],
@@ -59,13 +61,33 @@ def test_a_bad_file_is_refused_with_the_line(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("values", [[0] * 60, [7] * 60, [5, 6, 7, 6] * 5], ids=["zeros", "constant", "twenty points"])
+def test_measures_that_do_not_exist_are_null(tmp_path: Path, values: list[int]) -> None:
+    rows = "".join(f"{60 * number},{value}\n" for number, value in enumerate(values))
+    path = write(tmp_path / "load.csv", "t_s,requests\n" + rows)
+    out, page = tmp_path / "out.json", tmp_path / "out.html"
+    arguments = ["backtest", str(path), "--column", "requests", "--horizons", "1,3,50", "--models", "moving_average"]
+    assert command.main([*arguments, "--json", str(out), "--html", str(page)]) == 0
+
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is not JSON")
+
+    average = json.loads(out.read_text(), parse_constant=refuse)["horizons"]["50" if len(values) == 20 else "1"]
+    assert average["last_value"]["ci95"] == [None, None]
+
+
 def test_a_file_that_is_not_there_or_not_gzip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="cannot be read"):
         read_series(tmp_path / "none.csv", "requests", 60)
     with pytest.raises(BadFile, match="cannot be read"):
         read_series(write(tmp_path / "plain.csv.gz", "t_s,requests\n0,1\n"), "requests", 60)
+    contents = gzip.compress(b"t_s,requests\n0,1\n" * 50)
+    damaged = tmp_path / "damaged.csv.gz"
+    damaged.write_bytes(contents[:10] + b"\xff" * 8 + contents[18:])
+    with pytest.raises(BadFile, match="cannot be read"):
+        read_series(damaged, "requests", 60)
     packed = tmp_path / "packed.csv"
-    packed.write_bytes(gzip.compress(b"t_s,requests\n0,1\n" * 50))
+    packed.write_bytes(contents)
     with pytest.raises(BadFile, match=r"named \.gz"):
         read_series(packed, "requests", 60)
 
@@ -101,7 +123,6 @@ def test_bad_options_are_refused(option: str, value: str, message: str, capsys: 
 
 
 def test_origins_never_keep_step_with_five_minutes() -> None:
-    assert default_stride(10_000) % 5 != 0
     with pytest.raises(ValueError, match="five"):
         roll(read_series(TRACE, "requests", 60), {}, (1,), stride=10, warmup=20)
 
