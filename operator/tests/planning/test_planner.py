@@ -134,6 +134,18 @@ def test_in_a_budget_with_equal_ends_only_the_ratio_follows_the_load_and_noise_m
     assert sum(after != before for before, after in pairwise(pairs)) <= 1
 
 
+@given(rps=st.floats(0, 400), mean=st.floats(50, 6000), start=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+@settings(max_examples=50, deadline=None)
+def test_the_same_load_again_on_the_target_changes_nothing(model, rps, mean, start):
+    load = demand(rps, mean)
+    policy = replace(POLICY, max_step=1000)
+    first = plan(Observation(load, Workers(start[0]), Workers(start[1])), None, model, policy, None, 0.0)
+    settled = Observation(load, Workers(first.prefill), Workers(first.decode))
+    again = plan(settled, None, model, policy, first, policy.interval_seconds)
+    assert (again.prefill, again.decode) == (first.prefill, first.decode)
+    assert again.reason is Reason.STEADY
+
+
 def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
     before = plan(observe(200, 8, 4), None, model, POLICY, None, 0.0)
     lowered = replace(POLICY, prefill=RoleBounds(1, 3))
