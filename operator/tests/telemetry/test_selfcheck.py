@@ -86,9 +86,24 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield at
 
 
-def check(url: str, *names: str, namespace: str = "ns") -> list[Check]:
-    wanted = [Wanted((namespace, name), BIN_SECONDS, HISTORY_SECONDS) for name in names]
-    return list(check_prometheus(Connector()(url), url, wanted, NOW))
+class Then:
+    """A Prometheus whose clock stands where the samples end."""
+
+    def __init__(self, url: str) -> None:
+        self.client, self.asked = Connector()(url), 0
+
+    def custom_query(self, query: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        self.asked += 1
+        return self.client.custom_query(query, {"time": str(NOW)} | params)
+
+    def custom_query_range(self, *arguments: Any) -> list[dict[str, Any]]:
+        self.asked += 1
+        return self.client.custom_query_range(*arguments)
+
+
+def check(url: str, *names: str) -> list[Check]:
+    wanted = [Wanted(("ns", name), BIN_SECONDS, HISTORY_SECONDS) for name in names]
+    return list(check_prometheus(Then(url), url, wanted, NOW))
 
 
 def failures(checks: list[Check]) -> dict[str, str]:
@@ -106,21 +121,9 @@ def test_all_is_well(url: str):
 
 
 def test_one_query_serves_all_resources(url: str):
-    class Counting:
-        def __init__(self) -> None:
-            self.client, self.asked = Connector()(url), 0
-
-        def custom_query(self, query: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-            self.asked += 1
-            return self.client.custom_query(query, params)
-
-        def custom_query_range(self, *arguments: Any) -> list[dict[str, Any]]:
-            self.asked += 1
-            return self.client.custom_query_range(*arguments)
-
     counts = []
     for names in (["good"], ["good", "quiet", "merged"]):
-        client = Counting()
+        client = Then(url)
         wanted = [Wanted(("ns", name), BIN_SECONDS, HISTORY_SECONDS) for name in names]
         assert len(list(check_prometheus(client, url, wanted, NOW))) > 10
         counts.append(client.asked)
