@@ -56,8 +56,8 @@ class Reporter:
         note = f"{decision.from_} -> {decision.to} (prefill+decode): {decision.message}"
         fields = {
             "namespace": meta["namespace"],
-            "instance": meta["name"],
-            **decision.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "inference": meta["name"],
+            "decision": decision.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         _LOG.info(
             "decision %s/%s %s: %s", meta["namespace"], meta["name"], decision.reason, note, extra={"fields": fields}
