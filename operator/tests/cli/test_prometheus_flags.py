@@ -1,0 +1,39 @@
+"""Flags of the connection to Prometheus: they add to the environment, and what is wrong is named."""
+
+import argparse
+
+import pytest
+
+from dopd.cli import main
+from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
+from dopd.telemetry.connection import ConnectionSettings
+
+
+def settings(*arguments: str) -> ConnectionSettings:
+    parser = argparse.ArgumentParser()
+    add_prometheus_arguments(parser)
+    return connection_settings(parser.parse_args(arguments))
+
+
+def test_flags_add_to_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOPD_PROMETHEUS_URL", "http://here")
+    monkeypatch.setenv("DOPD_PROMETHEUS_HEADER", "A=1\nB=2=3\n")
+    found = settings("--prometheus-header", "C=4", "--prometheus-header", "A=5", "--prometheus-query", "dedup=")
+    assert found.url == "http://here"
+    assert found.headers == {"A": "5", "B": "2=3", "C": "4"}
+    assert found.query_parameters == {"dedup": ""}
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--prometheus-header", "A"], "--prometheus-header A: expected NAME=VALUE"),
+        (["--prometheus-query", "=A"], "--prometheus-query =A: expected NAME=VALUE"),
+        (["--prometheus-url", "http://me:secret@here"], "credentials do not belong into a URL"),
+        (["--prometheus-username", "me"], "needs a password file"),
+    ],
+)
+def test_what_is_wrong_is_named(capsys: pytest.CaptureFixture[str], command: str, arguments: list[str], words: str):
+    assert main([command, *arguments]) == 2
+    assert words in capsys.readouterr().err
