@@ -16,6 +16,8 @@ EVERYTHING = {
     "podMonitor.enabled": "true",
     "podMonitor.labels.release": "prometheus",
     "dashboard.enabled": "true",
+    "alerts.enabled": "true",
+    "alerts.labels.release": "prometheus",
     "dashboard.annotations.grafana_folder": "Inference",
     "networkPolicy.enabled": "true",
     "prometheusURL": "https://prometheus.monitoring.svc:9091",

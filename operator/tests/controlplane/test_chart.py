@@ -56,8 +56,8 @@ def test_it_has_the_version_of_the_operator():
 @pytest.mark.parametrize("watched", [{}, {"watchNamespaces[0]": "default", "watchNamespaces[1]": "kube-public"}])
 def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str, watched: dict[str, str]):
     manifests = render(namespace, **EVERYTHING, **watched)
-    known = [manifest for manifest in manifests if manifest["kind"] != "PodMonitor"]
-    assert len(manifests) - len(known) == 3
+    known = [manifest for manifest in manifests if manifest["kind"] not in ("PodMonitor", "PrometheusRule")]
+    assert len(manifests) - len(known) == 4
     plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=as_list(known))
 
 

@@ -1,4 +1,4 @@
-"""The Grafana dashboard of the chart asks for metrics that exist. A real Prometheus runs its queries in e2e/tests."""
+"""The dashboard and the alerts of the chart ask for metrics that exist. A real Prometheus runs its queries in e2e/tests."""
 
 import json
 import re
@@ -10,7 +10,8 @@ from prometheus_client import REGISTRY
 from dopd.reconcile import metrics, timing  # noqa: F401  (timing registers its metric)
 from dopd.telemetry import queries
 
-DASHBOARD = json.loads((Path(__file__).parents[3] / "charts" / "dopd" / "dashboards" / "dopd.json").read_text())
+CHART = Path(__file__).parents[3] / "charts" / "dopd"
+DASHBOARD = json.loads((CHART / "dashboards" / "dopd.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [(panel["title"], target["expr"]) for panel in PANELS for target in panel["targets"]]
 
@@ -41,6 +42,13 @@ def test_it_asks_for_metrics_and_labels_that_exist(title: str, query: str):
         else:
             assert name in known, title
             assert labels <= known[name], title
+
+
+def test_alerts_ask_for_metrics_that_exist():
+    expressions = re.findall(r"expr: (.*)", (CHART / "templates" / "alerts.yaml").read_text())
+    asked = {name for expression in expressions for name in re.findall(r"dopd_[a-z_]+", expression)}
+    assert len(expressions) == 6
+    assert asked <= own_metrics().keys()
 
 
 def test_every_gauge_of_a_resource_is_shown():
