@@ -131,16 +131,21 @@ def _add_equal_hours(
             f"--equal-hours {args.equal_hours}: expected one of --policies, dopd among them, with --simulator dopd"
         )
 
-    def planned_for(attainment: float) -> Result:
-        lower = replace(setting, objectives=replace(setting.objectives, attainment=attainment))
-        start = static.first_counts(lower, trace)
-        return run(trace, setting.model, setting.objectives, start, _settings(args, setting), Dopd(lower))
+    start = static.first_counts(setting, trace)
 
-    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], args.attainment, planned_for)
-    attainment, result = nearest(peer.gpu_hours, runs)
+    def within(budget: int) -> Result:
+        policy = Dopd(setting, gpu_budget=budget)
+        return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
+
+    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], setting.prefill_gpus, within)
+    budget, result = nearest(peer.gpu_hours, runs)
     name = f"dopd@{args.equal_hours}"
-    chosen[name], knobs[name] = result, f"planned for {attainment:.4g}"
-    all_tries[name] = _tried([(f"planned for {each:.4g}", found) for each, found in runs])
+    chosen[name], knobs[name] = result, _budget_label(budget)
+    all_tries[name] = _tried([(_budget_label(each), found) for each, found in runs])
+
+
+def _budget_label(budget: int | None) -> str:
+    return "no budget" if budget is None else f"at most {budget} GPUs"
 
 
 def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:

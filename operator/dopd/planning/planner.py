@@ -20,7 +20,15 @@ from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Load, PrefillLoad, Size, size
-from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, typical_move
+from dopd.planning.surprise import (
+    FIRST_CAUTION,
+    LoadSample,
+    adapted,
+    counting_noise,
+    remember,
+    typical_move,
+    without_noise,
+)
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
@@ -64,15 +72,15 @@ def plan(
     )
     if observation.demand is None:
         return _held(before, observation, previous, model, policy, now_seconds)
-    history = remember(
-        previous.history if previous else (), _load_sample(observation.demand, model, policy, now_seconds)
-    )
+    load = Load.of(observation.demand, model, policy.objectives)
+    sample = LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
+    history = remember(previous.history if previous else (), sample)
     caution = adapted(
         previous.caution if previous else FIRST_CAUTION,
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves = _moves(history, model, policy)
+    moves = _moves(history, _noise(observation, load), model, policy)
     grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
     need = _need(observation, forecast, grown, moves, wait_factor, model, policy)
@@ -111,7 +119,7 @@ def plan(
 
 
 Moves = tuple[float, float]
-"""Typical relative move of the load of prefill and of decode."""
+"""Of the load of prefill and of decode, relative to it: a typical move, or a variance."""
 
 
 @dataclass(frozen=True)
@@ -137,18 +145,24 @@ class _Need:
     size_decode: Size
 
 
-def _load_sample(demand: Demand, model: EngineModel, policy: Policy, now_seconds: float) -> LoadSample:
-    load = Load.of(demand, model, policy.objectives)
-    return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
+def _noise(observation: Observation, load: Load) -> Moves:
+    """Relative variance of each role's load that comes from counting few requests; 0 if nobody says how many."""
+    demand, window = observation.demand, observation.window_seconds
+    if demand is None or window is None:
+        return 0.0, 0.0
+    requests, output = demand.requests_per_second * window, demand.output_tokens
+    second = demand.output_tokens_second_moment
+    output_squared_cv = max(0.0, second / output**2 - 1) if second is not None and output else 1.0
+    return counting_noise(requests, load.prefill.squared_cv), counting_noise(requests, output_squared_cv)
 
 
-def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> Moves:
-    """Typical relative move of each role's load within its lead time."""
+def _moves(history: tuple[LoadSample, ...], noise: Moves, model: EngineModel, policy: Policy) -> Moves:
+    """Typical relative move of each role's load within its lead time, without the noise of counting."""
     times = [sample.at_seconds for sample in history]
     loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
     prefill, decode = (
-        typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
-        for role in (Role.PREFILL, Role.DECODE)
+        without_noise(typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds), chance)
+        for role, chance in zip((Role.PREFILL, Role.DECODE), noise, strict=True)
     )
     return prefill, decode
 

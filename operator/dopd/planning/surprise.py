@@ -10,11 +10,15 @@ How many times follows what clients meet (in the spirit of adaptive conformal in
 late requests raise it at once, and while fewer are late than allowed it sinks slowly. So the margin ends up as
 large as the objective needs.
 
+A load that is counted over a short time moves though nothing changed: of few requests, some are longer. That much
+is taken off the moves, since the queueing model has made room for it already.
+
 Loads are counted in busy workers, so that a change of the token mix counts like a change of the rate.
 """
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from math import sqrt
 from statistics import median
 
 MEMORY_SECONDS = 3600.0
@@ -67,3 +71,18 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
         if load >= SMALL_LOAD and then > i and times[-1] >= start + lead_seconds:
             moves.append(abs(loads[then] / load - 1))
     return MEDIAN_TO_DEVIATION * median(moves)
+
+
+def without_noise(move: float, noise: float) -> float:
+    """The part of a typical move that is no chance of counting.
+
+    Args:
+        move: standard deviation of the relative change between two looks.
+        noise: variance of one look relative to its squared mean; two independent looks differ by twice that.
+    """
+    return sqrt(max(0.0, move**2 - 2 * noise))
+
+
+def counting_noise(requests: float, squared_cv: float) -> float:
+    """Relative variance of the work of Poisson many requests, given the squared coefficient of variation of one."""
+    return (1 + squared_cv) / requests if requests else 0.0

@@ -1,7 +1,7 @@
 """The operator's own metrics. Names and labels are an interface: dashboards and alerts rest on them.
 
-The resource is told by `namespace` and `inference`, not by `instance`: every Prometheus sets that to the address that it
-scrapes.
+The resource is told by `namespace` and `inference`. Not by `instance`: every Prometheus sets that to the address that
+it scrapes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts of the chart ask for metrics that exist. A real Prometheus runs its queries in e2e/tests."""
+"""The dashboard and the alerts of the chart ask for metrics that exist; a real Prometheus runs them in e2e/tests."""
 
 import json
 import re
