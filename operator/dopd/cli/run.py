@@ -42,12 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(options: argparse.Namespace) -> int:
     """Run until stopped."""
-    _log_to_stderr(options.log_format, options.verbose)
     try:
         prometheus = connection_settings(options)
     except ValueError as error:
         print(f"dopd: {error}", file=sys.stderr)
         return 2
+    _log_to_stderr(options.log_format, options.verbose)
     try:
         asyncio.run(
             run(
