@@ -117,13 +117,15 @@ class ReturnBands:
         self._buffer = LeadBuffer(horizons, 1)
         self._loads = np.full((KEPT_SCORES, len(horizons)), np.nan)
         self._row = 0
+        self._loaded = False  # a service that has not begun yet is not off
 
     def say(self, *, off: bool) -> None:
         """Note whether the service was off in the newest bin."""
-        self._buffer.say(np.full((self._loads.shape[1], 1), 0.0 if off else np.nan))
+        self._buffer.say(np.full((self._loads.shape[1], 1), 0.0 if off and self._loaded else np.nan))
 
     def observe(self, value: float) -> None:
         """Keep the load of the next bin at the leads before which the service was off; NaN is no load."""
+        self._loaded = self._loaded or value > 0
         loads = self._buffer.advance()[:, 0] + value
         if np.isfinite(loads).any():
             self._loads[self._row] = loads
@@ -138,6 +140,32 @@ class ReturnBands:
             if len(loads) >= MIN_SCORES:
                 bands[index] = _ranked(loads, np.asarray(levels))
         return bands
+
+
+class LoadBands:
+    """Bands of one series, whether it runs or is off; what is said in one state is no measure of the other."""
+
+    def __init__(self, horizons: Horizons) -> None:
+        self._running, self._off = ConformalBands(horizons), ReturnBands(horizons)
+
+    def say(self, means: FloatArray, *, off: bool) -> None:
+        """Keep the forecasts made after the newest bin, shape (horizons,)."""
+        self._running.say(np.full_like(means, np.nan) if off else means)
+        self._off.say(off=off)
+
+    def observe(self, value: float) -> None:
+        """Score what was said about the next bin; NaN, a missing bin, scores nothing."""
+        self._running.observe(value)
+        self._off.observe(value)
+
+    def quantiles(self, means: FloatArray, rows: Sequence[int], levels: Sequence[float], *, off: bool) -> FloatArray:
+        """As ConformalBands.quantiles."""
+        return self._off.quantiles(rows, levels) if off else self._running.quantiles(means, rows, levels)
+
+    @property
+    def coverage_90(self) -> FloatArray:
+        """As ConformalBands.coverage_90: while the service runs."""
+        return self._running.coverage_90
 
 
 def _score_quantiles(scores: FloatArray, levels: FloatArray, level_of_load: float) -> FloatArray:

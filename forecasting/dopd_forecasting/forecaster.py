@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from dopd_forecasting.bands import ConformalBands, ReturnBands
+from dopd_forecasting.bands import LoadBands
 from dopd_forecasting.combination import Skill, weights
 from dopd_forecasting.history import History
 from dopd_forecasting.models.arima import Arima
@@ -139,8 +139,7 @@ class Forecaster:
         self._due: set[int] = set()
         self.failures: dict[str, str] = {}
         self._skill = Skill(self._horizons, len(self._factories) + 1)  # the mix is scored beside the models
-        self._bands = ConformalBands(self._horizons)
-        self._returns = ReturnBands(self._horizons)
+        self._bands = LoadBands(self._horizons)
         self._newest_measured: int | None = None
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
         # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
@@ -193,10 +192,7 @@ class Forecaster:
             forecasts = self._forecasts(tuple(leads))
             shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts) & self._proven[rows])
             mean = self._mix(forecasts, shares)
-            if self._paused:
-                bands = self._returns.quantiles(rows, quantiles)
-            else:
-                bands = self._bands.quantiles(mean, rows, quantiles)
+            bands = self._bands.quantiles(mean, rows, quantiles, off=self._paused)
         return Forecast(
             horizons_seconds=tuple(horizons_seconds),
             quantile_levels=tuple(quantiles),
@@ -222,6 +218,12 @@ class Forecaster:
             error_vs_last_value=ours / naive if naive > 0 else (1.0 if known.any() else math.nan),
             coverage_90=float(covered.mean()) if len(covered) else math.nan,
         )
+
+    @property
+    def paused(self) -> bool:
+        """Whether the service was off in the newest measured bin, or has not begun yet."""
+        self._seen()
+        return self._paused
 
     def due_estimations(self) -> list[Estimation]:
         """The slow steps that wait to be run; each is handed out once."""
@@ -277,7 +279,6 @@ class Forecaster:
         seen = math.nan if self._paused else value
         self._skill.observe(seen)
         self._bands.observe(value)
-        self._returns.observe(value)
         newest = Series(np.array([seen]), bin_number, self._bin_seconds, self._unit)
         for index, model in enumerate(self._models):
             if model is not None:
@@ -296,9 +297,7 @@ class Forecaster:
         forecasts = self._forecasts(self._horizons)
         mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts) & self._proven))
         self._skill.say(np.column_stack([forecasts, mean]))
-        # What is said during a pause is no measure of how well a running load is forecast.
-        self._bands.say(np.full_like(mean, math.nan) if self._paused else mean)
-        self._returns.say(off=self._paused and len(self._loads) > 0)
+        self._bands.say(mean, off=self._paused)
 
     def _note_pause(self, value: float) -> None:
         """Tell a series that has been switched off from one that has become quiet."""

@@ -11,58 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
-from dopd_forecasting.bands import ConformalBands
+from dopd_forecasting.bands import LoadBands
 from dopd_forecasting.combination import Skill, weights
 from dopd_forecasting.forecaster import SCORED_HORIZONS, Forecast, Forecaster
+from dopd_forecasting.load import Load
 from dopd_forecasting.models.base import Horizons
 from dopd_forecasting.series import FloatArray, Series
 from dopd_forecasting.trust import Trust
 
 MEMORIES = np.array([0.8, 0.95, 0.99, 0.997])  # weight of a bin relative to the next one: about 5, 20, 100 and 330 bins
 STEPPED_BINS = 240  # of a history that lengths and derived bands are learnt on
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a model received, as sums per second over the same bins.
-
-    Attributes:
-        requests: requests/s.
-        input_tokens: tokens/s.
-        input_tokens_squared: sum of squared input lengths per second, tokens^2/s.
-        output_tokens: tokens/s.
-        output_tokens_squared: tokens^2/s.
-        uncached_input_tokens: tokens/s that no prefix cache held.
-    """
-
-    requests: Series
-    input_tokens: Series
-    input_tokens_squared: Series
-    output_tokens: Series
-    output_tokens_squared: Series
-    uncached_input_tokens: Series
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            series: Series = getattr(self, field.name)
-            if (series.first_bin, len(series), series.bin_seconds) != (
-                self.requests.first_bin,
-                len(self.requests),
-                self.requests.bin_seconds,
-            ):
-                raise ValueError(
-                    f"{field.name} has {len(series)} bins of {series.bin_seconds} s from bin {series.first_bin} on, "
-                    f"requests {len(self.requests)} of {self.requests.bin_seconds} s from "
-                    f"{self.requests.first_bin} on: cut them alike"
-                )
-
-    def rows(self, since: int) -> FloatArray:
-        """The bins from number `since` on, shape (bins, 6), in the order of the attributes."""
-        return np.column_stack([getattr(self, field.name).since(since).values for field in fields(self)])
 
 
 @dataclass(frozen=True)
@@ -92,6 +54,46 @@ class JointForecast:
     uncached_input_tokens: DerivedRate
 
 
+@dataclass(frozen=True)
+class DemandForecast:
+    """What to plan for at one lead: rates that are not exceeded with the probability asked for, and lengths.
+
+    Attributes:
+        horizon_seconds: the lead.
+        requests: quantile of the request rate, requests/s.
+        input_tokens: quantile of the input token rate, tokens/s. Not the product of `requests` and the mean length:
+            lengths vary too, so it is larger.
+        uncached_input_tokens: the same of input tokens that no prefix cache holds.
+        output_tokens: the same of output tokens.
+        input_tokens_mean: tokens per request; zero when no request ever told.
+        input_tokens_second_moment: tokens^2 per request; NaN when never told.
+        output_tokens_mean: tokens per request.
+        output_tokens_second_moment: tokens^2 per request.
+        uncached_share: share of input tokens.
+    """
+
+    horizon_seconds: float
+    requests: float
+    input_tokens: float
+    uncached_input_tokens: float
+    output_tokens: float
+    input_tokens_mean: float
+    input_tokens_second_moment: float
+    output_tokens_mean: float
+    output_tokens_second_moment: float
+    uncached_share: float
+
+    @property
+    def prefill_requests(self) -> float:
+        """Requests/s of mean length that bring `input_tokens`: the rate to size prefill for."""
+        return self.input_tokens / self.input_tokens_mean if self.input_tokens_mean > 0 else self.requests
+
+    @property
+    def decode_requests(self) -> float:
+        """Requests/s of mean length that bring `output_tokens`: the rate to size decode for."""
+        return self.output_tokens / self.output_tokens_mean if self.output_tokens_mean > 0 else self.requests
+
+
 class JointForecaster:
     """Forecasts a `Load`; the interface is that of `Forecaster`."""
 
@@ -107,7 +109,7 @@ class JointForecaster:
         self._bin_seconds, self._requests_unit = load.requests.bin_seconds, load.requests.unit
         self._next_bin = first
         self._input, self._output, self._uncached = (_Ratio(self._horizons) for _ in range(3))
-        self._bands = [ConformalBands(self._horizons) for _ in range(3)]
+        self._bands = [LoadBands(self._horizons) for _ in range(3)]
         self.update(load)
 
     def update(self, load: Load) -> None:
@@ -138,11 +140,32 @@ class JointForecaster:
         rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1).tolist()
         lengths = self._lengths(rows)
         rates = [
-            DerivedRate(mean, bands.quantiles(mean, rows, quantiles))
+            DerivedRate(mean, bands.quantiles(mean, rows, quantiles, off=self._requests.paused))
             for mean, bands in zip(_token_rates(requests.mean, *lengths), self._bands, strict=True)
         ]
         (inputs, inputs_squared), (outputs, outputs_squared), (uncached, _) = lengths
         return JointForecast(requests, inputs, inputs_squared, outputs, outputs_squared, uncached, *rates)
+
+    def demand(
+        self, horizons_seconds: Sequence[float], quantile: float = 0.9, now_seconds: float | None = None
+    ) -> list[DemandForecast]:
+        """What to plan for at each lead; arguments as for `Forecaster.predict`."""
+        forecast = self.predict(horizons_seconds, (quantile,), now_seconds)
+        columns = np.column_stack(
+            [
+                horizons_seconds,
+                forecast.requests.quantiles,
+                forecast.input_tokens.quantiles,
+                forecast.uncached_input_tokens.quantiles,
+                forecast.output_tokens.quantiles,
+                forecast.input_tokens_mean,
+                forecast.input_tokens_second_moment,
+                forecast.output_tokens_mean,
+                forecast.output_tokens_second_moment,
+                forecast.uncached_share,
+            ]
+        )
+        return [DemandForecast(*row) for row in columns.tolist()]
 
     def trust(self, now_seconds: float) -> Trust:
         """The verdict on the request rate, from which all the rest is derived."""
@@ -172,7 +195,7 @@ class JointForecaster:
         means = _token_rates(rate, *self._lengths(range(len(leads))))
         for bands, observed, mean in zip(self._bands, (inputs, outputs, uncached), means, strict=True):
             bands.observe(observed)
-            bands.say(mean)
+            bands.say(mean, off=self._requests.paused)
 
 
 def _token_rates(
@@ -191,23 +214,26 @@ class _Ratio:
     def __init__(self, horizons: Horizons) -> None:
         self._leads = len(horizons)
         self._skill = Skill(horizons, 1 + len(MEMORIES))
-        self._sums = np.zeros((len(MEMORIES), 3))  # of counts, amounts, squared amounts
-        self._candidates = np.zeros(
-            (2, 1 + len(MEMORIES))
-        )  # first and second moment, by the newest bin and by each memory
+        self._sums = np.zeros(
+            (len(MEMORIES), 4)
+        )  # counts and amounts; counts and squared amounts where these are known
+        # First and second moment, by the newest bin and by each memory.
+        self._candidates = np.vstack([np.zeros(1 + len(MEMORIES)), np.full(1 + len(MEMORIES), np.nan)])
 
     def observe(self, count: float, amount: float, squared: float) -> None:
         known = count > 0 and math.isfinite(amount)
         self._skill.observe(amount / count if known else math.nan)
         if known:
-            newest = np.array([count, amount, squared])
+            newest = np.array([count, amount, count, squared] if math.isfinite(squared) else [count, amount, 0.0, 0.0])
             self._sums = MEMORIES[:, None] * self._sums + newest
-            sums = np.vstack([newest, self._sums])
-            self._candidates = (sums[:, 1:] / sums[:, :1]).T
+            counts, amounts, squared_counts, squares = np.vstack([newest, self._sums]).T
+            self._candidates[0] = amounts / counts
+            np.divide(squares, squared_counts, out=self._candidates[1], where=squared_counts > 0)
         self._skill.say(np.tile(self._candidates[0], (self._leads, 1)))
 
     def predict(self, rows: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        """First and second moment. The same shares mix both, so the second stays above the square of the first."""
+        """First and second moment; the second is never below the square of the first."""
         errors = self._skill.errors[list(rows)]
         shares = weights(errors, np.ones_like(errors, dtype=bool))
-        return shares @ self._candidates[0], shares @ self._candidates[1]
+        first, second = shares @ self._candidates[0], shares @ self._candidates[1]
+        return first, np.maximum(second, first**2)

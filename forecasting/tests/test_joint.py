@@ -87,6 +87,59 @@ def test_missing_second_moments_leave_the_rest_alone(load: Load) -> None:
     assert np.isfinite(forecast.input_tokens.mean).all()
 
 
+def test_a_missing_second_moment_is_not_missed_for_ever(load: Load) -> None:
+    holes = load.input_tokens_squared.values.copy()
+    holes[100:120] = np.nan
+    joint = forecaster()
+    joint.fit(replace(load, input_tokens_squared=Series(holes, 0, 60.0, "tokens^2/s")))
+    np.testing.assert_allclose(joint.predict(LEADS).input_tokens_second_moment, np.exp(14), rtol=0.3)
+
+
+def test_a_load_is_built_from_means_that_may_be_missing(load: Load) -> None:
+    def ratio(over: Series, under: Series, unit: str) -> Series:
+        values = over.values / under.values
+        values[10] = np.nan
+        return Series(values, 0, 60.0, unit).since(5)
+
+    requests = Series(np.where(np.arange(150) == 20, 0.0, load.requests.values), 0, 60.0, "requests/s")
+    built = Load.from_means(
+        requests,
+        ratio(load.input_tokens, load.requests, "tokens"),
+        ratio(load.output_tokens, load.requests, "tokens"),
+        input_tokens_second_moment=ratio(load.input_tokens_squared, load.requests, "tokens^2"),
+        uncached_share=ratio(load.uncached_input_tokens, load.input_tokens, "share"),
+    )
+    known = np.r_[5:10, 11:20, 21:150]
+    for name in ("input_tokens", "output_tokens", "input_tokens_squared", "uncached_input_tokens"):
+        np.testing.assert_allclose(getattr(built, name).values[known], getattr(load, name).values[known])
+        assert np.isnan(getattr(built, name).values[[0, 10]]).all()
+        assert getattr(built, name).values[20] == 0
+    assert np.isnan(built.output_tokens_squared.values[known]).all()
+    with pytest.raises(ValueError, match="cut them alike"):
+        Load.from_means(requests, Series(np.ones(5), 0, 10.0, "tokens"), requests)
+
+
+def test_demand_is_what_is_not_exceeded_and_never_less_than_expected(load: Load) -> None:
+    joint = forecaster()
+    joint.fit(load)
+    forecast = joint.predict(LEADS, (0.9,))
+    near, far = joint.demand(LEADS, 0.9)
+    assert (near.horizon_seconds, far.horizon_seconds) == LEADS
+    assert near.input_tokens == forecast.input_tokens.quantiles[0, 0] > forecast.input_tokens.mean[0]
+    assert near.prefill_requests * near.input_tokens_mean == pytest.approx(near.input_tokens)
+    assert far.decode_requests * far.output_tokens_mean == pytest.approx(far.output_tokens)
+    assert far.uncached_input_tokens == pytest.approx(0.6 * far.input_tokens, rel=0.01)
+
+
+def test_without_any_length_the_demand_is_the_request_rate(load: Load) -> None:
+    unknown = Series(np.full(150, np.nan), 0, 60.0, "tokens")
+    joint = forecaster()
+    joint.fit(Load.from_means(load.requests, unknown, unknown))
+    (demand,) = joint.demand((60.0,))
+    assert (demand.input_tokens_mean, demand.output_tokens_mean) == (0, 0)
+    assert demand.prefill_requests == demand.decode_requests == demand.requests > 0
+
+
 def test_series_cut_differently_are_refused(load: Load) -> None:
     with pytest.raises(ValueError, match="output_tokens has 100 bins"):
         replace(load, output_tokens=load.output_tokens.before(100))
