@@ -21,6 +21,8 @@ from e2e.demo.what_if import WhatIf, what_if
 from e2e.load import TraceError
 from e2e.stack import Stack
 
+MOST_LOST_TOLD = 5
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Tell the story; the last line sums it up, the exit status says whether it went well."""
@@ -93,6 +95,8 @@ def _sum_up(run: Run, first_token_seconds: float, options: argparse.Namespace, t
     prefill = journey([sample.prefill.ready for sample in run.samples])
     decode = journey([sample.decode.ready for sample in run.samples])
     end = f"first token after {first_token_seconds:.1f} s, P {prefill}, D {decode}"
+    for lost in run.lost[:MOST_LOST_TOLD]:
+        tell(f"  sent at {lost.at_seconds:.1f} s, {lost.outcome} after {lost.total_seconds:.2f} s: {lost.error}")
     if run.lost:
         whole = len(run.results) - len(run.lost)
         raise DemoFailed(f"{whole} completions, {len(run.lost)} failed (the first: {run.lost[0].error}), {end}")

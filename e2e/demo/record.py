@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from dopd.api.names import Role
@@ -80,11 +81,21 @@ class Run:
 
     @property
     def lead_seconds(self) -> Mapping[Role, float]:
-        """From a start to a worker that serves, as the operator measured last; the profile's while it has not."""
-        measured: dict[Role, float] = {}
-        for sample in self.samples:
-            measured.update(sample.load.lead_seconds)
-        return {role: measured.get(role, self.settings.model.startup_seconds[role]) for role in Role}
+        """From a start to a worker that serves: the median of what the operator measured while the load played.
+
+        The profile's figure stands while it has not seen enough starts, as it does for the operator.
+        """
+        expected = self.settings.model.startup_seconds
+        measured = {
+            role: [
+                seconds
+                for sample in self.samples
+                if sample.at_seconds <= self.schedule.seconds
+                and (seconds := sample.load.lead_seconds.get(role, expected[role])) != expected[role]
+            ]
+            for role in Role
+        }
+        return {role: median(measured[role]) if measured[role] else expected[role] for role in Role}
 
     @property
     def gpu_seconds(self) -> float:

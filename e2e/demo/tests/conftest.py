@@ -21,7 +21,7 @@ def result(at_seconds: float, ttft_seconds: float, outcome: Outcome = Outcome.OK
 
 
 def sample(at_seconds: float, prefill: int, decode: int, demand: float | None = 5.0) -> Sample:
-    load = Load(demand, None if demand is None else demand + 2, {Role.PREFILL: 3.5, Role.DECODE: 4.5})
+    load = Load(demand, None if demand is None else demand + 2, {Role.PREFILL: 3.5, Role.DECODE: 4.0})
     ready = Workers(prefill, prefill, 0, 0), Workers(decode, decode, 0, 0)
     return Sample(at_seconds, *ready, prefill + decode, load)
 
