@@ -24,6 +24,7 @@ from dopd.planning.surprise import (
     FIRST_CAUTION,
     LoadSample,
     adapted,
+    calmed,
     counting_noise,
     remember,
     typical_move,
@@ -73,17 +74,23 @@ def plan(
     if observation.demand is None:
         return _held(before, observation, previous, model, policy, now_seconds)
     load = Load.of(observation.demand, model, policy.objectives)
-    sample = LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
-    history = remember(previous.history if previous else (), sample)
+    noise = _noise(observation, load)
+    past = previous.history if previous else ()
+    sample = _load_sample(past, observation, load, noise, now_seconds)
+    history = remember(past, sample)
     caution = adapted(
         previous.caution if previous else FIRST_CAUTION,
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves = _moves(history, _noise(observation, load), model, policy)
-    grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
+    moves = _moves(history, noise, model, policy)
+    calm = Forecast(
+        observation.demand.scaled(sample.calm_prefill / sample.prefill if sample.prefill else 1.0),
+        observation.demand.scaled(sample.calm_decode / sample.decode if sample.decode else 1.0),
+    )
+    grown = Forecast(calm.prefill.scaled(1 + caution * moves[0]), calm.decode.scaled(1 + caution * moves[1]))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
-    need = _need(observation, forecast, grown, moves, wait_factor, model, policy)
+    need = _need(observation, calm, grown, forecast, moves, wait_factor, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -156,10 +163,25 @@ def _noise(observation: Observation, load: Load) -> Moves:
     return counting_noise(requests, load.prefill.squared_cv), counting_noise(requests, output_squared_cv)
 
 
+def _load_sample(
+    past: tuple[LoadSample, ...], observation: Observation, load: Load, noise: Moves, now_seconds: float
+) -> LoadSample:
+    """The load of now as measured, and without what chance added to it or took away."""
+    times, window = [*(sample.at_seconds for sample in past), now_seconds], observation.window_seconds or 0.0
+    prefill, decode = load.prefill.busy_workers, load.decode.busy_workers
+    return LoadSample(
+        now_seconds,
+        prefill,
+        decode,
+        calmed(times, [*(sample.prefill for sample in past), prefill], window, noise[0]),
+        calmed(times, [*(sample.decode for sample in past), decode], window, noise[1]),
+    )
+
+
 def _moves(history: tuple[LoadSample, ...], noise: Moves, model: EngineModel, policy: Policy) -> Moves:
     """Typical relative move of each role's load within its lead time, without the noise of counting."""
     times = [sample.at_seconds for sample in history]
-    loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
+    loads = {Role.PREFILL: [s.calm_prefill for s in history], Role.DECODE: [s.calm_decode for s in history]}
     prefill, decode = (
         without_noise(typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds), chance)
         for role, chance in zip((Role.PREFILL, Role.DECODE), noise, strict=True)
@@ -169,34 +191,32 @@ def _moves(history: tuple[LoadSample, ...], noise: Moves, model: EngineModel, po
 
 def _need(
     observation: Observation,
-    forecast: Forecast | None,
+    calm: Forecast,
     grown: Forecast,
+    forecast: Forecast | None,
     moves: Moves,
     wait_factor: float,
     model: EngineModel,
     policy: Policy,
 ) -> _Need:
-    assert observation.demand is not None
-
     def sized(demand: Demand) -> Size:
         return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, wait_factor)
 
-    now = observation.demand
-    outlooks = (Forecast(now, now), grown, forecast or grown)
+    outlooks = (calm, grown, forecast or grown)
     prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
     sizes = {demand: sized(demand) for demand in {*prefills, *decodes}}
     for_prefill = max(prefills, key=lambda demand: sizes[demand].prefill)
     for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
-        _prefill_for_backlog(observation.prefill, now, model, policy),
+        _prefill_for_backlog(observation.prefill, calm.prefill, model, policy),
         _decode_for_backlog(observation.decode, sizes[for_decode]),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     roomy = [1 + max(policy.scale_down_headroom, SHRINK_CAUTION * move) for move in moves]
     with_headroom = (
-        max(pair[0], sized(now.scaled(roomy[0])).prefill),
-        max(pair[1], sized(now.scaled(roomy[1])).decode),
+        max(pair[0], sized(calm.prefill.scaled(roomy[0])).prefill),
+        max(pair[1], sized(calm.decode.scaled(roomy[1])).decode),
     )
     return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
@@ -220,11 +240,17 @@ def _wait_factor(observation: Observation, known: float, model: EngineModel, pol
 
 
 def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, policy: Policy) -> int:
-    """Prefill workers that keep up and work off what waits; 0 if nothing waits for long."""
-    if not workers.waiting_tokens or now.uncached_tokens == 0:
+    """Prefill workers that keep up and work off what waits; 0 if nothing waits for long.
+
+    Before any request has finished nobody knows their lengths: then what waits is taken to fill whole passes.
+    """
+    if not workers.waiting_tokens:
         return 0
     load = PrefillLoad.of(now, model)
-    waiting_seconds = workers.waiting_tokens * load.mean_seconds / now.uncached_tokens
+    if now.uncached_tokens:
+        waiting_seconds = workers.waiting_tokens * load.mean_seconds / now.uncached_tokens
+    else:
+        waiting_seconds = workers.waiting_tokens * model.prefill_seconds(model.chunk_tokens) / model.chunk_tokens
     if waiting_seconds <= BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * workers.serving:
         return 0
     return ceil(load.busy_workers + waiting_seconds / BACKLOG_RECOVERY_SECONDS)

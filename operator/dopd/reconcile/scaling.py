@@ -102,8 +102,8 @@ class ScalingLoop:
         self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
         with STAGE_SECONDS.labels("plan").time():
             decision = self._plan(self._grounds, workers, now_seconds, late_share=new.late_share if new else None)
-        if new:
-            self._next_reading_seconds = new.at_seconds + decision.next_look_seconds
+        read_seconds = new.at_seconds if new else now_seconds
+        self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
         self.planned = Planned(decision, self._reading, corrections=self._calibration.corrections)
         return self.planned
 

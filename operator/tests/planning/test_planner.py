@@ -87,6 +87,13 @@ def test_starting_workers_are_supply(model):
     assert plan(waiting, None, model, POLICY, first, 30.0).prefill == first.prefill
 
 
+def test_a_queue_of_requests_whose_lengths_nobody_knows_yet_adds_prefill_workers(model):
+    seen = Observation(Demand(0.0, 0.0, 0.0, 0.0), Workers(1, waiting_tokens=4e6), Workers(1))
+    decision = plan(seen, None, model, POLICY, None, 0.0)
+    assert decision.prefill > 1
+    assert decision.reason is Reason.BACKLOG
+
+
 def test_a_backlog_adds_prefill_workers_and_looks_again_sooner(model):
     calm = plan(observe(20, waiting_tokens=0.0), None, model, POLICY, None, 0.0)
     queued = plan(observe(20, waiting_tokens=4e6), None, model, POLICY, None, 0.0)
