@@ -133,19 +133,15 @@ def _add_equal_hours(
 
     start = static.first_counts(setting, trace)
 
-    def within(budget: int) -> Result:
-        policy = Dopd(setting, gpu_budget=budget)
+    def told(share: float) -> Result:
+        policy = Dopd(setting, load_share=share)
         return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
 
-    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], setting.prefill_gpus, within)
-    budget, result = nearest(peer.gpu_hours, runs)
+    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], told)
+    share, result = nearest(peer.gpu_hours, runs)
     name = f"dopd@{args.equal_hours}"
-    chosen[name], knobs[name] = result, _budget_label(budget)
-    all_tries[name] = _tried([(_budget_label(each), found) for each, found in runs])
-
-
-def _budget_label(budget: int | None) -> str:
-    return "no budget" if budget is None else f"at most {budget} GPUs"
+    chosen[name], knobs[name] = result, f"told {share:.3g} of the load"
+    all_tries[name] = _tried([(f"told {each:.3g} of the load", found) for each, found in runs])
 
 
 def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:

@@ -1,41 +1,43 @@
 """dopd at the GPU-hours of a peer: what clients would have met for the same money.
 
-A GPU budget is what brings dopd's GPU-hours down. The greatest one under which it uses no more than the peer did is
-found by bisection. Budgets are whole workers, so it mostly uses less.
+The knob that moves dopd's GPU-hours is how much of the load it is told: at 0.9 it plans for nine tenths. That takes
+its margin first, then its room for queues, and it is continuous, which budgets of whole GPUs are not. It is bisected
+until dopd uses about as many GPU-hours as the peer did, and no more.
 """
 
 from collections.abc import Callable
 
 from dopd.replay.runner import Result
 
+LEAST_SHARE, MOST_SHARE = 0.4, 1.6
+RUNS = 6
+CLOSE_ENOUGH = 0.01
+"""The search ends when the GPU-hours are within this share below the peer's."""
 
-def at_gpu_hours(
-    gpu_hours: float, known: Result, gpus: int, run: Callable[[int], Result]
-) -> list[tuple[int | None, Result]]:
-    """Runs of dopd under budgets that close in on a number of GPU-hours; the budget (None: none) and the result.
+
+def at_gpu_hours(gpu_hours: float, known: Result, run: Callable[[float], Result]) -> list[tuple[float, Result]]:
+    """Runs of dopd that close in on a number of GPU-hours: the share of the load that it is told, and the result.
 
     Args:
         gpu_hours: of the peer.
-        known: dopd without a budget.
-        gpus: of one worker.
-        run: runs dopd under a budget in GPUs.
+        known: dopd told all of the load.
+        run: runs dopd told a share of it.
     """
-    runs: list[tuple[int | None, Result]] = [(None, known)]
-    if known.gpu_hours <= gpu_hours:
-        return runs
-    affordable, dear = 1, max(prefill + decode for _, prefill, decode in known.timeline)
-    while dear - affordable > 1:
-        workers = (affordable + dear) // 2
-        result = run(workers * gpus)
-        runs.append((workers * gpus, result))
-        if result.gpu_hours <= gpu_hours:
-            affordable = workers
+    cheap, dear = LEAST_SHARE, MOST_SHARE
+    share, result = 1.0, known
+    runs = [(share, known)]
+    while len(runs) <= RUNS and not 1 - CLOSE_ENOUGH <= result.gpu_hours / gpu_hours <= 1:
+        if result.gpu_hours > gpu_hours:
+            dear = share
         else:
-            dear = workers
+            cheap = share
+        share = (cheap + dear) / 2
+        result = run(share)
+        runs.append((share, result))
     return runs
 
 
-def nearest(gpu_hours: float, runs: list[tuple[int | None, Result]]) -> tuple[int | None, Result]:
+def nearest(gpu_hours: float, runs: list[tuple[float, Result]]) -> tuple[float, Result]:
     """The dearest run that costs no more than the peer; the cheapest if all cost more."""
     affordable = [entry for entry in runs if entry[1].gpu_hours <= gpu_hours]
     if affordable:

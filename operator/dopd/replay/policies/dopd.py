@@ -24,6 +24,7 @@ class Dopd:
         window_seconds: over which the load of now is measured.
         forecast: forecast the request rate as the operator does; without it the margin learnt by the planner has to do.
         bin_seconds: width of the bins of the forecaster's history.
+        load_share: share of the load that the planner is told, to make it spend less or more than it would.
         changes: other fields of the planner's policy.
 
     Attributes:
@@ -36,9 +37,11 @@ class Dopd:
         window_seconds: float = 45.0,
         forecast: bool = True,
         bin_seconds: float = BIN_SECONDS,
+        load_share: float = 1.0,
         **changes: float,
     ) -> None:
         self.setting, self._window, self._bin_seconds = setting, window_seconds, bin_seconds
+        self._load_share = load_share
         policy = Policy(
             objectives=setting.objectives,
             prefill=RoleBounds(1, setting.most, setting.prefill_gpus),
@@ -54,7 +57,7 @@ class Dopd:
         if telemetry.now_seconds == 0:
             prefill, decode = (telemetry.workers(role).supply for role in Role)
             return (prefill, decode), self.policy.interval_seconds
-        demand = telemetry.demand(self._window)
+        demand = telemetry.demand(self._window).scaled(self._load_share)
         observation = Observation(
             demand=demand,
             prefill=telemetry.workers(Role.PREFILL),
@@ -86,7 +89,7 @@ class Dopd:
         if not self._forecaster.trust(telemetry.now_seconds).trusted:
             return None
         leads = [self.setting.startup_seconds + self.policy.interval_seconds] * 2
-        prefill, decode = self._forecaster.predict(leads, [QUANTILE]).quantiles[:, 0]
+        prefill, decode = self._load_share * self._forecaster.predict(leads, [QUANTILE]).quantiles[:, 0]
         return Forecast(
             replace(demand, requests_per_second=float(prefill)), replace(demand, requests_per_second=float(decode))
         )
