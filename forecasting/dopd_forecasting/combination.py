@@ -5,6 +5,9 @@ Its weight is (error / least error) ** -6: a model that is 10 % worse than the b
 that is twice as bad a sixtieth. The last value is among the models, so where nothing beats it the mix returns to
 it; a model that raises, overflows or has not been scored on enough bins has no weight at all. A season gets no
 credit in advance: a daily model enters when its errors are smaller.
+
+The mix is scored too, with a longer memory. Weights follow what was good lately, which is not always what is good next:
+where the mix as a whole has been worse than the last value, the last value is said.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dopd_forecasting.models.base import Horizons
 from dopd_forecasting.series import FloatArray
 
 MEMORY = 0.98  # weight of an error relative to that of the next bin
+LONG_MEMORY = 0.995  # the same, where the mix as a whole is judged
 POWER = 6.0
 MIN_SCORED_BINS = 12
 
@@ -27,9 +31,11 @@ class Skill:
     Args:
         horizons: leads in bins, increasing.
         count: how many forecasters are compared.
+        memory: weight of an error relative to that of the next bin.
     """
 
-    def __init__(self, horizons: Horizons, count: int) -> None:
+    def __init__(self, horizons: Horizons, count: int, memory: float = MEMORY) -> None:
+        self._memory = memory
         shape = (len(horizons), count)
         self._buffer = LeadBuffer(horizons, count)
         self._totals = np.zeros(shape)
@@ -44,8 +50,8 @@ class Skill:
         """Score what was said about the next bin; NaN, a missing bin, scores nothing."""
         errors = np.abs(self._buffer.advance() - value)
         known = np.isfinite(errors)
-        self._totals = np.where(known, MEMORY * self._totals + errors, self._totals)
-        self._weights = np.where(known, MEMORY * self._weights + 1, self._weights)
+        self._totals = np.where(known, self._memory * self._totals + errors, self._totals)
+        self._weights = np.where(known, self._memory * self._weights + 1, self._weights)
         self.scored_bins += known
 
     @property
@@ -75,3 +81,16 @@ def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -
     shares[unscored, floor] = 1.0
     normalised: FloatArray = shares / shares.sum(axis=1, keepdims=True)
     return normalised
+
+
+def floored(shares: FloatArray, judged: FloatArray, floor: int = 0) -> FloatArray:
+    """Shares with everything given to the floor at the leads where the mix has been worse.
+
+    Args:
+        shares: share of each model, shape (horizons, models).
+        judged: mean absolute error of the floor and of the mix, shape (horizons, 2); infinite where not known.
+        floor: the model to fall back on.
+    """
+    alone = np.zeros_like(shares)
+    alone[:, floor] = 1.0
+    return np.where((judged[:, 1] > judged[:, 0])[:, None], alone, shares)

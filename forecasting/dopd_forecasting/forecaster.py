@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dopd_forecasting.bands import LoadBands
-from dopd_forecasting.combination import Skill, weights
+from dopd_forecasting.combination import LONG_MEMORY, Skill, floored, weights
 from dopd_forecasting.history import History
 from dopd_forecasting.models.arima import Arima
 from dopd_forecasting.models.base import Horizons, Model
@@ -139,6 +139,7 @@ class Forecaster:
         self._due: set[int] = set()
         self.failures: dict[str, str] = {}
         self._skill = Skill(self._horizons, len(self._factories) + 1)  # the mix is scored beside the models
+        self._mixed_skill = Skill(self._horizons, 2, LONG_MEMORY)  # of the floor and of the mix, before `floored`
         self._bands = LoadBands(self._horizons)
         self._newest_measured: int | None = None
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
@@ -190,7 +191,7 @@ class Forecaster:
         rows = np.minimum(np.searchsorted(self._horizons, leads), len(self._horizons) - 1).tolist()
         with np.errstate(all="ignore"):
             forecasts = self._forecasts(tuple(leads))
-            shares = weights(self._skill.errors[rows, :-1], np.isfinite(forecasts) & self._proven[rows])
+            shares = floored(self._shares(forecasts, rows), self._mixed_skill.errors[rows])
             mean = self._mix(forecasts, shares)
             bands = self._bands.quantiles(mean, rows, quantiles, off=self._paused)
         return Forecast(
@@ -278,6 +279,7 @@ class Forecaster:
         # load after it.
         seen = math.nan if self._paused else value
         self._skill.observe(seen)
+        self._mixed_skill.observe(seen)
         self._bands.observe(value)
         newest = Series(np.array([seen]), bin_number, self._bin_seconds, self._unit)
         for index, model in enumerate(self._models):
@@ -295,7 +297,10 @@ class Forecaster:
 
     def _say(self) -> None:
         forecasts = self._forecasts(self._horizons)
-        mean = self._mix(forecasts, weights(self._skill.errors[:, :-1], np.isfinite(forecasts) & self._proven))
+        shares = self._shares(forecasts, list(range(len(forecasts))))
+        mixed = self._mix(forecasts, shares)
+        self._mixed_skill.say(np.column_stack([forecasts[:, 0], mixed]))
+        mean = self._mix(forecasts, floored(shares, self._mixed_skill.errors))
         self._skill.say(np.column_stack([forecasts, mean]))
         self._bands.say(mean, off=self._paused)
 
@@ -341,6 +346,10 @@ class Forecaster:
     @staticmethod
     def _ask(model: Model, horizons: Horizons, into: FloatArray) -> None:
         into[:] = model.mean(horizons)
+
+    def _shares(self, forecasts: FloatArray, rows: list[int]) -> FloatArray:
+        """Share of each model by its skill at the scored horizons `rows`, shape (rows, models)."""
+        return weights(self._skill.errors[rows, :-1], np.isfinite(forecasts) & self._proven[rows])
 
     def _mix(self, forecasts: FloatArray, shares: FloatArray) -> FloatArray:
         """The weighted mean; the last value where no model speaks, and during a pause."""

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dopd_forecasting.combination import MIN_SCORED_BINS, Skill, weights
+from dopd_forecasting.combination import MIN_SCORED_BINS, Skill, floored, weights
 from dopd_forecasting.lead_buffer import LeadBuffer
 
 ERRORS = arrays(float, (2, 4), elements=st.one_of(st.floats(0, 1e12), st.just(np.inf)))
@@ -26,6 +26,12 @@ def test_the_better_model_gets_more_and_the_floor_all_where_nothing_is_known() -
 
 def test_a_perfect_model_takes_all() -> None:
     assert weights(np.array([[1.0, 0.0]]), np.ones((1, 2), dtype=bool)).tolist() == [[0.0, 1.0]]
+
+
+def test_where_the_mix_has_been_worse_the_floor_gets_all() -> None:
+    shares = np.array([[0.2, 0.8], [0.2, 0.8], [0.2, 0.8]])
+    judged = np.array([[1.0, 1.1], [1.0, 0.9], [np.inf, np.inf]])
+    assert floored(shares, judged).tolist() == [[1, 0], [0.2, 0.8], [0.2, 0.8]]
 
 
 def test_forecasts_meet_the_bin_that_they_were_made_for() -> None:
