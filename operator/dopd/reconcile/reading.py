@@ -21,8 +21,6 @@ from dopd_forecasting import Forecaster, Series, Trust
 
 RATE_UNIT = "requests/s"
 MEDIAN = 0.5
-LEAST_PATIENCE_SECONDS = 2.0
-"""All queries of a reading may take an interval, and at least so long."""
 
 
 @dataclass(frozen=True)
@@ -136,18 +134,11 @@ class LoadWatcher:
                 ConditionReason.NO_PROMETHEUS,
                 "no Prometheus: set spec.telemetry.prometheusURL, or start the operator with one",
             )
-        slo, patience = spec.slo, max(source.interval_seconds, LEAST_PATIENCE_SECONDS)
-        try:
-            async with asyncio.timeout(patience):
-                return await asyncio.gather(
-                    self._loads.history(source, self._key, now_seconds),
-                    self._loads.now(
-                        source, self._key, now_seconds, ttft_seconds=slo.ttft_seconds, itl_seconds=slo.itl_seconds
-                    ),
-                )
-        except TimeoutError:
-            message = f"{source.url} did not answer within {patience:g} s; it is overloaded, or unreachable"
-            raise QueryFailed(ConditionReason.QUERY_FAILED, message) from None
+        slo = spec.slo
+        return await asyncio.gather(
+            self._loads.history(source, self._key, now_seconds),
+            self._loads.now(source, self._key, now_seconds, ttft_seconds=slo.ttft_seconds, itl_seconds=slo.itl_seconds),
+        )
 
     def _forecast(
         self,

@@ -7,15 +7,24 @@ gets past this module.
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from dopd.api.status import ConditionReason
 from dopd.telemetry import queries
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.histograms import Histogram, second_moment, share_above
-from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key
+from dopd.telemetry.prometheus import (
+    Found,
+    QueryFailed,
+    Servers,
+    SharedAnswers,
+    duration,
+    series_by_key,
+    together,
+)
 from dopd.telemetry.queries import Signal
 
 ENOUGH_REQUESTS = 20
@@ -26,6 +35,8 @@ SHARED_INTERVALS = 1 / 3
 """An answer is shared by those who ask within this part of their interval."""
 WINDOW_INTERVALS, LATE_INTERVALS = 3.0, 1.5
 """The present is so many intervals long; lateness is about what came since the reading before."""
+
+LEAST_PATIENCE_SECONDS = 2.0
 
 InstanceKey = tuple[str, str]
 """(namespace, name) of a resource."""
@@ -46,6 +57,11 @@ class Source:
     bin_seconds: float
     history_seconds: float
     interval_seconds: float
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long all queries of one answer may take."""
+        return max(self.interval_seconds, LEAST_PATIENCE_SECONDS)
 
     @property
     def shared_seconds(self) -> float:
@@ -112,15 +128,16 @@ class LoadReader:
 
         async def ask() -> tuple[Answer, dict[Signal, Answer]]:
             rate = queries.ARRIVALS.promql(duration(bin_seconds))
-            return await asyncio.gather(
+            rates, signals = await together(
                 self.servers.range(url, rate, end - source.history_seconds, end, bin_seconds),
                 self._instants(url, queries.LENGTHS, bin_seconds * LONG_WINDOW, end),
             )
+            return rates, signals
 
         rates, signals = await self._answers.get(
             ("history", source),
             now_seconds,
-            ask,
+            lambda: _within(source, ask()),
             fresh_seconds=now_seconds - end,
             failure_seconds=source.shared_seconds,
         )
@@ -143,16 +160,16 @@ class LoadReader:
 
         async def ask() -> dict[Signal, Answer]:
             await self.servers.ask(url, CLOCK_QUERY, clock_check(url, now_seconds))
-            found = await asyncio.gather(
+            present, latencies = await together(
                 self._instants(url, loads, window_seconds, now_seconds),
                 self._instants(url, queries.LATENCIES, source.interval_seconds * LATE_INTERVALS, now_seconds),
             )
-            return found[0] | found[1]
+            return {**present, **latencies}
 
         signals = await self._answers.get(
             ("now", source),
             now_seconds,
-            ask,
+            lambda: _within(source, ask()),
             fresh_seconds=source.shared_seconds,
             failure_seconds=source.shared_seconds,
         )
@@ -167,8 +184,18 @@ class LoadReader:
     ) -> dict[Signal, Answer]:
         asked = tuple(signals)
         window = duration(window_seconds)
-        answers = await asyncio.gather(*(self.servers.instant(url, s.promql(window), at_seconds) for s in asked))
+        answers = await together(*(self.servers.instant(url, s.promql(window), at_seconds) for s in asked))
         return dict(zip(asked, answers, strict=True))
+
+
+async def _within(source: Source, asked: Coroutine[Any, Any, Found]) -> Found:
+    """An answer within the patience; what did not come by then is given up and keeps no thread from the next."""
+    try:
+        async with asyncio.timeout(source.patience_seconds):
+            return await asked
+    except TimeoutError:
+        message = f"{source.url} did not answer within {source.patience_seconds:g} s; it is overloaded, or unreachable"
+        raise QueryFailed(ConditionReason.QUERY_FAILED, message) from None
 
 
 def _of_key(answer: Answer, key: InstanceKey) -> Answer:

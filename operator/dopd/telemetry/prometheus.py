@@ -5,7 +5,7 @@ read in `loads`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -115,6 +115,16 @@ class SharedAnswers:
 
 def _failed(task: "asyncio.Task[Any]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def together(*asked: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All answers, in the order of the questions; the first failure gives up those that still wait for a thread."""
+    tasks = [asyncio.ensure_future(one) for one in asked]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _of(ask: Callable[[], Awaitable[Found]]) -> Found:

@@ -1,6 +1,8 @@
 """Reading loads: values, healthy zeros and failures stay three different things."""
 
+import asyncio
 import math
+import time
 from datetime import datetime
 from typing import Any
 
@@ -179,3 +181,25 @@ async def test_one_answer_serves_all_resources_of_a_bin():
     assert len(prometheus.asked) == asked
     await history(loads, now=6060.0)
     assert len(prometheus.asked) == 2 * asked
+
+
+async def test_a_prometheus_that_hangs_is_given_up_and_keeps_no_thread_from_the_next_try():
+    class Hanging(Answers):
+        hangs = True
+
+        def custom_query(self, query: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+            if self.hangs:
+                time.sleep(0.3)
+            return super().custom_query(query, params)
+
+    prometheus = Hanging([3.0], LENGTHS)
+    loads = reader(prometheus)
+    hasty = Source("http://prometheus", 60.0, 600.0, 0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dopd.telemetry.loads.LEAST_PATIENCE_SECONDS", 0.1)
+        with pytest.raises(QueryFailed, match="did not answer within"):
+            await loads.history(hasty, KEY, 6000.0)
+    prometheus.hangs = False
+    assert (await loads.history(hasty, KEY, 6001.0)).rate[-1][1] == 3.0
+    await asyncio.sleep(0)
+    assert len(prometheus.asked) < 20, "what waited for a thread was dropped"
