@@ -19,6 +19,7 @@ class Workers:
         draining: finish what they run and get nothing new.
         unschedulable: of the starting ones, those that no node has room for.
         waiting_tokens: uncached prompt tokens that wait for prefill, all workers together; None if unknown.
+        waiting_tokens_growth: tokens per second by which that grows look after look; 0 if it does not.
         waiting_requests: requests that wait for a decode slot, all workers together; None if unknown.
         kv_use: share of the KV cache that is in use, mean over workers, 0 to 1; None if unknown.
     """
@@ -28,6 +29,7 @@ class Workers:
     draining: int = 0
     unschedulable: int = 0
     waiting_tokens: float | None = None
+    waiting_tokens_growth: float = 0.0
     waiting_requests: float | None = None
     kv_use: float | None = None
 

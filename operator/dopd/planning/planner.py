@@ -242,18 +242,24 @@ def _wait_factor(observation: Observation, known: float, model: EngineModel, pol
 def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, policy: Policy) -> int:
     """Prefill workers that keep up and work off what waits; 0 if nothing waits for long.
 
-    Before any request has finished nobody knows their lengths: then what waits is taken to fill whole passes.
+    A queue that keeps growing tells a load that no rate over a window shows yet: all serving workers are busy, and what
+    is added to the queue needs more. Before any request has finished nobody knows their lengths: then what waits is
+    taken to fill whole passes.
     """
     if not workers.waiting_tokens:
         return 0
     load = PrefillLoad.of(now, model)
     if now.uncached_tokens:
-        waiting_seconds = workers.waiting_tokens * load.mean_seconds / now.uncached_tokens
+        token_seconds = load.mean_seconds / now.uncached_tokens
     else:
-        waiting_seconds = workers.waiting_tokens * model.prefill_seconds(model.chunk_tokens) / model.chunk_tokens
+        token_seconds = model.prefill_seconds(model.chunk_tokens) / model.chunk_tokens
+    waiting_seconds = workers.waiting_tokens * token_seconds
     if waiting_seconds <= BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * workers.serving:
         return 0
-    return ceil(load.busy_workers + waiting_seconds / BACKLOG_RECOVERY_SECONDS)
+    busy, growth = load.busy_workers, workers.waiting_tokens_growth * token_seconds
+    if growth > 0:
+        busy = max(busy, workers.serving + growth)
+    return ceil(busy + waiting_seconds / BACKLOG_RECOVERY_SECONDS)
 
 
 def _decode_for_backlog(workers: Workers, needed: Size) -> int:

@@ -21,6 +21,7 @@ from dopd.telemetry.loads import WINDOW_INTERVALS, LoadReader
 
 PATIENCE_SECONDS = 1.0
 """A pass waits so long for a reading; then it goes on with the one before."""
+CLOSE_LOOKS_SECONDS = 0.75
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,28 @@ class Planned:
     reading: Reading | None = None
     profile_problem: str = ""
     corrections: Mapping[Role, Correction] = field(default_factory=dict)
+
+
+class QueueTrend:
+    """Whether a queue grows look after look: one burst makes it grow once."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+        self._growths = (0.0, 0.0)
+
+    def add(self, at_seconds: float, waiting: float | None) -> float:
+        """Take in a look; returns the lesser growth of the last two looks, per second, 0 if it did not grow in both.
+
+        Looks that follow each other closely count as one.
+        """
+        if waiting is None:
+            self._last, self._growths = None, (0.0, 0.0)
+        elif self._last is None:
+            self._last = (at_seconds, waiting)
+        elif at_seconds - self._last[0] >= CLOSE_LOOKS_SECONDS:
+            growth = (waiting - self._last[1]) / (at_seconds - self._last[0])
+            self._last, self._growths = (at_seconds, waiting), (self._growths[1], growth)
+        return max(0.0, min(self._growths))
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,7 @@ class ScalingLoop:
         self._next_reading_seconds = 0.0
         self._grounds: _Grounds | None = None
         self._calibration = Calibration()
+        self._queue = QueueTrend()
 
     async def look(
         self,
@@ -140,10 +164,11 @@ class ScalingLoop:
     def _plan(
         self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float, late_share: float | None
     ) -> Decision:
-        reading = grounds.reading
+        reading, prefill = grounds.reading, workers[Role.PREFILL]
+        growth = self._queue.add(now_seconds, prefill.waiting_tokens)
         observation = Observation(
             demand=reading.demand if reading else None,
-            prefill=workers[Role.PREFILL],
+            prefill=replace(prefill, waiting_tokens_growth=growth),
             decode=workers[Role.DECODE],
             late_share=late_share,
             window_seconds=grounds.policy.interval_seconds * WINDOW_INTERVALS,

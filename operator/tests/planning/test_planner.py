@@ -87,6 +87,20 @@ def test_starting_workers_are_supply(model):
     assert plan(waiting, None, model, POLICY, first, 30.0).prefill == first.prefill
 
 
+def test_a_queue_that_keeps_growing_tells_of_a_load_that_no_rate_shows_yet(model):
+    seconds_of_work = 3.0
+    waiting = seconds_of_work * model.chunk_tokens / model.prefill_seconds(model.chunk_tokens)
+
+    def planned(growth):
+        workers = Workers(2, waiting_tokens=waiting, waiting_tokens_growth=growth)
+        return plan(Observation(demand(1), workers, Workers(2)), None, model, POLICY, None, 0.0)
+
+    assert planned(0.0).prefill == 2, "it will be gone before another worker could serve"
+    growing = planned(waiting)  # three workers' worth of prompts more than two can do
+    assert growing.prefill >= 5
+    assert growing.reason is Reason.BACKLOG
+
+
 def test_a_queue_of_requests_whose_lengths_nobody_knows_yet_adds_prefill_workers(model):
     seen = Observation(Demand(0.0, 0.0, 0.0, 0.0), Workers(1, waiting_tokens=4e6), Workers(1))
     decision = plan(seen, None, model, POLICY, None, 0.0)

@@ -13,7 +13,7 @@ from dopd.planning import Reason, Workers
 from dopd.planning.surprise import FIRST_CAUTION
 from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
-from dopd.reconcile.scaling import Planned, ScalingLoop
+from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
 from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, Source
 from dopd.telemetry.prometheus import QueryFailed
 
@@ -219,3 +219,19 @@ async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(engine: EngineM
     loads.released.set()
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
     assert (await look(loop, engine, 10_011.0)).reading is not first.reading
+
+
+@pytest.mark.parametrize(
+    ("looks", "growth"),
+    [
+        ([(0, 0), (2, 100), (4, 300)], 50.0),
+        ([(0, 0), (2, 300), (4, 400)], 50.0),
+        ([(0, 0), (2, 300), (4, 200)], 0.0),
+        ([(0, 0), (2, 300)], 0.0),
+        ([(0, 0), (2, 100), (2.1, 900), (4, 300)], 50.0),
+        ([(0, 0), (2, 100), (3, None), (4, 300), (6, 500)], 0.0),
+    ],
+)
+def test_a_queue_grows_only_when_it_grows_look_after_look(looks: list[tuple[float, float | None]], growth: float):
+    trend = QueueTrend()
+    assert [trend.add(at, waiting) for at, waiting in looks][-1] == growth
