@@ -36,8 +36,8 @@ BACKLOG_RECOVERY_SECONDS = 30.0
 BACKLOG_TOLERANCE = 0.5
 """A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
 BACKLOG_SLOTS = 0.05
-"""Requests that wait for a decode slot are no backlog while they are fewer than this share of all slots: some wait
-for a moment whenever others leave."""
+"""Requests that wait for a decode slot are no backlog while they are no more than this share of all slots, or one for
+each worker: some wait for a moment whenever others leave, and for the next step when they join."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
@@ -265,7 +265,7 @@ def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, poli
 def _decode_for_backlog(workers: Workers, needed: Size) -> int:
     """Decode workers with slots for what waits beside what runs; 0 if nothing waits and the KV cache has room."""
     waiting = workers.waiting_requests or 0.0
-    if waiting > BACKLOG_SLOTS * needed.batch_limit * workers.serving:
+    if waiting > max(1.0, BACKLOG_SLOTS * needed.batch_limit) * workers.serving:
         return workers.serving + ceil(waiting / needed.batch_limit)
     return workers.serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
 

@@ -122,6 +122,13 @@ def test_requests_that_wait_for_a_slot_add_decode_workers(model):
     assert decision.decode >= 5
 
 
+@pytest.mark.parametrize(("waiting", "decode"), [(1.0, 1), (2.0, 2)])
+def test_a_request_that_waits_for_the_next_step_is_no_backlog_where_batches_are_small(model, waiting, decode):
+    small = replace(model, max_running_requests=8)
+    seen = Observation(demand(0.5), Workers(1), Workers(1, waiting_requests=waiting))
+    assert plan(seen, None, small, POLICY, None, 0.0).decode == decode
+
+
 def test_a_mix_shift_offers_flips_only_if_the_policy_allows_them(model):
     policy = replace(POLICY, scale_down_stabilization_seconds=0.0, gpu_budget=8)
     seen = Observation(Demand(60, 3000, 1.2e7, 20), Workers(2), Workers(6))
