@@ -38,6 +38,7 @@ class ConformalBands:
         self._horizons = np.array(horizons)
         self._buffer = LeadBuffer(horizons, 1 + len(LEVELS))
         self._scores = np.full((KEPT_SCORES, len(horizons)), np.nan)
+        self._ordered = [np.empty(0)] * len(horizons)  # the same, sorted
         self._inside_90 = np.full((RECENT_BINS, len(horizons)), np.nan)
         self._mean_load, self._bins = 0.0, 0
         self._asked = np.tile(LEVELS, (len(horizons), 1))
@@ -57,6 +58,9 @@ class ConformalBands:
         self._mean_load += (value - self._mean_load) / min(self._bins, RECENT_BINS)
         means, quantiles = said[:, 0], said[:, 1:]
         self._scores[row] = (value - means) / self._spread(means)
+        ordered = np.sort(self._scores, axis=0)  # NaN comes last
+        counts = np.isfinite(ordered).sum(axis=0)
+        self._ordered = [column[:count] for column, count in zip(ordered.T, counts.tolist(), strict=True)]
         inside = np.where(np.isnan(quantiles), np.nan, value <= quantiles)
         self._inside_90[row % RECENT_BINS] = inside[:, WATCHED_90]
         self._asked += np.nan_to_num(STEP * (LEVELS - inside))
@@ -90,18 +94,15 @@ class ConformalBands:
 
     def _around(self, means: FloatArray, rows: Sequence[int], levels: FloatArray) -> FloatArray:
         """Bands at the levels given for each row, shape (n, levels)."""
-        ordered = np.sort(self._scores, axis=0)  # NaN comes last
-        counts = np.isfinite(ordered).sum(axis=0)
         bands = np.empty((len(means), levels.shape[-1]))
         spread = self._spread(means)
         for index, row in enumerate(rows):
             # A lead with few errors of its own borrows those of a shorter one, widened as a random walk would.
             lender = int(row)
-            while lender > 0 and counts[lender] < MIN_SCORES:
+            while lender > 0 and len(self._ordered[lender]) < MIN_SCORES:
                 lender -= 1
             widening = np.sqrt(self._horizons[row] / self._horizons[lender])
-            scores = ordered[: counts[lender], lender]
-            offsets = _score_quantiles(scores, levels[index], float(means[index] / spread[index]))
+            offsets = _score_quantiles(self._ordered[lender], levels[index], float(means[index] / spread[index]))
             bands[index] = means[index] + spread[index] * widening * offsets
         return np.maximum(bands, 0.0)
 
@@ -174,8 +175,10 @@ def _score_quantiles(scores: FloatArray, levels: FloatArray, level_of_load: floa
         squares = float(scores @ scores) + PRIOR_SCORES * (PRIOR_SPREAD * level_of_load) ** 2
         sd = np.sqrt(squares / (len(scores) + PRIOR_SCORES))
         return np.array([sd * NormalDist().inv_cdf(min(max(level, 0.005), 0.995)) for level in levels])
+    quantiles = _ranked(scores, levels)
     beyond = np.maximum(levels - 1, 0) + np.minimum(levels, 0)
-    quantiles: FloatArray = _ranked(scores, levels) + TAIL * float(scores.std()) * beyond
+    if beyond.any():
+        quantiles += TAIL * float(scores.std()) * beyond
     return quantiles
 
 

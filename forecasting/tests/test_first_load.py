@@ -3,13 +3,15 @@
 import numpy as np
 
 from dopd_forecasting import Forecaster, Series
+from dopd_forecasting.models.naive import LastValue, MovingAverage
+from dopd_forecasting.models.state_space import ExponentialLevel
 
 BIN_SECONDS = 2.0
 
 
 def seen(values: list[float]) -> Forecaster:
     times = [BIN_SECONDS * (i + 0.5) for i in range(len(values))]
-    forecaster = Forecaster()
+    forecaster = Forecaster((LastValue, MovingAverage, ExponentialLevel))
     end = BIN_SECONDS * len(values)
     forecaster.fit(Series.from_samples(times, values, bin_seconds=BIN_SECONDS, unit="requests/s", end=end))
     return forecaster

@@ -58,11 +58,11 @@ def test_token_rates_are_rate_times_mean_and_moments_are_possible(load: Load) ->
 
 
 def test_bands_of_a_derived_rate_cover_the_derived_rate() -> None:
-    load = load_of(400)
+    load = load_of(330)
     joint = forecaster()
-    joint.fit(Load(*(series.before(200) for series in vars(load).values())))
+    joint.fit(Load(*(series.before(130) for series in vars(load).values())))
     inside = []
-    for number in range(200, 400):
+    for number in range(130, 330):
         upper = joint.predict((60.0,), (0.9,)).output_tokens.quantiles[0, 0]
         inside.append(load.output_tokens.values[number] <= upper)
         joint.update(Load(*(series.before(number + 1) for series in vars(load).values())))

@@ -104,10 +104,10 @@ def test_missing_bins_are_survived_and_are_not_zeros(factory: Callable[[], Model
 
 @every_model
 def test_bins_left_out_of_an_update_count_as_missing(factory: Callable[[], Model], load: Series) -> None:
-    cut = load.next_bin - 10
+    cut = load.next_bin - 20
     model, told = fitted(factory, load.before(cut)), fitted(factory, load.before(cut))
     model.update(load.since(cut + 4))
-    silent = load.values[-10:].copy()
+    silent = load.values[-20:].copy()
     silent[:4] = np.nan
     told.update(Series(silent, cut, load.bin_seconds, load.unit))
     np.testing.assert_allclose(model.mean(HORIZONS), told.mean(HORIZONS), rtol=1e-12)
