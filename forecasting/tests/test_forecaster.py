@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 
 import numpy as np
@@ -45,6 +46,17 @@ def whole(load: Series) -> Forecaster:
     return forecaster
 
 
+@pytest.fixture(scope="module")
+def small_once(load: Series) -> Forecaster:
+    return fitted(load)
+
+
+@pytest.fixture
+def small(small_once: Forecaster) -> Forecaster:
+    """Three models, fitted on the load."""
+    return deepcopy(small_once)
+
+
 def test_the_whole_mix_beats_the_last_value_on_a_noisy_load_and_is_trusted(whole: Forecaster, load: Series) -> None:
     trust = whole.trust(load.end_seconds)
     assert trust.trusted
@@ -66,16 +78,16 @@ def test_what_failed_says_why(whole: Forecaster) -> None:
     assert "needs" in whole.failures["seasonal_naive"]
 
 
-def test_the_same_history_gives_the_same_forecast(load: Series) -> None:
-    first, second = fitted(load).predict(LEADS, LEVELS), fitted(load).predict(LEADS, LEVELS)
+def test_the_same_history_gives_the_same_forecast(load: Series, small: Forecaster) -> None:
+    first, second = small.predict(LEADS, LEVELS), fitted(load).predict(LEADS, LEVELS)
     np.testing.assert_array_equal(first.quantiles, second.quantiles)
 
 
-def test_from_scratch_is_as_if_it_had_run_all_along(load: Series) -> None:
+def test_from_scratch_is_as_if_it_had_run_all_along(load: Series, small: Forecaster) -> None:
     running = fitted(load.before(250))
     for number in range(250, load.next_bin):
         running.update(load.before(number + 1))
-    restarted = fitted(load)
+    restarted = small
     np.testing.assert_allclose(restarted.predict(LEADS).mean, running.predict(LEADS).mean, rtol=0.005)
     np.testing.assert_allclose(restarted.predict(LEADS).quantiles, running.predict(LEADS).quantiles, rtol=0.05)
 
@@ -93,9 +105,9 @@ def test_a_changed_future_changes_no_past_forecast(load: Series) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e4])
-def test_scale_does_not_matter(load: Series, scale: float) -> None:
+def test_scale_does_not_matter(load: Series, small: Forecaster, scale: float) -> None:
     scaled = fitted(series_of(load.values * scale)).predict(LEADS, LEVELS)
-    np.testing.assert_allclose(scaled.quantiles, scale * fitted(load).predict(LEADS, LEVELS).quantiles, rtol=1e-3)
+    np.testing.assert_allclose(scaled.quantiles, scale * small.predict(LEADS, LEVELS).quantiles, rtol=1e-3)
 
 
 def test_forecasts_are_for_the_bin_of_the_lead() -> None:
@@ -147,8 +159,8 @@ def test_a_series_never_measured_gives_zero_and_no_trust() -> None:
     assert forecaster.trust(1800.0).reason is TrustReason.STALE
 
 
-def test_lost_telemetry_is_no_drop_in_load_and_ends_trust(load: Series) -> None:
-    forecaster = fitted(load)
+def test_lost_telemetry_is_no_drop_in_load_and_ends_trust(load: Series, small: Forecaster) -> None:
+    forecaster = small
     forecaster.update(series_of([math.nan] * 10, load.next_bin))
     forecast = forecaster.predict(LEADS)
     assert (forecast.mean > 0.8 * load.values[-20:].min()).all()
@@ -174,8 +186,8 @@ def test_a_switched_off_service_is_zero_now_and_itself_again_afterwards(load: Se
     np.testing.assert_allclose(forecaster.predict(LEADS).mean, load.values[430:434].mean(), rtol=0.2)
 
 
-def test_a_regime_change_ends_trust_in_the_bands_or_the_mix_follows(load: Series) -> None:
-    forecaster = fitted(load)
+def test_a_regime_change_ends_trust_in_the_bands_or_the_mix_follows(load: Series, small: Forecaster) -> None:
+    forecaster = small
     forecaster.update(series_of(load.values[:60] * 4, load.next_bin))
     forecast = forecaster.predict(LEADS)
     assert (np.abs(forecast.mean / (4 * load.values[55:60].mean()) - 1) < 0.25).all()

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -35,20 +36,24 @@ def load() -> Load:
     return load_of(150)
 
 
-def test_lengths_and_share_are_found(load: Load) -> None:
+@pytest.fixture(scope="module")
+def fitted(load: Load) -> JointForecaster:
+    """Not to be updated: others share it."""
     joint = forecaster()
     joint.fit(load)
-    forecast = joint.predict(LEADS)
+    return joint
+
+
+def test_lengths_and_share_are_found(fitted: JointForecaster) -> None:
+    forecast = fitted.predict(LEADS)
     np.testing.assert_allclose(forecast.input_tokens_mean, np.exp(6.5), rtol=0.1)
     np.testing.assert_allclose(forecast.output_tokens_mean, np.exp(5.125), rtol=0.05)
     np.testing.assert_allclose(forecast.output_tokens_second_moment, np.exp(10.5), rtol=0.1)
     np.testing.assert_allclose(forecast.uncached_share, 0.6, rtol=1e-9)
 
 
-def test_token_rates_are_rate_times_mean_and_moments_are_possible(load: Load) -> None:
-    joint = forecaster()
-    joint.fit(load)
-    forecast = joint.predict(LEADS)
+def test_token_rates_are_rate_times_mean_and_moments_are_possible(fitted: JointForecaster) -> None:
+    forecast = fitted.predict(LEADS)
     np.testing.assert_allclose(forecast.input_tokens.mean, forecast.requests.mean * forecast.input_tokens_mean)
     np.testing.assert_allclose(
         forecast.uncached_input_tokens.mean, forecast.input_tokens.mean * forecast.uncached_share
@@ -69,9 +74,8 @@ def test_bands_of_a_derived_rate_cover_the_derived_rate() -> None:
     assert np.mean(inside) == pytest.approx(0.9, abs=0.06)
 
 
-def test_a_bin_without_requests_changes_no_length(load: Load) -> None:
-    joint = forecaster()
-    joint.fit(load)
+def test_a_bin_without_requests_changes_no_length(load: Load, fitted: JointForecaster) -> None:
+    joint = deepcopy(fitted)
     before = joint.predict(LEADS).input_tokens_mean
     zero = Load(*(Series(np.zeros(3), 150, 60.0, series.unit) for series in vars(load).values()))
     joint.update(zero)
@@ -119,11 +123,9 @@ def test_a_load_is_built_from_means_that_may_be_missing(load: Load) -> None:
         Load.from_means(requests, Series(np.ones(5), 0, 10.0, "tokens"), requests)
 
 
-def test_demand_is_what_is_not_exceeded_and_never_less_than_expected(load: Load) -> None:
-    joint = forecaster()
-    joint.fit(load)
-    forecast = joint.predict(LEADS, (0.9,))
-    near, far = joint.demand(LEADS, 0.9)
+def test_demand_is_what_is_not_exceeded_and_never_less_than_expected(fitted: JointForecaster) -> None:
+    forecast = fitted.predict(LEADS, (0.9,))
+    near, far = fitted.demand(LEADS, 0.9)
     assert (near.horizon_seconds, far.horizon_seconds) == LEADS
     assert near.input_tokens == forecast.input_tokens.quantiles[0, 0] > forecast.input_tokens.mean[0]
     assert near.prefill_requests * near.input_tokens_mean == pytest.approx(near.input_tokens)
