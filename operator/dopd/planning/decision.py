@@ -49,8 +49,6 @@ class Observation:
         decode: decode workers.
         late_share: share of the requests since the last look that missed an objective; None if unknown.
         ttft_seconds: mean time to first token since the last look; None if unknown.
-        window_seconds: time that the demand is a mean over; None if unknown, then the chance in counting few requests
-            is taken for movement of the load.
     """
 
     demand: Demand | None
@@ -58,7 +56,6 @@ class Observation:
     decode: Workers
     late_share: float | None = None
     ttft_seconds: float | None = None
-    window_seconds: float | None = None
 
 
 @dataclass(frozen=True)

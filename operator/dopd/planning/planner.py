@@ -20,16 +20,7 @@ from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Load, PrefillLoad, Size, size
-from dopd.planning.surprise import (
-    FIRST_CAUTION,
-    LoadSample,
-    adapted,
-    calmed,
-    counting_noise,
-    remember,
-    typical_move,
-    without_noise,
-)
+from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, typical_move
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
@@ -73,24 +64,18 @@ def plan(
     )
     if observation.demand is None:
         return _held(before, observation, previous, model, policy, now_seconds)
-    load = Load.of(observation.demand, model, policy.objectives)
-    noise = _noise(observation, load)
-    past = previous.history if previous else ()
-    sample = _load_sample(past, observation, load, noise, now_seconds)
-    history = remember(past, sample)
+    history = remember(
+        previous.history if previous else (), _load_sample(observation.demand, model, policy, now_seconds)
+    )
     caution = adapted(
         previous.caution if previous else FIRST_CAUTION,
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves = _moves(history, noise, model, policy)
-    calm = Forecast(
-        observation.demand.scaled(sample.calm_prefill / sample.prefill if sample.prefill else 1.0),
-        observation.demand.scaled(sample.calm_decode / sample.decode if sample.decode else 1.0),
-    )
-    grown = Forecast(calm.prefill.scaled(1 + caution * moves[0]), calm.decode.scaled(1 + caution * moves[1]))
+    moves = _moves(history, model, policy)
+    grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
-    need = _need(observation, calm, grown, forecast, moves, wait_factor, model, policy)
+    need = _need(observation, forecast, grown, moves, wait_factor, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -126,7 +111,7 @@ def plan(
 
 
 Moves = tuple[float, float]
-"""Of the load of prefill and of decode, relative to it: a typical move, or a variance."""
+"""Typical relative move of the load of prefill and of decode."""
 
 
 @dataclass(frozen=True)
@@ -152,71 +137,52 @@ class _Need:
     size_decode: Size
 
 
-def _noise(observation: Observation, load: Load) -> Moves:
-    """Relative variance of each role's load that comes from counting few requests; 0 if nobody says how many."""
-    demand, window = observation.demand, observation.window_seconds
-    if demand is None or window is None:
-        return 0.0, 0.0
-    requests, output = demand.requests_per_second * window, demand.output_tokens
-    second = demand.output_tokens_second_moment
-    output_squared_cv = max(0.0, second / output**2 - 1) if second is not None and output else 1.0
-    return counting_noise(requests, load.prefill.squared_cv), counting_noise(requests, output_squared_cv)
+def _load_sample(demand: Demand, model: EngineModel, policy: Policy, now_seconds: float) -> LoadSample:
+    load = Load.of(demand, model, policy.objectives)
+    return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _load_sample(
-    past: tuple[LoadSample, ...], observation: Observation, load: Load, noise: Moves, now_seconds: float
-) -> LoadSample:
-    """The load of now as measured, and without what chance added to it or took away."""
-    times, window = [*(sample.at_seconds for sample in past), now_seconds], observation.window_seconds or 0.0
-    prefill, decode = load.prefill.busy_workers, load.decode.busy_workers
-    return LoadSample(
-        now_seconds,
-        prefill,
-        decode,
-        calmed(times, [*(sample.prefill for sample in past), prefill], window, noise[0]),
-        calmed(times, [*(sample.decode for sample in past), decode], window, noise[1]),
-    )
-
-
-def _moves(history: tuple[LoadSample, ...], noise: Moves, model: EngineModel, policy: Policy) -> Moves:
-    """Typical relative move of each role's load within its lead time, without the noise of counting."""
+def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> Moves:
+    """Typical relative move of each role's load within its lead time."""
     times = [sample.at_seconds for sample in history]
-    loads = {Role.PREFILL: [s.calm_prefill for s in history], Role.DECODE: [s.calm_decode for s in history]}
+    loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
     prefill, decode = (
-        without_noise(typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds), chance)
-        for role, chance in zip((Role.PREFILL, Role.DECODE), noise, strict=True)
+        typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
+        for role in (Role.PREFILL, Role.DECODE)
     )
     return prefill, decode
 
 
 def _need(
     observation: Observation,
-    calm: Forecast,
-    grown: Forecast,
     forecast: Forecast | None,
+    grown: Forecast,
     moves: Moves,
     wait_factor: float,
     model: EngineModel,
     policy: Policy,
 ) -> _Need:
+    assert observation.demand is not None
+
     def sized(demand: Demand) -> Size:
         return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, wait_factor)
 
-    outlooks = (calm, grown, forecast or grown)
+    now = observation.demand
+    outlooks = (Forecast(now, now), grown, forecast or grown)
     prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
     sizes = {demand: sized(demand) for demand in {*prefills, *decodes}}
     for_prefill = max(prefills, key=lambda demand: sizes[demand].prefill)
     for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
-        _prefill_for_backlog(observation.prefill, calm.prefill, model, policy),
+        _prefill_for_backlog(observation.prefill, now, model, policy),
         _decode_for_backlog(observation.decode, sizes[for_decode]),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     roomy = [1 + max(policy.scale_down_headroom, SHRINK_CAUTION * move) for move in moves]
     with_headroom = (
-        max(pair[0], sized(calm.prefill.scaled(roomy[0])).prefill),
-        max(pair[1], sized(calm.decode.scaled(roomy[1])).decode),
+        max(pair[0], sized(now.scaled(roomy[0])).prefill),
+        max(pair[1], sized(now.scaled(roomy[1])).decode),
     )
     return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 

@@ -10,17 +10,12 @@ How many times follows what clients meet (in the spirit of adaptive conformal in
 late requests raise it at once, and while fewer are late than allowed it sinks slowly. So the margin ends up as
 large as the objective needs.
 
-A load that is counted over a short time moves though nothing changed: of few requests, some are longer. The
-queueing model has made room for that already, so it is neither followed nor taken for a surprise: the load of now is
-the mean over the longest time in which it moved no more than chance explains, and chance is taken off the moves.
-
 Loads are counted in busy workers, so that a change of the token mix counts like a change of the rate.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, median
+from statistics import median
 
 MEMORY_SECONDS = 3600.0
 SPACING_SECONDS = 15.0
@@ -30,31 +25,17 @@ MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
 """Below this many busy workers a move is not a number worth learning: one worker covers it many times."""
-LONGEST_CALM_SECONDS = 360.0
-"""Longest time that the load of now is averaged over."""
-NOTICEABLE = 1.5
-"""A load has moved when it is so many standard deviations off its longer mean."""
 FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 2.0, 1.2, 3.0
 ADAPTATION = 0.5
 
 
 @dataclass(frozen=True)
 class LoadSample:
-    """Load of both roles at one look, in workers that it keeps busy.
-
-    Attributes:
-        at_seconds: time of the look.
-        prefill: as measured.
-        decode: as measured.
-        calm_prefill: without what chance added to it or took away.
-        calm_decode: the same for decode.
-    """
+    """Load of both roles at one look, in workers that it keeps busy."""
 
     at_seconds: float
     prefill: float
     decode: float
-    calm_prefill: float
-    calm_decode: float
 
 
 def remember(history: tuple[LoadSample, ...], sample: LoadSample) -> tuple[LoadSample, ...]:
@@ -86,36 +67,3 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
         if load >= SMALL_LOAD and then > i and times[-1] >= start + lead_seconds:
             moves.append(abs(loads[then] / load - 1))
     return MEDIAN_TO_DEVIATION * median(moves)
-
-
-def without_noise(move: float, noise: float) -> float:
-    """The part of a typical move that is no chance of counting.
-
-    Args:
-        move: standard deviation of the relative change between two looks.
-        noise: variance of one look relative to its squared mean; two independent looks differ by twice that.
-    """
-    return sqrt(max(0.0, move**2 - 2 * noise))
-
-
-def calmed(times: list[float], loads: list[float], window_seconds: float, noise: float) -> float:
-    """Mean load over the longest time up to now in which it did not move by more than chance explains.
-
-    Args:
-        times: of the looks, ascending, the last one now.
-        loads: busy workers, each a mean over the window before its time.
-        window_seconds: of one look.
-        noise: variance of one look relative to its squared mean; 0 to take the last look as it is.
-    """
-    mean, span = loads[-1], window_seconds
-    while noise and 2 * span <= LONGEST_CALM_SECONDS and times[0] <= times[-1] - (2 * span - window_seconds):
-        longer = fmean(loads[bisect_left(times, times[-1] - (2 * span - window_seconds)) :])
-        if abs(mean - longer) > NOTICEABLE * sqrt(noise * window_seconds / span) * longer:
-            break
-        mean, span = longer, 2 * span
-    return mean
-
-
-def counting_noise(requests: float, squared_cv: float) -> float:
-    """Relative variance of the work of Poisson many requests, given the squared coefficient of variation of one."""
-    return (1 + squared_cv) / requests if requests else 0.0

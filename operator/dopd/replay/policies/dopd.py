@@ -64,7 +64,6 @@ class Dopd:
             decode=telemetry.workers(Role.DECODE),
             late_share=telemetry.late_share(self.policy.interval_seconds),
             ttft_seconds=telemetry.ttft_seconds(self.policy.interval_seconds),
-            window_seconds=self._window,
         )
         forecast = self._forecast(telemetry, demand)
         self.decision = plan(
