@@ -46,7 +46,7 @@ FIRST_LIGHT = Scenario(
     trace=TRACES / "azure2023-conv-10min.csv.gz",
     trace_seconds=600.0,
     speedup=5.0,
-    lead_in_seconds=30.0,
+    lead_in_seconds=60.0,
 )
 DIURNAL = Scenario(
     name="diurnal",
@@ -55,7 +55,7 @@ DIURNAL = Scenario(
     trace=TRACES / "servegen-m-large-2h.csv.gz",
     trace_seconds=7200.0,
     speedup=24.0,
-    lead_in_seconds=30.0,
+    lead_in_seconds=60.0,
 )
 SCENARIOS = {scenario.name: scenario for scenario in (FIRST_LIGHT, DIURNAL)}
 

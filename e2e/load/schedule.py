@@ -93,13 +93,14 @@ class Schedule:
         return replace(self, arrivals=faster, speedup=self.speedup * speedup)
 
     def led_in(self, seconds: float, seed: int = 0) -> Self:
-        """The same load after a lead-in: its first `seconds` once before, rising from nothing in their first half.
+        """The same load after a lead-in: its first `seconds` once before, thinned so that they rise from nothing.
 
-        A trace begins in the middle of a service's life; a server that has just started has none behind it.
+        A trace begins in the middle of a service's life; a server that has just started has none behind it. The rise is
+        as slow as the lead-in allows, so that a forecaster does not learn from it that loads jump.
         """
         chance = random.Random(seed)
         start = self.window(0.0, seconds).arrivals
-        lead = tuple(a for a in start if chance.random() < a.at_seconds / (seconds / 2))
+        lead = tuple(a for a in start if chance.random() < a.at_seconds / seconds)
         later = tuple(replace(a, at_seconds=a.at_seconds + seconds) for a in self.arrivals)
         return replace(self, arrivals=lead + later)
 

@@ -100,6 +100,6 @@ def test_a_lead_in_rises_from_nothing_to_the_load_that_it_leads_into() -> None:
     load = Schedule.steady(requests_per_second=50, seconds=60, input_tokens=10, output_tokens=5)
     led_in = load.led_in(20.0)
     assert [a.at_seconds for a in led_in.window(20.0)] == pytest.approx([a.at_seconds for a in load])
-    first, second, full = (len(led_in.window(start, 5.0)) for start in (0.0, 5.0, 10.0))
-    assert 0 < first < second < full == len(load.window(10.0, 5.0))
+    rates = [len(led_in.window(start, 5.0)) / 5.0 for start in (0.0, 5.0, 10.0, 15.0)]
+    assert rates == pytest.approx([50 / 8, 3 * 50 / 8, 5 * 50 / 8, 7 * 50 / 8], abs=5.0)
     assert led_in == load.led_in(20.0)
