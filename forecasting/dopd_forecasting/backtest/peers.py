@@ -9,29 +9,47 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any
 
 import numpy as np
 
 from dopd_forecasting.models.arima import Arima
 from dopd_forecasting.models.base import Horizons, Model
-from dopd_forecasting.models.state_space import KalmanFilter, quiet_estimation
+from dopd_forecasting.models.state_space import FIT_BINS, KalmanFilter, quiet_estimation
 from dopd_forecasting.series import FloatArray, Series
 
 NEVER = 10**9
+PARAMETER_BINS = (
+    10  # how often the peer's ARIMA moves its parameters; theirs does so at every bin, at many times the cost
+)
 LEVEL_NOISE, TREND_NOISE = 0.1, 0.01  # variances relative to that of the observation
 PROPHET_POINTS = 50
-CHANGE_POINTS, CHANGE_SHARE, CHANGE_SCALE = (
-    25,
-    0.8,
-    0.05,
-)  # how many, over what share of the points, scale of their Laplace prior
+CHANGE_POINTS, CHANGE_SHARE = 25, 0.8  # how many, over what share of the points
+CHANGE_SCALE = 0.05  # of their Laplace prior
 
 
 class OnceArima(Arima):
-    """ARIMA with the order and parameters of the first fit for ever; only the state moves on."""
+    """ARIMA with the order of the first fit for ever; its parameters follow the load."""
 
     name = "peer_arima"
     refit_bins = NEVER
+
+    def _fit(self, series: Series) -> None:
+        self._values: deque[float] = deque(series.values[-FIT_BINS:].tolist(), maxlen=FIT_BINS)
+        self._observed = 0
+        super()._fit(series)
+
+    def _estimate(self, values: FloatArray) -> Any:
+        results = super()._estimate(values)
+        self.order = results.model.order
+        return results
+
+    def _observe(self, value: float) -> None:
+        super()._observe(value)
+        self._values.append(value)
+        self._observed += 1
+        if self._observed % PARAMETER_BINS == 0:
+            super()._fit(Series.from_values(list(self._values), bin_seconds=1.0, unit="load"))
 
 
 class FixedTrendFilter(Model):
