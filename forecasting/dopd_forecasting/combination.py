@@ -61,13 +61,14 @@ class Skill:
         return np.where(self.scored_bins >= MIN_SCORED_BINS, means, np.inf)
 
 
-def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -> FloatArray:
+def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0, power: float = POWER) -> FloatArray:
     """Share of each model in the mix at each lead.
 
     Args:
         errors: mean absolute error of each model, shape (horizons, models); infinite where not known.
         usable: whether the model has a forecast now, same shape.
         floor: the model that gets everything until it has been scored itself.
+        power: how fast a share falls with the error.
 
     Returns:
         Shape (horizons, models); rows add up to one.
@@ -75,7 +76,7 @@ def weights(errors: FloatArray, usable: npt.NDArray[np.bool_], floor: int = 0) -
     errors = np.where(usable, errors, np.inf)
     least = errors.min(axis=1, keepdims=True)
     ratios = np.divide(least, errors, out=np.ones_like(errors), where=errors > least)
-    shares = np.where(np.isfinite(errors), ratios**POWER, 0.0)
+    shares = np.where(np.isfinite(errors), ratios**power, 0.0)
     unscored = ~np.isfinite(errors[:, floor])
     shares[unscored] = 0.0
     shares[unscored, floor] = 1.0

@@ -24,6 +24,7 @@ from dopd_forecasting.series import FloatArray, Series
 from dopd_forecasting.trust import Trust
 
 MEMORIES = np.array([0.8, 0.95, 0.99, 0.997])  # weight of a bin relative to the next one: about 5, 20, 100 and 330 bins
+LENGTH_POWER = 20.0  # errors of lengths are mostly those of the bin that they meet, so small differences say much
 STEPPED_BINS = 240  # of a history that lengths and derived bands are learnt on
 
 
@@ -234,6 +235,6 @@ class _Ratio:
     def predict(self, rows: Sequence[int]) -> tuple[FloatArray, FloatArray]:
         """First and second moment; the second is never below the square of the first."""
         errors = self._skill.errors[list(rows)]
-        shares = weights(errors, np.ones_like(errors, dtype=bool))
+        shares = weights(errors, np.ones_like(errors, dtype=bool), power=LENGTH_POWER)
         first, second = shares @ self._candidates[0], shares @ self._candidates[1]
         return first, np.maximum(second, first**2)
