@@ -112,7 +112,8 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--log-level", "warn",  # four lines for each request otherwise
         "--disable-tokenizer-autoload",  # HTTP workers tokenize; a gateway must not ask a model hub
         "--worker-startup-check-interval", "2",  # a worker that was not ready when it was found waits 30 s otherwise
-        # A worker with 8 waiting requests would be left out while another is not, and a draining one counts as another.
+        # It leaves out a worker with 8 waiting requests unless all have them. One that drains has none, and takes none:
+        # every request was refused with 503 until it had left.
         "--disable-worker-overload-protection",
         "--service-discovery",
         "--service-discovery-namespace", owner.namespace,

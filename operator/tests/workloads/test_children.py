@@ -91,6 +91,11 @@ def test_the_gateway_selects_by_role_within_the_resource(owner: Owner, spec: Dis
     assert words[words.index("--service-discovery-namespace") + 1] == "serving"
 
 
+def test_the_gateway_leaves_no_worker_out_for_its_queue(owner: Owner, spec: DisaggregatedInferenceSpec):
+    router = next(c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Deployment")
+    assert "--disable-worker-overload-protection" in flags(engine(router))
+
+
 def test_a_template_reaches_the_pod(owner: Owner, raw_spec: dict[str, Any]):
     raw_spec["decode"]["template"] = {
         "metadata": {"annotations": {"team": "chat"}},
