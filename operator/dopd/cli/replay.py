@@ -205,6 +205,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "requests": len(trace),
         "seconds": round(trace.duration_seconds),
         "from_seconds": args.from_seconds,
+        "to_seconds": args.to_seconds if math.isfinite(args.to_seconds) else None,
         "rate_scale": args.rate_scale,
         "slo_ttft_seconds": args.slo_ttft,
         "slo_itl_seconds": args.slo_itl,

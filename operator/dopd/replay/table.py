@@ -22,9 +22,9 @@ def rows(report: dict[str, Any]) -> list[str]:
     reached = [p["gpu_hours"] for p in peers.values() if p["attainment"] >= goal]
     cheapest = min(reached, default=None)
     oracle = policies.get("oracle", {}).get("gpu_hours")
-    start = report.get("from_seconds", 0.0)
+    start, whole = report.get("from_seconds", 0.0), report.get("to_seconds") is None
     end = start + report["seconds"]
-    part = f", hours {start / 3600:.3g} to {end / 3600:.3g}" if start else ""
+    part = "" if whole and not start else f", hours {start / 3600:.2g} to {end / 3600:.2g}"
     load = f"{report['trace']} x{report['rate_scale']:g}{part}"
     lines = []
     for name, p in policies.items():
