@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -134,7 +134,11 @@ class Forecaster:
         day = max(1, round(DAY_SECONDS / series.bin_seconds))
         self._day_bins = day
         kept = min(max(2 * YOUNG_BINS, round(day * self._history_days)), MAX_BINS)
-        self._history = History(series.before(first), kept)
+        self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
+        # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
+        self._last, self._paused = math.nan, True
+        before = self._without_pauses(series.before(first))
+        self._history = History(before, kept)
         self._models: list[Model | None] = [None] * len(self._factories)
         self._due: set[int] = set()
         self.failures: dict[str, str] = {}
@@ -142,11 +146,8 @@ class Forecaster:
         self._mixed_skill = Skill(self._horizons, 2, LONG_MEMORY)  # of the floor and of the mix, before `floored`
         self._bands = LoadBands(self._horizons)
         self._newest_measured: int | None = None
-        self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
-        # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
-        self._last, self._paused = math.nan, True
         for index, factory in enumerate(self._factories):
-            self._guarded(index, partial(self._run, Estimation(index, factory, series.before(first))))
+            self._guarded(index, partial(self._run, Estimation(index, factory, before)))
         self._advance(series.since(first).values, replaying=True)
 
     def update(self, series: Series) -> None:
@@ -271,13 +272,10 @@ class Forecaster:
     def _step(self, value: float) -> None:
         history = self._seen()
         bin_number = history.next_bin
-        history.append(value)
-        self._note_pause(value)
         if not math.isnan(value):
             self._newest_measured, self._last = bin_number, value
-        # What models see and are scored on is the load while there is any: a pause teaches nothing about the
-        # load after it.
-        seen = math.nan if self._paused else value
+        seen = self._while_running(value)
+        history.append(seen)
         self._skill.observe(seen)
         self._mixed_skill.observe(seen)
         self._bands.observe(value)
@@ -303,6 +301,14 @@ class Forecaster:
         mean = self._mix(forecasts, floored(shares, self._mixed_skill.errors))
         self._skill.say(np.column_stack([forecasts, mean]))
         self._bands.say(mean, off=self._paused)
+
+    def _without_pauses(self, series: Series) -> Series:
+        return replace(series, values=np.array([self._while_running(value) for value in series.values.tolist()]))
+
+    def _while_running(self, value: float) -> float:
+        """What models see of the next bin and are scored on: a pause teaches nothing about the load after it."""
+        self._note_pause(value)
+        return math.nan if self._paused else value
 
     def _note_pause(self, value: float) -> None:
         """Tell a series that has been switched off from one that has become quiet."""

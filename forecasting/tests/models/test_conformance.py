@@ -15,14 +15,14 @@ from dopd_forecasting.models.events import ScheduledEvents
 EVENT = Event("batch", windows=tuple((hour * 7200.0, hour * 7200.0 + 1200) for hour in range(100)))
 MODELS = [*DEFAULT_MODELS, lambda: ScheduledEvents([EVENT]), OnceArima, FixedTrendFilter, PiecewiseTrend]
 HORIZONS = (1, 3, 10)
-DAY = 144  # bins of ten minutes
+DAY = 72  # bins of twenty minutes
 
 every_model = pytest.mark.parametrize("factory", MODELS, ids=lambda factory: factory().name)
 
 
 @pytest.fixture(scope="module")
 def load(noisy_load: Callable[..., Series]) -> Series:
-    return noisy_load(2 * DAY, day=0.3, bin_seconds=600.0)
+    return noisy_load(2 * DAY, day=0.3, bin_seconds=1200.0)
 
 
 CACHE: dict[tuple[str, int], Model] = {}
@@ -115,13 +115,13 @@ def test_bins_left_out_of_an_update_count_as_missing(factory: Callable[[], Model
 
 @every_model
 def test_a_constant_load_is_forecast_to_stay(factory: Callable[[], Model]) -> None:
-    series = Series.from_values(np.full(2 * DAY, 7.0), bin_seconds=600.0, unit="requests/s")
+    series = Series.from_values(np.full(2 * DAY, 7.0), bin_seconds=1200.0, unit="requests/s")
     np.testing.assert_allclose(fitted(factory, series).mean(HORIZONS), 7.0, rtol=0.02)
 
 
 @every_model
 def test_too_little_history_is_refused_as_such(factory: Callable[[], Model]) -> None:
-    nothing = Series.from_values([np.nan] * 5, bin_seconds=600.0, unit="requests/s")
+    nothing = Series.from_values([np.nan] * 5, bin_seconds=1200.0, unit="requests/s")
     with pytest.raises(NotEnoughHistory):
         factory().fit(nothing)
 
