@@ -1,12 +1,15 @@
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dopd_forecasting import Forecaster, JointForecaster, Load, Series
+from dopd_forecasting.backtest.reading import read_series
 from dopd_forecasting.models.naive import LastValue, MovingAverage
 
+TRACE = Path(__file__).parent / "data" / "azure2024-conv-tokens-60s.csv.gz"
 LEADS = (60.0, 600.0)
 SCORED = (1, 10)
 
@@ -60,6 +63,23 @@ def test_token_rates_are_rate_times_mean_and_moments_are_possible(fitted: JointF
     )
     assert (forecast.input_tokens_second_moment >= forecast.input_tokens_mean**2).all()
     assert (np.diff(forecast.input_tokens.quantiles, axis=1) >= 0).all()
+
+
+def test_on_real_traffic_it_is_nearer_than_the_lengths_of_now() -> None:
+    requests, inputs, outputs = (
+        read_series(TRACE, column, 60).before(240) for column in ("requests", "input_tokens", "output_tokens")
+    )
+    unknown = Series(np.full(240, np.nan), 0, 60.0, "tokens^2/s")
+    load = Load(requests, inputs, unknown, outputs, unknown, inputs)
+    joint = forecaster()
+    jointly, now = [], []
+    for number in range(60, 240):
+        joint.update(Load(*(series.before(number) for series in vars(load).values())))
+        forecast = joint.predict((60.0,))
+        length = outputs.values[number - 1] / requests.values[number - 1]
+        jointly.append(abs(forecast.output_tokens.mean[0] - outputs.values[number]))
+        now.append(abs(forecast.requests.mean[0] * length - outputs.values[number]))
+    assert np.mean(jointly) < 0.97 * np.mean(now)
 
 
 def test_bands_of_a_derived_rate_cover_the_derived_rate() -> None:
