@@ -14,7 +14,7 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
-from dopd.replay.equal_hours import at_gpu_hours, nearest
+from dopd.replay.equal_hours import at_gpu_hours, certain_budget, nearest
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import NAMES, Try, tries
@@ -133,15 +133,19 @@ def _add_equal_hours(
 
     start = static.first_counts(setting, trace)
 
-    def told(share: float) -> Result:
-        policy = Dopd(setting, load_share=share)
+    def under(policy: Dopd) -> Result:
         return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
 
-    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], told)
+    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], lambda share: under(Dopd(setting, load_share=share)))
+    tried = [(f"told {share:.3g} of the load", result) for share, result in runs]
     share, result = nearest(peer.gpu_hours, runs)
+    knob = f"told {share:.3g} of the load"
+    if result.gpu_hours > peer.gpu_hours:
+        budget = certain_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)
+        knob, result = f"at most {budget} GPUs", under(Dopd(setting, gpu_budget=budget))
+        tried.append((knob, result))
     name = f"dopd@{args.equal_hours}"
-    chosen[name], knobs[name] = result, f"told {share:.3g} of the load"
-    all_tries[name] = _tried([(f"told {each:.3g} of the load", found) for each, found in runs])
+    chosen[name], knobs[name], all_tries[name] = result, knob, _tried(tried)
 
 
 def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:

@@ -37,6 +37,11 @@ def at_gpu_hours(gpu_hours: float, known: Result, run: Callable[[float], Result]
     return runs
 
 
+def certain_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
+    """The greatest number of GPUs, in whole workers and at least two, that so many GPU-hours pay for all the time."""
+    return max(2, int(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
+
+
 def nearest(gpu_hours: float, runs: list[tuple[float, Result]]) -> tuple[float, Result]:
     """The dearest run that costs no more than the peer; the cheapest if all cost more."""
     affordable = [entry for entry in runs if entry[1].gpu_hours <= gpu_hours]

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from dopd.replay.equal_hours import RUNS, at_gpu_hours, nearest
+from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, nearest
 from dopd.replay.runner import Result
 
 RESULT = Result(0.99, 0.99, 1.0, 20.0, 1.0, 1.0, 0.01, 1.0, 0, 0, 0, ((0.0, 1, 1),))
@@ -30,3 +30,9 @@ def test_nothing_is_run_where_the_hours_are_equal_already():
         raise AssertionError
 
     assert at_gpu_hours(20.1, RESULT, never) == [(1.0, RESULT)]
+
+
+def test_a_certain_budget_costs_no_more_even_if_it_is_used_all_the_time():
+    assert certain_budget(15.71, 3540.0, 1) == 15
+    assert certain_budget(100.0, 6 * 3600.0, 4) == 16
+    assert certain_budget(0.1, 3600.0, 1) == 2, "a worker of each role"
