@@ -15,6 +15,7 @@ from dopd.api.names import Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
+from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
@@ -114,7 +115,7 @@ class Reconciler:
     ) -> dict[Role, PoolStep]:
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = seconds(behavior.drain_deadline) if behavior else seconds(spec.engine.termination_grace_period)
-        budget = spec.scaling.gpu_budget if spec.scaling else None
+        budget = limits_at(spec.scaling, self.now().timestamp()).gpu_budget if spec.scaling else None
         prefill, decode = observed.workers[Role.PREFILL], observed.workers[Role.DECODE]
         admitted = admit_growth(
             (targets[Role.PREFILL], targets[Role.DECODE]),
