@@ -9,9 +9,6 @@ from dopd.reconcile.reading import Outlook, Reading
 from dopd.reconcile.scaling import Planned
 from dopd.reconcile.status import load_status
 
-from .test_calibration import model
-
-assert model  # the fixture
 DEMAND = Demand(100.0, 1000.0, 1.5e6, 200.0)
 
 

@@ -64,21 +64,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
 
 
-@pytest.fixture
-def engine() -> EngineModel:
-    return EngineModel(
-        prefill_curve=((1.0, 0.01), (1000.0, 0.1), (8000.0, 1.0)),
-        itl_curves=((1000.0, ((1.0, 0.01), (100.0, 0.04))),),
-        kv_tokens=200_000,
-        max_running_requests=100,
-        chunk_tokens=8192,
-        transfer_base_seconds=0.005,
-        transfer_tokens_per_second=1e6,
-        startup_seconds={"prefill": 20.0, "decode": 30.0},
-        flip_seconds=5.0,
-    )
-
-
 async def look(
     loop: ScalingLoop, model: EngineModel | str, now: float, workers: tuple[int, int] = (1, 1), waiting: float = 0.0
 ) -> Planned:
@@ -100,18 +85,18 @@ def pair(planned: Planned) -> tuple[int, int]:
     return planned.decision.prefill, planned.decision.decode
 
 
-async def test_more_load_needs_more_workers(engine: EngineModel):
-    calm = await look(loop_on(Loads([1.0] * 12)), engine, 10_000.0)
-    busy = await look(loop_on(Loads([30.0] * 12)), engine, 10_000.0)
+async def test_more_load_needs_more_workers(model: EngineModel):
+    calm = await look(loop_on(Loads([1.0] * 12)), model, 10_000.0)
+    busy = await look(loop_on(Loads([30.0] * 12)), model, 10_000.0)
     assert pair(calm) == (1, 1)
     assert pair(busy)[0] > 3
     assert busy.decision
     assert busy.decision.reason is Reason.DEMAND_ROSE
 
 
-async def test_a_ramp_is_planned_for_before_it_arrives(engine: EngineModel):
+async def test_a_ramp_is_planned_for_before_it_arrives(model: EngineModel):
     ramp = [2.0 + 0.25 * i for i in range(60)]
-    planned = await look(loop_on(Loads(ramp)), engine, 10_000.0)
+    planned = await look(loop_on(Loads(ramp)), model, 10_000.0)
     assert planned.reading
     assert planned.reading.trust
     assert planned.reading.trust.trusted, planned.reading.trust
@@ -120,20 +105,20 @@ async def test_a_ramp_is_planned_for_before_it_arrives(engine: EngineModel):
     assert planned.reading.outlook.median[Role.DECODE] > ramp[-1]
 
 
-async def test_a_forecast_is_compared_with_the_load_that_came(engine: EngineModel):
+async def test_a_forecast_is_compared_with_the_load_that_came(model: EngineModel):
     loads = Loads([2.0 + 0.25 * i for i in range(60)])
     loop = loop_on(loads)
-    first = await look(loop, engine, 10_000.0)
+    first = await look(loop, model, 10_000.0)
     assert first.reading
     assert not first.reading.promised
-    later = await look(loop, engine, 10_035.0)  # 20 s of lead and 10 s of interval later
+    later = await look(loop, model, 10_035.0)  # 20 s of lead and 10 s of interval later
     assert later.reading
     assert first.reading.outlook
     assert later.reading.promised == {Role.PREFILL: first.reading.outlook.median[Role.PREFILL]}
 
 
-async def test_short_history_is_planned_for_as_observed(engine: EngineModel):
-    planned = await look(loop_on(Loads([5.0, 6.0])), engine, 10_000.0)
+async def test_short_history_is_planned_for_as_observed(model: EngineModel):
+    planned = await look(loop_on(Loads([5.0, 6.0])), model, 10_000.0)
     assert planned.reading
     assert planned.reading.outlook is None
     assert planned.reading.trust
@@ -142,29 +127,29 @@ async def test_short_history_is_planned_for_as_observed(engine: EngineModel):
     assert planned.decision.reason is not Reason.TELEMETRY_FAILED
 
 
-async def test_a_failed_query_holds_the_workers_and_is_kept_for_the_report(engine: EngineModel):
+async def test_a_failed_query_holds_the_workers_and_is_kept_for_the_report(model: EngineModel):
     loads = Loads([30.0] * 12)
     loop = loop_on(loads)
-    first = await look(loop, engine, 10_000.0)
+    first = await look(loop, model, 10_000.0)
     loads.error = QueryFailed(ConditionReason.QUERY_FAILED, "no answer")
-    held = await look(loop, engine, 10_020.0, workers=(2, 2))
+    held = await look(loop, model, 10_020.0, workers=(2, 2))
     assert pair(held) == pair(first)
     assert held.decision
     assert held.decision.reason is Reason.TELEMETRY_FAILED
     assert held.reading
     assert held.reading.failure
     loads.error = None
-    again = await look(loop, engine, 10_040.0)
+    again = await look(loop, model, 10_040.0)
     assert again.reading
     assert again.reading.failure is None
 
 
-async def test_no_traffic_scales_down_to_the_minimum_once_all_plans_agree(engine: EngineModel):
+async def test_no_traffic_scales_down_to_the_minimum_once_all_plans_agree(model: EngineModel):
     loads = Loads([30.0] * 12)
     loop = loop_on(loads)
-    await look(loop, engine, 10_000.0)
+    await look(loop, model, 10_000.0)
     loads.rates = [0.0] * 12
-    targets = [pair(await look(loop, engine, 10_000.0 + 10 * step, workers=(8, 8))) for step in range(1, 8)]
+    targets = [pair(await look(loop, model, 10_000.0 + 10 * step, workers=(8, 8))) for step in range(1, 8)]
     assert targets[0] > (1, 1), "the window holds"
     assert targets[-1] == (1, 1)
 
@@ -175,21 +160,21 @@ async def test_without_a_profile_nothing_is_planned():
     assert planned.profile_problem == "no profile of that name"
 
 
-async def test_the_load_is_read_once_an_interval(engine: EngineModel):
+async def test_the_load_is_read_once_an_interval(model: EngineModel):
     loads = Loads([1.0] * 12)
     loop = loop_on(loads)
-    first = await look(loop, engine, 10_000.0)
+    first = await look(loop, model, 10_000.0)
     loads.rates = [30.0] * 40
-    assert (await look(loop, engine, 10_001.0)).reading is first.reading
-    assert (await look(loop, engine, 10_010.0)).reading is not first.reading
+    assert (await look(loop, model, 10_001.0)).reading is first.reading
+    assert (await look(loop, model, 10_010.0)).reading is not first.reading
 
 
-async def test_a_queue_between_two_readings_adds_workers(engine: EngineModel):
+async def test_a_queue_between_two_readings_adds_workers(model: EngineModel):
     loop = loop_on(Loads([1.0] * 12))
-    calm = await look(loop, engine, 10_000.0)
+    calm = await look(loop, model, 10_000.0)
     assert not loop.would_grow(counted((1, 1)), 10_001.0)
     assert loop.would_grow(counted((1, 1), waiting=1e6), 10_001.0)
-    queued = await look(loop, engine, 10_001.0, waiting=1e6)
+    queued = await look(loop, model, 10_001.0, waiting=1e6)
     assert queued.reading is calm.reading
     assert pair(queued)[0] > pair(calm)[0]
     assert queued.decision
@@ -197,28 +182,28 @@ async def test_a_queue_between_two_readings_adds_workers(engine: EngineModel):
     assert not loop.would_grow(counted((1, 1), waiting=1e6), 10_002.0), "it is answered already"
 
 
-async def test_lateness_counts_once_for_each_reading(engine: EngineModel):
+async def test_lateness_counts_once_for_each_reading(model: EngineModel):
     loop = loop_on(Loads([1.0] * 12, late_share=0.5))
-    first = await look(loop, engine, 10_000.0)
-    second = await look(loop, engine, 10_001.0)
+    first = await look(loop, model, 10_000.0)
+    second = await look(loop, model, 10_001.0)
     assert first.decision
     assert second.decision
     assert second.decision.caution == first.decision.caution > FIRST_CAUTION
 
 
-async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(engine: EngineModel, monkeypatch: pytest.MonkeyPatch):
+async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineModel, monkeypatch: pytest.MonkeyPatch):
     loads = Loads([30.0] * 12)
     loop = loop_on(loads)
-    first = await look(loop, engine, 10_000.0)
+    first = await look(loop, model, 10_000.0)
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 0.01)
     loads.released.clear()
-    meanwhile = await look(loop, engine, 10_010.0, waiting=1e6)
+    meanwhile = await look(loop, model, 10_010.0, waiting=1e6)
     assert meanwhile.reading is first.reading
     assert pair(meanwhile)[0] > pair(first)[0]
     assert loop.seconds_until_due(10_010.0) == 0.01
     loads.released.set()
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
-    assert (await look(loop, engine, 10_011.0)).reading is not first.reading
+    assert (await look(loop, model, 10_011.0)).reading is not first.reading
 
 
 @pytest.mark.parametrize(
