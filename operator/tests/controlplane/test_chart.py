@@ -63,7 +63,7 @@ def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, nam
 
 def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None, namespace: str):
     where = (f"--kubeconfig={plane.kubeconfig}", f"--namespace={namespace}")
-    off = {**EVERYTHING, "podMonitor.enabled": "false"}
+    off = {**EVERYTHING, "podMonitor.enabled": "false", "alerts.enabled": "false"}
     for values in (off, {**off, "replicas": "1", "watchNamespaces[0]": namespace}):
         done = helm("upgrade", "--install", "dopd", CHART, *where, *setting(values))
         assert done.returncode == 0, done.stderr
