@@ -1,4 +1,4 @@
-"""A real Prometheus on loopback over samples that a test made up."""
+"""A real Prometheus, or VictoriaMetrics, on loopback over samples that a test made up."""
 
 import shutil
 import socket
@@ -10,15 +10,31 @@ from pathlib import Path
 
 import httpx
 
-INSTALLED = shutil.which("prometheus") is not None and shutil.which("promtool") is not None
+NEEDED = {"prometheus": ("prometheus", "promtool"), "victoria-metrics": ("victoria-metrics",)}
+"""Programs that each server needs on the PATH."""
 
 Series = tuple[str, dict[str, str], Iterable[tuple[float, float]]]
 """Metric, labels, and (seconds since the epoch, value) in order."""
 
 
 @contextmanager
-def prometheus(folder: Path, series: Iterable[Series]) -> Iterator[str]:
-    """The URL of a Prometheus that holds the samples and scrapes nothing."""
+def serving(server: str, folder: Path, series: Iterable[Series]) -> Iterator[str]:
+    """The URL of a server, named as in NEEDED, that holds the samples and scrapes nothing."""
+    start = _prometheus if server == "prometheus" else _victoria_metrics
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with start(folder, series, address):
+        yield f"http://{address}"
+
+
+def missing(server: str) -> list[str]:
+    """Programs that a server needs and that are not there."""
+    return [program for program in NEEDED[server] if shutil.which(program) is None]
+
+
+@contextmanager
+def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterator[None]:
     text, data = folder / "samples", folder / "data"
     lines = [
         f"{metric}{_braces(labels)} {value} {at:.3f}\n"
@@ -28,16 +44,34 @@ def prometheus(folder: Path, series: Iterable[Series]) -> Iterator[str]:
     text.write_text("".join([*lines, "# EOF\n"]))
     _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data))
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": url}
-    with (folder / "log").open("wb") as log:
-        command = ["prometheus", *(f"--{flag}={value}" for flag, value in flags.items())]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    flags = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": address}
+    with _running(["prometheus", *(f"--{flag}={value}" for flag, value in flags.items())], folder / "log") as process:
+        _wait_until_ready(f"http://{address}/-/ready", process, folder / "log")
+        yield
+
+
+@contextmanager
+def _victoria_metrics(folder: Path, series: Iterable[Series], address: str) -> Iterator[None]:
+    lines = [
+        f"{metric}{_braces(labels)} {value} {at * 1000:.0f}"
+        for metric, labels, samples in series
+        for at, value in samples
+    ]
+    flags = {"httpListenAddr": address, "storageDataPath": folder / "data", "retentionPeriod": "100y"}
+    command = ["victoria-metrics", *(f"-{flag}={value}" for flag, value in flags.items())]
+    with _running(command, folder / "log") as process, httpx.Client(trust_env=False) as client:
+        _wait_until_ready(f"http://{address}/health", process, folder / "log")
+        client.post(f"http://{address}/api/v1/import/prometheus", content="\n".join(lines)).raise_for_status()
+        client.get(f"http://{address}/internal/force_flush").raise_for_status()
+        yield
+
+
+@contextmanager
+def _running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        _wait_until_ready(f"http://{url}", process, folder / "log")
-        yield f"http://{url}"
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -56,7 +90,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
     deadline = time.monotonic() + 15
     while True:
         try:
-            if httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200:
+            if httpx.get(url, trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             pass
