@@ -84,13 +84,18 @@ def call(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    text = manifest(args.name, spec)
-    if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
+    write_profile(args.name, spec, args.output)
+    return 0
+
+
+def write_profile(name: str, spec: EngineProfileSpec, output: str | None) -> None:
+    """Write a profile as a manifest to a file, or to standard output without one."""
+    text = manifest(name, spec)
+    if output:
+        with open(output, "w", encoding="utf-8") as file:
             file.write(text)
     else:
         print(text, end="")
-    return 0
 
 
 def estimate(

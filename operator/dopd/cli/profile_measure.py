@@ -26,7 +26,7 @@ from dopd.api.profile import (
     PrefillProfile,
     ProfileSource,
 )
-from dopd.cli.profile_estimate import manifest, rising, rising_grid
+from dopd.cli.profile_estimate import rising, rising_grid, write_profile
 from dopd.perf.engine import interpolate
 
 PREFILL_TOKENS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
@@ -66,12 +66,7 @@ def call(args: argparse.Namespace) -> int:
     except (MeasureError, httpx.HTTPError) as error:
         print(f"dopd profile measure: {error}", file=sys.stderr)
         return 1
-    text = manifest(args.name, spec)
-    if args.output:
-        with open(args.output, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        print(text, end="")
+    write_profile(args.name, spec, args.output)
     return 0
 
 
