@@ -1,0 +1,18 @@
+"""What a mistake on the command line is answered with, before anything is started."""
+
+from pathlib import Path
+
+import pytest
+
+from e2e.demo import __main__ as demo
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("place", ["no-such-folder/run", "."])
+def test_a_file_that_cannot_be_written_is_refused_at_once(
+    option: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        demo.main([option, str(tmp_path / place)])
+    assert refused.value.code == 2
+    assert "expected a file in a folder that exists" in capsys.readouterr().err
