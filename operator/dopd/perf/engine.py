@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import inf
 
 from dopd.api.profile import EngineProfileSpec
 
@@ -110,11 +111,15 @@ class EngineModel:
         middle = self.prefill_seconds(last_tokens / 2) / (last_tokens / 2)
         return max(0.0, (last_seconds / last_tokens - middle) / (last_tokens / 2))
 
+    @cached_property
+    def full_pass_token_seconds(self) -> float:
+        """Seconds per token of a full forward pass, without attention."""
+        chunk = self.chunk_tokens
+        return (self.prefill_seconds(chunk) - self.attention_seconds * chunk * chunk) / chunk
+
     def packed_seconds(self, tokens: float) -> float:
         """Share of a full forward pass that a prompt takes when passes are full: its cost to a busy worker."""
-        chunk = self.chunk_tokens
-        linear = (self.prefill_seconds(chunk) - self.attention_seconds * chunk * chunk) / chunk
-        return linear * tokens + self.attention_seconds * tokens * tokens
+        return self.full_pass_token_seconds * tokens + self.attention_seconds * tokens * tokens
 
     def itl_seconds(self, batch: float, context_tokens: float) -> float:
         """Time of one decode step of `batch` requests that hold `context_tokens` each on average."""
@@ -122,9 +127,15 @@ class EngineModel:
 
     def itl_curve(self, context_tokens: float) -> Curve:
         """Time of one decode step over the batch, at one mean context."""
-        batches = [batch for batch, _ in self.itl_curves[0][1]]
-        rows = [[(context, curve[i][1]) for context, curve in self.itl_curves] for i in range(len(batches))]
-        return tuple((batch, interpolate(row, context_tokens)) for batch, row in zip(batches, rows, strict=True))
+        return tuple((batch, interpolate(over_context, context_tokens)) for batch, over_context in self._itl_by_batch)
+
+    @cached_property
+    def _itl_by_batch(self) -> tuple[tuple[float, Curve], ...]:
+        """The decode points the other way round: (batch, ((context_tokens, seconds), ...))."""
+        return tuple(
+            (batch, tuple((context, curve[i][1]) for context, curve in self.itl_curves))
+            for i, (batch, _) in enumerate(self.itl_curves[0][1])
+        )
 
     def transfer_seconds(self, tokens: float) -> float:
         """Time to move the KV cache of `tokens` tokens from prefill to decode."""
@@ -147,6 +158,6 @@ def interpolate(curve: Sequence[tuple[float, float]], x: float) -> float:
     """Piecewise linear through ascending points; constant before the first, last slope after the last."""
     if len(curve) == 1 or x <= curve[0][0]:
         return curve[0][1]
-    right = min(bisect_right(curve, x, key=lambda point: point[0]), len(curve) - 1)
+    right = min(bisect_right(curve, (x, inf)), len(curve) - 1)
     (x0, y0), (x1, y1) = curve[right - 1], curve[right]
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

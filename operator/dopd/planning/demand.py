@@ -5,7 +5,7 @@ queues grow with the variance of service times: a plan made from means alone is 
 """
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import NormalDist
 
@@ -41,11 +41,10 @@ class Demand:
     output_tokens_second_moment: float | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(
-                    f"demand: {field.name} is {value}; expected a finite number >= 0. A query that gave no number has "
+                    f"demand: {name} is {value}; expected a finite number >= 0. A query that gave no number has "
                     "failed: pass no demand at all instead"
                 )
         if self.uncached_share > 1:
@@ -58,7 +57,11 @@ class Demand:
 
     def scaled(self, factor: float) -> "Demand":
         """The same requests, `factor` times as many."""
-        return replace(self, requests_per_second=self.requests_per_second * factor)
+        return self.at(self.requests_per_second * factor)
+
+    def at(self, requests_per_second: float) -> "Demand":
+        """The same requests at another rate."""
+        return replace(self, requests_per_second=requests_per_second)
 
     @property
     def uncached_tokens(self) -> float:

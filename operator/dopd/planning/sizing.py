@@ -27,6 +27,7 @@ The pair is chosen together: the cheapest whose shares of late requests add up t
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import NormalDist
 
 from dopd.perf import EngineModel
@@ -70,8 +71,9 @@ class PrefillLoad:
             (probability, model.prefill_seconds(tokens) + model.transfer_seconds(tokens / share))
             for probability, tokens in lengths
         )
-        mean = sum(probability * model.packed_seconds(tokens) for probability, tokens in lengths)
-        second = sum(probability * model.packed_seconds(tokens) ** 2 for probability, tokens in lengths)
+        costs = [(probability, model.packed_seconds(tokens)) for probability, tokens in lengths]
+        mean = sum(probability * seconds for probability, seconds in costs)
+        second = sum(probability * seconds**2 for probability, seconds in costs)
         squared_cv = max(0.0, second / mean**2 - 1) if mean else 0.0
         return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor)
 
@@ -121,34 +123,53 @@ class DecodeLoad:
     """The work that answers bring.
 
     Attributes:
-        steps_per_second: decode steps that arrive each second, summed over requests.
-        curve: (batch, seconds of one step) at the mean context of what runs.
-        batch_limit: most requests that one worker should run at once (b_max).
+        requests_per_second: arrival rate.
+        steps: mean decode steps of an answer.
+        curve: (batch, seconds of one step) at the mean context of what runs; the last point is the batch limit.
         limited_by: what sets the limit: kv, itl or engine.
     """
 
-    steps_per_second: float
+    requests_per_second: float
+    steps: float
     curve: Curve
-    batch_limit: int
     limited_by: str
 
     @classmethod
-    def of(cls, demand: Demand, model: EngineModel, itl_seconds: float) -> "DecodeLoad":
-        """Slots and steps of the demand's answers on the engine, under an objective that one request can meet."""
-        curve = model.itl_curve(demand.running_context_tokens)
+    def of(cls, demand: Demand, model: EngineModel, curve: Curve, itl_seconds: float) -> "DecodeLoad":
+        """Slots and steps of the demand's answers on the engine, under an objective that one request can meet.
+
+        Args:
+            demand: the requests.
+            model: the engine.
+            curve: its `itl_curve` at the mean context of what runs.
+            itl_seconds: the objective.
+        """
         limits = {
             "engine": model.max_running_requests,
             "kv": max(1, model.kv_batch(demand.input_tokens + demand.output_tokens)),
             "itl": largest_batch(curve, itl_seconds, model.max_running_requests),
         }
         limited_by = min(limits, key=lambda name: limits[name])
+        limit = limits[limited_by]
+        within = [(batch, seconds) for batch, seconds in curve if batch < limit]
         steps = max(0.0, demand.output_tokens - 1)
-        return cls(demand.requests_per_second * steps, curve, limits[limited_by], limited_by)
+        return cls(demand.requests_per_second, steps, (*within, (limit, interpolate(curve, limit))), limited_by)
+
+    @property
+    def batch_limit(self) -> int:
+        """Most requests that one worker should run at once (b_max)."""
+        return int(self.curve[-1][0])
+
+    @property
+    def steps_per_second(self) -> float:
+        """Decode steps that arrive each second, summed over requests."""
+        return self.requests_per_second * self.steps
 
     @property
     def busy_workers(self) -> float:
         """Workers with every slot filled: the fewest imaginable."""
-        return self.steps_per_second * self.step_seconds(self.batch_limit) / self.batch_limit
+        limit, seconds = self.curve[-1]
+        return self.steps_per_second * seconds / limit
 
     def step_seconds(self, batch: float) -> float:
         """Time of one decode step."""
@@ -160,9 +181,9 @@ class DecodeLoad:
         The least fixed point of n = steps per worker * ITL(n), which is piecewise linear in n.
         """
         share = self.steps_per_second / workers
-        left, short_left = 0.0, share * self.step_seconds(0.0)
-        for right in [batch for batch, _ in self.curve if batch < self.batch_limit] + [float(self.batch_limit)]:
-            short = share * self.step_seconds(right) - right
+        left, short_left = 0.0, share * self.curve[0][1]
+        for right, seconds in self.curve:
+            short = share * seconds - right
             if short <= 0:
                 return right if short_left == short else left + (right - left) * short_left / (short_left - short)
             left, short_left = right, short
@@ -198,61 +219,42 @@ class Size:
     Attributes:
         prefill: prefill workers.
         decode: decode workers.
-        prefill_exact: prefill workers kept busy, before queueing and rounding.
-        decode_exact: decode workers with every slot filled, before fluctuation and rounding.
-        expected: what clients meet on them.
-        batch_limit: most requests that one decode worker should run at once.
-        batch_limited_by: what sets that limit: kv, itl or engine.
-        infeasible: why no number of workers meets the objectives, with the nearest feasible ones; "" if some number
-            does.
+        load: what they are to carry.
     """
 
     prefill: int
     decode: int
-    prefill_exact: float
-    decode_exact: float
-    expected: Expected
-    batch_limit: int
-    batch_limited_by: str
-    infeasible: str = ""
+    load: "Load"
 
+    @property
+    def prefill_exact(self) -> float:
+        """Prefill workers kept busy, before queueing and rounding."""
+        return self.load.prefill.busy_workers
 
-def size(
-    demand: Demand,
-    model: EngineModel,
-    objectives: Objectives,
-    prefill_gpus: int = 1,
-    decode_gpus: int = 1,
-    wait_factor: float = 1.0,
-) -> Size:
-    """Find the cheapest pair whose late requests are as few as the objectives allow; of equal cost, the one with fewer.
+    @property
+    def decode_exact(self) -> float:
+        """Decode workers with every slot filled, before fluctuation and rounding."""
+        return self.load.decode.busy_workers
 
-    Objectives that no number of workers can meet are replaced by the nearest feasible ones, and `infeasible` says so.
-    """
-    load = Load.of(demand, model, objectives, wait_factor)
-    prefill, decode, ttft = load.prefill, load.decode, load.feasible.ttft_seconds
-    allowed = 1 - objectives.attainment
+    @property
+    def expected(self) -> Expected:
+        """What clients meet on these workers."""
+        return self.load.expect(self.prefill, self.decode)
 
-    def pair(decode_workers: int) -> tuple[int, float, int, int]:
-        decode_late = decode.late_share(decode_workers)
-        least = max(1, math.ceil(prefill.busy_workers))
-        prefill_workers = _fewest(lambda n: prefill.late_share(n, ttft) <= allowed - decode_late, least)
-        late = decode_late + prefill.late_share(prefill_workers, ttft)
-        return prefill_workers * prefill_gpus + decode_workers * decode_gpus, late, prefill_workers, decode_workers
+    @property
+    def batch_limit(self) -> int:
+        """Most requests that one decode worker should run at once."""
+        return self.load.decode.batch_limit
 
-    fewest = _fewest(lambda n: decode.late_share(n) < allowed, max(1, math.ceil(decode.busy_workers)))
-    ample = _fewest(lambda n: decode.late_share(n) <= allowed / 8, fewest)
-    _, _, prefill_workers, decode_workers = min(pair(n) for n in {fewest, min(fewest + 1, ample), ample})
-    return Size(
-        prefill=prefill_workers,
-        decode=decode_workers,
-        prefill_exact=prefill.busy_workers,
-        decode_exact=decode.busy_workers,
-        expected=load.expect(prefill_workers, decode_workers),
-        batch_limit=decode.batch_limit,
-        batch_limited_by=decode.limited_by,
-        infeasible=load.infeasible,
-    )
+    @property
+    def batch_limited_by(self) -> str:
+        """What sets that limit: kv, itl or engine."""
+        return self.load.decode.limited_by
+
+    @property
+    def infeasible(self) -> str:
+        """Why no number of workers meets the objectives, with the nearest feasible ones; "" if some number does."""
+        return self.load.infeasible
 
 
 @dataclass(frozen=True)
@@ -286,15 +288,49 @@ class Load:
                 f"TTFT {objectives.ttft_seconds:g} s: {hopeless:.1%} of the prompts take longer on an idle worker; "
                 f"nearest feasible {feasible.ttft_seconds:.2g} s"
             )
-        alone_seconds = model.itl_seconds(1, demand.running_context_tokens)
+        itl_curve = model.itl_curve(demand.running_context_tokens)
+        alone_seconds = interpolate(itl_curve, 1)
         if alone_seconds > objectives.itl_seconds:
             feasible = replace(feasible, itl_seconds=IDLE_MARGIN * alone_seconds)
             reasons.append(
                 f"ITL {objectives.itl_seconds:g} s: one request alone takes {alone_seconds:.2g} s a token; "
                 f"nearest feasible {feasible.itl_seconds:.2g} s"
             )
-        decode = DecodeLoad.of(demand, model, feasible.itl_seconds)
+        decode = DecodeLoad.of(demand, model, itl_curve, feasible.itl_seconds)
         return cls(prefill, decode, objectives, feasible, "; ".join(reasons))
+
+    def at(self, requests_per_second: float) -> "Load":
+        """The same requests at another rate: neither their service times nor the limits of a worker depend on it."""
+        return replace(
+            self,
+            prefill=replace(self.prefill, requests_per_second=requests_per_second),
+            decode=replace(self.decode, requests_per_second=requests_per_second),
+        )
+
+    def with_wait_factor(self, wait_factor: float) -> "Load":
+        """The same load where prompts wait so many times as long as the model says."""
+        return replace(self, prefill=replace(self.prefill, wait_factor=wait_factor))
+
+    def size(self, prefill_gpus: int = 1, decode_gpus: int = 1) -> Size:
+        """Find the cheapest pair under which no more requests are late than allowed; of equal cost, the one with fewer.
+
+        Objectives that no number of workers can meet are replaced by the nearest feasible ones.
+        """
+        allowed = 1 - self.objectives.attainment
+        prefill_late = cache(lambda n: self.prefill.late_share(n, self.feasible.ttft_seconds))
+        decode_late = cache(self.decode.late_share)
+        least = max(1, math.ceil(self.prefill.busy_workers))
+
+        def pair(decode_workers: int) -> tuple[int, float, int, int]:
+            left = allowed - decode_late(decode_workers)
+            prefill_workers = _fewest(lambda n: prefill_late(n) <= left, least)
+            late = decode_late(decode_workers) + prefill_late(prefill_workers)
+            return prefill_workers * prefill_gpus + decode_workers * decode_gpus, late, prefill_workers, decode_workers
+
+        fewest = _fewest(lambda n: decode_late(n) < allowed, max(1, math.ceil(self.decode.busy_workers)))
+        ample = _fewest(lambda n: decode_late(n) <= allowed / 8, fewest)
+        _, _, prefill_workers, decode_workers = min(pair(n) for n in {fewest, min(fewest + 1, ample), ample})
+        return Size(prefill_workers, decode_workers, self)
 
     def expect(self, prefill_workers: int, decode_workers: int) -> Expected:
         """What clients meet on so many workers, in the queueing model."""
@@ -309,12 +345,28 @@ class Load:
         )
 
 
+def size(
+    demand: Demand,
+    model: EngineModel,
+    objectives: Objectives,
+    prefill_gpus: int = 1,
+    decode_gpus: int = 1,
+    wait_factor: float = 1.0,
+) -> Size:
+    """The cheapest workers for a demand: see `Load.size`."""
+    return Load.of(demand, model, objectives, wait_factor).size(prefill_gpus, decode_gpus)
+
+
 def erlang_c(workers: int, busy: float) -> float:
-    """Probability of waiting in M/M/c (Erlang C), by the stable recursion of Erlang B; workers > busy."""
-    blocked = 1.0
-    for i in range(1, workers + 1):
-        blocked = busy * blocked / (i + busy * blocked)
-    return blocked / (1 - busy / workers * (1 - blocked))
+    """Probability of waiting in M/M/c (Erlang C); 0 < busy < workers.
+
+    The recursion of Erlang B, 1/B(n) = 1 + n/busy 1/B(n - 1), adds only positive terms and so is stable.
+    """
+    inverse_blocked = 1.0
+    for n in range(1, workers + 1):
+        inverse_blocked = 1 + inverse_blocked * n / busy
+    use = busy / workers
+    return 1 / (use + (1 - use) * inverse_blocked)
 
 
 def largest_batch(curve: Curve, itl_seconds: float, most: int) -> int:
