@@ -64,9 +64,8 @@ def plan(
     )
     if observation.demand is None:
         return _held(before, observation, previous, model, policy, now_seconds)
-    history = remember(
-        previous.history if previous else (), _load_sample(observation.demand, model, policy, now_seconds)
-    )
+    load = Load.of(observation.demand, model, policy.objectives)
+    history = remember(previous.history if previous else (), _load_sample(load, now_seconds))
     caution = adapted(
         previous.caution if previous else FIRST_CAUTION,
         observation.late_share,
@@ -74,8 +73,8 @@ def plan(
     )
     moves = _moves(history, model, policy)
     grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
-    wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, model, policy)
-    need = _need(observation, forecast, grown, moves, wait_factor, model, policy)
+    wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
+    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, moves, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
@@ -97,7 +96,7 @@ def plan(
         forecast_used=forecast is not None,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
-        expected=Load.of(need.demand_prefill, model, policy.objectives, wait_factor).expect(*target),
+        expected=need.size_prefill.load.expect(*target),
         infeasible=need.size_prefill.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, policy),
@@ -137,8 +136,7 @@ class _Need:
     size_decode: Size
 
 
-def _load_sample(demand: Demand, model: EngineModel, policy: Policy, now_seconds: float) -> LoadSample:
-    load = Load.of(demand, model, policy.objectives)
+def _load_sample(load: Load, now_seconds: float) -> LoadSample:
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
@@ -155,19 +153,22 @@ def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) 
 
 def _need(
     observation: Observation,
+    load: Load,
     forecast: Forecast | None,
     grown: Forecast,
     moves: Moves,
-    wait_factor: float,
     model: EngineModel,
     policy: Policy,
 ) -> _Need:
     assert observation.demand is not None
+    now = observation.demand
 
     def sized(demand: Demand) -> Size:
-        return size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, wait_factor)
+        rate, factor = demand.requests_per_second, load.prefill.wait_factor
+        same_requests = demand == now.at(rate)
+        then = load.at(rate) if same_requests else Load.of(demand, model, policy.objectives, factor)
+        return then.size(policy.prefill.gpus, policy.decode.gpus)
 
-    now = observation.demand
     outlooks = (Forecast(now, now), grown, forecast or grown)
     prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
     sizes = {demand: sized(demand) for demand in {*prefills, *decodes}}
@@ -187,20 +188,19 @@ def _need(
     return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
 
-def _wait_factor(observation: Observation, known: float, model: EngineModel, policy: Policy) -> float:
+def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) -> float:
     """Smoothed ratio of the measured wait for prefill to the modelled one.
 
     It gives more room to an engine or a gateway that queues worse than the model. Needed only where nobody measures
     how many requests are late: then the mean wait is all there is. Learnt where the model has something to say:
     neither idle nor overloaded.
     """
-    measured, demand, serving = observation.ttft_seconds, observation.demand, observation.prefill.serving
-    if observation.late_share is not None or measured is None or demand is None or not serving:
+    measured, serving = observation.ttft_seconds, observation.prefill.serving
+    if observation.late_share is not None or measured is None or not serving:
         return known
-    load = Load.of(demand, model, policy.objectives).prefill
-    if not LEARNING_USE[0] <= load.busy_workers / serving <= LEARNING_USE[1]:
+    if not LEARNING_USE[0] <= modelled.busy_workers / serving <= LEARNING_USE[1]:
         return known
-    ratio = (measured - load.idle_ttft_seconds) / load.mean_wait_seconds(serving)
+    ratio = (measured - modelled.idle_ttft_seconds) / modelled.mean_wait_seconds(serving)
     ratio = min(WAIT_FACTORS[1], max(WAIT_FACTORS[0], ratio))
     return known + WAIT_SMOOTHING * (ratio - known)
 
