@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan
+from dopd.planning import Bound, Demand, Forecast, Observation, Policy, Reason, RoleBounds, Workers, plan, size
 
 POLICY = Policy(
     prefill=RoleBounds(1, 40),
@@ -79,6 +79,14 @@ def test_the_forecast_raises_and_the_present_load_holds(model):
     assert up.forecast_used
     falling = plan(observe(200), Forecast(demand(1), demand(1)), model, POLICY, None, 0.0)
     assert falling.prefill == plan(observe(200), None, model, POLICY, None, 0.0).prefill
+
+
+def test_a_forecast_of_longer_prompts_is_sized_for_their_length(model):
+    longer = demand(100, mean=4000.0)
+    decision = plan(observe(100), Forecast(longer, longer), model, POLICY, None, 0.0)
+    sized = size(longer, model, POLICY.objectives)
+    assert decision.needed == (sized.prefill, sized.decode)
+    assert decision.needed[0] > plan(observe(100), None, model, POLICY, None, 0.0).needed[0]
 
 
 def test_starting_workers_are_supply(model):

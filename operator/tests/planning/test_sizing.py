@@ -30,6 +30,19 @@ def test_erlang_c_gives_the_textbook_values(workers, busy, published):
     assert erlang_c(workers, busy) == pytest.approx(published, abs=1e-4)
 
 
+def test_hardly_anything_waits_for_one_of_very_many_workers():
+    assert erlang_c(1000, 1e-3) == 0
+    assert 0 < erlang_c(1000, 999.0) < 1
+
+
+@settings(max_examples=60)
+@given(demand=demands, rate=st.floats(0, 500), wait_factor=st.floats(1, 12))
+def test_a_load_at_another_rate_is_the_load_of_the_demand_at_that_rate(model, demand, rate, wait_factor):
+    carried = Load.of(demand, model, OBJECTIVES, wait_factor).at(rate)
+    assert carried == Load.of(demand.at(rate), model, OBJECTIVES, wait_factor)
+    assert carried == Load.of(demand.at(rate), model, OBJECTIVES).with_wait_factor(wait_factor)
+
+
 def test_one_worker_waits_as_the_pollaczek_khinchine_formula_says(model):
     load = PrefillLoad.of(demand(rps=10), model)
     second_moment = load.mean_seconds**2 * (1 + load.squared_cv)
