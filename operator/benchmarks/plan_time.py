@@ -1,4 +1,4 @@
-"""How long one plan() takes, with and without a forecast, from one worker of a role to many; and one size().
+"""CPU time of one plan(), with and without a forecast, from one worker of a role to many; and one size().
 
 Usage: python operator/benchmarks/plan_time.py [--profiles NAME ...] [--workers 1 5 20 50] [--looks 100]
 
@@ -73,27 +73,27 @@ def walk(rate: float, model: EngineModel, policy: Policy, *, forecast: bool) -> 
 
 
 def plan_milliseconds(looks: list[Look], model: EngineModel, policy: Policy) -> list[float]:
-    """Time of each plan."""
+    """CPU time of each plan."""
     took = []
     for look in looks:
-        start = time.perf_counter()
+        start = time.process_time()
         plan(look.observation, look.forecast, model, policy, look.previous, look.now_seconds)
-        took.append((time.perf_counter() - start) * 1e3)
+        took.append((time.process_time() - start) * 1e3)
     return took
 
 
 def size_milliseconds(looks: list[Look], model: EngineModel, policy: Policy) -> list[float]:
-    """Time of sizing each observed demand."""
+    """CPU time of sizing each observed demand."""
     took = []
     for demand in [look.observation.demand for look in looks if look.observation.demand]:
-        start = time.perf_counter()
+        start = time.process_time()
         size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
-        took.append((time.perf_counter() - start) * 1e3)
+        took.append((time.process_time() - start) * 1e3)
     return took
 
 
 def main() -> None:
-    """Print a table of times."""
+    """Print a table of CPU times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profiles", nargs="+", default=["llama-3.1-8b-h100", "llama-3.1-70b-fp8-h100"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 5, 20, 50])
