@@ -21,7 +21,7 @@ from dopd.replay.policies.catalogue import NAMES, Try, tries
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
-from dopd.replay.runner import Result, run
+from dopd.replay.runner import Result, run, with_uncached_tokens
 from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
 from dopd.replay.workers import Routing, Settings
 
@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
     parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
     parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
+    parser.add_argument(
+        "--no-prefix-cache",
+        dest="prefix_cache",
+        action="store_false",
+        help="compute every prompt token, though the trace tells prefixes (hash_ids)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--html", help="file for the page")
@@ -88,6 +94,11 @@ def replay(args: argparse.Namespace) -> Report:
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
     setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
     foreign_ground = args.simulator == "dynamo"
+    if foreign_ground or not args.prefix_cache:
+        trace = replace(trace, prefixes=None)
+    if trace.prefixes is not None:
+        counts = static.peak(setting, trace)
+        trace = with_uncached_tokens(trace, model, counts, _settings(args, setting))
     names = args.policies.split(",") if args.policies else foreign.NAMES if foreign_ground else NAMES
     runs = _dynamo_runs(args, setting, trace) if foreign_ground else _runs(args, setting, trace)
     chosen: dict[str, Result] = {}
@@ -219,6 +230,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "arrivals": arrivals,
         "lengths": lengths,
         "routing": args.routing.value if args.simulator == "dopd" else "round_robin",
+        "prefix_cache": "on" if trace.prefixes is not None else "off",
         "simulator": args.simulator,
         "seed": args.seed,
     }

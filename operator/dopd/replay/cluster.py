@@ -1,9 +1,13 @@
 """A prefill/decode cluster in simulated time, one event per forward pass and per finished answer.
 
 What is modelled: the gateway's choice of a prefill and a decode worker at arrival; per prefill worker a queue whose
-waiting prompts are packed, and long prompts cut, into forward passes; the KV transfer; per decode worker continuous
-batching with a limit on requests and on KV tokens, and a step time that depends on both; workers that start, drain,
-come back and wait for a GPU; the GPU time of all of it.
+waiting prompts are packed, and long prompts cut, into forward passes, and a cache of prefixes, where the trace tells
+them (`dopd.replay.prefix_cache`); the KV transfer; per decode worker continuous batching with a limit on requests and
+on KV tokens, and a step time that depends on both; workers that start, drain, come back and wait for a GPU; the GPU
+time of all of it.
+
+A prefix is looked up when its prompt is taken up, and held when its pass ends; a token at least is computed. The cache
+may fill the KV cache of its engine: prompts in progress take no room from it.
 
 What is not: kernels, retraction (a request is admitted when its whole answer fits the KV cache), network contention,
 a step granularity below the mean (steps of a constant batch are a continuous flow).
@@ -23,6 +27,7 @@ from itertools import pairwise
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
+from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixIndex
 from dopd.replay.trace import Trace
 from dopd.replay.workers import DecodeWorker, Dialect, Phase, PrefillWorker, Routing, Settings, Worker
 
@@ -39,6 +44,10 @@ class Cluster:
         gpu_seconds: GPU time so far, from the decision to start a worker until it has drained.
         changes: how often a target changed.
         finished: requests that have their whole answer.
+        uncached_tokens: prompt tokens of each that the prefix cache of its worker does not hold, as looked up on
+            arrival and again as its prefill began.
+        prefilled_tokens: prompt tokens of all prompts whose prefill has ended.
+        computed_tokens: those of them that were computed; both stay 0 where the trace tells no prefixes.
     """
 
     def __init__(self, model: EngineModel, trace: Trace, prefill: int, decode: int, settings: Settings) -> None:
@@ -61,6 +70,9 @@ class Cluster:
         self.itl_seconds = [math.nan] * count
         self._joined = [0.0] * count
         self._decode_of: list[DecodeWorker | None] = [None] * count
+        self.prefixes = trace.prefixes
+        self.uncached_tokens: list[int] = list(self._inputs)
+        self.prefilled_tokens, self.computed_tokens = 0, 0
         self._held: deque[int] = deque()
         self._heap: list[tuple[float, int, int, Worker | None, int]] = []
         self._sequence = 0
@@ -70,7 +82,9 @@ class Cluster:
             Routing.POWER_OF_TWO: self._less_of_two,
             Routing.LEAST_LOAD: self._least,
             Routing.ROUND_ROBIN: self._next_in_turn,
+            Routing.CACHE_AWARE: self._less_of_two,
         }[settings.routing]
+        self._index = PrefixIndex() if settings.routing is Routing.CACHE_AWARE else None
         self._set_model(model)
         for role, number in ((Role.PREFILL, prefill), (Role.DECODE, decode)):
             self.target[role] = number
@@ -164,7 +178,7 @@ class Cluster:
         return sum(1 for worker in self.workers[role] if worker.phase in phases)
 
     def _add(self, role: Role) -> Worker:
-        worker: Worker = PrefillWorker() if role is Role.PREFILL else DecodeWorker()
+        worker: Worker = PrefillWorker(self.kv_tokens) if role is Role.PREFILL else DecodeWorker()
         self.workers[role].append(worker)
         self._charge(self.now)
         self._gpus += self.settings.gpus[role]
@@ -248,26 +262,35 @@ class Cluster:
         if not (self.serving[Role.PREFILL] and self.serving[Role.DECODE]):
             self._held.append(request)
             return
-        prefill, decode = self._pick(Role.PREFILL), self._pick(Role.DECODE)
+        prefill = self._pick(Role.PREFILL) if self._index is None else self._holder(self._index, request)
+        decode = self._pick(Role.DECODE)
         assert isinstance(prefill, PrefillWorker)
         assert isinstance(decode, DecodeWorker)
         decode.assigned += 1
         self._decode_of[request] = decode
         prefill.assigned += 1
         prefill.queue.append(request)
-        prefill.waiting_tokens += self._inputs[request]
+        if self.prefixes is not None:
+            self._look_up(prefill, request)
+        prefill.waiting_tokens += self.uncached_tokens[request]
         if not prefill.busy:
             self._start_pass(prefill)
+
+    def _holder(self, index: PrefixIndex, request: int) -> Worker:
+        blocks = self.prefixes.of(request) if self.prefixes is not None else ()
+        return index.choose(blocks, self._inputs[request], self.serving[Role.PREFILL])  # type: ignore[arg-type]
 
     # --- prefill ------------------------------------------------------------------------------------------------
 
     def _start_pass(self, worker: PrefillWorker) -> None:
         """Pack what waits into one forward pass; the last prompt may be cut and goes on in the next pass."""
-        queue, inputs, room = worker.queue, self._inputs, self._chunk
+        queue, inputs, room, prefixes = worker.queue, self._inputs, self._chunk, self.prefixes
         attended, batch = 0, worker.batch
         while queue and room:
             length = inputs[queue[0]]
             start = worker.done_tokens
+            if prefixes is not None and not start:
+                start = self._take_up(worker, queue[0])
             end = min(length, start + room)
             room -= end - start
             attended += end * end - start * start
@@ -289,6 +312,8 @@ class Cluster:
             return
         batch, worker.batch = worker.batch, []
         worker.assigned -= len(batch)
+        if self.prefixes is not None:
+            self._keep(worker, batch)
         for request in batch:
             decode = self._decode_of[request]
             assert decode is not None
@@ -301,6 +326,29 @@ class Cluster:
         else:
             worker.busy = False
             self._release_if_idle(worker)
+
+    def _look_up(self, worker: PrefillWorker, request: int) -> list[int]:
+        """Set the tokens of a prompt that its worker has to compute; returns the blocks that it holds."""
+        assert self.prefixes is not None
+        blocks = self.prefixes.of(request)
+        held = worker.cache.held(blocks)
+        self.uncached_tokens[request] = max(1, self._inputs[request] - held * BLOCK_TOKENS)
+        return blocks[:held]
+
+    def _take_up(self, worker: PrefillWorker, request: int) -> int:
+        """Look a prompt up again, as its prefill begins; returns the tokens that are cached."""
+        worker.waiting_tokens -= self.uncached_tokens[request]
+        worker.cache.use(self._look_up(worker, request))
+        worker.waiting_tokens += self.uncached_tokens[request]
+        return self._inputs[request] - self.uncached_tokens[request]
+
+    def _keep(self, worker: PrefillWorker, batch: list[int]) -> None:
+        """Hold the prefixes of prompts whose prefill has ended."""
+        assert self.prefixes is not None
+        for request in batch:
+            worker.cache.use(self.prefixes.of(request))
+            self.prefilled_tokens += self._inputs[request]
+            self.computed_tokens += self.uncached_tokens[request]
 
     # --- decode -------------------------------------------------------------------------------------------------
 

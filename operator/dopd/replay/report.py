@@ -47,12 +47,12 @@ class Report:
         facts = ", ".join(f"{key} {value}" for key, value in self.facts.items())
         lines = [
             f"{self.trace} on {self.profile}: {facts}",
-            "policy         attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes  knob",
+            "policy         attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes cached  knob",
         ]
         for name, r in self.policies.items():
             lines.append(
                 f"{name:<14}{r.attainment:>9.2%}{r.attainment_ttft:>8.1%}{r.attainment_itl:>8.1%}{r.gpu_hours:>9.2f}"
-                f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8}  {self.knobs[name]}"
+                f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8}{r.cached_share:>7.0%}  {self.knobs[name]}"
             )
         return "\n".join(lines)
 

@@ -34,6 +34,7 @@ class Result:
         reversals: how often a role's target turned from growing to shrinking or back.
         lost: requests without an answer.
         timeline: (seconds, prefill target, decode target) at each change.
+        cached_share: share of the prompt tokens that prefix caches held.
     """
 
     attainment: float
@@ -48,6 +49,7 @@ class Result:
     reversals: int
     lost: int
     timeline: tuple[tuple[float, int, int], ...]
+    cached_share: float = 0.0
 
 
 def run(
@@ -99,7 +101,15 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
         reversals=reversals(timeline),
         lost=int(np.isnan(itl).sum()),
         timeline=tuple(timeline),
+        cached_share=1 - cluster.computed_tokens / cluster.prefilled_tokens if cluster.prefilled_tokens else 0.0,
     )
+
+
+def with_uncached_tokens(trace: Trace, model: EngineModel, counts: Pair, settings: Settings) -> Trace:
+    """The trace with the prompt tokens that prefill had to compute in a replay at fixed counts, for hindsight."""
+    cluster = Cluster(model, trace, *counts, settings)
+    cluster.run()
+    return replace(trace, uncached_tokens=np.array(cluster.uncached_tokens))
 
 
 def reversals(timeline: Sequence[tuple[float, int, int]]) -> int:

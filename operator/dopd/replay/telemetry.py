@@ -26,6 +26,8 @@ class _Snapshot:
     ttft_seconds: float
     prefill_busy_seconds: float
     late: int
+    prefilled_tokens: int
+    computed_tokens: int
 
 
 class Telemetry:
@@ -57,6 +59,8 @@ class Telemetry:
                 c.first_ttft_seconds,
                 c.prefill_busy_seconds,
                 c.late,
+                c.prefilled_tokens,
+                c.computed_tokens,
             )
         )
 
@@ -82,6 +86,7 @@ class Telemetry:
             input_tokens=tokens / count,
             input_tokens_second_moment=squares / count,
             output_tokens=output,
+            uncached_share=self.uncached_share(window_seconds),
             output_tokens_second_moment=output_squares,
         )
 
@@ -96,6 +101,19 @@ class Telemetry:
                 squares = now.output_squares - before.output_squares
                 return tokens / count, squares / count
         return 100.0, 20_000.0  # nothing has finished since the start: any answer length is a guess
+
+    def uncached_share(self, window_seconds: float) -> float:
+        """Share of the tokens of the prompts prefilled in the window that were computed.
+
+        Of ever longer windows until one holds a prompt; 1 until then, and where the trace tells no prefixes.
+        """
+        now = self._snapshots[-1]
+        for window in (window_seconds, 4 * window_seconds, 1e12):
+            before = self._before(window)
+            tokens = now.prefilled_tokens - before.prefilled_tokens
+            if tokens:
+                return (now.computed_tokens - before.computed_tokens) / tokens
+        return 1.0
 
     def ttft_seconds(self, window_seconds: float) -> float | None:
         """Mean TTFT of the first tokens of the window; None without any."""
@@ -144,7 +162,7 @@ class Telemetry:
         for snapshot in reversed(self._snapshots):
             if snapshot.at_seconds <= limit:
                 return snapshot
-        return _Snapshot(0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0)
+        return _Snapshot(0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, 0, 0)
 
     def workers(self, role: Role) -> Workers:
         """Workers of a role and what waits for them."""

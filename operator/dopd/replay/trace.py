@@ -4,6 +4,10 @@ A request file (`arrival_s,input_tokens,output_tokens`) is taken as it is; copie
 request of the later copies by up to 30 s, so that the load grows without its second-to-second burstiness growing in
 step.
 
+Such a file may tell prefixes too (`hash_ids`: one number for each block of 512 prompt tokens, separated by spaces;
+equal numbers are equal prefixes). A superposed copy stands for other users, and shares with the rest only the blocks
+with which every prompt of the file begins.
+
 A totals file (`t_s,requests,input_tokens,output_tokens`, or rates per second:
 `t_s,rate_rps_with_tokens,input_tok_per_s, output_tok_per_s`) says how many requests and tokens an interval had.
 Within an interval arrivals are Poisson given their number (uniform and independent), and lengths are lognormal with
@@ -21,6 +25,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from dopd.replay.prefix_cache import Prefixes
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -28,6 +34,7 @@ COPY_SPREAD_SECONDS = 30.0
 INPUT_CV, OUTPUT_CV = 1.0, 0.8
 REQUEST_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
 TOTAL_COLUMNS = ("t_s", "requests", "input_tokens", "output_tokens")
+PREFIX_COLUMN = "hash_ids"
 RATE_COLUMNS = ("t_s", "rate_rps_with_tokens", "input_tok_per_s", "output_tok_per_s")
 
 
@@ -41,6 +48,9 @@ class Trace:
         input_tokens: prompt length of each, at least 1.
         output_tokens: generation length of each, at least 1.
         kind: "requests" or "totals".
+        prefixes: blocks of the prompts that may be in a prefix cache; None if the trace does not tell.
+        uncached_tokens: prompt tokens of each that a first replay had to compute, for policies with hindsight; None
+            stands for all.
     """
 
     name: str
@@ -48,6 +58,8 @@ class Trace:
     input_tokens: Ints
     output_tokens: Ints
     kind: str
+    prefixes: Prefixes | None = None
+    uncached_tokens: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_seconds)
@@ -66,6 +78,8 @@ class Trace:
             self.input_tokens[first:last],
             self.output_tokens[first:last],
             self.kind,
+            self.prefixes.between(first, last) if self.prefixes is not None else None,
+            self.uncached_tokens[first:last] if self.uncached_tokens is not None else None,
         )
 
 
@@ -107,13 +121,19 @@ def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_se
                 raise ValueError(
                     f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies"
                 )
-            whole = _superposed(name, _columns(file, header, REQUEST_COLUMNS), copies, generator)
+            rows = _rows(file)
+            columns = _columns(rows, header, REQUEST_COLUMNS)
+            prefixes = None
+            if PREFIX_COLUMN in header:
+                place = header.index(PREFIX_COLUMN)
+                prefixes = Prefixes.of_rows([row[place] for row in rows], columns[1].astype(np.int64))
+            whole = _superposed(name, columns, copies, generator, prefixes)
             return whole.between(start_seconds, end_seconds)
         if set(TOTAL_COLUMNS) <= set(header):
-            columns = _part(_columns(file, header, TOTAL_COLUMNS), start_seconds, end_seconds)
+            columns = _part(_columns(_rows(file), header, TOTAL_COLUMNS), start_seconds, end_seconds)
             return _drawn(name, columns, rate_scale, generator)
         if set(RATE_COLUMNS) <= set(header):
-            starts, *rates = _columns(file, header, RATE_COLUMNS)
+            starts, *rates = _columns(_rows(file), header, RATE_COLUMNS)
             width = _width(starts)
             columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
             return _drawn(name, columns, rate_scale, generator)
@@ -123,12 +143,16 @@ def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_se
     )
 
 
-def _columns(file: IO[str], header: list[str], names: tuple[str, ...]) -> list[Floats]:
-    places = [header.index(name) for name in names]
-    rows = [[float(row[place]) for place in places] for row in csv.reader(file) if row]
+def _rows(file: IO[str]) -> list[list[str]]:
+    rows = [row for row in csv.reader(file) if row]
     if not rows:
         raise ValueError("the trace holds no row below its header")
-    return list(np.array(rows).T)
+    return rows
+
+
+def _columns(rows: list[list[str]], header: list[str], names: tuple[str, ...]) -> list[Floats]:
+    places = [header.index(name) for name in names]
+    return list(np.array([[float(row[place]) for place in places] for row in rows]).T)
 
 
 def _width(starts: Floats) -> float:
@@ -143,7 +167,9 @@ def _part(columns: list[Floats], start_seconds: float, end_seconds: float) -> li
     return [column[inside] for column in columns]
 
 
-def _superposed(name: str, columns: list[Floats], copies: int, generator: np.random.Generator) -> Trace:
+def _superposed(
+    name: str, columns: list[Floats], copies: int, generator: np.random.Generator, prefixes: Prefixes | None
+) -> Trace:
     arrivals, inputs, outputs = columns
     arrivals = arrivals - arrivals[0]
     end = float(arrivals.max())
@@ -151,7 +177,10 @@ def _superposed(name: str, columns: list[Floats], copies: int, generator: np.ran
         (arrivals + generator.uniform(-COPY_SPREAD_SECONDS, COPY_SPREAD_SECONDS, len(arrivals))) % max(end, 1e-9)
         for _ in range(copies - 1)
     ]
-    return _trace(name, np.concatenate(moved), np.tile(inputs, copies), np.tile(outputs, copies), "requests")
+    arrivals, inputs, outputs = np.concatenate(moved), np.tile(inputs, copies), np.tile(outputs, copies)
+    return _trace(
+        name, arrivals, inputs, outputs, "requests", prefixes.superposed(copies) if prefixes is not None else None
+    )
 
 
 def _drawn(name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator) -> Trace:
@@ -175,7 +204,11 @@ def _lognormal(cv: float, count: int, generator: np.random.Generator) -> Floats:
     return generator.lognormal(-variance / 2, np.sqrt(variance), count)
 
 
-def _trace(name: str, arrivals: Floats, inputs: Floats, outputs: Floats, kind: str) -> Trace:
+def _trace(
+    name: str, arrivals: Floats, inputs: Floats, outputs: Floats, kind: str, prefixes: Prefixes | None = None
+) -> Trace:
     order = np.argsort(arrivals, kind="stable")
     whole = [np.maximum(1, np.round(tokens[order])).astype(np.int64) for tokens in (inputs, outputs)]
-    return Trace(name, arrivals[order], whole[0], whole[1], kind)
+    return Trace(
+        name, arrivals[order], whole[0], whole[1], kind, prefixes.take(order) if prefixes is not None else None
+    )

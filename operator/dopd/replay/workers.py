@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 
 from dopd.api.names import Role
 from dopd.planning import Objectives
+from dopd.replay.prefix_cache import PrefixCache
 
 
 class Phase(IntEnum):
@@ -28,6 +29,9 @@ class Routing(StrEnum):
     LEAST_LOAD = "least_load"
     """The least loaded, by outstanding requests."""
     ROUND_ROBIN = "round_robin"
+    CACHE_AWARE = "cache_aware"
+    """Prefill: the worker to which the prefix went before (`dopd.replay.prefix_cache.PrefixIndex`); decode: the less
+    loaded of two."""
 
 
 class Dialect(StrEnum):
@@ -82,12 +86,21 @@ class Worker:
 
 
 class PrefillWorker(Worker):
-    """A queue of prompts and the forward pass that runs."""
+    """A queue of prompts and the forward pass that runs.
 
-    __slots__ = ("batch", "busy", "done_tokens", "queue", "waiting_tokens")
+    Attributes:
+        queue: prompts that wait; of the first one a part may be done.
+        waiting_tokens: tokens of the queue that are yet to be computed.
+        done_tokens: tokens of the first prompt that are cached or computed.
+        batch: prompts that the pass completes.
+        cache: prefixes that it holds; empty in a new worker.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("batch", "busy", "cache", "done_tokens", "queue", "waiting_tokens")
+
+    def __init__(self, kv_tokens: int) -> None:
         super().__init__(Role.PREFILL)
+        self.cache = PrefixCache(kv_tokens)
         self.queue: deque[int] = deque()
         self.waiting_tokens = 0
         self.done_tokens = 0

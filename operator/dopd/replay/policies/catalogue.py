@@ -32,6 +32,10 @@ class Try:
     policy: Callable[[], ScalingPolicy] | None
 
 
+HINDSIGHT_FACTORS = (1.0, 1.15, 1.3)
+"""Factors on the load that policies with hindsight are tried with where prefixes are cached: what is cached depends on
+the number of workers, so that a size taken from another replay may be too small."""
+
 NAMES = ("dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "static-1-3", "static-peak", "oracle")
 
 
@@ -68,7 +72,16 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     if name == "static-1-3":
         return [Try("", static.one_to_three(static.peak(setting, trace), setting), None)]
     if name == "static-peak":
-        return [Try("", static.peak(setting, trace), None)]
+        return [Try(label, static.peak(setting, trace, factor), None) for label, factor in _hindsight(trace)]
     if name == "oracle":
-        return [Try("", start, lambda: static.Oracle(setting, trace))]
+        return [
+            Try(label, start, lambda factor=factor: static.Oracle(setting, trace, factor))  # type: ignore[misc]
+            for label, factor in _hindsight(trace)
+        ]
     raise ValueError(f"policy {name}: expected one of {', '.join(NAMES)}")
+
+
+def _hindsight(trace: Trace) -> list[tuple[str, float]]:
+    if trace.uncached_tokens is None:
+        return [("", 1.0)]
+    return [(f"load x {factor:g}", factor) for factor in HINDSIGHT_FACTORS]

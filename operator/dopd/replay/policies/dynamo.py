@@ -4,7 +4,8 @@ Throughput layer: prefill = ceil(rate x service time of a prompt of mean length)
 of a worker at the largest batch within the ITL objective), at most 8 workers a step. Load layer, every 5 s, one
 worker a step: up when every worker is estimated above the objective, down when the load of one worker less still
 leaves a margin of 20 %; together with the throughput layer its answer is a floor. Nothing moves while a worker
-starts.
+starts. Prefill is sized by the tokens that no prefix cache holds, as the published source does with its router's hit
+rate.
 """
 
 from math import ceil
@@ -67,7 +68,7 @@ class DynamoSla:
     def _throughput(self, demand: Demand, pair: Pair) -> Pair:
         values = (demand.requests_per_second, demand.input_tokens, demand.output_tokens)
         rate, inputs, outputs = (series.next(value) for series, value in zip(self._series, values, strict=True))
-        wanted = throughput_counts(self.setting, rate, inputs, outputs, self._itl)
+        wanted = throughput_counts(self.setting, rate, inputs, outputs, self._itl, demand.uncached_share)
         return tuple(  # type: ignore[return-value]
             max(1, min(had + MOST_STEP, max(had - MOST_STEP, want))) for want, had in zip(wanted, pair, strict=True)
         )
@@ -92,14 +93,16 @@ class DynamoLoad:
         return (min(pair[0], self.setting.most), min(pair[1], self.setting.most)), LOAD_SECONDS
 
 
-def throughput_counts(setting: Setting, rate: float, inputs: float, outputs: float, itl_seconds: float) -> Pair:
+def throughput_counts(
+    setting: Setting, rate: float, inputs: float, outputs: float, itl_seconds: float, uncached_share: float = 1.0
+) -> Pair:
     """ceil(rate / request rate of one worker) for both roles."""
     model = setting.model
     context = inputs + outputs / 2
     most = max(1, min(int(model.kv_tokens // context), model.max_running_requests))
     batch = largest_batch(model.itl_curve(context), itl_seconds, most)
     decode_rps = batch / (outputs * model.itl_seconds(batch, context))
-    return max(1, ceil(rate * model.prefill_seconds(inputs))), max(1, ceil(rate / decode_rps))
+    return max(1, ceil(rate * model.prefill_seconds(inputs * uncached_share))), max(1, ceil(rate / decode_rps))
 
 
 def load_counts(setting: Setting, telemetry: Telemetry, pair: Pair, ttft_seconds: float, itl_seconds: float) -> Pair:
@@ -110,8 +113,8 @@ def load_counts(setting: Setting, telemetry: Telemetry, pair: Pair, ttft_seconds
         return pair
     queues = telemetry.prefill_waiting_tokens()
     if queues:
-        own = model.prefill_seconds(demand.input_tokens)
-        per_token = own / max(1.0, demand.input_tokens)
+        own = model.prefill_seconds(demand.uncached_tokens)
+        per_token = own / max(1.0, demand.uncached_tokens)
         estimates = [own + queue * per_token for queue in queues]
         if min(estimates) > ttft_seconds:
             prefill += 1

@@ -7,6 +7,7 @@ hysteresis; every ten seconds, with an emergency threshold on queues and KV use 
 Where the authors' public code departs from their text it is mended, so that the baseline is not weaker than its
 idea: it takes arrivals of an interval for concurrency (here: rate x length x ITL), and it does not multiply the
 ratio by the number of decode workers. Its ARIMA search is replaced by ARIMA(1,1,0) on the same window of 50 points.
+It knows no prefix cache: prompts count with their whole length.
 """
 
 from math import ceil, floor

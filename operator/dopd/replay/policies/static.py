@@ -29,11 +29,16 @@ class Oracle:
 
     The need of a moment is dopd's own sizing for the demand around it, so what remains between dopd and the oracle
     is the price of not knowing the future.
+
+    Args:
+        setting: what every policy is told.
+        trace: all of it.
+        load_factor: by which the load is taken to be greater.
     """
 
-    def __init__(self, setting: Setting, trace: Trace) -> None:
+    def __init__(self, setting: Setting, trace: Trace, load_factor: float = 1.0) -> None:
         self.setting = setting
-        self.needs = needs(setting, trace, LOOK_SECONDS, smooth_seconds=30.0)
+        self.needs = needs(setting, trace, LOOK_SECONDS, smooth_seconds=30.0, load_factor=load_factor)
 
     def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
         """The most that any moment needs until a worker started at the next look could serve."""
@@ -45,9 +50,9 @@ class Oracle:
         return (int(prefill), int(decode)), LOOK_SECONDS
 
 
-def peak(setting: Setting, trace: Trace) -> Pair:
+def peak(setting: Setting, trace: Trace, load_factor: float = 1.0) -> Pair:
     """Counts sized for the busiest minute of the trace: what a careful team provisions, with hindsight."""
-    prefill, decode = needs(setting, trace, PEAK_WINDOW_SECONDS, smooth_seconds=PEAK_WINDOW_SECONDS).max(axis=0)
+    prefill, decode = needs(setting, trace, PEAK_WINDOW_SECONDS, PEAK_WINDOW_SECONDS, load_factor).max(axis=0)
     return int(prefill), int(decode)
 
 
@@ -67,30 +72,39 @@ def first_counts(setting: Setting, trace: Trace, seconds: float = 300.0) -> Pair
     return peak(setting, trace.between(0.0, seconds)) if trace.duration_seconds > seconds else peak(setting, trace)
 
 
-def needs(setting: Setting, trace: Trace, step_seconds: float, smooth_seconds: float) -> np.ndarray:
-    """Workers that the true demand needs at each step, shape (steps, 2)."""
+def needs(
+    setting: Setting, trace: Trace, step_seconds: float, smooth_seconds: float, load_factor: float = 1.0
+) -> np.ndarray:
+    """Workers that the true demand, times a factor, needs at each step, shape (steps, 2)."""
     steps = int(trace.duration_seconds // step_seconds) + 1
     around = (smooth_seconds - step_seconds) / 2
     return np.array(
         [
-            _pair(setting, true_demand(trace, k * step_seconds - around, (k + 1) * step_seconds + around))
+            _pair(
+                setting,
+                true_demand(trace, k * step_seconds - around, (k + 1) * step_seconds + around).scaled(load_factor),
+            )
             for k in range(steps)
         ]
     )
 
 
 def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Demand:
-    """The demand of the requests that arrive in [start, end)."""
+    """The demand of the requests that arrive in [start, end), of prompts as a first replay found them cached."""
     first, last = np.searchsorted(trace.arrival_seconds, [start_seconds, end_seconds])
     if first == last:
         return Demand.none()
     inputs = trace.input_tokens[first:last].astype(float)
     outputs = trace.output_tokens[first:last].astype(float)
+    uncached = 1.0
+    if trace.uncached_tokens is not None:
+        uncached = float(trace.uncached_tokens[first:last].sum() / inputs.sum())
     return Demand(
-        requests_per_second=(last - first) / (min(end_seconds, trace.duration_seconds) - max(0.0, start_seconds)),
+        requests_per_second=float(last - first) / (min(end_seconds, trace.duration_seconds) - max(0.0, start_seconds)),
         input_tokens=float(inputs.mean()),
         input_tokens_second_moment=float((inputs**2).mean()),
         output_tokens=float(outputs.mean()),
+        uncached_share=uncached,
         output_tokens_second_moment=float((outputs**2).mean()),
     )
 
