@@ -22,7 +22,7 @@ from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, run, with_uncached_tokens
-from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
+from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, Within, load
 from dopd.replay.workers import Routing, Settings
 
 
@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
     parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
     parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
+    parser.add_argument(
+        "--within",
+        type=Within,
+        default=Within.LINEAR,
+        choices=list(Within),
+        help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
+    )
     parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
     parser.add_argument(
         "--no-prefix-cache",
@@ -90,7 +97,7 @@ def replay(args: argparse.Namespace) -> Report:
     model = replace(
         EngineModel.from_profile(profile), startup_seconds={role.value: args.start_up_seconds for role in Role}
     )
-    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds)
+    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds, args.within)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
     setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
     foreign_ground = args.simulator == "dynamo"
@@ -195,7 +202,7 @@ def _dynamo_runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Ru
     common = [args.trace]
     for option in (
         "profile", "profile_correction", "slo_ttft", "slo_itl", "attainment", "start_up_seconds", "rate_scale", "seed",
-        "from_seconds", "to_seconds",
+        "from_seconds", "to_seconds", "within",
     ):  # fmt: skip
         if getattr(args, option) is not None:
             common += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
@@ -214,7 +221,7 @@ def best(results: list[tuple[str, Result]], attainment: float) -> tuple[str, Res
 
 
 def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[str, Any]:
-    arrivals = "as recorded" if trace.kind == "requests" else "Poisson within each interval"
+    arrivals = "as recorded" if trace.kind == "requests" else f"Poisson, {args.within.value} within each interval"
     lengths = "as recorded" if trace.kind == "requests" else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}"
     return {
         "requests": len(trace),

@@ -25,7 +25,7 @@ from dopd.planning.bounds import Pair
 from dopd.replay.dynamo_policies import DopdPolicy, Recorded, dynamo_policy
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result, reversals
-from dopd.replay.trace import Trace, load
+from dopd.replay.trace import Trace, Within, load
 
 BLOCK_TOKENS = 64
 MOST_INPUT_TOKENS, MOST_OUTPUT_TOKENS = 16_000, 4_000
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> Result:
     elif args.policy == "dynamo":
         config = {"ttft_ms": args.slo_ttft * 1e3, "itl_ms": args.slo_itl * 1e3} | json.loads(args.planner)
         make = lambda prefill, decode: dynamo_policy(model, config, prefill, decode)  # noqa: E731
-    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds)
+    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds, args.within)
     result = simulate(trace, model, objectives, (args.prefill, args.decode), args.start_up_seconds, make)
     return replace(result, gpu_hours=result.gpu_hours * profile.gpus)  # it counts one GPU a worker
 
@@ -173,6 +173,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from-seconds", type=float, default=0.0)
     parser.add_argument("--to-seconds", type=float, default=math.inf)
+    parser.add_argument("--within", type=Within, default=Within.LINEAR)
     parser.add_argument("--json", required=True, help="file for the figures")
     args = parser.parse_args()
     Path(args.json).write_text(json.dumps(asdict(run(args))), encoding="utf-8")

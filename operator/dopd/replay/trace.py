@@ -10,8 +10,10 @@ with which every prompt of the file begins.
 
 A totals file (`t_s,requests,input_tokens,output_tokens`, or rates per second:
 `t_s,rate_rps_with_tokens,input_tok_per_s, output_tok_per_s`) says how many requests and tokens an interval had.
-Within an interval arrivals are Poisson given their number (uniform and independent), and lengths are lognormal with
-the interval's mean and a coefficient of variation of 1.0 for prompts and 0.8 for answers, as measured on published
+Within an interval arrivals are Poisson given their number, at a rate that runs on linearly from one interval to the
+next and keeps the number of each (`Within.LINEAR`): a service whose load is known every ten minutes does not jump every
+ten minutes. With `Within.CONSTANT` it does, which is a harder test. Lengths are lognormal with the interval's mean,
+which runs on alike, and a coefficient of variation of 1.0 for prompts and 0.8 for answers, as measured on published
 request traces. All draws come from one seeded generator.
 """
 
@@ -19,6 +21,7 @@ import csv
 import gzip
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +39,13 @@ REQUEST_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
 TOTAL_COLUMNS = ("t_s", "requests", "input_tokens", "output_tokens")
 PREFIX_COLUMN = "hash_ids"
 RATE_COLUMNS = ("t_s", "rate_rps_with_tokens", "input_tok_per_s", "output_tok_per_s")
+
+
+class Within(StrEnum):
+    """How the load runs within an interval of which only the totals are known."""
+
+    LINEAR = "linear"
+    CONSTANT = "constant"
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ def load(
     seed: int = 1,
     start_seconds: float = 0.0,
     end_seconds: float = math.inf,
+    within: Within = Within.LINEAR,
 ) -> Trace:
     """Read a trace, gzip or not, of either kind.
 
@@ -98,17 +109,18 @@ def load(
         seed: of the draws.
         start_seconds: begin of the part that is read; of totals, the intervals that begin in it.
         end_seconds: end of that part.
+        within: how the load runs within an interval of totals.
 
     Raises:
         ValueError: the header is of neither kind, the scale does not fit the kind, or the part holds no request.
     """
-    trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds)
+    trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds, within)
     if not len(trace):
         raise ValueError(f"{path}: no request between {start_seconds:g} s and {end_seconds:g} s")
     return trace
 
 
-def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_seconds: float) -> Trace:
+def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_seconds: float, within: Within) -> Trace:
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
     name = path.name.removesuffix(".gz").removesuffix(".csv")
@@ -131,12 +143,12 @@ def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_se
             return whole.between(start_seconds, end_seconds)
         if set(TOTAL_COLUMNS) <= set(header):
             columns = _part(_columns(_rows(file), header, TOTAL_COLUMNS), start_seconds, end_seconds)
-            return _drawn(name, columns, rate_scale, generator)
+            return _drawn(name, columns, rate_scale, generator, within)
         if set(RATE_COLUMNS) <= set(header):
             starts, *rates = _columns(_rows(file), header, RATE_COLUMNS)
             width = _width(starts)
             columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
-            return _drawn(name, columns, rate_scale, generator)
+            return _drawn(name, columns, rate_scale, generator, within)
     raise ValueError(
         f"{path}: columns {', '.join(header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
         f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
@@ -183,19 +195,66 @@ def _superposed(
     )
 
 
-def _drawn(name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator) -> Trace:
+def _drawn(
+    name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator, within: Within
+) -> Trace:
     starts, requests, inputs, outputs = columns
     width = _width(starts)
     starts = starts - starts[:1]
     counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else np.round(requests).astype(np.int64)
-    arrivals = np.repeat(starts, counts) + generator.uniform(0, width, int(counts.sum()))
+    interval = np.repeat(np.arange(len(counts)), counts)
+    share = generator.uniform(0, 1, len(interval))
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = [np.nan_to_num(tokens / requests) for tokens in (inputs, outputs)]
+        lengths = [np.nan_to_num(tokens / requests) for tokens in (inputs, outputs)]
+    if within is Within.LINEAR:
+        joined = np.isclose(np.diff(starts), width) & (requests[1:] > 0) & (requests[:-1] > 0)
+        share = _drawn_along(_line(requests, joined), interval, share)
+        means = [_read_along(_line(mean, joined), interval, share) for mean in lengths]
+    else:
+        means = [mean[interval] for mean in lengths]
     prompts, answers = (
-        np.repeat(mean, counts) * _lognormal(cv, int(counts.sum()), generator)
-        for mean, cv in zip(means, (INPUT_CV, OUTPUT_CV), strict=True)
+        mean * _lognormal(cv, len(interval), generator) for mean, cv in zip(means, (INPUT_CV, OUTPUT_CV), strict=True)
     )
-    return _trace(name, arrivals, prompts, answers, "totals")
+    return _trace(name, starts[interval] + share * width, prompts, answers, "totals")
+
+
+Line = tuple[Floats, Floats, Floats]
+"""Heights at the left edge, the middle and the right edge of each interval, straight between."""
+
+
+def _line(values: Floats, joined: npt.NDArray[np.bool_]) -> Line:
+    """A line that keeps the mean of each interval and runs on from one to the next where they are joined.
+
+    An edge lies halfway between its two intervals, and no higher than twice the lower, so that no middle is below 0.
+    """
+    edges = np.minimum((values[1:] + values[:-1]) / 2, 2 * np.minimum(values[1:], values[:-1]))
+    left = np.concatenate((values[:1], np.where(joined, edges, values[1:])))
+    right = np.concatenate((np.where(joined, edges, values[:-1]), values[-1:]))
+    return left, 2 * values - (left + right) / 2, right
+
+
+def _read_along(line: Line, interval: Ints, share: Floats) -> Floats:
+    """Height of the line at a share of the way through an interval."""
+    left, middle, right = (heights[interval] for heights in line)
+    early = share < 0.5
+    begin, end = np.where(early, left, middle), np.where(early, middle, right)
+    heights: Floats = begin + (end - begin) * np.where(early, 2 * share, 2 * share - 1)
+    return heights
+
+
+def _drawn_along(line: Line, interval: Ints, uniform: Floats) -> Floats:
+    """Uniform draws turned into shares of the way that are as dense as the line is high, by its integral's inverse."""
+    left, middle, right = (heights[interval] for heights in line)
+    first, second = (left + middle) / 4, (middle + right) / 4
+    area = uniform * (first + second)
+    early = area < first
+    begin, end = np.where(early, left, middle), np.where(early, middle, right)
+    area = np.where(early, area, area - first)
+    # In a half, with x the share of the way since it began: area = begin x + (end - begin) x^2.
+    root = np.sqrt(np.maximum(begin**2 + 4 * (end - begin) * area, 0.0))
+    x = 2 * area / np.maximum(begin + root, 1e-300)
+    shares: Floats = np.clip(x + np.where(early, 0.0, 0.5), 0.0, 1.0)
+    return shares
 
 
 def _lognormal(cv: float, count: int, generator: np.random.Generator) -> Floats:

@@ -1,9 +1,12 @@
 import gzip
+import tempfile
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dopd.replay.trace import load
+from dopd.replay.trace import Within, load
 
 REQUESTS = "arrival_s,input_tokens,output_tokens\n10,100,5\n11,200,6\n12.5,300,7\n"
 TOTALS = "t_s,requests,input_tokens,output_tokens\n0,600,600000,60000\n60,0,0,0\n120,1200,2400000,60000\n"
@@ -40,6 +43,37 @@ def test_totals_keep_counts_and_means_and_an_empty_interval_stays_empty(write):
     minutes = (trace.arrival_seconds // 60).astype(int)
     assert np.bincount(minutes).tolist() == [600, 0, 1200]
     assert trace.input_tokens[minutes == 2].mean() == pytest.approx(2000, rel=0.15)
+
+
+def test_load_runs_on_from_one_interval_to_the_next_and_keeps_the_number_of_each(write):
+    path = write("t_s,requests,input_tokens,output_tokens\n0,6000,600000,6000\n60,18000,7200000,18000\n")
+    steps, runs = load(path, within=Within.CONSTANT), load(path, within=Within.LINEAR)
+    for trace in (steps, runs):
+        assert np.bincount((trace.arrival_seconds // 60).astype(int)).tolist() == [6000, 18000]
+
+    def at_the_edge(trace, column):  # of the ten seconds after it over the ten before
+        around = [np.abs(trace.arrival_seconds - middle) < 5 for middle in (55, 65)]
+        before, after = (column[inside].sum() for inside in around)
+        return after / before
+
+    assert at_the_edge(steps, steps.arrival_seconds * 0 + 1) == pytest.approx(3, rel=0.1)
+    assert at_the_edge(runs, runs.arrival_seconds * 0 + 1) == pytest.approx(1.25, rel=0.12)
+    assert at_the_edge(steps, steps.input_tokens) == pytest.approx(12, rel=0.2)
+    assert at_the_edge(runs, runs.input_tokens) < 2.2
+    assert runs.input_tokens.sum() == pytest.approx(7_800_000, rel=0.06)
+
+
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=12),
+    st.sampled_from(list(Within)),
+)
+def test_no_interval_loses_or_gains_a_request(requests, within):
+    rows = [f"{60 * i},{n},{n * 100},{n * 10}" for i, n in enumerate(requests)]
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        file.write("\n".join(["t_s,requests,input_tokens,output_tokens", *rows]))
+        file.flush()
+        trace = load(file.name, within=within)
+    assert np.bincount((trace.arrival_seconds // 60).astype(int)).tolist() == requests
 
 
 def test_rates_per_second_are_totals(write):
