@@ -32,7 +32,7 @@ class Try:
     policy: Callable[[], ScalingPolicy] | None
 
 
-HINDSIGHT_FACTORS = (1.0, 1.15, 1.3)
+HINDSIGHT_FACTORS = (1.0, 1.15, 1.3, 1.5)
 """Factors on the load that policies with hindsight are tried with where prefixes are cached: what is cached depends on
 the number of workers, so that a size taken from another replay may be too small."""
 
