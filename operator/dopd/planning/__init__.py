@@ -1,6 +1,7 @@
 """From demand to a bounded, explained number of prefill and decode workers. Pure: no I/O and no clock.
 
-The page docs/planning.md derives the formulas; `sizing` holds them, `bounds` limits them, `planner` decides.
+The page docs/planning.md derives the formulas; `queueing` and `sizing` hold them, `bounds` limits the answer, `planner`
+decides.
 """
 
 from dopd.planning.bounds import Bound

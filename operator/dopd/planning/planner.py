@@ -19,7 +19,8 @@ from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
 from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want, Workers
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
-from dopd.planning.sizing import Load, PrefillLoad, Size, size
+from dopd.planning.queueing import PrefillLoad
+from dopd.planning.sizing import Load, Size, size
 from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, typical_move
 
 BACKLOG_RECOVERY_SECONDS = 30.0

@@ -18,7 +18,7 @@ import numpy as np
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Demand, Objectives
-from dopd.planning.sizing import PrefillLoad
+from dopd.planning.queueing import PrefillLoad
 from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import run

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dopd.planning import Demand, Load, Objectives, size
-from dopd.planning.sizing import SHARED_PASS, PrefillLoad, erlang_c, largest_batch
+from dopd.planning.queueing import SHARED_PASS, PrefillLoad, erlang_c, largest_batch
 
 OBJECTIVES = Objectives(ttft_seconds=1.5, itl_seconds=0.05, attainment=0.99)
 demands = st.builds(

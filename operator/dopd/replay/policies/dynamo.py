@@ -13,7 +13,7 @@ from math import ceil
 from dopd.api.names import Role
 from dopd.planning.bounds import Pair
 from dopd.planning.demand import Demand
-from dopd.planning.sizing import largest_batch
+from dopd.planning.queueing import largest_batch
 from dopd.replay.policies.arima import ArimaSeries
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.static import counts
