@@ -138,7 +138,8 @@ class PrefixIndex:
 
     The rule is that of smg 1.13.0 (policy cache_aware, its defaults): the least loaded of the workers to which the
     longest known prefix went, if it is more than 30 % of the prompt and that worker is not far above the mean load;
-    else the least loaded of all. Loads are outstanding requests.
+    else the least loaded of all. Loads are outstanding requests; the last choice is smg's by the shortest expected
+    wait.
     """
 
     def __init__(self, most_blocks: int = INDEX_BLOCKS) -> None:
