@@ -104,6 +104,13 @@ class EngineModel:
         """
         return self.prefill_seconds(tokens) + self.attention_seconds * (attended - tokens * tokens)
 
+    def passes_seconds(self, tokens: float) -> float:
+        """Time of a prompt that an otherwise idle engine cuts into forward passes of `chunk_tokens` at most."""
+        full, rest = divmod(tokens, self.chunk_tokens)
+        uncut = full * self.chunk_tokens**2 + rest**2
+        seconds = full * self.prefill_seconds(self.chunk_tokens) + (self.prefill_seconds(rest) if rest else 0.0)
+        return seconds + self.attention_seconds * (tokens**2 - uncut)
+
     @cached_property
     def attention_seconds(self) -> float:
         """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve."""

@@ -5,11 +5,17 @@ batch size, step time and their products (`/v1/loads`: `total_prefill_uncached_t
 `decode_moments`). The difference of two readings is a window. Each window says how the engine's time compares with
 the profile's at the load it had; the correction of a role is the median of those ratios.
 
+What a prompt should have taken depends on what shared its passes, which nobody counts: alone it takes its own
+passes, under load its share of full ones (`EngineModel.packed_seconds`). Both are means over the distribution of
+lengths, since time is convex in length. An engine between the two is as its profile says; one that is slower than
+alone or faster than full is not.
+
 Hygiene, since a correction that is wrong scales the fleet wrongly: windows of young engines and windows with little
 work do not count; at most a few windows of a similar load are kept, so that an idle night does not push the busy
 day out; a decode window whose step time falls as its batch grows is not physics and is dropped; a correction
-without enough windows is not given; and when new windows disagree with old ones the engine has changed, the old
-ones go, and `drifted` says so once.
+without enough windows is not given; and when new windows disagree with old ones of a similar load the engine has
+changed, those old ones go, and `drifted` says so once. Loads are not compared with each other: an engine may well be
+slower than its profile at one batch and not at another.
 """
 
 from dataclasses import dataclass, replace
@@ -62,13 +68,16 @@ class PrefillWindow:
 
     Attributes:
         tokens: prompt tokens computed.
-        prompts: prompts computed.
+        prompt_lengths: (probability, tokens) of the prompts that they belong to.
+        prompt_square_tokens: mean of the squared length, tokens squared. The few lengths above leave out the far end of
+            the distribution, whose attention is not small.
         busy_seconds: time that took.
         engine_age_seconds: age of the engine at the end of the window.
     """
 
     tokens: float
-    prompts: float
+    prompt_lengths: tuple[tuple[float, float], ...]
+    prompt_square_tokens: float
     busy_seconds: float
     engine_age_seconds: float
 
@@ -81,7 +90,7 @@ class Correction:
         factor: to multiply the model's times by; 1 while unknown.
         windows: on how many windows it rests; 0 while unknown.
         confidence: 0 (unknown) to 1 (many windows that agree).
-        drifted: the newest windows disagreed with the older ones, which were dropped.
+        drifted: the newest windows disagreed with the older ones of a similar load, which were dropped.
     """
 
     factor: float = 1.0
@@ -107,10 +116,18 @@ class Ratios:
 
     def add_prefill(self, window: PrefillWindow, model: EngineModel) -> "Ratios":
         """Take in a prefill window, or leave it."""
-        if window.engine_age_seconds < YOUNG_SECONDS or window.tokens < FEWEST_PREFILL_TOKENS or not window.prompts:
+        length = sum(probability * tokens for probability, tokens in window.prompt_lengths)
+        if window.engine_age_seconds < YOUNG_SECONDS or window.tokens < FEWEST_PREFILL_TOKENS or not length:
             return self
-        length = window.tokens / window.prompts
-        return self._add(length, window.busy_seconds / (window.prompts * model.prefill_seconds(length)))
+        alone, packed = (
+            sum(probability * seconds(tokens) for probability, tokens in window.prompt_lengths)
+            for seconds in (model.passes_seconds, model.packed_seconds)
+        )
+        square = sum(probability * tokens**2 for probability, tokens in window.prompt_lengths)
+        far_end = model.attention_seconds * max(0.0, window.prompt_square_tokens - square)
+        took = window.busy_seconds * length / window.tokens
+        nearest = min(max(took, min(alone, packed) + far_end), max(alone, packed) + far_end)
+        return self._add(length, took / nearest)
 
     @property
     def correction(self) -> Correction:
@@ -130,9 +147,11 @@ class Ratios:
         same = [i for i, (other, _) in enumerate(self.kept) if other == bucket]
         oldest = same[0] if len(same) >= KEPT_PER_LOAD else -1
         kept = (*(entry for i, entry in enumerate(self.kept) if i != oldest), (bucket, ratio))
-        newest, older = kept[-DRIFT_WINDOWS:], kept[:-DRIFT_WINDOWS]
+        similar = [value for other, value in kept if other == bucket]
+        newest, older = similar[-DRIFT_WINDOWS:], similar[:-DRIFT_WINDOWS]
         if len(older) >= FEWEST_OLDER:
-            before = median(value for _, value in older)
-            if all(abs(value / before - 1) > DRIFT for _, value in newest):
-                return Ratios(newest, drifted=True)
+            before = median(older)
+            if all(abs(value / before - 1) > DRIFT for value in newest):
+                others = tuple(entry for entry in kept if entry[0] != bucket)
+                return Ratios((*others, *((bucket, value) for value in newest)), drifted=True)
         return replace(self, kept=kept, drifted=False)

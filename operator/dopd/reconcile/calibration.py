@@ -68,8 +68,7 @@ class Calibration:
     def corrected(self, model: EngineModel) -> EngineModel:
         """The profile with the corrections, each as far as it is confided in.
 
-        Busy prefill workers put several prompts into a pass, which looks like a faster engine: there only slowness is
-        believed.
+        Of prefill only slowness is believed: what a window computed is known, how its prompts shared passes is not.
         """
         prefill, decode = (_weighted(self._ratios[role].correction) for role in (Role.PREFILL, Role.DECODE))
         if prefill <= 1.0 and decode == 1.0:
@@ -82,10 +81,10 @@ def _weighted(correction: Correction) -> float:
 
 
 def _prefill_window(sample: EngineSample, earlier: Counters, demand: Demand) -> PrefillWindow:
-    tokens = sample.counters.prefill_tokens - earlier.prefill_tokens
     return PrefillWindow(
-        tokens=tokens,
-        prompts=max(0.0, tokens) / demand.uncached_tokens,
+        tokens=sample.counters.prefill_tokens - earlier.prefill_tokens,
+        prompt_lengths=demand.prompt_lengths(),
+        prompt_square_tokens=demand.input_tokens_second_moment * demand.uncached_share**2,
         busy_seconds=sample.counters.prefill_busy_seconds - earlier.prefill_busy_seconds,
         engine_age_seconds=sample.age_seconds,
     )

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.perf import DecodeWindow, EngineModel, PrefillWindow, Ratios
+from dopd.planning import Demand
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,54 @@ def test_a_changed_engine_is_noticed_and_the_old_windows_go(model):
     assert ratios.correction.factor == pytest.approx(1.6)
 
 
-def test_prefill_is_corrected_from_tokens_and_busy_time(model):
-    ratios = Ratios()
-    for _ in range(6):
-        busy = 1.3 * 50 * model.prefill_seconds(1000)
-        ratios = ratios.add_prefill(PrefillWindow(50_000.0, 50.0, busy, 1000.0), model)
-    assert ratios.correction.factor == pytest.approx(1.3)
+def test_an_idle_night_at_another_pace_is_no_drift_and_deletes_nothing(model):
+    ratios = fed(model, [1.3] * 16, batches=(95.0, 100.0, 105.0))
+    for _ in range(20):
+        ratios = ratios.add_decode(decode(model, 1.05, batches=(1.5, 2.0, 2.5)), model)
+        assert not ratios.correction.drifted
+    assert [ratio for bucket, ratio in ratios.kept if bucket == 7] == pytest.approx([1.3] * 8)
+
+
+def test_a_drift_at_one_load_leaves_what_others_taught(model):
+    ratios = fed(model, [1.3] * 8, batches=(95.0, 100.0, 105.0))
+    for factor in [1.0] * 8 + [1.6] * 5:
+        ratios = ratios.add_decode(decode(model, factor, batches=(1.5, 2.0, 2.5)), model)
+    assert ratios.correction.drifted
+    assert [ratio for _, ratio in ratios.kept] == pytest.approx([1.3] * 8 + [1.6] * 5)
+
+
+def prompts(tokens, cv):
+    return Demand(1.0, tokens, tokens**2 * (1 + cv**2), 1.0).prompt_lengths()
+
+
+def prefill_ratio(model, lengths, busy_seconds_a_prompt):
+    tokens = 100 * sum(probability * length for probability, length in lengths)
+    square = mean(lengths, lambda length: length**2)
+    window = PrefillWindow(tokens, lengths, square, 100 * busy_seconds_a_prompt, 1000.0)
+    return Ratios().add_prefill(window, model).kept[0][1]
+
+
+def mean(lengths, of):
+    return sum(probability * of(length) for probability, length in lengths)
+
+
+lengths = st.builds(prompts, st.floats(100, 20_000), st.floats(0, 2))
+
+
+@given(lengths=lengths, packed=st.floats(0, 1))
+def test_a_perfect_engine_is_judged_perfect_at_any_spread_of_lengths_and_any_packing(model, lengths, packed):
+    alone = mean(lengths, model.passes_seconds)
+    busy = packed * mean(lengths, model.packed_seconds) + (1 - packed) * alone
+    assert prefill_ratio(model, lengths, busy) == pytest.approx(1.0, abs=1e-6)
+
+
+@given(lengths=lengths, factor=st.floats(1.05, 4))
+def test_a_slow_engine_is_judged_by_what_its_prompts_take_alone_and_a_fast_one_by_full_passes(model, lengths, factor):
+    edges = mean(lengths, model.passes_seconds), mean(lengths, model.packed_seconds)
+    assert prefill_ratio(model, lengths, factor * max(edges)) == pytest.approx(factor)
+    assert prefill_ratio(model, lengths, min(edges) / factor) == pytest.approx(1 / factor)
+
+
+def test_a_window_of_no_prompts_does_not_count(model):
+    window = PrefillWindow(50_000.0, ((1.0, 0.0),), 0.0, 1.0, 1000.0)
+    assert Ratios().add_prefill(window, model).kept == ()

@@ -1,11 +1,16 @@
 """The profile against what running engines count."""
 
+import numpy as np
 import pytest
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Demand
 from dopd.reconcile.calibration import Calibration, EngineSample
+from dopd.replay.cluster import Cluster
+from dopd.replay.profiles import load_profile
+from dopd.replay.trace import Trace
+from dopd.replay.workers import Settings
 from dopd.telemetry.engines import Counters, parse_loads
 
 DEMAND = Demand(10.0, 1000.0, 1e6, 200.0)
@@ -50,6 +55,27 @@ def test_slow_engines_are_planned_for_as_slow(model: EngineModel):
     corrected = learnt(model, 2.0, engine="same").corrected(model)
     assert 1.4 < corrected.prefill_seconds(1000) / model.prefill_seconds(1000) <= 2.0
     assert 1.4 < corrected.itl_seconds(20, 1000) / model.itl_seconds(20, 1000) <= 2.0
+
+
+@pytest.mark.parametrize("use", [0.2, 0.95])
+@pytest.mark.parametrize("cv", [0.3, 1.3, 2.0])
+def test_a_simulated_engine_that_keeps_to_its_profile_is_judged_so(use: float, cv: float):
+    model = EngineModel.from_profile(load_profile("llama-3.1-8b-h100"))
+    generator, sigma = np.random.default_rng(1), np.sqrt(np.log1p(cv**2))
+    inputs = np.maximum(1, generator.lognormal(np.log(12_000) - sigma**2 / 2, sigma, 4000)).astype(np.int64)
+    demand = Demand(1.0, inputs.mean(), (inputs**2.0).mean(), 1.0)
+    busy_seconds = np.mean([model.packed_seconds(tokens) for tokens in inputs])
+    arrivals = np.cumsum(generator.exponential(busy_seconds / use, len(inputs)))
+    trace = Trace("lengths", arrivals, inputs, np.ones_like(inputs), "requests")
+    cluster = Cluster(model, trace, 1, 1, Settings({role: 60.0 for role in Role}))
+    cluster.run()
+    calibration = Calibration()
+    for look in range(6):
+        counters = Counters(float(look * inputs.sum()), look * cluster.prefill_busy_seconds, (0.0,) * 5)
+        calibration.take([EngineSample("p", Role.PREFILL, 900.0, counters)], demand, model)
+    correction = calibration.corrections[Role.PREFILL]
+    assert correction.windows == 5
+    assert correction.factor == pytest.approx(1.0, abs=0.01)
 
 
 def test_only_decode_is_believed_to_be_faster(model: EngineModel):
