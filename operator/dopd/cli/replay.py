@@ -11,77 +11,40 @@ from pathlib import Path
 from typing import Any
 
 from dopd.api.names import Role
+from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
 from dopd.replay.equal_hours import at_gpu_hours, certain_budget, nearest
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
-from dopd.replay.policies.catalogue import NAMES, Try, tries
+from dopd.replay.policies.catalogue import Try, tries
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, run, with_uncached_tokens
-from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, Within, load
-from dopd.replay.workers import Routing, Settings
+from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
+from dopd.replay.workers import Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `dopd replay`."""
     parser.description = f"{__doc__} Shipped profiles: {', '.join(shipped())}."
-    parser.add_argument("trace", help="CSV, gzip or not: requests or totals per interval (see docs/replay.md)")
-    parser.add_argument("--profile", default="llama-3.1-8b-h100", help="name of a shipped profile, or a .yaml file")
-    parser.add_argument("--profile-correction", type=float, help="replaces the correction factor of the profile")
-    parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
-    parser.add_argument("--slo-itl", type=float, default=0.05, help="objective of the inter-token latency, seconds")
-    parser.add_argument("--attainment", type=float, default=0.99, help="share of requests that must meet both")
-    parser.add_argument(
-        "--policies",
-        help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
-        "(default: all)",
-    )
-    parser.add_argument(
-        "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
-    )
-    parser.add_argument(
-        "--equal-hours", metavar="POLICY", help="run dopd once more at the GPU-hours of this policy (simulator dopd)"
-    )
-    parser.add_argument("--dynamo-python", help="Python that has it (default: .venv-dynamo/bin/python)")
-    parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
-    parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
-    parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
-    parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
-    parser.add_argument(
-        "--within",
-        type=Within,
-        default=Within.LINEAR,
-        choices=list(Within),
-        help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
-    )
-    parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
-    parser.add_argument(
-        "--no-prefix-cache",
-        dest="prefix_cache",
-        action="store_false",
-        help="compute every prompt token, though the trace tells prefixes (hash_ids)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of all draws")
-    parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--html", help="file for the page")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
+    replay_options.add_arguments(parser)
 
 
 def call(args: argparse.Namespace) -> int:
     """Replay, print the table, write the files; returns the exit code."""
     try:
+        replay_options.check(args)
         report = replay(args)
+        files = [(path, text()) for path, text in ((args.json, report.as_json), (args.html, report.as_html)) if path]
     except (ValueError, OSError) as error:
         print(f"dopd replay: {error}", file=sys.stderr)
         return 2
     print(report.as_text())
-    for path, text in ((args.json, report.as_json), (args.html, report.as_html)):
-        if path:
-            Path(path).write_text(text(), encoding="utf-8")
+    for path, text in files:
+        Path(path).write_text(text, encoding="utf-8")
     return 0
 
 
@@ -92,7 +55,7 @@ def replay(args: argparse.Namespace) -> Report:
         ValueError: the trace, the profile or a policy name is not usable.
     """
     profile = load_profile(args.profile)
-    if args.profile_correction:
+    if args.profile_correction is not None:
         profile = profile.model_copy(update={"correction": args.profile_correction})
     model = replace(
         EngineModel.from_profile(profile), startup_seconds={role.value: args.start_up_seconds for role in Role}
@@ -106,12 +69,11 @@ def replay(args: argparse.Namespace) -> Report:
     if trace.prefixes is not None:
         counts = static.peak(setting, trace)
         trace = with_uncached_tokens(trace, model, counts, _settings(args, setting))
-    names = args.policies.split(",") if args.policies else foreign.NAMES if foreign_ground else NAMES
     runs = _dynamo_runs(args, setting, trace) if foreign_ground else _runs(args, setting, trace)
     chosen: dict[str, Result] = {}
     knobs: dict[str, str] = {}
     all_tries: dict[str, list[dict[str, Any]]] = {}
-    for name in names:
+    for name in replay_options.policies(args):
         results = []
         for label, result_of in runs(name):
             began = time.monotonic()
@@ -138,17 +100,8 @@ def _add_equal_hours(
     knobs: dict[str, str],
     all_tries: dict[str, list[dict[str, Any]]],
 ) -> None:
-    """Add dopd at the GPU-hours that a policy used.
-
-    Raises:
-        ValueError: there is nothing to compare.
-    """
-    peer = chosen.get(args.equal_hours)
-    if peer is None or "dopd" not in chosen or args.simulator != "dopd":
-        raise ValueError(
-            f"--equal-hours {args.equal_hours}: expected one of --policies, dopd among them, with --simulator dopd"
-        )
-
+    """Add dopd at the GPU-hours that a policy used."""
+    peer = chosen[args.equal_hours]
     start = static.first_counts(setting, trace)
 
     def under(policy: Dopd) -> Result:

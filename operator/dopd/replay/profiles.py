@@ -30,10 +30,12 @@ def load_profile(name_or_path: str) -> EngineProfileSpec:
         text = resources.files("dopd.perf").joinpath("profiles", f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:
         raise ValueError(f"profile {name_or_path}: expected a .yaml file or one of {', '.join(shipped())}")
-    manifest = yaml.safe_load(text)
     try:
-        return EngineProfileSpec.model_validate(manifest["spec"])
+        return EngineProfileSpec.model_validate(yaml.safe_load(text)["spec"])
+    except yaml.YAMLError as error:
+        raise ValueError(f"profile {name_or_path}: no YAML: {' '.join(str(error).split())}") from error
     except (KeyError, TypeError) as error:
         raise ValueError(f"profile {name_or_path}: expected a manifest of kind EngineProfile with a spec") from error
     except ValidationError as error:
-        raise ValueError(f"profile {name_or_path}: {error}") from error
+        wrong = (f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ValueError(f"profile {name_or_path}: {'; '.join(wrong)}") from error

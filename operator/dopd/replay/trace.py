@@ -17,18 +17,16 @@ which runs on alike, and a coefficient of variation of 1.0 for prompts and 0.8 f
 request traces. All draws come from one seeded generator.
 """
 
-import csv
-import gzip
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
 from dopd.replay.prefix_cache import Prefixes
+from dopd.replay.trace_file import TraceFile
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -112,7 +110,8 @@ def load(
         within: how the load runs within an interval of totals.
 
     Raises:
-        ValueError: the header is of neither kind, the scale does not fit the kind, or the part holds no request.
+        ValueError: the header is of neither kind, a cell is none that its column can mean, the scale does not fit the
+            kind, or the part holds no request.
     """
     trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds, within)
     if not len(trace):
@@ -121,50 +120,46 @@ def load(
 
 
 def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_seconds: float, within: Within) -> Trace:
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == b"\x1f\x8b"
+    file = TraceFile.read(path)
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     generator = np.random.default_rng(seed)
-    with gzip.open(path, "rt") if zipped else path.open() as file:
-        header = next(csv.reader(file))
-        if set(REQUEST_COLUMNS) <= set(header):
-            copies = int(rate_scale)
-            if copies != rate_scale or copies < 1:
-                raise ValueError(
-                    f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies"
-                )
-            rows = _rows(file)
-            columns = _columns(rows, header, REQUEST_COLUMNS)
-            prefixes = None
-            if PREFIX_COLUMN in header:
-                place = header.index(PREFIX_COLUMN)
-                prefixes = Prefixes.of_rows([row[place] for row in rows], columns[1].astype(np.int64))
-            whole = _superposed(name, columns, copies, generator, prefixes)
-            return whole.between(start_seconds, end_seconds)
-        if set(TOTAL_COLUMNS) <= set(header):
-            columns = _part(_columns(_rows(file), header, TOTAL_COLUMNS), start_seconds, end_seconds)
-            return _drawn(name, columns, rate_scale, generator, within)
-        if set(RATE_COLUMNS) <= set(header):
-            starts, *rates = _columns(_rows(file), header, RATE_COLUMNS)
-            width = _width(starts)
-            columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
-            return _drawn(name, columns, rate_scale, generator, within)
+    header = set(file.header)
+    if set(REQUEST_COLUMNS) <= header:
+        copies = int(rate_scale)
+        if copies != rate_scale or copies < 1:
+            raise ValueError(f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies")
+        columns = [file.numbers(column) for column in REQUEST_COLUMNS]
+        prefixes = _prefixes(file, columns[1]) if PREFIX_COLUMN in header else None
+        return _superposed(name, columns, copies, generator, prefixes).between(start_seconds, end_seconds)
+    if set(TOTAL_COLUMNS) <= header:
+        columns = _part(_intervals(file, TOTAL_COLUMNS), start_seconds, end_seconds)
+        return _drawn(name, columns, rate_scale, generator, within)
+    if set(RATE_COLUMNS) <= header:
+        starts, *rates = _intervals(file, RATE_COLUMNS)
+        width = _width(starts)
+        columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
+        return _drawn(name, columns, rate_scale, generator, within)
     raise ValueError(
-        f"{path}: columns {', '.join(header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
+        f"{path}: columns {', '.join(file.header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
         f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
     )
 
 
-def _rows(file: IO[str]) -> list[list[str]]:
-    rows = [row for row in csv.reader(file) if row]
-    if not rows:
-        raise ValueError("the trace holds no row below its header")
-    return rows
+def _prefixes(file: TraceFile, input_tokens: Floats) -> Prefixes:
+    try:
+        return Prefixes.of_rows(file.cells(PREFIX_COLUMN), input_tokens.astype(np.int64))
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{file.path}: {error}") from None
 
 
-def _columns(rows: list[list[str]], header: list[str], names: tuple[str, ...]) -> list[Floats]:
-    places = [header.index(name) for name in names]
-    return list(np.array([[float(row[place]) for place in places] for row in rows]).T)
+def _intervals(file: TraceFile, names: tuple[str, ...]) -> list[Floats]:
+    """The columns of a file of totals or rates, in order of time: when intervals begin, and what they had."""
+    columns = [file.numbers(name) for name in names]
+    order = np.argsort(columns[0], kind="stable")
+    twice = np.flatnonzero(np.diff(columns[0][order]) == 0)
+    if len(twice):
+        raise file.refusal(int(order[twice[0] + 1]), names[0], " stands twice; expected each interval once")
+    return [column[order] for column in columns]
 
 
 def _width(starts: Floats) -> float:
@@ -183,7 +178,7 @@ def _superposed(
     name: str, columns: list[Floats], copies: int, generator: np.random.Generator, prefixes: Prefixes | None
 ) -> Trace:
     arrivals, inputs, outputs = columns
-    arrivals = arrivals - arrivals[0]
+    arrivals = arrivals - arrivals.min()
     end = float(arrivals.max())
     moved = [arrivals] + [
         (arrivals + generator.uniform(-COPY_SPREAD_SECONDS, COPY_SPREAD_SECONDS, len(arrivals))) % max(end, 1e-9)

@@ -30,6 +30,22 @@ def test_requests_are_taken_as_they_are_from_the_first_on(write, name):
     assert trace.kind == "requests"
 
 
+def test_a_log_in_another_order_is_the_same_trace(write):
+    header, *rows = REQUESTS.splitlines()
+    mixed = load(write("\n".join([header, rows[2], rows[0], rows[1]]), "mixed.csv"), rate_scale=2)
+    straight = load(write(REQUESTS), rate_scale=2)
+    assert mixed.arrival_seconds.min() == straight.arrival_seconds.min() == 0.0
+    assert mixed.duration_seconds == 2.5
+    assert dict(zip(mixed.input_tokens, mixed.output_tokens, strict=True)) == {100: 5, 200: 6, 300: 7}
+    assert load(write("\n".join([header, rows[2], rows[0], rows[1]]))).input_tokens.tolist() == [100, 200, 300]
+
+
+def test_totals_in_another_order_and_with_a_mark_of_their_encoding_are_the_same_trace(write):
+    header, *rows = TOTALS.splitlines()
+    mixed = load(write("\ufeff" + "\n".join([header, *reversed(rows)]), "mixed.csv"))
+    assert mixed.arrival_seconds.tolist() == load(write(TOTALS)).arrival_seconds.tolist()
+
+
 def test_copies_keep_every_length_and_stay_within_the_trace(write):
     trace = load(write(REQUESTS), rate_scale=4)
     assert sorted(trace.input_tokens.tolist()) == sorted([100, 200, 300] * 4)

@@ -1,0 +1,113 @@
+"""The options of `dopd replay`, and what is refused before anything runs: a replay may take an hour."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dopd.replay import foreign
+from dopd.replay.policies.catalogue import NAMES
+from dopd.replay.trace import Within
+from dopd.replay.workers import Routing
+
+ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale", "profile_correction")
+AT_LEAST_ZERO = ("start_up_seconds", "from_seconds")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `dopd replay`."""
+    parser.add_argument("trace", help="CSV, gzip or not: requests or totals per interval (see docs/replay.md)")
+    parser.add_argument("--profile", default="llama-3.1-8b-h100", help="name of a shipped profile, or a .yaml file")
+    parser.add_argument("--profile-correction", type=float, help="replaces the correction factor of the profile")
+    parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
+    parser.add_argument("--slo-itl", type=float, default=0.05, help="objective of the inter-token latency, seconds")
+    parser.add_argument("--attainment", type=float, default=0.99, help="share of requests that must meet both")
+    parser.add_argument(
+        "--policies",
+        help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
+        "(default: all)",
+    )
+    parser.add_argument(
+        "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
+    )
+    parser.add_argument(
+        "--equal-hours", metavar="POLICY", help="run dopd once more at the GPU-hours of this policy (simulator dopd)"
+    )
+    parser.add_argument("--dynamo-python", help="Python that has it (default: .venv-dynamo/bin/python)")
+    parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
+    parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
+    parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
+    parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
+    parser.add_argument(
+        "--within",
+        type=Within,
+        default=Within.LINEAR,
+        choices=list(Within),
+        help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
+    )
+    parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
+    parser.add_argument(
+        "--no-prefix-cache",
+        dest="prefix_cache",
+        action="store_false",
+        help="compute every prompt token, though the trace tells prefixes (hash_ids)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all draws")
+    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--html", help="file for the page")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def policies(args: argparse.Namespace) -> Sequence[str]:
+    """Names of the policies to run."""
+    known = foreign.NAMES if args.simulator == "dynamo" else NAMES
+    return known if args.policies is None else [name.strip() for name in args.policies.split(",")]
+
+
+def check(args: argparse.Namespace) -> None:
+    """Look at every option, and at nothing else.
+
+    Raises:
+        ValueError: one can not be used; the option, its value and what is expected, on one line.
+    """
+    for name in ABOVE_ZERO:
+        _must(args, name, lambda value: 0 < value < math.inf, "a number above 0")
+    for name in AT_LEAST_ZERO:
+        _must(args, name, lambda value: 0 <= value < math.inf, "seconds of at least 0")
+    since = args.from_seconds
+    _must(args, "to_seconds", lambda value: value > since, f"seconds after --from-seconds {since:g}")
+    _must(args, "seed", lambda value: value >= 0, "a whole number of at least 0")
+    percent = f" (write {args.attainment / 100:g} for {args.attainment:g} %)" if 1 < args.attainment < 100 else ""
+    _must(args, "attainment", lambda value: 0 < value < 1, f"a share above 0 and below 1{percent}")
+    _check_policies(args)
+    for name in ("json", "html"):
+        path = getattr(args, name)
+        if path is not None and not _writable(Path(path)):
+            raise ValueError(f"--{name} {path}: expected a file in a folder that exists and can be written to")
+
+
+def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], expected: str) -> None:
+    value = getattr(args, name)
+    if value is not None and not holds(value):
+        raise ValueError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")
+
+
+def _check_policies(args: argparse.Namespace) -> None:
+    names = policies(args)
+    known = foreign.NAMES if args.simulator == "dynamo" else NAMES
+    for name in names:
+        if name not in known:
+            raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")
+        if names.count(name) > 1:
+            raise ValueError(f"policy {name!r} is named twice in --policies; expected each once")
+    peer = args.equal_hours
+    if peer is not None and (args.simulator != "dopd" or peer not in names or "dopd" not in names or peer == "dopd"):
+        raise ValueError(f"--equal-hours {peer}: expected one of --policies, dopd among them, with --simulator dopd")
+
+
+def _writable(path: Path) -> bool:
+    if path.exists():
+        return path.is_file() and os.access(path, os.W_OK)
+    folder = path.absolute().parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
