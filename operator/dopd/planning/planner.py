@@ -98,7 +98,7 @@ def plan(
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
         expected=need.size_prefill.load.expect(*target),
-        infeasible=need.size_prefill.infeasible,
+        infeasible=need.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, policy),
         next_look_seconds=policy.interval_seconds / 2 if need.backlogged else policy.interval_seconds,
@@ -135,6 +135,11 @@ class _Need:
     demand_decode: Demand
     size_prefill: Size
     size_decode: Size
+
+    @property
+    def infeasible(self) -> str:
+        """Why no number of workers meets the objectives; "" if some number does."""
+        return self.size_prefill.infeasible or self.size_decode.infeasible
 
 
 def _load_sample(load: Load, now_seconds: float) -> LoadSample:
@@ -381,6 +386,6 @@ def _message(need: _Need, target: Pair, observation: Observation, policy: Policy
     waiting = observation.prefill.unschedulable + observation.decode.unschedulable
     if waiting:
         parts.append(f"{waiting} workers find no node with free GPUs")
-    if need.size_prefill.infeasible:
-        parts.append(f"objectives can not be met: {need.size_prefill.infeasible}")
+    if need.infeasible:
+        parts.append(f"objectives can not be met: {need.infeasible}")
     return "; ".join(parts)

@@ -17,6 +17,7 @@ from dopd.planning.policy import Objectives
 from dopd.planning.queueing import DecodeLoad, PrefillLoad
 
 MAX_WORKERS = 1000
+"""Sizing ends here; a role that needs more is said so."""
 IDLE_MARGIN = 1.25
 """An objective below what an idle worker takes is replaced by this multiple of what it takes."""
 
@@ -77,8 +78,18 @@ class Size:
 
     @property
     def infeasible(self) -> str:
-        """Why no number of workers meets the objectives, with the nearest feasible ones; "" if some number does."""
-        return self.load.infeasible
+        """Why no number of workers up to the cap meets the objectives, and what would; "" if some number does."""
+        reasons = [self.load.infeasible] if self.load.infeasible else []
+        for role, workers, busy, late in (
+            ("prefill", self.prefill, self.prefill_exact, self.load.prefill_late_share),
+            ("decode", self.decode, self.decode_exact, self.load.decode.late_share),
+        ):
+            if workers == MAX_WORKERS and late(workers) > 1 - self.load.objectives.attainment:
+                reasons.append(
+                    f"{role}: the load keeps {busy:.0f} workers busy and needs more than {MAX_WORKERS}, where sizing "
+                    f"ends; give each more GPUs (spec.{role}) or spread the model over several resources"
+                )
+        return "; ".join(reasons)
 
 
 @dataclass(frozen=True)
@@ -141,20 +152,25 @@ class Load:
         Objectives that no number of workers can meet are replaced by the nearest feasible ones.
         """
         allowed = 1 - self.objectives.attainment
-        prefill_late = cache(lambda n: self.prefill.late_share(n, self.feasible.ttft_seconds))
+        prefill_late = cache(self.prefill_late_share)
         decode_late = cache(self.decode.late_share)
-        least = max(1, math.ceil(self.prefill.busy_workers))
+        least = _at_least(self.prefill.busy_workers)
 
         def pair(decode_workers: int) -> tuple[int, float, int, int]:
-            left = allowed - decode_late(decode_workers)
+            spent = decode_late(decode_workers)
+            left = allowed - spent if spent < allowed else allowed  # decode is over the cap: prefill by itself
             prefill_workers = _fewest(lambda n: prefill_late(n) <= left, least)
             late = decode_late(decode_workers) + prefill_late(prefill_workers)
             return prefill_workers * prefill_gpus + decode_workers * decode_gpus, late, prefill_workers, decode_workers
 
-        fewest = _fewest(lambda n: decode_late(n) < allowed, max(1, math.ceil(self.decode.busy_workers)))
+        fewest = _fewest(lambda n: decode_late(n) < allowed, _at_least(self.decode.busy_workers))
         ample = _fewest(lambda n: decode_late(n) <= allowed / 8, fewest)
         _, _, prefill_workers, decode_workers = min(pair(n) for n in {fewest, min(fewest + 1, ample), ample})
         return Size(prefill_workers, decode_workers, self)
+
+    def prefill_late_share(self, workers: int) -> float:
+        """Share of requests whose first token comes after the feasible objective."""
+        return self.prefill.late_share(workers, self.feasible.ttft_seconds)
 
     def expect(self, prefill_workers: int, decode_workers: int) -> Expected:
         """What clients meet on so many workers, in the queueing model."""
@@ -179,6 +195,10 @@ def size(
 ) -> Size:
     """The cheapest workers for a demand: see `Load.size`."""
     return Load.of(demand, model, objectives, wait_factor).size(prefill_gpus, decode_gpus)
+
+
+def _at_least(busy_workers: float) -> int:
+    return max(1, math.ceil(min(busy_workers, MAX_WORKERS)))
 
 
 def _upper(prompts: tuple[tuple[float, float], ...], share: float) -> float:

@@ -147,3 +147,19 @@ def test_an_itl_below_that_of_one_request_is_infeasible_and_does_not_buy_the_who
 def test_largest_batch_is_the_last_one_within_the_objective(model):
     batch = largest_batch(model.itl_curve(1000), 0.02, 256)
     assert model.itl_seconds(batch, 1000) <= 0.02 < model.itl_seconds(batch + 1, 1000)
+
+
+def test_a_role_over_the_cap_is_named_and_the_other_is_sized_by_itself(model):
+    answer = size(demand(rps=3000, out=2000), model, OBJECTIVES)
+    assert answer.decode_exact > 1000 > answer.prefill_exact
+    assert answer.decode == 1000
+    assert answer.prefill_exact < answer.prefill < 1.2 * answer.prefill_exact
+    assert f"decode: the load keeps {answer.decode_exact:.0f} workers busy and needs more than" in answer.infeasible
+    assert "prefill" not in answer.infeasible
+
+
+def test_both_roles_over_the_cap_are_named(model):
+    answer = size(demand(rps=100_000), model, OBJECTIVES)
+    assert (answer.prefill, answer.decode) == (1000, 1000)
+    assert "prefill: the load keeps" in answer.infeasible
+    assert "decode: the load keeps" in answer.infeasible
