@@ -1,5 +1,6 @@
 """What a plan is made from and what it says."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,6 +34,9 @@ class Workers:
     waiting_requests: float | None = None
     kv_use: float | None = None
 
+    def __post_init__(self) -> None:
+        _refuse_odd_numbers("workers", self)
+
     @property
     def supply(self) -> int:
         """Workers that serve or will."""
@@ -56,6 +60,9 @@ class Observation:
     decode: Workers
     late_share: float | None = None
     ttft_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_odd_numbers("observation", self)
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,8 @@ class Decision:
         forecast_used: the plan rests on the forecast, not on the observed demand alone.
         demand_prefill: demand that prefill was planned for, the last one while telemetry fails; None before the first.
         demand_decode: the same for decode.
-        expected: latency and attainment of that demand on the target; None if telemetry failed.
+        expected: latency and attainment of that demand on the target, whose TTFT is infinite if the target is too small
+            for the queue to end; None if telemetry failed.
         infeasible: why no number of workers meets the objectives; "" if some number does.
         gpus: GPUs of the target.
         flips: workers that could change from decode to prefill (negative: from prefill to decode) instead of being
@@ -146,3 +154,16 @@ class Decision:
     wait_factor: float
     caution: float
     blind_since_seconds: float | None = None
+
+
+def _refuse_odd_numbers(what: str, fields: Workers | Observation) -> None:
+    """Refuse what can not have been measured.
+
+    Raises:
+        ValueError: a number is negative, infinite or NaN.
+    """
+    for name, value in vars(fields).items():
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise ValueError(
+                f"{what}: {name} is {value}; expected a finite number >= 0. Pass None for what could not be measured"
+            )

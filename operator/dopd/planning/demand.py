@@ -89,8 +89,8 @@ class Demand:
         published traces are, and closed under the uncached share.
         """
         mean = self.uncached_tokens
-        if mean == 0:
-            return ((1.0, 0.0),)
+        if mean == 0 or self.input_tokens < 1:  # no prompt is shorter than a token: such a mean tells of no spread
+            return ((1.0, mean),)
         squared_cv = max(0.0, self.input_tokens_second_moment / self.input_tokens**2 - 1)
         sigma = math.sqrt(math.log1p(squared_cv))
         lengths = [(probability, math.exp(sigma * z)) for probability, z in _CELLS]

@@ -66,7 +66,7 @@ class PrefillLoad:
         costs = [(probability, model.packed_seconds(tokens)) for probability, tokens in lengths]
         mean = sum(probability * seconds for probability, seconds in costs)
         second = sum(probability * seconds**2 for probability, seconds in costs)
-        squared_cv = max(0.0, second / mean**2 - 1) if mean else 0.0
+        squared_cv = max(0.0, second / mean**2 - 1) if mean**2 else 0.0
         return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor)
 
     @property

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -214,3 +215,63 @@ def test_the_message_holds_the_numbers(model, rps):
     message = plan(observe(rps), None, model, POLICY, None, 0.0).message
     assert "requests/s" in message
     assert "nan" not in message
+
+
+def finite(most):
+    return st.floats(0, most) | st.none()
+
+
+def queues():
+    return st.builds(
+        Workers,
+        serving=st.integers(0, 50),
+        starting=st.integers(0, 50),
+        waiting_tokens=finite(1e12),
+        waiting_requests=finite(1e9),
+        waiting_tokens_growth=st.floats(0, 1e9),
+        kv_use=finite(1),
+    )
+
+
+loads = st.builds(
+    lambda rps, tokens, cv, out, share: Demand(rps, tokens, tokens**2 * (1 + cv**2), out, share),
+    st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 5), st.floats(0, 1e6), st.floats(0, 1),
+)  # fmt: skip
+observations = st.builds(
+    Observation, st.none() | loads, queues(), queues(), late_share=finite(1), ttft_seconds=finite(1e6)
+)
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@settings(max_examples=80, deadline=None)
+@given(looks=st.lists(observations, min_size=1, max_size=4), forecast=st.none() | st.builds(Forecast, loads, loads))
+def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, forecast):
+    decision = None
+    for index, look in enumerate(looks):
+        decision = plan(look, forecast, model, POLICY, decision, index * 30.0)
+        told = asdict(decision)
+        told.pop("flips")  # negative in one direction
+        if told["expected"]:
+            assert told["expected"].pop("ttft_seconds") >= 0, "infinite where the queue does not end, never NaN"
+        assert all(math.isfinite(number) and number >= 0 for number in numbers(told))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("name", ["waiting_tokens", "waiting_tokens_growth", "waiting_requests", "kv_use"])
+def test_what_no_engine_can_report_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"workers: {name} is {value}; expected a finite number"):
+        Workers(2, **{name: value})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1])
+@pytest.mark.parametrize("name", ["late_share", "ttft_seconds"])
+def test_what_no_telemetry_can_report_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"observation: {name} is {value}; expected a finite number"):
+        Observation(demand(1), Workers(1), Workers(1), **{name: value})
