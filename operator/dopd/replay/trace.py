@@ -132,17 +132,19 @@ def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_se
         prefixes = _prefixes(file, columns[1]) if PREFIX_COLUMN in header else None
         return _superposed(name, columns, copies, generator, prefixes).between(start_seconds, end_seconds)
     if set(TOTAL_COLUMNS) <= header:
-        columns = _part(_intervals(file, TOTAL_COLUMNS), start_seconds, end_seconds)
-        return _drawn(name, columns, rate_scale, generator, within)
-    if set(RATE_COLUMNS) <= header:
+        starts, *totals = _intervals(file, TOTAL_COLUMNS)
+        width = _width(starts)
+    elif set(RATE_COLUMNS) <= header:
         starts, *rates = _intervals(file, RATE_COLUMNS)
         width = _width(starts)
-        columns = _part([starts, *(rate * width for rate in rates)], start_seconds, end_seconds)
-        return _drawn(name, columns, rate_scale, generator, within)
-    raise ValueError(
-        f"{path}: columns {', '.join(file.header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
-        f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
-    )
+        totals = [rate * width for rate in rates]
+    else:
+        raise ValueError(
+            f"{path}: columns {', '.join(file.header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
+            f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
+        )
+    part = _part([starts, *totals], start_seconds, end_seconds)
+    return _drawn(name, part, width, rate_scale, generator, within)
 
 
 def _prefixes(file: TraceFile, input_tokens: Floats) -> Prefixes:
@@ -191,10 +193,9 @@ def _superposed(
 
 
 def _drawn(
-    name: str, columns: list[Floats], rate_scale: float, generator: np.random.Generator, within: Within
+    name: str, columns: list[Floats], width: float, rate_scale: float, generator: np.random.Generator, within: Within
 ) -> Trace:
     starts, requests, inputs, outputs = columns
-    width = _width(starts)
     starts = starts - starts[:1]
     counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else np.round(requests).astype(np.int64)
     interval = np.repeat(np.arange(len(counts)), counts)

@@ -97,6 +97,21 @@ def test_rates_per_second_are_totals(write):
     assert len(load(write(text))) == 2400
 
 
+@pytest.mark.parametrize("within", list(Within))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t_s,rate_rps_with_tokens,input_tok_per_s,output_tok_per_s\n0,2,2000,200\n600,2,2000,200\n1200,2,2000,200\n",
+        "t_s,requests,input_tokens,output_tokens\n0,1200,9000,900\n600,1200,9000,900\n1200,1200,9000,900\n",
+    ],
+)
+def test_a_part_of_one_interval_is_as_long_as_the_others(write, text, within):
+    part = load(write(text), start_seconds=600.0, end_seconds=1200.0, within=within)
+    assert len(part) == 1200
+    assert part.duration_seconds == pytest.approx(600, abs=10)
+    assert part.arrival_seconds.mean() == pytest.approx(300, abs=30)
+
+
 @pytest.mark.parametrize("text", [REQUESTS, TOTALS])
 def test_a_part_begins_at_zero_and_holds_what_arrives_in_it(write, text):
     whole, end = load(write(text)), 120.0 if text is TOTALS else 2.0
