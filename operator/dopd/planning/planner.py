@@ -386,6 +386,8 @@ def _message(need: _Need, target: Pair, observation: Observation, policy: Policy
     waiting = observation.prefill.unschedulable + observation.decode.unschedulable
     if waiting:
         parts.append(f"{waiting} workers find no node with free GPUs")
+    beyond = need.size_prefill.load.prefill.beyond, need.size_decode.load.decode.beyond
+    parts += [part for part in beyond if part]
     if need.infeasible:
         parts.append(f"objectives can not be met: {need.infeasible}")
     return "; ".join(parts)

@@ -35,6 +35,9 @@ SHARED_PASS = 1.5
 """Waiting beyond that of an ideal queue: a prompt waits for the end of the pass that it shares with others, and the
 gateway is not one queue but a choice of one among many. Measured by `python -m dopd.replay.fidelity`."""
 
+FAR_END = 0.01
+"""Share of the prompts that may be longer than the profile knows without a word about it."""
+
 
 @dataclass(frozen=True)
 class PrefillLoad:
@@ -46,6 +49,7 @@ class PrefillLoad:
         mean_seconds: E[S], time that a prompt costs a busy worker.
         squared_cv: Var[S] / E[S]^2.
         wait_factor: measured over modelled waiting; 1 where nothing was measured.
+        beyond: what of it lies beyond the points of the profile, and the cure; "" if nothing.
     """
 
     requests_per_second: float
@@ -53,6 +57,7 @@ class PrefillLoad:
     mean_seconds: float
     squared_cv: float
     wait_factor: float = 1.0
+    beyond: str = ""
 
     @classmethod
     def of(cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0) -> "PrefillLoad":
@@ -67,7 +72,14 @@ class PrefillLoad:
         mean = sum(probability * seconds for probability, seconds in costs)
         second = sum(probability * seconds**2 for probability, seconds in costs)
         squared_cv = max(0.0, second / mean**2 - 1) if mean**2 else 0.0
-        return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor)
+        longer = sum(probability for probability, tokens in lengths if not model.covers_prefill(tokens))
+        beyond = ""
+        if longer > FAR_END:
+            beyond = (
+                f"{longer:.0%} of the prompts are longer than the last of spec.prefill.points "
+                f"({model.prefill_curve[-1][0]:.0f} tokens): their times are extrapolated, measure the profile further"
+            )
+        return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor, beyond)
 
     @property
     def busy_workers(self) -> float:
@@ -119,12 +131,14 @@ class DecodeLoad:
         steps: mean decode steps of an answer.
         curve: (batch, seconds of one step) at the mean context of what runs; the last point is the batch limit.
         limited_by: what sets the limit: kv, itl or engine.
+        beyond: what of it lies beyond the points of the profile, and the cure; "" if nothing.
     """
 
     requests_per_second: float
     steps: float
     curve: Curve
     limited_by: str
+    beyond: str = ""
 
     @classmethod
     def of(cls, demand: Demand, model: EngineModel, curve: Curve, itl_seconds: float) -> "DecodeLoad":
@@ -145,7 +159,16 @@ class DecodeLoad:
         limit = limits[limited_by]
         within = [(batch, seconds) for batch, seconds in curve if batch < limit]
         steps = max(0.0, demand.output_tokens - 1)
-        return cls(demand.requests_per_second, steps, (*within, (limit, interpolate(curve, limit))), limited_by)
+        context, beyond = demand.running_context_tokens, ""
+        if not model.covers_decode(limit, context):
+            last_context, last_curve = model.itl_curves[-1]
+            beyond = (
+                f"decode at batch {limit} and {context:.0f} tokens of context lies beyond the last of "
+                f"spec.decode.points (batch {last_curve[-1][0]:.0f}, {last_context:.0f} tokens): its time is "
+                "extrapolated, measure the profile further"
+            )
+        full = (limit, interpolate(curve, limit))
+        return cls(demand.requests_per_second, steps, (*within, full), limited_by, beyond)
 
     @property
     def batch_limit(self) -> int:

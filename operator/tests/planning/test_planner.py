@@ -275,3 +275,18 @@ def test_what_no_engine_can_report_is_refused_by_name(name, value):
 def test_what_no_telemetry_can_report_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"observation: {name} is {value}; expected a finite number"):
         Observation(demand(1), Workers(1), Workers(1), **{name: value})
+
+
+def told(model, load):
+    return plan(Observation(load, Workers(2), Workers(2)), None, model, POLICY, None, 0.0).message
+
+
+def test_the_message_tells_what_lies_beyond_the_profile(model):
+    assert "extrapolated" not in told(model, demand(20))
+    prompts = told(model, demand(2, mean=7000.0))
+    assert "% of the prompts are longer than the last of spec.prefill.points (8000 tokens)" in prompts
+    assert "measure the profile further" in prompts
+    contexts = told(model, Demand(2.0, 1000.0, 2e6, 9000.0))
+    assert "10000 tokens of context lies beyond the last of spec.decode.points (batch 256, 8000 tokens)" in contexts
+    batches = told(replace(model, max_running_requests=300), demand(20))
+    assert "decode at batch 300 and 1200 tokens of context lies beyond" in batches
