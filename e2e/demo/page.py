@@ -9,6 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dopd.replay.page import PAGE
 from e2e.demo.record import Run
 from e2e.demo.watch import served_after_seconds
 from e2e.demo.what_if import Outcome, WhatIf
@@ -17,16 +18,6 @@ mpl.use("Agg")
 OURS, LOAD, FORECAST, NEED = "#0b6e99", "#444444", "#c84c09", "#b0b7bf"
 OTHERS = ("#0b6e99", "#c84c09", "#8d5b9e", "#6b7280")
 ATTAINED_SECONDS = 10.0
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }}
-th, td {{ padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top }}
-th:first-child, td:first-child, td.text {{ text-align: left }} tr.run {{ font-weight: 600; background: #eef7fb }}
-svg {{ max-width: 100%; height: auto }} td.text {{ font-size: 13px }}
-</style></head><body><h1>{title}</h1>{body}</body></html>
-"""
 
 
 def page(run: Run, other: WhatIf, trace: str) -> str:

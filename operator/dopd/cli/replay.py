@@ -22,7 +22,7 @@ from dopd.replay.policies.catalogue import Try, tries
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
-from dopd.replay.runner import Result, run, with_uncached_tokens
+from dopd.replay.runner import Result, load_over_time, run, with_uncached_tokens
 from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
 from dopd.replay.workers import Settings
 
@@ -85,7 +85,8 @@ def replay(args: argparse.Namespace) -> Report:
         all_tries[name] = _tried(results)
     if args.equal_hours:
         _add_equal_hours(args, setting, trace, chosen, knobs, all_tries)
-    return Report(trace.name, args.profile, _facts(args, trace, profile.correction), chosen, knobs, all_tries)
+    facts = _facts(args, trace, profile.correction)
+    return Report(trace.name, args.profile, facts, chosen, knobs, all_tries, load_over_time(trace))
 
 
 Runs = Callable[[str], list[tuple[str, Callable[[], Result]]]]

@@ -1,13 +1,11 @@
-"""Results as JSON, as a table for a terminal, and as one HTML page without any outside file."""
+"""Results as JSON and as a table for a terminal; `dopd.replay.page` makes a page of them."""
 
-import html
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dopd.replay.page import page
 from dopd.replay.runner import Result
-
-COLOURS = ("#0b6e4f", "#c84c09", "#31497c", "#8d5b9e", "#6b7280", "#b58900", "#9a1f40", "#2a9d8f")
 
 
 @dataclass(frozen=True)
@@ -21,6 +19,7 @@ class Report:
         policies: the chosen run of each policy.
         knobs: value of the knob of the chosen run, by policy.
         tries: attainment and GPU-hours of every run, by policy.
+        load: what arrived over time: bin_seconds, requests_per_second, input_tokens_per_second.
     """
 
     trace: str
@@ -29,16 +28,47 @@ class Report:
     policies: dict[str, Result]
     knobs: dict[str, str]
     tries: dict[str, list[dict[str, Any]]]
+    load: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the trace."""
+        return max(float(self.facts["seconds"]), 1.0)
+
+    @property
+    def cheapest_peer_gpu_hours(self) -> float | None:
+        """GPU-hours of the cheapest policy that reaches the objective, dopd and the oracle apart; None without any."""
+        return min(
+            (
+                r.gpu_hours
+                for name, r in self.policies.items()
+                if is_peer(name) and r.attainment >= self.facts["attainment"]
+            ),
+            default=None,
+        )
+
+    @property
+    def oracle_gpu_hours(self) -> float | None:
+        """GPU-hours of the oracle; None where it did not run."""
+        return self.policies["oracle"].gpu_hours if "oracle" in self.policies else None
+
+    def reversals_per_hour(self, result: Result) -> float:
+        """Changes of direction of both roles' targets, an hour of the trace."""
+        return result.reversals * 3600 / self.seconds
 
     def as_json(self) -> str:
         """The report as JSON."""
-        policies = {name: asdict(result) | {"knob": self.knobs[name]} for name, result in self.policies.items()}
+        policies = {
+            name: asdict(result) | {"knob": self.knobs[name], "reversals_per_hour": self.reversals_per_hour(result)}
+            for name, result in self.policies.items()
+        }
         content = {
             "trace": self.trace,
             "profile": self.profile,
             **self.facts,
             "policies": policies,
             "tries": self.tries,
+            "load": self.load,
         }
         return json.dumps(content, indent=1)
 
@@ -47,53 +77,21 @@ class Report:
         facts = ", ".join(f"{key} {value}" for key, value in self.facts.items())
         lines = [
             f"{self.trace} on {self.profile}: {facts}",
-            "policy         attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes cached  knob",
+            "policy         attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes turns/h cached  knob",
         ]
         for name, r in self.policies.items():
             lines.append(
                 f"{name:<14}{r.attainment:>9.2%}{r.attainment_ttft:>8.1%}{r.attainment_itl:>8.1%}{r.gpu_hours:>9.2f}"
-                f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8}{r.cached_share:>7.0%}  {self.knobs[name]}"
+                f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8}{self.reversals_per_hour(r):>8.1f}"
+                f"{r.cached_share:>7.0%}  {self.knobs[name]}"
             )
         return "\n".join(lines)
 
     def as_html(self) -> str:
-        """The report as a page: the table, and the workers of each policy over time."""
-        rows = "".join(
-            f"<tr><td style='color:{COLOURS[i % len(COLOURS)]}'>{html.escape(name)}</td><td>{r.attainment:.2%}</td>"
-            f"<td>{r.gpu_hours:.2f}</td><td>{r.ttft_p90:.2f} s</td><td>{r.itl_p90 * 1e3:.1f} ms</td>"
-            f"<td>{r.changes}</td><td>{html.escape(self.knobs[name])}</td></tr>"
-            for i, (name, r) in enumerate(self.policies.items())
-        )
-        facts = ", ".join(f"{html.escape(str(k))} {html.escape(str(v))}" for k, v in self.facts.items())
-        return (
-            "<!doctype html><meta charset='utf-8'><title>dopd replay</title>"
-            "<style>body{font:15px/1.5 system-ui;margin:2em auto;max-width:62em;padding:0 1em}"
-            "table{border-collapse:collapse}td,th{padding:.25em .8em;text-align:right;border-bottom:1px solid #ddd}"
-            "td:first-child,th:first-child,td:last-child{text-align:left}</style>"
-            f"<h1>{html.escape(self.trace)} on {html.escape(self.profile)}</h1><p>{facts}</p>"
-            "<table><tr><th>policy</th><th>attained</th><th>GPU-hours</th><th>TTFT p90</th><th>ITL p90</th>"
-            f"<th>changes</th><th>knob</th></tr>{rows}</table>"
-            f"<h2>Prefill workers</h2>{self._chart(1)}<h2>Decode workers</h2>{self._chart(2)}"
-        )
+        """The report as a page."""
+        return page(self)
 
-    def _chart(self, column: int) -> str:
-        """Targets over time, one stepped line per policy, as SVG."""
-        end = max(float(self.facts["seconds"]), 1.0)
-        top = max((row[column] for r in self.policies.values() for row in r.timeline), default=1)
-        lines = []
-        for i, (name, result) in enumerate(self.policies.items()):
-            points, previous = [], None
-            for row in (*result.timeline, (end, *result.timeline[-1][1:])):
-                x, y = 40 + 900 * row[0] / end, 200 - 180 * row[column] / top
-                if previous is not None:
-                    points.append(f"{x:.1f},{previous:.1f}")
-                points.append(f"{x:.1f},{y:.1f}")
-                previous = y
-            lines.append(
-                f"<polyline fill='none' stroke='{COLOURS[i % len(COLOURS)]}' stroke-width='1.5' "
-                f"points='{' '.join(points)}'><title>{html.escape(name)}</title></polyline>"
-            )
-        return (
-            f"<svg viewBox='0 0 960 220' role='img'><text x='4' y='24'>{top}</text><text x='4' y='204'>0</text>"
-            f"<text x='880' y='218'>{end / 3600:.1f} h</text>{''.join(lines)}</svg>"
-        )
+
+def is_peer(name: str) -> bool:
+    """Whether dopd is compared with a policy: it is not dopd, in any form, and does not know the future."""
+    return name != "oracle" and name.partition("@")[0] != "dopd"

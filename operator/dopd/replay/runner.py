@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
@@ -15,6 +16,9 @@ from dopd.replay.policies.base import ScalingPolicy
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
+
+BINS = 200
+"""Parts into which a trace is cut to show its course."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Result:
         lost: requests without an answer.
         timeline: (seconds, prefill target, decode target) at each change.
         cached_share: share of the prompt tokens that prefix caches held.
+        late_shares: share of the requests that arrived in each part of the trace and missed an objective; None of a
+            part in which none arrived; empty where the simulator does not tell.
     """
 
     attainment: float
@@ -50,6 +56,7 @@ class Result:
     lost: int
     timeline: tuple[tuple[float, int, int], ...]
     cached_share: float = 0.0
+    late_shares: tuple[float | None, ...] = ()
 
 
 def run(
@@ -102,7 +109,35 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
         lost=int(np.isnan(itl).sum()),
         timeline=tuple(timeline),
         cached_share=1 - cluster.computed_tokens / cluster.prefilled_tokens if cluster.prefilled_tokens else 0.0,
+        late_shares=_late_shares(cluster.trace, first_counted, good),
     )
+
+
+def load_over_time(trace: Trace) -> dict[str, float | list[float]]:
+    """What arrived in each part of a trace, per second of it."""
+    seconds = _bin_seconds(trace)
+    requests = np.bincount(_bins(trace), minlength=BINS) / seconds
+    tokens = np.bincount(_bins(trace), weights=trace.input_tokens, minlength=BINS) / seconds
+    return {
+        "bin_seconds": seconds,
+        "requests_per_second": requests.round(3).tolist(),
+        "input_tokens_per_second": tokens.round(1).tolist(),
+    }
+
+
+def _late_shares(trace: Trace, first_counted: int, good: npt.NDArray[np.bool_]) -> tuple[float | None, ...]:
+    bins = _bins(trace)[first_counted:]
+    arrived, late = np.bincount(bins, minlength=BINS), np.bincount(bins[~good], minlength=BINS)
+    return tuple(round(int(n) / int(of), 5) if of else None for n, of in zip(late, arrived, strict=True))
+
+
+def _bin_seconds(trace: Trace) -> float:
+    return max(trace.duration_seconds, 1.0) / BINS
+
+
+def _bins(trace: Trace) -> npt.NDArray[np.int64]:
+    """The part of the trace in which each request arrives."""
+    return np.minimum((trace.arrival_seconds / _bin_seconds(trace)).astype(np.int64), BINS - 1)
 
 
 def with_uncached_tokens(trace: Trace, model: EngineModel, counts: Pair, settings: Settings) -> Trace:

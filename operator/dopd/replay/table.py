@@ -8,17 +8,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dopd.replay.report import is_peer
+
 HEADER = (
     "| trace | profile | start-up | policy | attained | GPU-hours | of cheapest peer at objective | of oracle "
-    "| TTFT p90 | changes |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+    "| TTFT p90 | changes | reversals per hour |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
 def rows(report: dict[str, Any]) -> list[str]:
     """The lines of one replay, dopd first."""
     policies, goal = report["policies"], report["attainment"]
-    peers = {name: p for name, p in policies.items() if name != "oracle" and name.partition("@")[0] != "dopd"}
+    peers = {name: p for name, p in policies.items() if is_peer(name)}
     reached = [p["gpu_hours"] for p in peers.values() if p["attainment"] >= goal]
     cheapest = min(reached, default=None)
     oracle = policies.get("oracle", {}).get("gpu_hours")
@@ -32,7 +34,8 @@ def rows(report: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {load} | {report['profile']} | {report['start_up_seconds']:g} s "
             f"| {name}{' (' + p['knob'] + ')' if p['knob'] else ''} | {_marked(p['attainment'], goal)} | {hours:.2f} "
-            f"| {_ratio(hours, cheapest)} | {_ratio(hours, oracle)} | {p['ttft_p90']:.2f} s | {p['changes']} |"
+            f"| {_ratio(hours, cheapest)} | {_ratio(hours, oracle)} | {p['ttft_p90']:.2f} s | {p['changes']} "
+            f"| {p['reversals_per_hour']:.1f} |"
         )
     return lines
 

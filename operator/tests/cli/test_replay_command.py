@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from dopd.cli.main import main
-from dopd.replay.table import rows
+from dopd.replay.table import HEADER, rows
 
 TRACE = "arrival_s,input_tokens,output_tokens\n" + "".join(
     f"{k / 4},{500 + k % 7 * 100},{20 + k % 5}\n" for k in range(900)
@@ -30,9 +30,12 @@ def test_the_report_holds_every_policy_and_the_page_stands_alone(trace, tmp_path
     assert {"attainment_ttft", "attainment_itl", "gpu_hours", "ttft_p90", "itl_p90", "goodput_rps", "changes"} <= set(
         figures
     )
+    assert len(figures["late_shares"]) == len(content["load"]["requests_per_second"]) == 200
+    assert figures["reversals_per_hour"] == figures["reversals"] * 3600 / content["seconds"]
     assert "http" not in page.read_text()
     assert "dopd" in capsys.readouterr().out
     assert len(rows(content)) == 3
+    assert rows(content)[0].count("|") == HEADER.splitlines()[0].count("|")
 
 
 def test_dopd_at_the_hours_of_a_peer_costs_no_more_than_it(tmp_path):

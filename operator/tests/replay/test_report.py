@@ -1,0 +1,106 @@
+"""The report of a replay: its figures over time, and the page that shows them."""
+
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from dopd.api.names import Role
+from dopd.planning import Objectives
+from dopd.replay.charts import ticks
+from dopd.replay.report import Report
+from dopd.replay.runner import BINS, load_over_time, run
+from dopd.replay.trace import Trace
+from dopd.replay.workers import Settings
+
+SETTINGS = Settings({role: 60.0 for role in Role})
+
+
+@pytest.fixture
+def burst() -> Trace:
+    """200 s at one request a second, and 300 at once after 100 s."""
+    arrivals = np.sort(np.concatenate((np.arange(201.0), np.full(300, 100.5))))
+    lengths = np.full(len(arrivals), 1000)
+    return Trace("burst <1>", arrivals, lengths, lengths // 100, "requests")
+
+
+@pytest.fixture
+def report(model, burst) -> Report:
+    results = {
+        name: run(burst, model, Objectives(1.5, 0.05, 0.99), pair, SETTINGS)
+        for name, pair in (("dopd", (2, 1)), ("static-peak", (9, 1)), ("hpa", (20, 1)), ("oracle", (8, 1)))
+    }
+    tries = {name: [{"knob": "", "attainment": r.attainment, "gpu_hours": r.gpu_hours}] for name, r in results.items()}
+    facts = {"seconds": 200, "attainment": 0.99}
+    return Report("burst <1>", "model", facts, results, dict.fromkeys(results, ""), tries, load_over_time(burst))
+
+
+def test_load_over_time_is_all_that_arrived_when_it_did(burst):
+    load = load_over_time(burst)
+    assert load["bin_seconds"] == 1.0
+    assert len(load["requests_per_second"]) == len(load["input_tokens_per_second"]) == BINS
+    assert load["requests_per_second"][99:102] == [1.0, 301.0, 1.0]
+    assert sum(load["input_tokens_per_second"]) * load["bin_seconds"] == 501_000
+
+
+def test_the_late_are_shown_when_they_arrived_and_add_up_to_what_was_missed(report, burst):
+    dopd = report.policies["dopd"]
+    assert dopd.late_shares[99] == 0.0
+    assert dopd.late_shares[100] > 0.5
+    arrived = np.array(load_over_time(burst)["requests_per_second"])
+    late = float(arrived @ np.array(dopd.late_shares))
+    assert late / len(burst) == pytest.approx(1 - dopd.attainment, abs=1e-4)
+
+
+def test_a_part_without_requests_has_no_late_share(model):
+    trace = Trace("gap", np.array([0.0, 200.0]), np.array([100, 100]), np.array([2, 2]), "requests")
+    shares = run(trace, model, Objectives(1.5, 0.05, 0.99), (1, 1), SETTINGS).late_shares
+    assert shares == (0.0, *[None] * (BINS - 2), 0.0)
+
+
+def test_the_cheapest_peer_is_neither_dopd_nor_the_oracle(report):
+    assert report.cheapest_peer_gpu_hours == report.policies["static-peak"].gpu_hours
+    assert report.oracle_gpu_hours == report.policies["oracle"].gpu_hours
+
+
+def test_the_page_is_one_file_whose_charts_hold_every_policy_and_the_time_of_the_misses(report):
+    page = report.as_html()
+    assert "http" not in page
+    assert "<link" not in page
+    assert "src=" not in page
+    assert "burst &lt;1&gt; on model" in page
+    charts = {svg.get("aria-label"): svg for svg in map(ElementTree.fromstring, re.findall(r"<svg.*?</svg>", page))}
+    assert set(charts) == {
+        "GPU-hours by policy", "requests", "prompt tokens", "prefill workers", "decode workers", "late share",
+    }  # fmt: skip
+    for name in ("prefill workers", "decode workers", "late share"):
+        assert [line.get("data-name") for line in charts[name].iter("path") if line.get("class") == "line"] == list(
+            reversed(report.policies)
+        )
+    line = next(path for path in charts["late share"].iter("path") if path.get("data-name") == "dopd")
+    points = [tuple(map(float, point.split())) for point in re.split("[ML]", line.get("d"))[1:]]
+    first_late = next(x for x, y in points if y < points[0][1])
+    assert first_late == pytest.approx(72 + 864 * 100.5 / 200, abs=0.1), "of the burst, on an axis of 200 s"
+    assert len(charts["GPU-hours by policy"].findall("rect")) == 4
+
+
+def test_reversals_are_told_by_the_hour(report):
+    flapping = replace(report.policies["hpa"], reversals=3)
+    assert report.reversals_per_hour(flapping) == 54.0
+    assert "turns/h" in report.as_text()
+
+
+@pytest.mark.parametrize(
+    ("greatest", "expected"),
+    [
+        (0, [0, 1]),
+        (1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (7, [0, 2, 4, 6, 8]),
+        (301, [0, 100, 200, 300, 400]),
+        (float("nan"), [0, 1]),
+    ],
+)
+def test_axes_have_round_values(greatest, expected):
+    assert ticks(greatest) == pytest.approx(expected)
