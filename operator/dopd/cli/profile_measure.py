@@ -2,12 +2,13 @@
 
 Drives the pair over HTTP with bounded load and reads the engines' own counters (`/v1/loads`), so that neither the
 network nor this program is in the numbers. The pair must be idle otherwise: take it out of the gateway first. Takes
-minutes; every request is one that a client could have sent.
+minutes, and no longer than --limit-seconds; every request is one that a client could have sent.
 """
 
 import argparse
 import asyncio
 import datetime
+import os
 import random
 import sys
 from dataclasses import dataclass
@@ -56,11 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bootstrap-port", type=int, default=8998, help="of the prefill engine")
     parser.add_argument("--max-tokens", type=int, default=8192, help="longest prompt sent")
     parser.add_argument("--max-batch", type=int, default=128, help="most requests at once")
+    parser.add_argument("--limit-seconds", type=float, default=1800.0, help="give up after so long (default 1800)")
     parser.add_argument("--output", help="file to write (default: standard output)")
 
 
 def call(args: argparse.Namespace) -> int:
     """Measure and write the profile; returns the exit code."""
+    if problem := refusal(args):
+        print(f"dopd profile measure: {problem}", file=sys.stderr)
+        return 2
     try:
         spec = asyncio.run(measure(args))
     except (MeasureError, httpx.HTTPError) as error:
@@ -70,18 +75,58 @@ def call(args: argparse.Namespace) -> int:
     return 0
 
 
+def refusal(args: argparse.Namespace) -> str:
+    """Why these arguments can not lead to a profile: argument, value, what is expected; "" if they can."""
+    for name, least, most in (
+        ("gpus", 1, 1024),
+        ("bootstrap_port", 1, 65535),
+        ("max_tokens", CONTEXT_TOKENS[0], None),
+        ("max_batch", 1, None),
+        ("limit_seconds", 1, None),
+    ):
+        value = getattr(args, name)
+        if not value >= least or (most is not None and value > most):
+            expected = f"at least {least}" if most is None else f"{least} to {most}"
+            return f"--{name.replace('_', '-')} {value}: expected {expected}"
+    for name in ("prefill_url", "decode_url"):
+        value = getattr(args, name)
+        if not _is_base_url(value):
+            return f"--{name.replace('_', '-')} {value}: expected a base URL such as http://10.0.0.7:30000"
+    if args.output and (os.path.isdir(args.output) or not os.path.isdir(os.path.dirname(args.output) or ".")):
+        return f"--output {args.output}: expected a file in a folder that exists; create the folder or name another"
+    return ""
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number
+        return False
+
+
 async def measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None = None) -> EngineProfileSpec:
     """Drive the pair through every point.
 
     Raises:
-        MeasureError: an engine is busy, refuses a request, or counts nothing.
+        MeasureError: an engine is busy, refuses a request, or counts nothing; or it takes longer than it may.
         httpx.HTTPError: an engine does not answer.
     """
+    try:
+        async with asyncio.timeout(args.limit_seconds):
+            return await _measure(args, transport)
+    except TimeoutError as error:
+        raise MeasureError(
+            f"not done after {args.limit_seconds:g} s: raise --limit-seconds, or lower --max-tokens or --max-batch"
+        ) from error
+
+
+async def _measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None) -> EngineProfileSpec:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=300, transport=transport, limits=limits) as http:
-        pair = Pair(http, args.prefill_url, args.decode_url, args.bootstrap_port)
+        pair = Pair(http, args.prefill_url.rstrip("/"), args.decode_url.rstrip("/"), args.bootstrap_port)
         await pair.check_idle()
-        capacity = await pair.loads(args.decode_url)
+        capacity = await pair.loads(pair.decode_url)
         kv_tokens, most = int(capacity["max_total_num_tokens"]), int(capacity["max_running_requests"])
         lengths = [tokens for tokens in PREFILL_TOKENS if tokens <= args.max_tokens]
         contexts = [tokens for tokens in CONTEXT_TOKENS if tokens <= args.max_tokens]
@@ -173,6 +218,10 @@ class Pair:
             before = await self._moments()
             await asyncio.sleep(STEADY_SECONDS)
             after = await self._moments()
+        except asyncio.CancelledError:
+            for request in requests:
+                request.cancel()
+            raise
         finally:
             await asyncio.gather(*requests, return_exceptions=True)
         for request in requests:
