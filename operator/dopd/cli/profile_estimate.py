@@ -7,6 +7,7 @@ allowance for queueing, and a profile holds service times.
 
 import argparse
 import datetime
+import difflib
 import importlib
 import math
 import sys
@@ -112,13 +113,23 @@ def estimate(
 
     Raises:
         ImportError: the measurements are not installed.
-        ValueError: none were published for this model, GPU or version.
+        ValueError: none were published for this model, GPU or version, or nobody knows the model.
     """
     engines = importlib.import_module("aiconfigurator_core.sdk.engine")
     memory = importlib.import_module("aiconfigurator_core.sdk.memory")
     parallelism = {"tp_size": tp, "moe_tp_size": moe_tp, "moe_ep_size": moe_ep}
     version = engine_version or _current_version(gpu)
-    engine = engines.EngineHandle.compile(model, gpu, "sglang", backend_version=version, **parallelism)
+    hub = importlib.import_module("aiconfigurator_core.sdk.utils")
+    try:
+        engine = engines.EngineHandle.compile(model, gpu, "sglang", backend_version=version, **parallelism)
+    except hub.HuggingFaceDownloadError as error:
+        known = importlib.import_module("aiconfigurator_core.sdk.common").DefaultHFModels
+        nearest = ", ".join(difflib.get_close_matches(model, known, n=3, cutoff=0.0))
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{reason}; pass a folder that holds the model's config.json, or one of the {len(known)} models that need "
+            f"no download, such as {nearest}"
+        ) from error
     kv = memory.estimate_kv_cache(
         model,
         gpu,
