@@ -1,17 +1,20 @@
 """Each peer's formula, pinned by numbers worked out by hand."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from dopd.api.names import Role
-from dopd.planning import Objectives
+from dopd.planning import Demand, Objectives, Workers
 from dopd.replay.policies import catalogue, static
 from dopd.replay.policies.arima import ArimaSeries
 from dopd.replay.policies.base import Setting
-from dopd.replay.policies.dynamo import throughput_counts
+from dopd.replay.policies.dynamo import DynamoLoad, load_counts, throughput_counts
 from dopd.replay.policies.hpa import Hpa
 from dopd.replay.policies.paper import ratio_counts
+from dopd.replay.trace import Trace
 
 
 @pytest.fixture
@@ -36,6 +39,91 @@ def test_dynamo_sizes_by_mean_length_at_full_use(setting):
     assert throughput_counts(setting, 100.0, 1000.0, 200.0, 0.05) == (4, 3)
     # an ITL objective of 10.1 ms allows batch 51: 51 / (200 * .0101) = 25.2, ceil(100 / 25.2) = 4
     assert throughput_counts(setting, 100.0, 1000.0, 200.0, 0.0101)[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("queues", "prefill"),
+    [
+        # A prompt of 1000 tokens takes 35 ms, 35 us a token; above 1.5 s at the shortest queue are (1.5 - .035) / 35e-6
+        # = 41,857 tokens. One worker less must keep each queue below .8 (1.5 - .035): 3/4 of 33,486 tokens = 25,114.
+        ([41_900, 90_000, 90_000, 90_000], 5),
+        ([41_800, 90_000, 90_000, 90_000], 4),
+        ([25_100, 0, 0, 0], 3),
+        ([25_200, 0, 0, 0], 4),
+    ],
+)
+def test_dynamos_load_layer_moves_prefill_by_the_shortest_queue(setting, queues, prefill):
+    assert load_counts(setting, seen(queues=queues), (4, 1), 1.5, 0.05) == (prefill, 1)
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "decode"),
+    [
+        # 5 ms + 0.1 ms a request: above 20 ms are 151 requests at the least loaded worker; one worker less carries 4/3
+        # as many, which must stay below .8 * 20 ms: 110 requests, 82 now; and below 400,000 KV tokens.
+        ([(151, 1000.0)] * 4, 0, 5),
+        ([(150, 1000.0)] + [(200, 1000.0)] * 3, 0, 4),
+        ([(82, 1000.0)] * 4, 0, 3),
+        ([(83, 1000.0)] + [(1, 1000.0)] * 3, 0, 4),
+        ([(82, 300_001.0)] * 4, 0, 4),
+        ([(10, 1000.0)] * 4, 1, 5),
+    ],
+)
+def test_dynamos_load_layer_moves_decode_by_the_least_loaded_worker(setting, running, waiting, decode):
+    assert load_counts(setting, seen(running=running, waiting=waiting), (1, 4), 1.5, 0.02) == (1, decode)
+
+
+def test_dynamos_load_layer_waits_for_a_worker_that_starts(setting):
+    full = seen(queues=[90_000], prefill=Workers(1, 0))
+    assert DynamoLoad(setting).decide(full) == ((2, 1), 5.0)
+    assert DynamoLoad(setting).decide(seen(queues=[90_000], prefill=Workers(1, 1)))[0] == (2, 1)
+    assert DynamoLoad(setting, tightening=0.3).decide(seen(queues=[14_000], prefill=Workers(1, 0)))[0] == (2, 1)
+
+
+def seen(queues=(), running=(), waiting=0, prefill=None):
+    """What the load layer looks at, of prompts of 1000 tokens."""
+    workers = {Role.PREFILL: prefill or Workers(len(queues)), Role.DECODE: Workers(1, waiting_requests=waiting)}
+    return SimpleNamespace(
+        now_seconds=60.0,
+        demand=lambda window: Demand(10.0, 1000.0, 1e6, 200.0),
+        prefill_waiting_tokens=lambda: list(queues),
+        decode_loads=lambda: list(running),
+        workers=workers.__getitem__,
+    )
+
+
+@pytest.fixture
+def burst():
+    """One request a second for four minutes, a hundred in the third; 1000 prompt tokens, 200 of answer."""
+    busy = np.arange(12_000) / 100 + 60
+    arrivals = np.concatenate((np.arange(120.0), busy[busy >= 120], np.arange(180.0, 240.0)))
+    return Trace("burst", arrivals, np.full(len(arrivals), 1000), np.full(len(arrivals), 200), "requests")
+
+
+@pytest.fixture
+def patient(setting):
+    """Objectives that no queue misses, passes of one prompt: what is needed is what is kept busy, rounded up."""
+    model = replace(setting.model, chunk_tokens=1000)
+    return replace(setting, model=model, objectives=Objectives(10_000.0, 0.05, 0.99))
+
+
+def test_static_peak_holds_what_the_busiest_minute_keeps_busy(patient, burst):
+    # prefill 100 * .035 = 3.5; decode 100 * 200 * .0306 / 256 = 2.4; times 1.5: 5.25 and 3.6
+    assert static.peak(patient, burst) == (4, 3)
+    assert static.peak(patient, burst, load_factor=1.5) == (6, 4)
+    assert static.first_counts(patient, burst) == (4, 3), "the whole trace is no longer than the first five minutes"
+    assert static.first_counts(patient, burst.between(0.0, 100.0)) == (1, 1)
+
+
+def test_the_oracle_asks_one_start_up_time_ahead_and_gives_up_when_the_need_ends(patient, burst):
+    # Of 30 s around a step of 15 s: a quarter of them in the burst is 25.7 requests/s, thus .9 and .6 workers; three
+    # quarters 75.2, thus 2.6 and 1.8. The step from 120 s on is the first of the latter, that from 180 s the last.
+    oracle = static.Oracle(patient, burst)
+    assert [tuple(need) for need in oracle.needs[6:14].tolist()] == [
+        (1, 1), (1, 1), (3, 2), (4, 3), (4, 3), (3, 2), (1, 1), (1, 1),
+    ]  # fmt: skip
+    asked = [oracle.decide(SimpleNamespace(now_seconds=15.0 * look))[0] for look in range(14)]
+    assert asked == [(1, 1)] * 3 + [(3, 2)] + [(4, 3)] * 7 + [(3, 2)] + [(1, 1)] * 2
 
 
 def test_hpa_follows_the_ratio_with_tolerance_and_holds_for_its_window(setting):
