@@ -69,6 +69,8 @@ SCENARIOS = {
     "no-gpu-to-be-had": {"load": lambda t: demand(20 if t < 300 else 200), "gpus": 6},
     "engine-slower-than-its-profile": {"load": lambda t: demand(60), "ttft": lambda t: 0.4, "late": lambda t: 0.05},
     "prefix-cache-warms-up": {"load": lambda t: demand(150, share=max(0.2, 1 - t / 1500)), "steps": 80},
+    # To the minimum and not to zero: a role without a worker answers nobody, and the first request of the morning would
+    # wait for a whole start-up. The API allows no minimum below 1.
     "night-and-scale-to-the-minimum": {
         "load": lambda t: demand(80) if t < 900 or t >= 2700 else Demand.none(),
         "steps": 110,
@@ -115,6 +117,17 @@ def test_the_transcript_is_the_one_that_was_reviewed(model, name):
     if os.environ.get("DOPD_WRITE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+@pytest.mark.parametrize("fewest", [0, 1, 2])
+def test_a_night_without_requests_never_takes_a_role_its_last_worker(model, fewest):
+    policy = replace(POLICY, prefill=RoleBounds(fewest, 20), decode=RoleBounds(fewest, 20))
+    pair, decision = (4, 3), None
+    for k in range(40):
+        seen = Observation(Demand.none(), *(Workers(count) for count in pair))
+        decision = plan(seen, None, model, policy, decision, k * STEP_SECONDS)
+        pair = (decision.prefill, decision.decode)
+    assert pair == (max(1, fewest), max(1, fewest))
 
 
 def test_the_scenarios_show_every_reason_that_a_load_can_give():
