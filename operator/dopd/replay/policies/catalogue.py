@@ -57,7 +57,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
                 start,
                 lambda interval=interval, tightening=tightening: DynamoSla(setting, interval, tightening),  # type: ignore[misc]
             )
-            for interval, tightening in ((180.0, 1.0), (60.0, 1.0), (60.0, 0.3))
+            for interval, tightening in ((180.0, 1.0), (180.0, 0.3), (60.0, 1.0), (60.0, 0.3))
         ]
     if name == "dynamo-load":
         return [
@@ -67,7 +67,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     if name == "hpa":
         return [
             Try(f"target {target:g}", start, lambda target=target: Hpa(setting, target))  # type: ignore[misc]
-            for target in (0.4, 0.55, 0.7)
+            for target in (0.3, 0.4, 0.55, 0.7)
         ]
     if name == "static-1-3":
         return [Try("", static.one_to_three(static.peak(setting, trace), setting), None)]
