@@ -111,11 +111,13 @@ def load(
 
     Raises:
         ValueError: the header is of neither kind, a cell is none that its column can mean, the scale does not fit the
-            kind, or the part holds no request.
+            kind, or the part holds no request, or all of them at one moment.
     """
     trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds, within)
     if not len(trace):
         raise ValueError(f"{path}: no request between {start_seconds:g} s and {end_seconds:g} s")
+    if not trace.duration_seconds:
+        raise ValueError(f"{path}: all requests arrive at one moment; expected a trace that lasts")
     return trace
 
 

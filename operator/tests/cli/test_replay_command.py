@@ -97,7 +97,9 @@ def test_another_simulator_runs_in_its_own_environment_and_gives_the_same_report
     python.write_text(SIMULATOR.format(python=sys.executable))
     python.chmod(0o755)
     arguments = ["replay", str(trace), "--simulator", "dynamo", "--dynamo-python", str(python), "--quiet"]
-    assert main([*arguments, "--start-up-seconds", "90", "--json", str(report)]) == 0
+    page = tmp_path / "out.html"
+    assert main([*arguments, "--start-up-seconds", "90", "--json", str(report), "--html", str(page)]) == 0
+    assert "Late requests" not in page.read_text(), "that simulator does not tell when"
     content = json.loads(report.read_text())
     assert content["simulator"] == "dynamo"
     assert set(content["policies"]) == {"dopd", "dynamo", "static-peak"}

@@ -101,6 +101,12 @@ def test_a_cell_is_told_by_its_line(refusal, text, expected):
     assert expected in refusal(text)
 
 
+@pytest.mark.parametrize("rows", ["5,100,4\n", "5,100,4\n5,200,4\n"])
+def test_a_trace_of_one_moment_is_refused(refusal, rows):
+    said = refusal(TRACE.splitlines()[0] + "\n" + rows)
+    assert "trace.csv: all requests arrive at one moment; expected a trace that lasts" in said
+
+
 def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
     profile = tmp_path / "own.yaml"
     profile.write_text("spec: {model: m, prefill: 3}\n")

@@ -115,6 +115,15 @@ def test_static_peak_holds_what_the_busiest_minute_keeps_busy(patient, burst):
     assert static.first_counts(patient, burst.between(0.0, 100.0)) == (1, 1)
 
 
+def test_what_arrives_as_the_trace_ends_is_no_peak(patient):
+    arrivals = np.arange(121.0)  # the last one begins a minute of its own, which has no length
+    trace = Trace("even", arrivals, np.full(121, 1000), np.full(121, 200), "requests")
+    assert static.true_demand(trace, 120.0, 180.0).requests_per_second == pytest.approx(61 / 60)
+    assert static.peak(patient, trace) == (1, 1)
+    ending = Trace("ending", np.append(arrivals, [120.001] * 9), np.full(130, 1000), np.full(130, 200), "requests")
+    assert static.peak(patient, ending) == (1, 1)
+
+
 def test_the_oracle_asks_one_start_up_time_ahead_and_gives_up_when_the_need_ends(patient, burst):
     # Of 30 s around a step of 15 s: a quarter of them in the burst is 25.7 requests/s, thus .9 and .6 workers; three
     # quarters 75.2, thus 2.6 and 1.8. The step from 120 s on is the first of the latter, that from 180 s the last.

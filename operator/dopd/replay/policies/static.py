@@ -90,7 +90,12 @@ def needs(
 
 
 def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Demand:
-    """The demand of the requests that arrive in [start, end), of prompts as a first replay found them cached."""
+    """The demand of the requests that arrive in [start, end), of prompts as a first replay found them cached.
+
+    A stretch that reaches beyond the trace is moved back to its end: the last moment alone tells no rate.
+    """
+    beyond = max(0.0, end_seconds - trace.duration_seconds)
+    start_seconds -= beyond
     first, last = np.searchsorted(trace.arrival_seconds, [start_seconds, end_seconds])
     if first == last:
         return Demand.none()
