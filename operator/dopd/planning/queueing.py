@@ -94,16 +94,16 @@ class PrefillLoad:
     def late_share(self, workers: int, ttft_seconds: float) -> float:
         """Share of requests whose first token comes after the objective; 1 if the queue grows without limit."""
         busy = self.busy_workers
-        if busy == 0:
-            return self.hopeless_share(ttft_seconds)
         if workers <= busy:
             return 1.0
+        wait_seconds = self._wait_if_waiting_seconds(workers)
+        if busy == 0 or wait_seconds == 0:
+            return self.hopeless_share(ttft_seconds)
         waiting = erlang_c(workers, busy)
-        decay = 1 / self._wait_if_waiting_seconds(workers)
         late = 0.0
         for probability, idle_seconds in self.prompts:
             slack = ttft_seconds - idle_seconds
-            late += probability * (waiting * math.exp(-decay * slack) if slack >= 0 else 1.0)
+            late += probability * (waiting * math.exp(-slack / wait_seconds) if slack >= 0 else 1.0)
         return late
 
     def hopeless_share(self, ttft_seconds: float) -> float:
