@@ -126,7 +126,7 @@ class TransferProfile(Model):
 
 
 class StartupProfile(Model):
-    """How long a new worker takes until it serves; a first guess until this cluster's own starts are measured."""
+    """How long a new worker takes until this cluster's own starts are measured; the defaults are assumptions."""
 
     prefill_seconds: Seconds = 60.0
     """From scheduled to ready, prefill worker."""
@@ -145,6 +145,8 @@ class EngineProfileSpec(Model):
     """GPU type, for people, such as h100_sxm."""
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1
     """GPUs of the engine that was measured (all of one worker)."""
+    data_type: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Data types of that engine, for people, such as `weights fp8, KV cache fp8`; unknown if absent."""
     source: ProfileSource
     correction: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Factor on all times, for what the table leaves out (scheduling, tokenizing): real seconds / table seconds."""

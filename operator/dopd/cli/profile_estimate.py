@@ -9,6 +9,7 @@ import argparse
 import datetime
 import difflib
 import importlib
+import json
 import math
 import sys
 from itertools import pairwise
@@ -149,6 +150,7 @@ def estimate(
         model=model,
         gpu=gpu,
         gpus=tp,
+        data_type=_data_type(engine.spec_bytes),
         source=ProfileSource(
             origin=Origin.PUBLISHED,
             description=(
@@ -221,6 +223,14 @@ def rising_grid(rows: list[list[float]]) -> list[list[float]]:
 
 def _digits(value: float, digits: int = 5) -> float:
     return round(value, digits - 1 - math.floor(math.log10(value)))
+
+
+def _data_type(compiled: bytes) -> str:
+    """Data types that the engine was compiled for; it carries them as JSON behind a short header."""
+    text = compiled.decode("utf-8", "replace")
+    config, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+    types = {"weights": "weight_dtype", "activations": "activation_dtype", "KV cache": "kv_cache_dtype"}
+    return ", ".join(f"{of} {config[name]}" for of, name in types.items())
 
 
 def _current_version(gpu: str) -> str:

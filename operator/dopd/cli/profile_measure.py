@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the EngineProfile")
     parser.add_argument("--model", required=True, help="model that the engines serve, for people")
     parser.add_argument("--gpu", required=True, help="GPU type, for people")
+    parser.add_argument(
+        "--data-type", help="data types of the engines, for people, such as 'weights fp8, KV cache fp8'"
+    )
     parser.add_argument("--gpus", type=int, default=1, help="GPUs of one engine")
     parser.add_argument("--prefill-url", required=True, help="base URL of an idle prefill engine")
     parser.add_argument("--decode-url", required=True, help="base URL of an idle decode engine")
@@ -153,6 +156,7 @@ async def _measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport
         model=args.model,
         gpu=args.gpu,
         gpus=args.gpus,
+        data_type=args.data_type or None,
         source=ProfileSource(
             origin=Origin.MEASURED,
             description="running SGLang engines, their own counters of prefill time and decode steps",

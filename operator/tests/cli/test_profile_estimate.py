@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from dopd.cli.main import main
+from dopd.replay.profiles import load_profile, shipped
 
 
 class DownloadError(Exception):
@@ -33,3 +34,9 @@ def test_an_unknown_model_is_one_line_that_names_known_ones(published, capsys):
     assert said.count("\n") == 1
     assert "model Qwen/Qwen3-9B" in said
     assert "one of the 4 models that need no download, such as Qwen/Qwen3-8B" in said
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_profile_states_its_data_types(name):
+    kind = "fp8" if "fp8" in name else "bfloat16"
+    assert f"KV cache {kind}" in (load_profile(name).data_type or "")

@@ -41,8 +41,8 @@ class FakePair:
 
 def arguments(**changes):
     usual = dict(
-        name="n", model="m", gpu="g", gpus=1, prefill_url="http://p", decode_url="http://d", bootstrap_port=1,
-        max_tokens=512, max_batch=1, limit_seconds=60.0, output=None,
+        name="n", model="m", gpu="g", data_type="fp8", gpus=1, prefill_url="http://p", decode_url="http://d",
+        bootstrap_port=1, max_tokens=512, max_batch=1, limit_seconds=60.0, output=None,
     )  # fmt: skip
     return argparse.Namespace(**usual | changes)
 
@@ -107,6 +107,7 @@ async def test_what_is_measured_on_simulated_engines_is_the_profile_that_they_ru
                 port = server.engine.bootstrap.port
         spec = await measure(arguments(**urls, bootstrap_port=port, max_batch=4))
     model = EngineModel.from_profile(DEFAULT_PROFILE)
+    assert spec.data_type == "fp8"
     assert [point.tokens for point in spec.prefill.points] == [128, 256, 512]
     for point in spec.prefill.points:
         assert point.seconds == pytest.approx(model.prefill_seconds(point.tokens), rel=0.02)
