@@ -98,7 +98,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Want:
-    """What one plan needed; kept for the stabilisation window."""
+    """What one plan needed with headroom; kept for the stabilisation window."""
 
     at_seconds: float
     prefill: int
@@ -127,7 +127,7 @@ class Decision:
             stopped and started.
         next_look_seconds: time until the next plan is due.
         watching_since_seconds: time of the first plan of an unbroken sequence.
-        recent: what recent plans needed.
+        recent: what recent plans needed with headroom.
         history: load of the last hour.
         wait_factor: measured waiting for prefill over that of the model, smoothed.
         caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.

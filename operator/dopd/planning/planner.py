@@ -10,7 +10,7 @@ Nothing is remembered but `previous`, the last decision. After a restart there i
 are the previous target, and the window begins anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from dopd.api.names import Role
@@ -21,7 +21,7 @@ from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
 from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, size
-from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, typical_move
+from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, rise, typical_move
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
@@ -34,9 +34,9 @@ LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
-SHRINK_CAUTION = 2.5
-"""A worker is given up only if the load grown by so many typical moves would fit on the rest: to hold it a little
-longer costs less than to miss it for a start-up time."""
+SHRINK_CAUTION = 1.7
+"""A worker is given up only if the load grown by so many typical moves would have fitted on the rest at every look of
+the stabilisation window: to hold it a little longer costs less than to miss it for a start-up time."""
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""
 
@@ -72,14 +72,15 @@ def plan(
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves = _moves(history, model, policy)
-    grown = Forecast(*(observation.demand.scaled(1 + caution * move) for move in moves))
+    moves, rises = _moves(history, model, policy)
+    growths = [max(caution * move, risen) for move, risen in zip(moves, rises, strict=True)]
+    grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
     need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, moves, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_start = now_seconds - policy.scale_down_stabilization_seconds
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
-    recent += (Want(now_seconds, *need.pair),)
+    recent += (Want(now_seconds, *need.with_headroom),)
     wanted, soft = _slow_to_shrink(need, before, recent, settled=since <= window_start)
     try:
         target, hard = apply_bounds(wanted, before, policy)
@@ -97,7 +98,7 @@ def plan(
         forecast_used=forecast is not None,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
-        expected=need.size_prefill.load.expect(*target),
+        expected=need.load.expect(*target),
         infeasible=need.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, policy),
@@ -111,7 +112,7 @@ def plan(
 
 
 Moves = tuple[float, float]
-"""Typical relative move of the load of prefill and of decode."""
+"""Relative move of the load of prefill and of decode."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,13 @@ class _Need:
     size_decode: Size
 
     @property
+    def load(self) -> Load:
+        """The prompts that prefill and the answers that decode was planned for."""
+        prefill, decode = self.size_prefill.load, self.size_decode.load
+        feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
+        return replace(prefill, decode=decode.decode, feasible=feasible)
+
+    @property
     def infeasible(self) -> str:
         """Why no number of workers meets the objectives; "" if some number does."""
         return self.size_prefill.infeasible or self.size_decode.infeasible
@@ -146,15 +154,17 @@ def _load_sample(load: Load, now_seconds: float) -> LoadSample:
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> Moves:
-    """Typical relative move of each role's load within its lead time."""
+def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[Moves, Moves]:
+    """How each role's load typically moves within its lead time, and what a rise of now adds by then."""
     times = [sample.at_seconds for sample in history]
-    loads = {Role.PREFILL: [s.prefill for s in history], Role.DECODE: [s.decode for s in history]}
-    prefill, decode = (
-        typical_move(times, loads[role], model.startup_seconds[role] + policy.interval_seconds)
-        for role in (Role.PREFILL, Role.DECODE)
+    prefills, decodes = [sample.prefill for sample in history], [sample.decode for sample in history]
+    prefill_lead, decode_lead = (
+        model.startup_seconds[role] + policy.interval_seconds for role in (Role.PREFILL, Role.DECODE)
     )
-    return prefill, decode
+    return (
+        (typical_move(times, prefills, prefill_lead), typical_move(times, decodes, decode_lead)),
+        (rise(times, prefills, prefill_lead), rise(times, decodes, decode_lead)),
+    )
 
 
 def _need(
@@ -245,7 +255,7 @@ def _decode_for_backlog(workers: Workers, needed: Size) -> int:
 def _slow_to_shrink(
     need: _Need, before: Pair, recent: tuple[Want, ...], *, settled: bool
 ) -> tuple[Pair, tuple[Bound, ...]]:
-    """Grow at once; shrink to what needs no more with headroom, and only as far as every recent plan agrees."""
+    """Grow at once; shrink no further than to the most that any recent plan needed with headroom."""
     bit: list[Bound] = []
     wanted = []
     for need_now, roomy, had, recent_most in zip(
@@ -261,7 +271,7 @@ def _slow_to_shrink(
         target = min(had, roomy)
         if target > need_now:
             bit.append(Bound.HYSTERESIS)
-        held = had if not settled else min(had, max(target, recent_most))
+        held = had if not settled else min(had, recent_most)
         if held > target:
             bit.append(Bound.STABILIZATION)
         wanted.append(held)

@@ -1,10 +1,13 @@
 """How much the load may grow before a worker that is started now can serve, learnt from how it moved so far.
 
 A plan for the load of now is late by the lead time. Where a forecast is trusted it says how high the load may be by
-then, as a quantile. Where there is none, the recent past answers: the margin is so many times the typical relative
-move of the load within one lead time. Typical is the median of the moves' sizes, scaled to a standard deviation, so
-that one ramp does not inflate it for an hour. Before there is a past, pretended moves stand in, which real ones
-soon outnumber.
+then, as a quantile. The recent past answers always, in two ways, of which the greater counts:
+
+- so many times the typical relative move of the load within one lead time. Typical is the median of the moves' sizes,
+  scaled to a standard deviation, so that one ramp does not inflate it for an hour. Before there is a past, pretended
+  moves stand in, which real ones soon outnumber.
+- a rise that goes on: a load that has just risen by more than noise explains is taken to rise on at the same pace for
+  one lead time, up to a limit, since steps end. A forecaster sees a ramp only when minutes of it have passed.
 
 How many times follows what clients meet (in the spirit of adaptive conformal inference, Gibbs and Candes 2021):
 late requests raise it at once, and while fewer are late than allowed it sinks slowly. So the margin ends up as
@@ -25,8 +28,14 @@ MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
 """Below this many busy workers a move is not a number worth learning: one worker covers it many times."""
-FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 2.0, 1.2, 3.0
+FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 1.7, 0.8, 3.0
 ADAPTATION = 0.5
+RISE_SECONDS = 90.0
+"""Over which a rise is measured: two windows of the measured load that do not overlap."""
+RISE_NOISE = 3.0
+"""A rise counts from so many typical moves over that time: on a flat load less than once in several hours."""
+MOST_RISE = 0.75
+"""What a rise is taken to add at most: beyond that, it is a step more often than a ramp."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,30 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
         lead_seconds: how long a decision takes to have an effect.
     """
     moves = [PRETENDED_MOVE] * PRETENDED_MOVES
+    then = 0
     for i, (start, load) in enumerate(zip(times, loads, strict=True)):
-        then = bisect_right(times, start + lead_seconds) - 1
-        if load >= SMALL_LOAD and then > i and times[-1] >= start + lead_seconds:
+        if times[-1] < start + lead_seconds:
+            break
+        while then + 1 < len(times) and times[then + 1] <= start + lead_seconds:
+            then += 1
+        if load >= SMALL_LOAD and then > i:
             moves.append(abs(loads[then] / load - 1))
     return MEDIAN_TO_DEVIATION * median(moves)
+
+
+def rise(times: list[float], loads: list[float], lead_seconds: float) -> float:
+    """Relative growth within one lead time if a rise of now goes on; 0 if the load does not rise beyond noise.
+
+    Args:
+        times: of the samples, ascending.
+        loads: busy workers at those times.
+        lead_seconds: how long a decision takes to have an effect.
+    """
+    span = min(RISE_SECONDS, lead_seconds)
+    before = bisect_right(times, times[-1] - span) - 1
+    if before < 0 or loads[before] < SMALL_LOAD:
+        return 0.0
+    risen = loads[-1] / loads[before] - 1
+    if risen < RISE_NOISE * typical_move(times, loads, span):
+        return 0.0
+    return min(MOST_RISE, risen * lead_seconds / span)

@@ -290,3 +290,11 @@ def test_the_message_tells_what_lies_beyond_the_profile(model):
     assert "10000 tokens of context lies beyond the last of spec.decode.points (batch 256, 8000 tokens)" in contexts
     batches = told(replace(model, max_running_requests=300), demand(20))
     assert "decode at batch 300 and 1200 tokens of context lies beyond" in batches
+
+
+def test_what_is_expected_is_of_the_demand_that_each_role_was_planned_for(model):
+    policy = replace(POLICY, decode=RoleBounds(1, 3))
+    later = Forecast(demand(1), demand(600))
+    decision = plan(observe(1), later, model, policy, None, 0.0)
+    assert decision.needed[1] > 3 == decision.decode
+    assert decision.expected.attainment == 0

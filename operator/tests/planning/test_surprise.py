@@ -6,9 +6,11 @@ from dopd.planning.surprise import (
     FIRST_CAUTION,
     LEAST_CAUTION,
     MOST_CAUTION,
+    MOST_RISE,
     LoadSample,
     adapted,
     remember,
+    rise,
     typical_move,
 )
 
@@ -49,3 +51,27 @@ def test_memory_is_an_hour_of_looks_that_do_not_crowd():
     for k in range(3000):
         history = remember(history, LoadSample(5.0 * k, 1.0, 1.0))
     assert len(history) == pytest.approx(240, abs=1)
+
+
+TIMES = [15.0 * k for k in range(60)]
+
+
+def test_a_rise_is_taken_to_go_on_for_the_lead_time_but_a_step_not_for_ever():
+    ramp = [4.0] * 48 + [4.0 + 0.2 * k for k in range(12)]
+    assert rise(TIMES, ramp, 90) == pytest.approx(ramp[-1] / ramp[-7] - 1)
+    assert rise(TIMES, ramp, 180) == pytest.approx(2 * (ramp[-1] / ramp[-7] - 1))
+    assert rise(TIMES, [4.0] * 59 + [40.0], 180) == MOST_RISE
+
+
+def test_noise_a_fall_and_a_load_too_small_to_measure_are_no_rise():
+    noisy = [4.0 + (k * 7 % 5) * 0.1 for k in range(60)]
+    assert rise(TIMES, noisy, 180) == 0
+    assert rise(TIMES, noisy[::-1], 180) == 0
+    assert rise(TIMES, [4.0 - 0.05 * k for k in range(60)], 180) == 0
+    assert rise(TIMES, [0.0] * 59 + [0.04], 180) == 0
+    assert rise(TIMES[:3], [1.0, 2.0, 4.0], 180) == 0
+
+
+@given(loads=st.lists(st.floats(0, 1e6), min_size=1, max_size=60), lead=st.floats(1, 1000))
+def test_a_rise_is_neither_negative_nor_beyond_its_limit(loads, lead):
+    assert 0 <= rise(TIMES[: len(loads)], loads, lead) <= MOST_RISE

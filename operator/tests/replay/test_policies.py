@@ -11,10 +11,13 @@ from dopd.planning import Demand, Objectives, Workers
 from dopd.replay.policies import catalogue, static
 from dopd.replay.policies.arima import ArimaSeries
 from dopd.replay.policies.base import Setting
+from dopd.replay.policies.dopd import Dopd
 from dopd.replay.policies.dynamo import DynamoLoad, load_counts, throughput_counts
 from dopd.replay.policies.hpa import Hpa
 from dopd.replay.policies.paper import ratio_counts
+from dopd.replay.runner import run
 from dopd.replay.trace import Trace
+from dopd.replay.workers import Settings
 
 
 @pytest.fixture
@@ -179,3 +182,19 @@ def test_hpa_can_aim_at_another_use_of_decode(setting):
     hpa = Hpa(setting, target=0.7, decode_target=0.35)
     assert hpa._desired(Role.PREFILL, 4, 4, 0.7) == 4
     assert hpa._desired(Role.DECODE, 4, 4, 0.7) == 8
+
+
+def test_dopd_turns_less_than_once_an_hour_on_a_flat_load_of_noisy_lengths(setting, poisson):
+    """Lengths vary as much as in published traces; nothing else does. Some rates lie next to a worker's edge."""
+
+    def lengths(mean):
+        return lambda generator, count: np.maximum(1, generator.lognormal(np.log(mean), 0.8, count))
+
+    rates, hours, reversals = (21.0, 26.0, 31.0, 41.0), 2 / 3, 0
+    for rps in rates:
+        trace = poisson(rps, int(rps * hours * 3600), lengths(1000), lengths(20), seed=7)
+        start = static.first_counts(setting, trace)
+        result = run(trace, setting.model, setting.objectives, start, Settings({r: 60.0 for r in Role}), Dopd(setting))
+        assert result.attainment >= 0.99
+        reversals += result.reversals
+    assert reversals <= hours * len(rates)
