@@ -130,6 +130,7 @@ def _settings(args: argparse.Namespace, setting: Setting) -> Settings:
     return Settings(
         startup_seconds={role: args.start_up_seconds for role in Role},
         gpus={Role.PREFILL: setting.prefill_gpus, Role.DECODE: setting.decode_gpus},
+        flip_seconds=setting.model.flip_seconds,
         routing=args.routing,
         seed=args.seed,
     )

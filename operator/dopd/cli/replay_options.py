@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dopd.replay import foreign
-from dopd.replay.policies.catalogue import NAMES
+from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
 from dopd.replay.workers import Routing
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policies",
         help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
-        "(default: all)",
+        f"(default: all; besides {', '.join(VARIANTS)})",
     )
     parser.add_argument(
         "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
@@ -95,7 +95,7 @@ def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], e
 
 def _check_policies(args: argparse.Namespace) -> None:
     names = policies(args)
-    known = foreign.NAMES if args.simulator == "dynamo" else NAMES
+    known = foreign.NAMES if args.simulator == "dynamo" else NAMES + VARIANTS
     for name in names:
         if name not in known:
             raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")

@@ -101,7 +101,7 @@ def plan(
         expected=need.load.expect(*target),
         infeasible=need.infeasible,
         gpus=policy.gpus(*target),
-        flips=_flips(target, observation, policy),
+        flips=_flips(target, observation, model, policy),
         next_look_seconds=policy.interval_seconds / 2 if need.backlogged else policy.interval_seconds,
         watching_since_seconds=since,
         recent=recent,
@@ -355,9 +355,14 @@ def _backlog_without_demand(
     )
 
 
-def _flips(target: Pair, observation: Observation, policy: Policy) -> int:
-    """Workers that can change from decode to prefill (negative: the other way) instead of a stop and a start."""
-    if not policy.role_switching:
+def _flips(target: Pair, observation: Observation, model: EngineModel, policy: Policy) -> int:
+    """Workers that can change from decode to prefill (negative: the other way) instead of a stop and a start.
+
+    Only where both roles hold the same GPUs and a flip serves sooner than a start.
+    """
+    if not policy.role_switching or policy.prefill.gpus != policy.decode.gpus:
+        return 0
+    if model.flip_seconds >= min(model.startup_seconds.values()):
         return 0
     prefill_gap, decode_gap = target[0] - observation.prefill.supply, target[1] - observation.decode.supply
     if prefill_gap > 0 > decode_gap:

@@ -173,13 +173,28 @@ class Cluster:
         elif target < len(live):
             self._shrink(role, live, len(live) - target)
 
+    def flip(self, role: Role, number: int) -> None:
+        """Let serving workers of a role drain and go on in the other one, those with the least to finish first."""
+        other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        spared = len(self.serving[role]) - 1  # the role goes on serving
+        for worker in sorted(self.serving[role], key=lambda w: w.assigned)[: max(0, min(number, spared))]:
+            self.serving[role].remove(worker)
+            worker.phase = Phase.DRAINING
+            worker.becomes = self._new(other)
+            worker.becomes.was = worker
+            self._release_if_idle(worker)
+
     def count(self, role: Role, *phases: Phase) -> int:
         """Workers of a role in any of the phases."""
         return sum(1 for worker in self.workers[role] if worker.phase in phases)
 
-    def _add(self, role: Role) -> Worker:
+    def _new(self, role: Role) -> Worker:
         worker: Worker = PrefillWorker(self.kv_tokens) if role is Role.PREFILL else DecodeWorker()
         self.workers[role].append(worker)
+        return worker
+
+    def _add(self, role: Role) -> Worker:
+        worker = self._new(role)
         self._charge(self.now)
         self._gpus += self.settings.gpus[role]
         return worker
@@ -187,7 +202,8 @@ class Cluster:
     def _grow(self, role: Role, number: int) -> None:
         settings = self.settings
         if settings.return_seconds is not None:
-            for worker in [w for w in self.workers[role] if w.phase is Phase.DRAINING][:number]:
+            draining = [w for w in self.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
+            for worker in draining[:number]:
                 worker.phase = Phase.STARTING
                 worker.epoch += 1
                 self._push(self.now + settings.return_seconds, _READY, worker, worker.epoch)
@@ -205,7 +221,9 @@ class Cluster:
         for worker in order[:number]:
             if worker.phase is Phase.SERVING:
                 self.serving[role].remove(worker)
-            elif worker.phase is Phase.PENDING:
+            elif worker.phase is Phase.PENDING or worker.was:
+                if worker.was:
+                    worker.was.becomes = None
                 worker.phase = Phase.GONE
                 self.workers[role].remove(worker)
                 continue
@@ -218,8 +236,12 @@ class Cluster:
             return
         worker.phase = Phase.GONE
         self._charge(self.now)
-        self._gpus -= self.settings.gpus[worker.role]
         self.workers[worker.role].remove(worker)
+        if worker.becomes:  # its GPUs go on in the other role
+            worker.becomes.was = None
+            self._push(self.now + self.settings.flip_seconds, _READY, worker.becomes, worker.becomes.epoch)
+            return
+        self._gpus -= self.settings.gpus[worker.role]
         for role in Role:
             for pending in [w for w in self.workers[role] if w.phase is Phase.PENDING]:
                 if self._gpus + self.settings.gpus[role] <= self.settings.gpu_limit:

@@ -12,7 +12,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.planning.bounds import Pair
 from dopd.replay.cluster import Cluster
-from dopd.replay.policies.base import ScalingPolicy
+from dopd.replay.policies.base import RoleSwitching, ScalingPolicy
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
@@ -80,6 +80,8 @@ def run(
             (prefill, decode), seconds = policy.decide(telemetry)
             if (prefill, decode) != timeline[-1][1:]:
                 timeline.append((cluster.now, prefill, decode))
+                flips = policy.flips if isinstance(policy, RoleSwitching) else 0
+                cluster.flip(Role.DECODE if flips > 0 else Role.PREFILL, abs(flips))
                 cluster.scale_to(Role.PREFILL, prefill)
                 cluster.scale_to(Role.DECODE, decode)
             return seconds

@@ -52,6 +52,7 @@ class Settings:
         startup_seconds: from the decision to start a worker until it serves, by role.
         gpus: GPUs of one worker, by role.
         routing: how the gateway chooses.
+        flip_seconds: from the last request of a worker to serving in the other role; used only by a policy that flips.
         return_seconds: time until a draining worker that is wanted again serves; None if it can not come back.
         gpu_limit: GPUs that the cluster has.
         dialect: how the engines hand a prompt over.
@@ -64,6 +65,7 @@ class Settings:
     startup_seconds: dict[Role, float]
     gpus: dict[Role, int] = field(default_factory=lambda: {Role.PREFILL: 1, Role.DECODE: 1})
     routing: Routing = Routing.POWER_OF_TWO
+    flip_seconds: float = 5.0
     return_seconds: float | None = None
     gpu_limit: float = math.inf
     dialect: Dialect = Dialect.SGLANG
@@ -74,15 +76,22 @@ class Settings:
 
 
 class Worker:
-    """One worker of either role."""
+    """One worker of either role.
 
-    __slots__ = ("assigned", "epoch", "phase", "role")
+    Attributes:
+        becomes: the worker of the other role that begins once this one has drained; None if it ends.
+        was: the worker that this one was, until that has drained.
+    """
+
+    __slots__ = ("assigned", "becomes", "epoch", "phase", "role", "was")
 
     def __init__(self, role: Role) -> None:
         self.role = role
         self.phase = Phase.STARTING
         self.assigned = 0
         self.epoch = 0
+        self.becomes: Worker | None = None
+        self.was: Worker | None = None
 
 
 class PrefillWorker(Worker):

@@ -144,6 +144,10 @@ def test_a_mix_shift_offers_flips_only_if_the_policy_allows_them(model):
     assert plan(seen, None, model, policy, None, 1.0).flips == 0
     flipping = plan(seen, None, model, replace(policy, role_switching=True), None, 1.0)
     assert flipping.flips > 0
+    slow = replace(model, flip_seconds=1000.0)
+    assert plan(seen, None, slow, replace(policy, role_switching=True), None, 1.0).flips == 0
+    uneven = replace(policy, role_switching=True, decode=replace(policy.decode, gpus=2), gpu_budget=100)
+    assert plan(seen, None, model, uneven, None, 1.0).flips == 0
     assert flipping.reason is Reason.MIX_SHIFTED
 
 

@@ -100,7 +100,7 @@ def test_decode_holds_what_littles_law_says(model, poisson):
 @settings(max_examples=30, deadline=None)
 @given(
     data=st.lists(st.tuples(st.floats(0, 300), st.integers(1, 20_000), st.integers(1, 400)), min_size=1, max_size=40),
-    moves=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), max_size=12),
+    moves=st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(-3, 3)), max_size=12),
     routing=st.sampled_from(list(Routing)),
     dialect=st.sampled_from(list(Dialect)),
     returning=st.sampled_from([None, 10.0]),
@@ -113,7 +113,8 @@ def test_nothing_is_lost_and_gpu_time_is_counted_whatever_the_scaling(model, dat
     plan = iter(moves)
 
     def decide():
-        prefill, decode = next(plan, (1, 1))
+        prefill, decode, flips = next(plan, (1, 1, 0))
+        cluster.flip(Role.DECODE if flips > 0 else Role.PREFILL, abs(flips))
         cluster.scale_to(Role.PREFILL, prefill)
         cluster.scale_to(Role.DECODE, decode)
         return 25.0
@@ -141,6 +142,41 @@ def test_a_started_worker_serves_after_its_start_up_and_costs_from_the_decision(
     assert (50.0, 1) in seen
     assert (70.0, 2) in seen
     assert cluster.gpu_seconds == pytest.approx(3 * cluster.trace.duration_seconds)
+
+
+def test_a_flipped_worker_serves_in_its_new_role_once_it_has_drained_and_holds_its_gpu_all_the_time(model, poisson):
+    cluster = Cluster(model, poisson(5, 1000, outputs=200), 1, 3, replace(NOW, flip_seconds=5.0))
+    serving = []
+
+    def decide():
+        if cluster.now == 30:
+            cluster.flip(Role.DECODE, 1)
+            cluster.scale_to(Role.PREFILL, 2)
+            cluster.scale_to(Role.DECODE, 2)
+        serving.append((cluster.now, *(cluster.count(role, Phase.SERVING) for role in Role)))
+        return 1.0
+
+    cluster.run(decide)
+    assert (31.0, 1, 2) in serving
+    flipped = next(now for now, prefill, _ in serving if prefill == 2)
+    assert 35 <= flipped < 45  # it drained for some seconds; a start takes 60
+    assert cluster.gpu_seconds == pytest.approx(4 * cluster.trace.duration_seconds)
+    assert cluster.finished == 1000
+
+
+def test_a_flip_that_is_no_longer_wanted_leaves_no_worker_behind_and_none_leaves_a_role_empty(model, poisson):
+    cluster = Cluster(model, poisson(5, 1000, outputs=200), 1, 2, NOW)
+
+    def decide():
+        if cluster.now == 30:
+            cluster.flip(Role.DECODE, 2)
+            assert len(cluster.serving[Role.DECODE]) == 1
+            cluster.scale_to(Role.PREFILL, 1)
+        return 10.0
+
+    cluster.run(decide)
+    assert [len(cluster.workers[role]) for role in Role] == [1, 1]
+    assert cluster.finished == 1000
 
 
 def test_a_worker_without_a_gpu_waits_free_of_charge_and_can_be_cancelled(model, poisson):

@@ -1,7 +1,7 @@
 """What a scaling policy is."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
@@ -14,6 +14,16 @@ class ScalingPolicy(Protocol):
 
     def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
         """Targets of prefill and decode workers, and seconds until the next look."""
+        ...
+
+
+@runtime_checkable
+class RoleSwitching(Protocol):
+    """A policy that lets running workers change their role."""
+
+    @property
+    def flips(self) -> int:
+        """Decode workers that its last decision turns into prefill workers (negative: the other way)."""
         ...
 
 

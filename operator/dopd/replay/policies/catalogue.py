@@ -37,6 +37,8 @@ HINDSIGHT_FACTORS = (1.0, 1.15, 1.3, 1.5)
 the number of workers, so that a size taken from another replay may be too small."""
 
 NAMES = ("dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "static-1-3", "static-peak", "oracle")
+VARIANTS = ("dopd@flips",)
+"""Run only when asked for: dopd that lets workers change their role."""
 
 
 def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
@@ -48,6 +50,8 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     start = static.first_counts(setting, trace)
     if name == "dopd":
         return [Try("", start, lambda: Dopd(setting))]
+    if name == "dopd@flips":
+        return [Try("", start, lambda: Dopd(setting, role_switching=True))]
     if name == "dopd-paper":
         return [Try("", start, lambda: Paper(setting))]
     if name == "dynamo-sla":
@@ -78,7 +82,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
             Try(label, start, lambda factor=factor: static.Oracle(setting, trace, factor))  # type: ignore[misc]
             for label, factor in _hindsight(trace)
         ]
-    raise ValueError(f"policy {name}: expected one of {', '.join(NAMES)}")
+    raise ValueError(f"policy {name}: expected one of {', '.join(NAMES + VARIANTS)}")
 
 
 def _hindsight(trace: Trace) -> list[tuple[str, float]]:

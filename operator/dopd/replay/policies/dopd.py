@@ -71,6 +71,11 @@ class Dopd:
         )
         return (self.decision.prefill, self.decision.decode), self.decision.next_look_seconds
 
+    @property
+    def flips(self) -> int:
+        """Decode workers that the last decision turns into prefill workers (negative: the other way)."""
+        return self.decision.flips if self.decision else 0
+
     def _forecast(self, telemetry: Telemetry, demand: Demand) -> Forecast | None:
         """Request rate at each role's lead time, once the forecaster is to be trusted; lengths are those of now."""
         bins = int((telemetry.now_seconds - telemetry.delay_seconds) // self._bin_seconds)
