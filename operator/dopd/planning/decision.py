@@ -116,7 +116,7 @@ class Decision:
         message: why, with the numbers.
         limited_by: bounds that bit, in the order in which they are applied.
         needed: workers that the load needs, before bounds; None if not computed.
-        forecast_used: the plan rests on the forecast, not on the observed demand alone.
+        forecast_used: the forecast asked for more than the load of now with its margin.
         demand_prefill: demand that prefill was planned for, the last one while telemetry fails; None before the first.
         demand_decode: the same for decode.
         expected: latency and attainment of that demand on the target, whose TTFT is infinite if the target is too small

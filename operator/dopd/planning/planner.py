@@ -53,8 +53,7 @@ def plan(
 
     Args:
         observation: load and workers now.
-        forecast: demand at each role's lead time; None if there is none to be trusted, then the observed demand is
-            planned for.
+        forecast: demand at each role's lead time; None if there is none to be trusted.
         model: performance of one engine.
         policy: objectives and bounds.
         previous: the last decision; None after a restart.
@@ -95,7 +94,7 @@ def plan(
         message=message,
         limited_by=soft + hard,
         needed=need.pair,
-        forecast_used=forecast is not None,
+        forecast_used=need.rests_on(forecast),
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
         expected=need.load.expect(*target),
@@ -143,6 +142,12 @@ class _Need:
         prefill, decode = self.size_prefill.load, self.size_decode.load
         feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
         return replace(prefill, decode=decode.decode, feasible=feasible)
+
+    def rests_on(self, forecast: Forecast | None) -> bool:
+        """Whether the forecast asks for more workers of a role than the load of now and its margin."""
+        return forecast is not None and (
+            self.demand_prefill is forecast.prefill or self.demand_decode is forecast.decode
+        )
 
     @property
     def infeasible(self) -> str:

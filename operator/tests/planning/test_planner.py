@@ -78,6 +78,7 @@ def test_the_forecast_raises_and_the_present_load_holds(model):
     assert up.prefill > alone.prefill
     assert up.demand_prefill == rising.prefill
     assert up.forecast_used
+    assert not plan(observe(100), Forecast(demand(1), demand(1)), model, POLICY, None, 0.0).forecast_used
     falling = plan(observe(200), Forecast(demand(1), demand(1)), model, POLICY, None, 0.0)
     assert falling.prefill == plan(observe(200), None, model, POLICY, None, 0.0).prefill
 
