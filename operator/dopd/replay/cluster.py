@@ -23,7 +23,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
-from itertools import pairwise
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
@@ -462,11 +461,3 @@ class Cluster:
         self.finished_output_squares += output_tokens * output_tokens
         worker.assigned -= 1
         self._release_if_idle(worker)
-
-
-def _slopes(xs: list[float], ys: list[float]) -> list[float]:
-    """Slope to the right of each point; the last one is continued."""
-    if len(xs) == 1:
-        return [0.0]
-    slopes = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in pairwise(zip(xs, ys, strict=True))]
-    return [*slopes, slopes[-1]]
