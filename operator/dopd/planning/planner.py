@@ -197,7 +197,7 @@ def _need(
     for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
-        _prefill_for_backlog(observation.prefill, now, model, policy),
+        _prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
         _decode_for_backlog(observation.decode, sizes[for_decode]),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
@@ -226,7 +226,7 @@ def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) 
     return known + WAIT_SMOOTHING * (ratio - known)
 
 
-def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, policy: Policy) -> int:
+def _prefill_for_backlog(workers: Workers, now: Demand, load: PrefillLoad, model: EngineModel, policy: Policy) -> int:
     """Prefill workers that keep up and work off what waits; 0 if nothing waits for long.
 
     A queue that keeps growing tells a load that no rate over a window shows yet: all serving workers are busy, and what
@@ -235,7 +235,6 @@ def _prefill_for_backlog(workers: Workers, now: Demand, model: EngineModel, poli
     """
     if not workers.waiting_tokens:
         return 0
-    load = PrefillLoad.of(now, model)
     if now.uncached_tokens:
         token_seconds = load.mean_seconds / now.uncached_tokens
     else:
@@ -354,8 +353,9 @@ def _backlog_without_demand(
         return 0, 0
     known = previous.demand_decode
     needed = size(known, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, previous.wait_factor)
+    prompts = previous.demand_prefill
     return (
-        _prefill_for_backlog(observation.prefill, previous.demand_prefill, model, policy),
+        _prefill_for_backlog(observation.prefill, prompts, PrefillLoad.of(prompts, model), model, policy),
         _decode_for_backlog(observation.decode, needed),
     )
 

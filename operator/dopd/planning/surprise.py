@@ -95,6 +95,6 @@ def rise(times: list[float], loads: list[float], lead_seconds: float) -> float:
     if before < 0 or loads[before] < SMALL_LOAD:
         return 0.0
     risen = loads[-1] / loads[before] - 1
-    if risen < RISE_NOISE * typical_move(times, loads, span):
+    if risen <= 0 or risen < RISE_NOISE * typical_move(times, loads, span):
         return 0.0
     return min(MOST_RISE, risen * lead_seconds / span)
