@@ -4,6 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from dopd.replay import foreign
@@ -41,12 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
     parser.add_argument(
         "--within",
-        type=Within,
+        type=_one_of(Within),
         default=Within.LINEAR,
-        choices=list(Within),
+        metavar=_names(Within),
         help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
     )
-    parser.add_argument("--routing", type=Routing, default=Routing.POWER_OF_TWO, choices=list(Routing))
+    parser.add_argument(
+        "--routing", type=_one_of(Routing), default=Routing.POWER_OF_TWO, metavar=_names(Routing), help="of the gateway"
+    )
     parser.add_argument(
         "--no-prefix-cache",
         dest="prefix_cache",
@@ -57,6 +60,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--html", help="file for the page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _names(kind: type[StrEnum]) -> str:
+    return "|".join(kind)
+
+
+def _one_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """A converter for argparse, whose own error names the kind and not what is expected."""
+
+    def convert(text: str) -> StrEnum:
+        if text not in list(kind):
+            raise argparse.ArgumentTypeError(f"{text}: expected one of {', '.join(kind)}")
+        return kind(text)
+
+    return convert
 
 
 def policies(args: argparse.Namespace) -> Sequence[str]:

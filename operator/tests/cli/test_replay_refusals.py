@@ -113,3 +113,13 @@ def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
     assert "own.yaml: spec.gpu: Field required; spec." in refusal(TRACE, "--profile", str(profile))
     profile.write_text("a: b: c\n")
     assert "own.yaml: no YAML" in refusal(TRACE, "--profile", str(profile))
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [("--within", "linear, constant"), ("--routing", "power_of_two, least_load, round_robin, cache_aware")],
+)
+def test_a_name_that_is_none_of_an_option_is_told_those_it_has(option, expected, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["replay", "trace.csv", option, "wrong"])
+    assert f"argument {option}: wrong: expected one of {expected}" in capsys.readouterr().err
