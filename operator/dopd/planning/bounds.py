@@ -5,15 +5,19 @@ Soft bounds first, in the order in which they are applied, and hard bounds last,
 1. step: a decision moves a role by no more than `max_step` from the previous target;
 2. per-role minimum and maximum, those of the active schedules if there are any;
 3. ratio and both ends of the GPU budget together: of all pairs that satisfy 2, the ratio and the upper end, the one
-   that misses the lower end by least, then the one that serves the largest share of the need of the role that is
-   served least, then of the other role, then the cheapest, then the one with the most room in the role with least.
+   that misses the lower end by least, then the one that serves the largest share of what arrives in the role that is
+   served least, then in the other role, then so for all that is wanted, then the cheapest, then the one with the most
+   room in the role with least.
 
-Applying them to a pair that satisfies them changes nothing. Workers that only fill the budget up are not moved from
-role to role for a little more balance: while the previous pair serves the need about as evenly, it stays.
+Applying them to a pair that satisfies them changes nothing. What arrives comes before what waits: a queue is where it
+is because the roles were out of balance, and workers moved after it from a role that the load keeps busy make the next
+queue there. Nor is a worker moved from role to role for little, as it serves neither while it moves: a previous pair
+of as many GPUs stays while it serves about as much of what arrives, or leaves about as even a room.
 """
 
 from enum import StrEnum
 from math import ceil, floor
+from typing import NamedTuple
 
 from dopd.planning.policy import Policy, RoleBounds
 
@@ -46,13 +50,24 @@ class Bound(StrEnum):
     """spec.scaling.gpuBudget.min: the load needs fewer GPUs than must be held."""
 
 
+ABOUT_AS_MUCH = 0.9
+"""The previous pair stays while it serves at least this share of what the best pair of equally many GPUs would serve
+of a load that the budget has no room for."""
 ABOUT_AS_EVENLY = 0.8
 """The previous pair stays while it leaves its worse served role at least this share of the room that the most even
 pair of equally many GPUs would."""
 
 
-def apply_bounds(wanted: Pair, previous: Pair, policy: Policy) -> tuple[Pair, tuple[Bound, ...]]:
+def apply_bounds(
+    wanted: Pair, previous: Pair, policy: Policy, arriving: Pair | None = None
+) -> tuple[Pair, tuple[Bound, ...]]:
     """Return the allowed pair nearest to what is wanted, and the bounds that bit, in order.
+
+    Args:
+        wanted: workers that the load needs and, while it falls, those that are not given up yet.
+        previous: the last target.
+        policy: the bounds.
+        arriving: of what is wanted, the workers that what arrives needs; the others serve what waits. None for all.
 
     Raises:
         NoRoomError: no pair satisfies the minima, the ratio and the budget together.
@@ -76,7 +91,8 @@ def apply_bounds(wanted: Pair, previous: Pair, policy: Policy) -> tuple[Pair, tu
         bit.append(Bound.GPU_BUDGET)
     if not (outside_ratio or over_budget or gpus < policy.gpu_budget_min):
         return pair, tuple(bit)
-    allowed = _best_pair(pair, previous, policy)
+    first = pair if arriving is None else (min(prefill, arriving[0]), min(decode, arriving[1]))
+    allowed = _best_pair(pair, first, previous, policy)
     if policy.gpu_budget is not None and not over_budget and (allowed[0] < prefill or allowed[1] < decode):
         bit.append(Bound.GPU_BUDGET)
     if gpus < policy.gpu_budget_min and allowed != pair:
@@ -98,25 +114,57 @@ def _clamp(want: int, bounds: RoleBounds, lower: Bound, upper: Bound, bit: list[
     return want
 
 
-def _best_pair(wanted: Pair, previous: Pair, policy: Policy) -> Pair:
-    best: tuple[tuple[float, ...], Pair] | None = None
+def _best_pair(wanted: Pair, arriving: Pair, previous: Pair, policy: Policy) -> Pair:
+    best: tuple[_Rank, Pair] | None = None
     for prefill in range(policy.prefill.min, policy.prefill.max + 1):
         fewest, most = _decode_range(prefill, policy)
         if fewest > most:
             continue
         to_fill = ceil((policy.gpu_budget_min - prefill * policy.prefill.gpus) / policy.decode.gpus)
         pair = (prefill, max(fewest, min(most, max(wanted[1], to_fill))))
-        entry = (_rank(pair, wanted, policy), pair)
+        entry = (_rank(pair, wanted, arriving, policy), pair)
         best = min(best or entry, entry)
     if best is None:
         raise NoRoomError(_contradiction(policy))
     rank, pair = best
     fewest, most = _decode_range(previous[0], policy)
-    if policy.prefill.min <= previous[0] <= policy.prefill.max and fewest <= previous[1] <= most:
-        *must, room = _rank(previous, wanted, policy)
-        if must == list(rank[:-1]) and room <= ABOUT_AS_EVENLY * rank[-1]:  # both are negative
-            return previous
-    return pair
+    allowed = policy.prefill.min <= previous[0] <= policy.prefill.max and fewest <= previous[1] <= most
+    return previous if allowed and _about_as_good(_rank(previous, wanted, arriving, policy), rank) else pair
+
+
+class _Rank(NamedTuple):
+    """What makes a pair better, the most important first; less is better."""
+
+    missing_gpus: int
+    arriving: float
+    arriving_elsewhere: float
+    wanted: float
+    wanted_elsewhere: float
+    gpus: int
+    room: float
+
+
+def _rank(pair: Pair, wanted: Pair, arriving: Pair, policy: Policy) -> _Rank:
+    gpus = policy.gpus(*pair)
+    least_arriving, most_arriving = sorted(have / want for have, want in zip(pair, arriving, strict=True))
+    least, most = sorted(have / want for have, want in zip(pair, wanted, strict=True))
+    return _Rank(
+        missing_gpus=max(0, policy.gpu_budget_min - gpus),
+        arriving=-min(1.0, least_arriving),
+        arriving_elsewhere=-min(1.0, most_arriving),
+        wanted=-min(1.0, least),
+        wanted_elsewhere=-min(1.0, most),
+        gpus=gpus,
+        room=-least,
+    )
+
+
+def _about_as_good(previous: _Rank, best: _Rank) -> bool:
+    if previous.gpus != best.gpus:
+        return False
+    if best.arriving > -1:
+        return previous.arriving <= ABOUT_AS_MUCH * best.arriving
+    return previous[:-1] == best[:-1] and previous.room <= ABOUT_AS_EVENLY * best.room
 
 
 def _decode_range(prefill: int, policy: Policy) -> Pair:
@@ -128,14 +176,6 @@ def _decode_range(prefill: int, policy: Policy) -> Pair:
     if policy.gpu_budget is not None:
         high = min(high, (policy.gpu_budget - prefill * policy.prefill.gpus) // policy.decode.gpus)
     return low, high
-
-
-def _rank(pair: Pair, wanted: Pair, policy: Policy) -> tuple[float, ...]:
-    """What makes a pair better, the most important first; less is better."""
-    gpus = policy.gpus(*pair)
-    served = sorted(have / want for have, want in zip(pair, wanted, strict=True))
-    missing = max(0, policy.gpu_budget_min - gpus)
-    return (missing, -min(1.0, served[0]), -min(1.0, served[1]), gpus, -served[0])
 
 
 def _contradiction(policy: Policy) -> str:

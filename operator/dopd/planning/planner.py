@@ -82,7 +82,7 @@ def plan(
     recent += (Want(now_seconds, *need.with_headroom),)
     wanted, soft = _slow_to_shrink(need, before, recent, settled=since <= window_start)
     try:
-        target, hard = apply_bounds(wanted, before, policy)
+        target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
         message = _message(need, target, observation, policy, hard)
     except NoRoomError as error:
@@ -120,8 +120,8 @@ class _Need:
 
     Attributes:
         pair: workers needed.
+        by_demand: workers needed for what arrives alone.
         with_headroom: workers needed if the load of now were greater by its headroom.
-        backlogged: what waits needs more workers than the demand does.
         demand_prefill: demand that decided the prefill workers.
         demand_decode: demand that decided the decode workers.
         size_prefill: sizing for demand_prefill.
@@ -129,12 +129,17 @@ class _Need:
     """
 
     pair: Pair
+    by_demand: Pair
     with_headroom: Pair
-    backlogged: bool
     demand_prefill: Demand
     demand_decode: Demand
     size_prefill: Size
     size_decode: Size
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether what waits needs more workers than what arrives."""
+        return self.pair != self.by_demand
 
     @property
     def load(self) -> Load:
@@ -206,7 +211,7 @@ def _need(
         max(pair[0], sized(now.scaled(roomy[0])).prefill),
         max(pair[1], sized(now.scaled(roomy[1])).decode),
     )
-    return _Need(pair, with_headroom, pair != by_demand, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
+    return _Need(pair, by_demand, with_headroom, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
 
 def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) -> float:

@@ -130,6 +130,29 @@ def test_what_fills_a_budget_up_is_not_moved_for_a_little_more_balance():
     assert apply_bounds((4, 4), (8, 4), policy)[0] == (6, 6), "decode has no room left at all"
 
 
+@given(
+    arriving=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    waiting=st.tuples(st.integers(0, 20), st.integers(0, 20)),
+)
+def test_what_waits_takes_no_worker_from_what_arrives(arriving, waiting):
+    policy = Policy(gpu_budget=12, max_step=100)
+    wanted = tuple(map(sum, zip(arriving, waiting, strict=True)))
+    pair, _ = apply_bounds(wanted, (1, 1), policy, arriving)
+    if sum(arriving) > 12:
+        assert pair == apply_bounds(arriving, (1, 1), policy)[0]
+    else:
+        assert pair[0] >= arriving[0]
+        assert pair[1] >= arriving[1]
+        assert sum(pair) == min(12, sum(wanted))
+
+
+def test_a_budget_too_small_is_not_divided_anew_for_little():
+    policy = Policy(gpu_budget=15, max_step=100)
+    assert apply_bounds((14, 7), (9, 6), policy)[0] == (9, 6), "serves 0.64 of prefill where 10+5 serves 0.71 of both"
+    assert apply_bounds((14, 7), (8, 7), policy)[0] == (10, 5), "serves 0.57 of prefill"
+    assert apply_bounds((14, 7), (8, 5), policy)[0] == (10, 5), "2 GPUs are free"
+
+
 def test_a_budget_below_the_minimum_is_refused_with_the_numbers():
     policy = Policy(prefill=RoleBounds(2, 4, gpus=4), gpu_budget=6)
     with pytest.raises(NoRoomError, match=r"gpuBudget.max is 6 GPUs.*needs 9"):
