@@ -90,9 +90,14 @@ class EngineModel:
             itl_curves=tuple((c, tuple((b, s * decode) for b, s in curve)) for c, curve in self.itl_curves),
         )
 
-    def prefill_seconds(self, tokens: float) -> float:
-        """Service time of a prefill of `tokens` uncached tokens, without queueing."""
-        return interpolate(self.prefill_curve, tokens)
+    def prefill_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
+        """Service time of a prefill of `tokens` uncached tokens, without queueing.
+
+        Args:
+            tokens: to compute, in one pass.
+            cached_tokens: of the prefix before them, to which they attend.
+        """
+        return interpolate(self.prefill_curve, tokens) + 2 * self.attention_seconds * tokens * cached_tokens
 
     def prefill_pass_seconds(self, tokens: float, attended: float) -> float:
         """Time of one forward pass over several prompts or pieces of prompts.
@@ -104,18 +109,21 @@ class EngineModel:
         """
         return self.prefill_seconds(tokens) + self.attention_seconds * (attended - tokens * tokens)
 
-    def passes_seconds(self, tokens: float) -> float:
-        """Time of a prompt that an otherwise idle engine cuts into forward passes of `chunk_tokens` at most."""
+    def passes_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
+        """Time of a prompt that an otherwise idle engine cuts into forward passes of `chunk_tokens` at most.
+
+        Arguments as for `prefill_seconds`.
+        """
         full, rest = divmod(tokens, self.chunk_tokens)
         uncut = full * self.chunk_tokens**2 + rest**2
         seconds = full * self.prefill_seconds(self.chunk_tokens) + (self.prefill_seconds(rest) if rest else 0.0)
-        return seconds + self.attention_seconds * (tokens**2 - uncut)
+        return seconds + self.attention_seconds * (tokens**2 - uncut + 2 * tokens * cached_tokens)
 
     @cached_property
     def attention_seconds(self) -> float:
         """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve."""
         last_tokens, last_seconds = self.prefill_curve[-1]
-        middle = self.prefill_seconds(last_tokens / 2) / (last_tokens / 2)
+        middle = interpolate(self.prefill_curve, last_tokens / 2) / (last_tokens / 2)
         return max(0.0, (last_seconds / last_tokens - middle) / (last_tokens / 2))
 
     @cached_property
@@ -124,9 +132,12 @@ class EngineModel:
         chunk = self.chunk_tokens
         return (self.prefill_seconds(chunk) - self.attention_seconds * chunk * chunk) / chunk
 
-    def packed_seconds(self, tokens: float) -> float:
-        """Share of a full forward pass that a prompt takes when passes are full: its cost to a busy worker."""
-        return self.full_pass_token_seconds * tokens + self.attention_seconds * tokens * tokens
+    def packed_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
+        """Share of a full forward pass that a prompt takes when passes are full: its cost to a busy worker.
+
+        Arguments as for `prefill_seconds`.
+        """
+        return self.full_pass_token_seconds * tokens + self.attention_seconds * tokens * (tokens + 2 * cached_tokens)
 
     def itl_seconds(self, batch: float, context_tokens: float) -> float:
         """Time of one decode step of `batch` requests that hold `context_tokens` each on average."""

@@ -68,9 +68,10 @@ class PrefillWindow:
 
     Attributes:
         tokens: prompt tokens computed.
-        prompt_lengths: (probability, tokens) of the prompts that they belong to.
+        prompt_lengths: (probability, tokens) of the prompts that they belong to, without what the cache held.
         prompt_square_tokens: mean of the squared length, tokens squared. The few lengths above leave out the far end of
             the distribution, whose attention is not small.
+        cached_per_uncached: tokens that the cache held of a prompt for each of these.
         busy_seconds: time that took.
         engine_age_seconds: age of the engine at the end of the window.
     """
@@ -78,6 +79,7 @@ class PrefillWindow:
     tokens: float
     prompt_lengths: tuple[tuple[float, float], ...]
     prompt_square_tokens: float
+    cached_per_uncached: float
     busy_seconds: float
     engine_age_seconds: float
 
@@ -119,12 +121,13 @@ class Ratios:
         length = sum(probability * tokens for probability, tokens in window.prompt_lengths)
         if window.engine_age_seconds < YOUNG_SECONDS or window.tokens < FEWEST_PREFILL_TOKENS or not length:
             return self
+        cached = window.cached_per_uncached
         alone, packed = (
-            sum(probability * seconds(tokens) for probability, tokens in window.prompt_lengths)
+            sum(probability * seconds(tokens, cached * tokens) for probability, tokens in window.prompt_lengths)
             for seconds in (model.passes_seconds, model.packed_seconds)
         )
         square = sum(probability * tokens**2 for probability, tokens in window.prompt_lengths)
-        far_end = model.attention_seconds * max(0.0, window.prompt_square_tokens - square)
+        far_end = model.attention_seconds * (1 + 2 * cached) * max(0.0, window.prompt_square_tokens - square)
         took = window.busy_seconds * length / window.tokens
         nearest = min(max(took, min(alone, packed) + far_end), max(alone, packed) + far_end)
         return self._add(length, took / nearest)

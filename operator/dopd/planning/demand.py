@@ -69,6 +69,11 @@ class Demand:
         return self.input_tokens * self.uncached_share
 
     @property
+    def cached_per_uncached(self) -> float:
+        """Tokens of its prefix that the cache holds for each prompt token that prefill has to compute."""
+        return 1 / self.uncached_share - 1 if self.uncached_share else 0.0
+
+    @property
     def running_context_tokens(self) -> float:
         """Mean tokens that a running request holds in the KV cache.
 
@@ -86,7 +91,10 @@ class Demand:
         """Distribution of uncached prompt lengths: (probability, tokens), ascending.
 
         The lognormal distribution with the mean and variance of the demand: non-negative, skewed to the right as
-        published traces are, and closed under the uncached share.
+        published traces are, and closed under the uncached share. Its far end is cut, at the 99.95 % quantile:
+        prompts end at the context window, and cells up to there met the mean and the variance of the service times
+        of mooncake's prompts (coefficient of variation 1.3) better than cells that keep the whole second moment,
+        whose last prompt is five times as long as any in the trace.
         """
         mean = self.uncached_tokens
         if mean == 0 or self.input_tokens < 1:  # no prompt is shorter than a token: such a mean tells of no spread

@@ -1,8 +1,8 @@
 """What workers make of a load: prefill as a queue, decode as a set of slots.
 
-**Prefill** is a queue. With S the service time of a prompt (read from the profile at its uncached length), requests
-arriving at rate lambda keep `a = lambda * E[S]` workers busy. P workers wait-free is not asked for; what is asked
-for is that first tokens come in time: for a prompt of length x,
+**Prefill** is a queue. With S the service time of a prompt (read from the profile at its uncached length, and the
+attention that it pays to its cached prefix), requests arriving at rate lambda keep `a = lambda * E[S]` workers busy. P
+workers wait-free is not asked for; what is asked for is that first tokens come in time: for a prompt of length x,
 
     TTFT = W + S(x) + transfer(x),     P(W > t) = C(P, a) * exp(-eta * t)
 
@@ -62,13 +62,15 @@ class PrefillLoad:
     @classmethod
     def of(cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0) -> "PrefillLoad":
         """Service times of the demand's prompts on the engine."""
-        share = demand.uncached_share or 1.0
-        lengths = demand.prompt_lengths()
+        lengths, cached = demand.prompt_lengths(), demand.cached_per_uncached
         prompts = tuple(
-            (probability, model.prefill_seconds(tokens) + model.transfer_seconds(tokens / share))
+            (
+                probability,
+                model.prefill_seconds(tokens, cached * tokens) + model.transfer_seconds((1 + cached) * tokens),
+            )
             for probability, tokens in lengths
         )
-        costs = [(probability, model.packed_seconds(tokens)) for probability, tokens in lengths]
+        costs = [(probability, model.packed_seconds(tokens, cached * tokens)) for probability, tokens in lengths]
         mean = sum(probability * seconds for probability, seconds in costs)
         second = sum(probability * seconds**2 for probability, seconds in costs)
         squared_cv = max(0.0, second / mean**2 - 1) if mean**2 else 0.0

@@ -80,6 +80,15 @@ def test_the_prefix_cache_saves_prefill_and_not_decode(model):
     assert warm.decode == cold.decode
 
 
+def test_what_is_computed_pays_attention_to_what_is_cached(model):
+    convex = replace(model, prefill_curve=((1.0, 0.01), (2000.0, 0.06), (8000.0, 0.3)))
+    alone = PrefillLoad.of(demand(mean=2000.0, cv=0.0), convex)
+    behind_as_much = PrefillLoad.of(demand(mean=4000.0, cv=0.0, share=0.5), convex)
+    attention_seconds = 2 * convex.attention_seconds * 2000.0 * 2000.0
+    assert attention_seconds > 0
+    assert behind_as_much.mean_seconds == pytest.approx(alone.mean_seconds + attention_seconds)
+
+
 @settings(max_examples=60)
 @given(demand=demands)
 def test_the_answer_meets_the_objectives_in_the_queueing_model(model, demand):
