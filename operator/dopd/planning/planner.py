@@ -404,6 +404,9 @@ def _message(need: _Need, target: Pair, observation: Observation, policy: Policy
         f"{need.size_decode.decode_exact:.2f} at batch {need.size_decode.batch_limit} "
         f"(limited by {need.size_decode.batch_limited_by}), {need.pair[1]} needed",
     ]
+    if need.backlogged:
+        tokens, requests = observation.prefill.waiting_tokens or 0.0, observation.decode.waiting_requests or 0.0
+        parts.append(f"{tokens:.0f} prompt tokens wait for prefill and {requests:.0f} requests for decode")
     if Bound.GPU_BUDGET_MIN in hard:
         parts.append(f"filled up to {policy.gpus(*target)} GPUs, spec.scaling.gpuBudget.min is {policy.gpu_budget_min}")
     if policy.schedules:

@@ -162,7 +162,7 @@ class DecodeLoad:
         within = [(batch, seconds) for batch, seconds in curve if batch < limit]
         steps = max(0.0, demand.output_tokens - 1)
         context, beyond = demand.running_context_tokens, ""
-        if not model.covers_decode(limit, context):
+        if demand.requests_per_second and not model.covers_decode(limit, context):
             last_context, last_curve = model.itl_curves[-1]
             beyond = (
                 f"decode at batch {limit} and {context:.0f} tokens of context lies beyond the last of "

@@ -222,6 +222,13 @@ def test_the_message_holds_the_numbers(model, rps):
     assert "nan" not in message
 
 
+def test_the_message_of_a_backlog_tells_what_waits(model):
+    queue = Workers(1, waiting_tokens=2_000_000.0)
+    decision = plan(Observation(demand(0), queue, Workers(1)), None, model, POLICY, None, 0.0)
+    assert decision.reason is Reason.BACKLOG
+    assert "2000000 prompt tokens wait for prefill and 0 requests for decode" in decision.message
+
+
 def finite(most):
     return st.floats(0, most) | st.none()
 
@@ -295,6 +302,7 @@ def test_the_message_tells_what_lies_beyond_the_profile(model):
     assert "10000 tokens of context lies beyond the last of spec.decode.points (batch 256, 8000 tokens)" in contexts
     batches = told(replace(model, max_running_requests=300), demand(20))
     assert "decode at batch 300 and 1200 tokens of context lies beyond" in batches
+    assert "extrapolated" not in told(replace(model, max_running_requests=300), demand(0)), "nobody needs that batch"
 
 
 def test_what_is_expected_is_of_the_demand_that_each_role_was_planned_for(model):
