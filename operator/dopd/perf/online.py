@@ -71,7 +71,7 @@ class PrefillWindow:
         prompt_lengths: (probability, tokens) of the prompts that they belong to, without what the cache held.
         prompt_square_tokens: mean of the squared length, tokens squared. The few lengths above leave out the far end of
             the distribution, whose attention is not small.
-        cached_per_uncached: tokens that the cache held of a prompt for each of these.
+        uncached_share: of all tokens of those prompts; the cache held the rest.
         busy_seconds: time that took.
         engine_age_seconds: age of the engine at the end of the window.
     """
@@ -79,7 +79,7 @@ class PrefillWindow:
     tokens: float
     prompt_lengths: tuple[tuple[float, float], ...]
     prompt_square_tokens: float
-    cached_per_uncached: float
+    uncached_share: float
     busy_seconds: float
     engine_age_seconds: float
 
@@ -121,13 +121,13 @@ class Ratios:
         length = sum(probability * tokens for probability, tokens in window.prompt_lengths)
         if window.engine_age_seconds < YOUNG_SECONDS or window.tokens < FEWEST_PREFILL_TOKENS or not length:
             return self
-        cached = window.cached_per_uncached
+        share = window.uncached_share or 1.0
         alone, packed = (
-            sum(probability * seconds(tokens, cached * tokens) for probability, tokens in window.prompt_lengths)
+            sum(probability * seconds(tokens, tokens / share - tokens) for probability, tokens in window.prompt_lengths)
             for seconds in (model.passes_seconds, model.packed_seconds)
         )
         square = sum(probability * tokens**2 for probability, tokens in window.prompt_lengths)
-        far_end = model.attention_seconds * (1 + 2 * cached) * max(0.0, window.prompt_square_tokens - square)
+        far_end = model.attention_seconds * (2 / share - 1) * max(0.0, window.prompt_square_tokens - square)
         took = window.busy_seconds * length / window.tokens
         nearest = min(max(took, min(alone, packed) + far_end), max(alone, packed) + far_end)
         return self._add(length, took / nearest)

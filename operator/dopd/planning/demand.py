@@ -69,11 +69,6 @@ class Demand:
         return self.input_tokens * self.uncached_share
 
     @property
-    def cached_per_uncached(self) -> float:
-        """Tokens of its prefix that the cache holds for each prompt token that prefill has to compute."""
-        return 1 / self.uncached_share - 1 if self.uncached_share else 0.0
-
-    @property
     def running_context_tokens(self) -> float:
         """Mean tokens that a running request holds in the KV cache.
 

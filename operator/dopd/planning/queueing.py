@@ -62,19 +62,17 @@ class PrefillLoad:
     @classmethod
     def of(cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0) -> "PrefillLoad":
         """Service times of the demand's prompts on the engine."""
-        lengths, cached = demand.prompt_lengths(), demand.cached_per_uncached
+        share = demand.uncached_share or 1.0
+        lengths = [(chance, tokens, tokens / share) for chance, tokens in demand.prompt_lengths()]
         prompts = tuple(
-            (
-                probability,
-                model.prefill_seconds(tokens, cached * tokens) + model.transfer_seconds((1 + cached) * tokens),
-            )
-            for probability, tokens in lengths
+            (chance, model.prefill_seconds(tokens, whole - tokens) + model.transfer_seconds(whole))
+            for chance, tokens, whole in lengths
         )
-        costs = [(probability, model.packed_seconds(tokens, cached * tokens)) for probability, tokens in lengths]
-        mean = sum(probability * seconds for probability, seconds in costs)
-        second = sum(probability * seconds**2 for probability, seconds in costs)
+        costs = [(chance, model.packed_seconds(tokens, whole - tokens)) for chance, tokens, whole in lengths]
+        mean = sum(chance * seconds for chance, seconds in costs)
+        second = sum(chance * seconds**2 for chance, seconds in costs)
         squared_cv = max(0.0, second / mean**2 - 1) if mean**2 else 0.0
-        longer = sum(probability for probability, tokens in lengths if not model.covers_prefill(tokens))
+        longer = sum(chance for chance, tokens, _ in lengths if not model.covers_prefill(tokens))
         beyond = ""
         if longer > FAR_END:
             beyond = (

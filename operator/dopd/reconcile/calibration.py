@@ -85,7 +85,7 @@ def _prefill_window(sample: EngineSample, earlier: Counters, demand: Demand) -> 
         tokens=sample.counters.prefill_tokens - earlier.prefill_tokens,
         prompt_lengths=demand.prompt_lengths(),
         prompt_square_tokens=demand.input_tokens_second_moment * demand.uncached_share**2,
-        cached_per_uncached=demand.cached_per_uncached,
+        uncached_share=demand.uncached_share,
         busy_seconds=sample.counters.prefill_busy_seconds - earlier.prefill_busy_seconds,
         engine_age_seconds=sample.age_seconds,
     )

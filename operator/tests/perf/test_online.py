@@ -110,10 +110,10 @@ def prompts(tokens, cv):
     return Demand(1.0, tokens, tokens**2 * (1 + cv**2), 1.0).prompt_lengths()
 
 
-def prefill_ratio(model, lengths, busy_seconds_a_prompt, cached=0.0):
+def prefill_ratio(model, lengths, busy_seconds_a_prompt, share=1.0):
     tokens = 100 * sum(probability * length for probability, length in lengths)
     square = mean(lengths, lambda length: length**2)
-    window = PrefillWindow(tokens, lengths, square, cached, 100 * busy_seconds_a_prompt, 1000.0)
+    window = PrefillWindow(tokens, lengths, square, share, 100 * busy_seconds_a_prompt, 1000.0)
     return Ratios().add_prefill(window, model).kept[0][1]
 
 
@@ -138,14 +138,14 @@ def test_a_slow_engine_is_judged_by_what_its_prompts_take_alone_and_a_fast_one_b
     assert prefill_ratio(model, lengths, min(edges) / factor) == pytest.approx(1 / factor)
 
 
-@given(lengths=lengths, cached=st.floats(0.1, 9))
-def test_the_attention_to_a_cached_prefix_is_no_slowness(model, lengths, cached):
+@given(lengths=lengths, share=st.floats(0.1, 0.9))
+def test_the_attention_to_a_cached_prefix_is_no_slowness(model, lengths, share):
     model = replace(model, prefill_curve=((1.0, 0.01), (2000.0, 0.06), (8000.0, 0.3)))
-    busy = mean(lengths, lambda tokens: model.packed_seconds(tokens, cached * tokens))
+    busy = mean(lengths, lambda tokens: model.packed_seconds(tokens, tokens / share - tokens))
     assert busy > mean(lengths, model.packed_seconds)
-    assert prefill_ratio(model, lengths, busy, cached) == pytest.approx(1.0, abs=1e-6)
+    assert prefill_ratio(model, lengths, busy, share) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_window_of_no_prompts_does_not_count(model):
-    window = PrefillWindow(50_000.0, ((1.0, 0.0),), 0.0, 0.0, 1.0, 1000.0)
+    window = PrefillWindow(50_000.0, ((1.0, 0.0),), 0.0, 1.0, 1.0, 1000.0)
     assert Ratios().add_prefill(window, model).kept == ()
