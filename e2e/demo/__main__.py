@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from dopd.cli.arguments import output_file
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
@@ -133,22 +134,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _new_file(text: str) -> Path:
-    """A file that can be written in the end: who mistypes its folder is told before the run, not after it."""
-    path = Path(text)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} cannot be written: expected a file in a folder that exists")
-    return path
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
     add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
-    add("--json", type=_new_file, metavar="FILE", help="write the figures")
-    add("--html", type=_new_file, metavar="FILE", help="write a page of the run")
+    add("--json", type=output_file, metavar="FILE", help="write the figures")
+    add("--html", type=output_file, metavar="FILE", help="write a page of the run")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

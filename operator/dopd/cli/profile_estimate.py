@@ -13,6 +13,7 @@ import json
 import math
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -29,6 +30,7 @@ from dopd.api.profile import (
     StartupProfile,
     TransferProfile,
 )
+from dopd.cli.arguments import output_file
 
 PREFILL_TOKENS = tuple(
     [1, 64, 128, 256] + [size for power in range(9, 17) for size in (2**power, 3 * 2 ** (power - 1))] + [131072]
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine-version", help="SGLang version of the measurements (default: the newest measured as a whole)"
     )
     parser.add_argument("--correction", type=float, default=CORRECTION, help="real seconds / summed kernel seconds")
-    parser.add_argument("--output", help="file to write (default: standard output)")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="file to write (default: standard output)")
 
 
 def call(args: argparse.Namespace) -> int:
@@ -90,12 +92,11 @@ def call(args: argparse.Namespace) -> int:
     return 0
 
 
-def write_profile(name: str, spec: EngineProfileSpec, output: str | None) -> None:
+def write_profile(name: str, spec: EngineProfileSpec, output: Path | None) -> None:
     """Write a profile as a manifest to a file, or to standard output without one."""
     text = manifest(name, spec)
     if output:
-        with open(output, "w", encoding="utf-8") as file:
-            file.write(text)
+        output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")
 

@@ -8,7 +8,6 @@ minutes, and no longer than --limit-seconds; every request is one that a client 
 import argparse
 import asyncio
 import datetime
-import os
 import random
 import sys
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from dopd.api.profile import (
     PrefillProfile,
     ProfileSource,
 )
+from dopd.cli.arguments import output_file
 from dopd.cli.profile_estimate import rising, rising_grid, write_profile
 from dopd.perf.engine import interpolate
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=8192, help="longest prompt sent")
     parser.add_argument("--max-batch", type=int, default=128, help="most requests at once")
     parser.add_argument("--limit-seconds", type=float, default=1800.0, help="give up after so long (default 1800)")
-    parser.add_argument("--output", help="file to write (default: standard output)")
+    parser.add_argument("--output", type=output_file, metavar="FILE", help="file to write (default: standard output)")
 
 
 def call(args: argparse.Namespace) -> int:
@@ -95,8 +95,6 @@ def refusal(args: argparse.Namespace) -> str:
         value = getattr(args, name)
         if not _is_base_url(value):
             return f"--{name.replace('_', '-')} {value}: expected a base URL such as http://10.0.0.7:30000"
-    if args.output and (os.path.isdir(args.output) or not os.path.isdir(os.path.dirname(args.output) or ".")):
-        return f"--output {args.output}: expected a file in a folder that exists; create the folder or name another"
     return ""
 
 

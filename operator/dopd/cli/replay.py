@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from dopd.api.names import Role
@@ -44,7 +43,7 @@ def call(args: argparse.Namespace) -> int:
         return 2
     print(report.as_text())
     for path, text in files:
-        Path(path).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

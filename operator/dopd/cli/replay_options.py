@@ -2,11 +2,10 @@
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
 
+from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
@@ -57,8 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute every prompt token, though the trace tells prefixes (hash_ids)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
-    parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--html", help="file for the page")
+    parser.add_argument("--json", type=output_file, metavar="FILE", help="file for the results")
+    parser.add_argument("--html", type=output_file, metavar="FILE", help="file for the page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -99,10 +98,6 @@ def check(args: argparse.Namespace) -> None:
     percent = f" (write {args.attainment / 100:g} for {args.attainment:g} %)" if 1 < args.attainment < 100 else ""
     _must(args, "attainment", lambda value: 0 < value < 1, f"a share above 0 and below 1{percent}")
     _check_policies(args)
-    for name in ("json", "html"):
-        path = getattr(args, name)
-        if path is not None and not _writable(Path(path)):
-            raise ValueError(f"--{name} {path}: expected a file in a folder that exists and can be written to")
 
 
 def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], expected: str) -> None:
@@ -122,10 +117,3 @@ def _check_policies(args: argparse.Namespace) -> None:
     peer = args.equal_hours
     if peer is not None and (args.simulator != "dopd" or peer not in names or "dopd" not in names or peer == "dopd"):
         raise ValueError(f"--equal-hours {peer}: expected one of --policies, dopd among them, with --simulator dopd")
-
-
-def _writable(path: Path) -> bool:
-    if path.exists():
-        return path.is_file() and os.access(path, os.W_OK)
-    folder = path.absolute().parent
-    return folder.is_dir() and os.access(folder, os.W_OK)

@@ -73,7 +73,6 @@ async def test_a_pair_that_can_not_be_measured_is_refused_with_the_cure(pair, me
         ("limit_seconds", float("nan"), "--limit-seconds nan: expected at least 1"),
         ("prefill_url", "10.0.0.7:30000", "--prefill-url 10.0.0.7:30000: expected a base URL such as"),
         ("decode_url", "http://d:port", "--decode-url http://d:port: expected a base URL such as"),
-        ("output", "no/such/folder/p.yaml", "expected a file in a folder that exists"),
     ],
 )
 def test_arguments_that_lead_to_no_profile_are_refused_before_the_first_request(argument, value, expected, capsys):

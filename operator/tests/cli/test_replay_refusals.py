@@ -63,15 +63,6 @@ def test_other_options(refusal, options, expected):
     assert expected in refusal(TRACE, *options)
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
-@pytest.mark.parametrize("place", ["no-such-folder/out", "."])
-def test_a_file_that_cannot_be_written_is_told_before_the_run(refusal, tmp_path, option, place, monkeypatch):
-    monkeypatch.setattr("dopd.cli.replay.run", lambda *_: pytest.fail("it ran"))
-    assert f"{option} {tmp_path / place}: expected a file in a folder that exists" in refusal(
-        TRACE, option, str(tmp_path / place)
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
