@@ -1,6 +1,7 @@
 """What single engines say of themselves: `/v1/loads` (SGLang >= 0.5.9)."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,13 +87,16 @@ def parse_loads(answer: dict[str, Any]) -> EngineLoad:
         return sum(int(((rank.get(section) or {}) if section else rank).get(field) or 0) for rank in ranks)
 
     slots = total("waiting", "queues") + total("prealloc_ready", "queues")
+    kv_usage = [float(rank.get("token_usage") or 0.0) for rank in ranks]
+    if not all(map(math.isfinite, kv_usage)):
+        raise ValueError(f"token_usage is {kv_usage}; expected numbers")
     return EngineLoad(
         running=sum(int(rank["num_running_reqs"]) for rank in ranks),
         waiting=sum(int(rank["num_waiting_reqs"]) for rank in ranks)
         + total("prefill_inflight_queue_reqs", "disaggregation"),
         waiting_for_slot=slots + total("decode_retracted_queue_reqs", "disaggregation"),
         waiting_tokens=total("num_waiting_uncached_tokens"),
-        kv_usage=max(float(rank.get("token_usage") or 0.0) for rank in ranks),
+        kv_usage=max(kv_usage),
         counters=_counters(ranks),
     )
 

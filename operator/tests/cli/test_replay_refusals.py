@@ -114,3 +114,8 @@ def test_a_name_that_is_none_of_an_option_is_told_those_it_has(option, expected,
     with pytest.raises(SystemExit, match="2"):
         main(["replay", "trace.csv", option, "wrong"])
     assert f"argument {option}: wrong: expected one of {expected}" in capsys.readouterr().err
+
+
+def test_a_trace_that_is_not_there(capsys):
+    assert main(["replay", "no-such/trace.csv", "--quiet"]) == 2
+    assert capsys.readouterr().err == "dopd replay: no-such/trace.csv: No such file or directory\n"

@@ -59,8 +59,9 @@ def test_requests_that_wait_for_their_prefill_are_no_backlog_of_decode():
 
 
 async def test_an_engine_that_does_not_answer_or_answers_nonsense_is_absent():
-    http = Pods({"a": {"loads": [rank(num_running_reqs=3)]}, "b": {"error": "?"}})
-    loads = await read_loads(http, [pod("a", "10.0.0.1"), pod("b", "10.0.0.2"), pod("c", "10.0.0.3")])
+    no_number = {"loads": [rank(), rank(token_usage=float("nan"))]}
+    http = Pods({"a": {"loads": [rank(num_running_reqs=3)]}, "b": {"error": "?"}, "d": no_number})
+    loads = await read_loads(http, [pod(name, f"10.0.0.{i}") for i, name in enumerate("abcd")])
     assert {name: load.running for name, load in loads.items()} == {"a": 3}
 
 
