@@ -232,7 +232,7 @@ def main() -> None:
         print(json.dumps({"by": what, "seed": args.seed} | {name: round(value, 4) for name, value in found.items()}))
 
     if args.smg is None:
-        for routing in (Routing.POWER_OF_TWO, Routing.LEAST_LOAD, Routing.ROUND_ROBIN):
+        for routing in (Routing.LEAST_REQUESTS, Routing.POWER_OF_TWO, Routing.ROUND_ROBIN):
             show(f"replay, {routing}", replayed(trace, routing, args.seed))
         return
     ttft, late = uvloop.run(measure(args.smg, args.flags, args.gateways, trace, args.seed))

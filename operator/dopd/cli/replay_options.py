@@ -47,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
     )
     parser.add_argument(
-        "--routing", type=_one_of(Routing), default=Routing.POWER_OF_TWO, metavar=_names(Routing), help="of the gateway"
+        "--routing",
+        type=_one_of(Routing),
+        default=Routing.LEAST_REQUESTS,
+        metavar=_names(Routing),
+        help="of the gateway",
     )
     parser.add_argument(
         "--no-prefix-cache",

@@ -19,17 +19,15 @@ from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
 from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want, Workers
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
-from dopd.planning.queueing import PrefillLoad
+from dopd.planning.queueing import DecodeLoad, PrefillLoad
 from dopd.planning.sizing import Load, Size, size
 from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, rise, typical_move
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
 BACKLOG_TOLERANCE = 0.5
-"""A prefill queue is no backlog while the serving workers clear it within this share of the TTFT objective."""
-BACKLOG_SLOTS = 0.05
-"""Requests that wait for a decode slot are no backlog while they are no more than this share of all slots, or one for
-each worker: some wait for a moment whenever others leave, and for the next step when they join."""
+"""A queue is no backlog while the serving workers clear it within this share of the TTFT objective: both that for
+prefill and that for a slot at decode come before the first token."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
@@ -203,7 +201,7 @@ def _need(
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
         _prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
-        _decode_for_backlog(observation.decode, sizes[for_decode]),
+        _decode_for_backlog(observation.decode, sizes[for_decode].load.decode, policy),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     roomy = [1 + max(policy.scale_down_headroom, SHRINK_CAUTION * move) for move in moves]
@@ -253,12 +251,18 @@ def _prefill_for_backlog(workers: Workers, now: Demand, load: PrefillLoad, model
     return ceil(busy + waiting_seconds / BACKLOG_RECOVERY_SECONDS)
 
 
-def _decode_for_backlog(workers: Workers, needed: Size) -> int:
-    """Decode workers with slots for what waits beside what runs; 0 if nothing waits and the KV cache has room."""
-    waiting = workers.waiting_requests or 0.0
-    if waiting > max(1.0, BACKLOG_SLOTS * needed.batch_limit) * workers.serving:
-        return workers.serving + ceil(waiting / needed.batch_limit)
-    return workers.serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
+def _decode_for_backlog(workers: Workers, load: DecodeLoad, policy: Policy) -> int:
+    """Decode workers with slots for what waits beside what runs; 0 if nothing waits for long and the KV cache has room.
+
+    One request for each worker waits only for the next step. More is no backlog while slots that become free clear it
+    as soon as a prefill queue would have to be cleared. Before any request has finished nobody knows when they do.
+    """
+    waiting, serving = workers.waiting_requests or 0.0, workers.serving
+    slots, answer_seconds = load.batch_limit * serving, load.steps * load.step_seconds(load.batch_limit)
+    waits_long = waiting * answer_seconds > BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * slots
+    if waiting > serving and (waits_long or not load.steps):
+        return serving + ceil(waiting / load.batch_limit)
+    return serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
 
 
 def _slow_to_shrink(
@@ -361,7 +365,7 @@ def _backlog_without_demand(
     prompts = previous.demand_prefill
     return (
         _prefill_for_backlog(observation.prefill, prompts, PrefillLoad.of(prompts, model), model, policy),
-        _decode_for_backlog(observation.decode, needed),
+        _decode_for_backlog(observation.decode, needed.load.decode, policy),
     )
 
 

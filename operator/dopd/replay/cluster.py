@@ -78,10 +78,10 @@ class Cluster:
         self._random = random.Random(settings.seed).random
         self._turn = {Role.PREFILL: 0, Role.DECODE: 0}
         self._pick = {
+            Routing.LEAST_REQUESTS: self._least,
             Routing.POWER_OF_TWO: self._less_of_two,
-            Routing.LEAST_LOAD: self._least,
             Routing.ROUND_ROBIN: self._next_in_turn,
-            Routing.CACHE_AWARE: self._less_of_two,
+            Routing.CACHE_AWARE: self._least,
         }[settings.routing]
         self._index = PrefixIndex() if settings.routing is Routing.CACHE_AWARE else None
         self._set_model(model)

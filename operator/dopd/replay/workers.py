@@ -22,16 +22,16 @@ class Phase(IntEnum):
 
 
 class Routing(StrEnum):
-    """How the gateway chooses a worker of a role."""
+    """How the gateway chooses a worker of a role (what stands for what of SMG: docs/replay.md)."""
 
+    LEAST_REQUESTS = "least_requests"
+    """The one with the fewest outstanding requests."""
     POWER_OF_TWO = "power_of_two"
-    """The less loaded of two drawn at random, by outstanding requests."""
-    LEAST_LOAD = "least_load"
-    """The least loaded, by outstanding requests."""
+    """The one with fewer outstanding requests of two drawn at random."""
     ROUND_ROBIN = "round_robin"
     CACHE_AWARE = "cache_aware"
-    """Prefill: the worker to which the prefix went before (`dopd.replay.prefix_cache.PrefixIndex`); decode: the less
-    loaded of two."""
+    """Prefill: the worker to which the prefix went before (`dopd.replay.prefix_cache.PrefixIndex`); decode: the
+    one with the fewest outstanding requests."""
 
 
 class Dialect(StrEnum):
@@ -64,7 +64,7 @@ class Settings:
 
     startup_seconds: dict[Role, float]
     gpus: dict[Role, int] = field(default_factory=lambda: {Role.PREFILL: 1, Role.DECODE: 1})
-    routing: Routing = Routing.POWER_OF_TWO
+    routing: Routing = Routing.LEAST_REQUESTS
     flip_seconds: float = 5.0
     return_seconds: float | None = None
     gpu_limit: float = math.inf

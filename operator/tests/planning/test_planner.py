@@ -132,11 +132,17 @@ def test_requests_that_wait_for_a_slot_add_decode_workers(model):
     assert decision.decode >= 5
 
 
-@pytest.mark.parametrize(("waiting", "decode"), [(1.0, 1), (2.0, 2)])
-def test_a_request_that_waits_for_the_next_step_is_no_backlog_where_batches_are_small(model, waiting, decode):
-    small = replace(model, max_running_requests=8)
+@pytest.mark.parametrize(("waiting", "decode"), [(1.0, 1), (4.0, 1), (9.0, 3)])
+def test_what_waits_for_a_slot_is_no_backlog_while_slots_become_free_in_time(model, waiting, decode):
+    small = replace(model, max_running_requests=8)  # answers of 1.1 s: 7 slots a second become free
     seen = Observation(demand(0.5), Workers(1), Workers(1, waiting_requests=waiting))
     assert plan(seen, None, small, POLICY, None, 0.0).decode == decode
+
+
+def test_requests_that_wait_while_nobody_knows_their_lengths_get_slots(model):
+    small = replace(model, max_running_requests=8)
+    seen = Observation(Demand.none(), Workers(1), Workers(1, waiting_requests=9.0))
+    assert plan(seen, None, small, POLICY, None, 0.0).decode == 3
 
 
 def test_a_mix_shift_offers_flips_only_if_the_policy_allows_them(model):
