@@ -207,11 +207,11 @@ class Router(Model):
     replicas: Annotated[int, Field(ge=1, le=64)] = 2
     """Gateway pods."""
     prefill_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
-    """How a prefill worker is chosen."""
+    """How a prefill worker is chosen; power_of_two: the one with the fewest requests in flight."""
     decode_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
-    """How a decode worker is chosen."""
+    """How a decode worker is chosen; power_of_two: the one with the fewest requests in flight."""
     args: Annotated[list[str], Field(max_length=128)] = []
-    """Further flags of `smg launch`, after the operator's own."""
+    """Further flags of `smg launch`, after the operator's own: of a flag that is given twice, the last one holds."""
     service: RouterService = RouterService()
     """The Service in front of the gateway."""
     template: PodTemplateOverlay | None = None

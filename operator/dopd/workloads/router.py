@@ -109,6 +109,11 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--pd-disaggregation",
         "--prefill-policy", spec.router.prefill_policy,
         "--decode-policy", spec.router.decode_policy,
+        # power_of_two by default compares loads that it reads every 10 s: no better than taking turns where prompts
+        # differ much (operator/benchmarks/gateway_policies.py). So it takes the worker with the fewest requests in
+        # flight, of equal ones the one with the shortest wait.
+        "--power-of-two-load-metric", "least_requests",
+        "--load-monitor-interval", "1",
         "--log-level", "warn",  # four lines for each request otherwise
         "--disable-tokenizer-autoload",  # HTTP workers tokenize; a gateway must not ask a model hub
         "--worker-startup-check-interval", "2",  # a worker that was not ready when it was found waits 30 s otherwise

@@ -96,6 +96,15 @@ def test_the_gateway_leaves_no_worker_out_for_its_queue(owner: Owner, spec: Disa
     assert "--disable-worker-overload-protection" in flags(engine(router))
 
 
+def test_the_gateway_goes_by_requests_in_flight_unless_the_user_says_otherwise(owner: Owner, raw_spec: dict[str, Any]):
+    raw_spec["router"]["args"] = ["--power-of-two-load-metric", "expected_wait"]
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    router = next(c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Deployment")
+    words = router["spec"]["template"]["spec"]["containers"][0]["command"]
+    metrics = [words[i + 1] for i, word in enumerate(words) if word == "--power-of-two-load-metric"]
+    assert metrics == ["least_requests", "expected_wait"], "the gateway goes by the last one"
+
+
 def test_a_template_reaches_the_pod(owner: Owner, raw_spec: dict[str, Any]):
     raw_spec["decode"]["template"] = {
         "metadata": {"annotations": {"team": "chat"}},

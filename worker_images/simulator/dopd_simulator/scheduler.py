@@ -210,10 +210,8 @@ class Scheduler:
     def _plan_prefill(self) -> PrefillPass | None:
         room = math.inf if self.limits.chunk_tokens is None else self.limits.chunk_tokens
         pieces: list[tuple[Request, int]] = []
-        computed = 0
         if self.chunked is not None:
             tokens = int(min(room, self.chunked.context_tokens - self.chunked.prefilled_tokens))
-            computed = self.chunked.prefilled_tokens
             pieces.append((self.chunked, tokens))
             room -= tokens
         reserve = sum(self._growth(request) for request in self.running)
@@ -235,14 +233,11 @@ class Scheduler:
         new_tokens = sum(tokens for _, tokens in pieces)
         last, tokens = pieces[-1]
         self.chunked = last if last.prefilled_tokens + tokens < last.context_tokens else None
-        seconds = self._prefill_seconds(computed, new_tokens) + self.slow_down_seconds
+        # Prompts that share a pass pay no attention to each other; a piece does to what is computed of its prompt.
+        spans = [(request.prefilled_tokens, request.prefilled_tokens + tokens) for request, tokens in pieces]
+        attended = sum(end * end - start * start for start, end in spans)
+        seconds = self.model.prefill_pass_seconds(new_tokens, attended) + self.slow_down_seconds
         return PrefillPass(seconds, tuple(pieces))
-
-    def _prefill_seconds(self, computed: int, new_tokens: int) -> float:
-        """Time of a pass of `new_tokens`, of which the first continue a prompt with `computed` tokens done."""
-        if computed == 0:
-            return self.model.prefill_seconds(new_tokens)
-        return self.model.prefill_seconds(computed + new_tokens) - self.model.prefill_seconds(computed)
 
     def _growth(self, request: Request) -> int:
         """Output tokens to reserve for a request: none in a prefill worker, which generates one."""

@@ -1,6 +1,7 @@
 """The scheduler alone: no clock, no sockets."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,17 +47,22 @@ def test_short_prompts_share_a_pass_up_to_the_chunk():
     engine.waiting.extend([request(400), request(400), request(400), request(400)])
     planned = engine.plan()
     assert [tokens for _, tokens in planned.pieces] == [400, 400, 224]
-    assert planned.seconds == pytest.approx(MODEL.prefill_seconds(1024))
+    one_prompt, its_attention = MODEL.prefill_seconds(1024), MODEL.attention_seconds * 1024**2
+    others = MODEL.attention_seconds * (400**2 + 400**2 + 224**2)
+    assert others < its_attention
+    assert planned.seconds == pytest.approx(one_prompt - its_attention + others), "none pays attention to the others"
 
 
-def test_a_long_prompt_comes_in_chunks_and_takes_as_long_as_the_profile_says():
+def test_a_long_prompt_comes_in_chunks_and_takes_as_long_as_the_performance_model_says():
     engine = scheduler()
     engine.waiting.append(request(5000, output=1))
     passes = []
     while engine.waiting or engine.chunked:
         passes.append(step(engine))
     assert [each.tokens for each in passes] == [1024, 1024, 1024, 1024, 904]
-    assert math.fsum(each.seconds for each in passes) == pytest.approx(MODEL.prefill_seconds(5000))
+    assert math.fsum(each.seconds for each in passes) == pytest.approx(
+        replace(MODEL, chunk_tokens=1024).passes_seconds(5000)
+    )
 
 
 def test_without_chunks_a_prompt_is_one_pass():
