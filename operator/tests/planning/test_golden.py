@@ -1,4 +1,4 @@
-"""Twelve loads, and every decision that the planner takes on them, as text that a reviewer reads as a diff.
+"""Thirteen loads, and every decision that the planner takes on them, as text that a reviewer reads as a diff.
 
 A world of a few lines stands in for the cluster: started workers serve after their start-up time. After a wanted
 change run pytest with DOPD_WRITE_GOLDEN=1, read the difference, and commit it.
@@ -60,6 +60,13 @@ SCENARIOS = {
     },
     "backlog-at-steady-load": {"load": lambda t: demand(40), "waiting": lambda t: 600 <= t < 780},
     "ramp-12x": {"load": lambda t: demand(min(240.0, 20 + 220 * t / 1200)), "steps": 70},
+    # Queues come and go in a cluster that is too small; the workers are to stay where they are.
+    "budget-below-the-need": {
+        "load": lambda t: demand(300 * (1 + 0.05 * math.sin(t / 40))),
+        "waiting": lambda t: t % 240 < 120,
+        "budget": 10,
+        "steps": 60,
+    },
     "outage-of-metrics": {"load": lambda t: None if 600 <= t < 1200 else demand(100 if t < 600 else 20)},
     "outage-with-a-queue-and-a-fallback": {
         "load": lambda t: None if 300 <= t < 1500 else demand(40),
