@@ -14,7 +14,7 @@ from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
-from dopd.replay.equal_hours import at_gpu_hours, certain_budget, nearest
+from dopd.replay.equal_hours import EASIER_ATTAINMENT, at_gpu_hours, certain_budget, most_attained
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import Try, tries
@@ -110,16 +110,23 @@ def _add_equal_hours(
     def under(policy: Dopd) -> Result:
         return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
 
-    runs = at_gpu_hours(peer.gpu_hours, chosen["dopd"], lambda share: under(Dopd(setting, load_share=share)))
-    tried = [(f"told {share:.3g} of the load", result) for share, result in runs]
-    share, result = nearest(peer.gpu_hours, runs)
-    knob = f"told {share:.3g} of the load"
-    if result.gpu_hours > peer.gpu_hours:
+    def told(share: float, attainment: float) -> Result:
+        objectives = replace(setting.objectives, attainment=attainment)
+        return under(Dopd(replace(setting, objectives=objectives), load_share=share))
+
+    tried = []
+    for attainment in dict.fromkeys((args.attainment, min(args.attainment, EASIER_ATTAINMENT))):
+        known = chosen["dopd"] if attainment == args.attainment else told(1.0, attainment)
+        for share, result in at_gpu_hours(peer.gpu_hours, known, partial(told, attainment=attainment)):
+            tried.append((f"told {share:.3g} of the load, asked for {attainment:.3g}", result))
+    found = most_attained(peer.gpu_hours, tried)
+    if found is None:
         budget = certain_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)
-        knob, result = f"at most {budget} GPUs", under(Dopd(setting, gpu_budget=budget))
-        tried.append((knob, result))
+        found = f"at most {budget} GPUs", under(Dopd(setting, gpu_budget=budget))
+        tried.append(found)
     name = f"dopd@{args.equal_hours}"
-    chosen[name], knobs[name], all_tries[name] = result, knob, _tried(tried)
+    knobs[name], chosen[name] = found
+    all_tries[name] = _tried(tried)
 
 
 def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:

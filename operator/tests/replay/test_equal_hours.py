@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, nearest
+from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, most_attained
 from dopd.replay.runner import Result
 
 RESULT = Result(0.99, 0.99, 1.0, 20.0, 1.0, 1.0, 0.01, 1.0, 0, 0, 0, ((0.0, 1, 1),))
@@ -16,13 +16,18 @@ def spends(share):
 @pytest.mark.parametrize("hours", [10.0, 13.7, 19.9, 24.0])
 def test_the_search_ends_close_below_the_hours_of_the_peer(hours):
     runs = at_gpu_hours(hours, RESULT, spends)
-    _, result = nearest(hours, runs)
-    assert 0.97 * hours <= result.gpu_hours <= hours
+    assert any(0.97 * hours <= result.gpu_hours <= hours for _, result in runs)
     assert len(runs) <= RUNS + 1
 
 
-def test_hours_that_dopd_never_comes_down_to_give_its_cheapest_run():
-    assert nearest(5.0, at_gpu_hours(5.0, RESULT, spends))[1].gpu_hours == 9.0
+def test_the_best_run_is_the_one_that_attains_most_of_those_that_cost_no_more():
+    runs = [
+        ("dear", RESULT),
+        ("good", replace(RESULT, gpu_hours=9.0, attainment=0.9)),
+        ("poor", replace(RESULT, gpu_hours=9.5, attainment=0.8)),
+    ]
+    assert most_attained(10.0, runs) == runs[1]
+    assert most_attained(5.0, runs) is None
 
 
 def test_nothing_is_run_where_the_hours_are_equal_already():
