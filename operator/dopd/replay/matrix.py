@@ -24,7 +24,9 @@ START_UPS_SECONDS = (60, 180)
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
 """Mooncake's prompts reach 126,000 tokens, which take seconds on an idle worker."""
 BOUNDS = ("dopd", "static-peak", "oracle")
-"""For days and parts of days, where each try of a peer serves a million requests or more."""
+"""For days, where each try of a peer serves a million requests or more, and for steps."""
+PARTS = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
+"""For parts of days."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ LOADS = (
     Load("azure2023-conv", 20, 8, NAMES),
     Load("mooncake-conversation", 5, 2, NAMES, LONG_PROMPTS),
     Load("mooncake-synthetic", 5, 2, NAMES, LONG_PROMPTS),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, BOUNDS, part(16)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, BOUNDS, part(0)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, PARTS, part(16)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, PARTS, part(0)),
     Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, BOUNDS),
     Load("azure2024-conv-day1-60s", 1, 1, BOUNDS),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, BOUNDS, part(136)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, BOUNDS, part(96)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, PARTS, part(136)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, PARTS, part(96)),
     Load("servegen-m-large-agg600s", 0.3, 0.3, BOUNDS, (*part(16), *STEPS)),
     Load("servegen-m-mid-agg600s", 0.1, 0.1, BOUNDS, (*part(0), *STEPS)),
 )
