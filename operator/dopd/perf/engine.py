@@ -90,29 +90,27 @@ class EngineModel:
             itl_curves=tuple((c, tuple((b, s * decode) for b, s in curve)) for c, curve in self.itl_curves),
         )
 
-    def prefill_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
-        """Service time of a prefill of `tokens` uncached tokens, without queueing.
-
-        Args:
-            tokens: to compute, in one pass.
-            cached_tokens: of the prefix before them, to which they attend.
-        """
-        return interpolate(self.prefill_curve, tokens) + 2 * self.attention_seconds * tokens * cached_tokens
+    def prefill_seconds(self, tokens: float) -> float:
+        """Service time of a prefill of `tokens` tokens with nothing cached before them, without queueing."""
+        return interpolate(self.prefill_curve, tokens)
 
     def prefill_pass_seconds(self, tokens: float, attended: float) -> float:
         """Time of one forward pass over several prompts or pieces of prompts.
 
         Args:
             tokens: new tokens of the pass, all pieces together.
-            attended: sum of end^2 - start^2 over the pieces, which is length^2 for a whole prompt. A whole prompt
-                alone (attended = tokens^2) takes `prefill_seconds(tokens)`.
+            attended: sum of end^2 - start^2 over the pieces, which is length^2 for a whole prompt; a piece starts
+                where what is computed or cached before it ends. A whole prompt alone (attended = tokens^2) takes
+                `prefill_seconds(tokens)`.
         """
         return self.prefill_seconds(tokens) + self.attention_seconds * (attended - tokens * tokens)
 
     def passes_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
         """Time of a prompt that an otherwise idle engine cuts into forward passes of `chunk_tokens` at most.
 
-        Arguments as for `prefill_seconds`.
+        Args:
+            tokens: to compute.
+            cached_tokens: of the prefix before them, to which they attend.
         """
         full, rest = divmod(tokens, self.chunk_tokens)
         uncut = full * self.chunk_tokens**2 + rest**2
@@ -123,7 +121,7 @@ class EngineModel:
     def attention_seconds(self) -> float:
         """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve."""
         last_tokens, last_seconds = self.prefill_curve[-1]
-        middle = interpolate(self.prefill_curve, last_tokens / 2) / (last_tokens / 2)
+        middle = self.prefill_seconds(last_tokens / 2) / (last_tokens / 2)
         return max(0.0, (last_seconds / last_tokens - middle) / (last_tokens / 2))
 
     @cached_property
@@ -135,7 +133,7 @@ class EngineModel:
     def packed_seconds(self, tokens: float, cached_tokens: float = 0.0) -> float:
         """Share of a full forward pass that a prompt takes when passes are full: its cost to a busy worker.
 
-        Arguments as for `prefill_seconds`.
+        Arguments as for `passes_seconds`.
         """
         return self.full_pass_token_seconds * tokens + self.attention_seconds * tokens * (tokens + 2 * cached_tokens)
 

@@ -65,7 +65,10 @@ class PrefillLoad:
         share = demand.uncached_share or 1.0
         lengths = [(chance, tokens, tokens / share) for chance, tokens in demand.prompt_lengths()]
         prompts = tuple(
-            (chance, model.prefill_seconds(tokens, whole - tokens) + model.transfer_seconds(whole))
+            (
+                chance,
+                model.prefill_pass_seconds(tokens, whole**2 - (whole - tokens) ** 2) + model.transfer_seconds(whole),
+            )
             for chance, tokens, whole in lengths
         )
         costs = [(chance, model.packed_seconds(tokens, whole - tokens)) for chance, tokens, whole in lengths]
