@@ -38,11 +38,8 @@ def call(args: argparse.Namespace) -> int:
         replay_options.check(args)
         report = replay(args)
         files = [(path, text()) for path, text in ((args.json, report.as_json), (args.html, report.as_html)) if path]
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"dopd replay: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"dopd replay: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     print(report.as_text())
     for path, text in files:

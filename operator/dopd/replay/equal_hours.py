@@ -45,6 +45,6 @@ def certain_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
 
 
 def most_attained(gpu_hours: float, runs: list[tuple[str, Result]]) -> tuple[str, Result] | None:
-    """The knob and the result of the run that attains most of those that cost no more than the peer; None if all do."""
+    """Knob and result of the run that attains most of those that cost no more than the peer; None if all cost more."""
     affordable = [entry for entry in runs if entry[1].gpu_hours <= gpu_hours]
     return max(affordable, key=lambda entry: entry[1].attainment, default=None)

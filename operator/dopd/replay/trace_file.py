@@ -47,12 +47,12 @@ class TraceFile:
         """Read a file, gzip or not.
 
         Raises:
-            ValueError: it is empty, no text, or one of its rows is longer or shorter than the header.
+            ValueError: it can not be opened, is empty or no text, or a row is longer or shorter than the header.
         """
-        with path.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
         rows, lines = [], []
         try:
+            with path.open("rb") as raw:
+                zipped = raw.read(2) == b"\x1f\x8b"
             with gzip.open(path, "rt", encoding="utf-8-sig") if zipped else path.open(encoding="utf-8-sig") as file:
                 reader = csv.reader(file)
                 header = next(reader, [])
@@ -62,6 +62,8 @@ class TraceFile:
                         lines.append(reader.line_num)
         except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path}: not a readable file ({error}); expected CSV, gzip or not") from None
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
         if not header:
             raise ValueError(f"{path}: the file is empty; expected a header and rows below it")
         for row, line in zip(rows, lines, strict=True):
