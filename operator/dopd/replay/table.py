@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dopd.replay.report import is_peer
+from dopd.replay.trace import Within
 
 HEADER = (
     "| trace | profile | start-up | policy | attained | GPU-hours | of cheapest peer at objective | of oracle "
@@ -24,10 +25,7 @@ def rows(report: dict[str, Any]) -> list[str]:
     reached = [p["gpu_hours"] for p in peers.values() if p["attainment"] >= goal]
     cheapest = min(reached, default=None)
     oracle = policies.get("oracle", {}).get("gpu_hours")
-    start, whole = report.get("from_seconds", 0.0), report.get("to_seconds") is None
-    end = start + report["seconds"]
-    part = "" if whole and not start else f", hours {start / 3600:.2g} to {end / 3600:.2g}"
-    load = f"{report['trace']} x{report['rate_scale']:g}{part}"
+    load = _load(report)
     lines = []
     for name, p in policies.items():
         hours = p["gpu_hours"]
@@ -38,6 +36,15 @@ def rows(report: dict[str, Any]) -> list[str]:
             f"| {p['reversals_per_hour']:.1f} |"
         )
     return lines
+
+
+def _load(report: dict[str, Any]) -> str:
+    """The trace, how much of it, which part, and whether it jumps from interval to interval."""
+    start, whole = report["from_seconds"], report["to_seconds"] is None
+    end = start + report["seconds"]
+    part = "" if whole and not start else f", hours {round(start / 3600, 1):g} to {round(end / 3600, 1):g}"
+    steps = ", in steps" if Within.CONSTANT in report["arrivals"] else ""
+    return f"{report['trace']} x{report['rate_scale']:g}{part}{steps}"
 
 
 def _marked(attainment: float, goal: float) -> str:
