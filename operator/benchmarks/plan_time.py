@@ -65,6 +65,7 @@ def walk(rate: float, model: EngineModel, policy: Policy, *, forecast: bool) -> 
             Workers(pair[1], waiting_requests=0.0, kv_use=0.5),
             late_share=0.0,
             ttft_seconds=0.2,
+            window_seconds=45.0,
         )
         ahead = Forecast(demand.scaled(1.1), demand.scaled(1.12)) if forecast else None
         yield Look(observation, ahead, previous, now_seconds)

@@ -289,7 +289,7 @@ class ForecastSpec(Model):
     """Width of the bins that history is read in."""
     history: Duration = "6h"
     """How far back Prometheus is read."""
-    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.9
+    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.75
     """Quantile of the forecast that is planned for; higher is safer and dearer."""
 
 

@@ -53,6 +53,7 @@ class Observation:
         decode: decode workers.
         late_share: share of the requests since the last look that missed an objective; None if unknown.
         ttft_seconds: mean time to first token since the last look; None if unknown.
+        window_seconds: over which the demand was measured; None if unknown: then it is taken to be free of noise.
     """
 
     demand: Demand | None
@@ -60,6 +61,7 @@ class Observation:
     decode: Workers
     late_share: float | None = None
     ttft_seconds: float | None = None
+    window_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _refuse_odd_numbers("observation", self)

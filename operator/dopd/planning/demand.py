@@ -82,6 +82,14 @@ class Demand:
             return self.input_tokens + self.output_tokens
         return self.input_tokens + max(second, self.output_tokens**2) / (2 * self.output_tokens)
 
+    @property
+    def output_tokens_squared_cv(self) -> float:
+        """Variance of the generation length over its squared mean; 1 where the second moment is unknown."""
+        second = self.output_tokens_second_moment
+        if second is None or self.output_tokens == 0:
+            return 1.0
+        return max(0.0, second / self.output_tokens**2 - 1)
+
     def prompt_lengths(self) -> tuple[tuple[float, float], ...]:
         """Distribution of uncached prompt lengths: (probability, tokens), ascending.
 

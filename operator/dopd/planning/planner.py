@@ -21,7 +21,15 @@ from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
 from dopd.planning.queueing import DecodeLoad, PrefillLoad
 from dopd.planning.sizing import Load, Size, size
-from dopd.planning.surprise import FIRST_CAUTION, LoadSample, adapted, remember, rise, typical_move
+from dopd.planning.surprise import (
+    FIRST_CAUTION,
+    LoadSample,
+    adapted,
+    remember,
+    rise,
+    sampling_noise,
+    typical_move,
+)
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""
@@ -69,7 +77,7 @@ def plan(
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves, rises = _moves(history, model, policy)
+    moves, rises = _moves(history, load, observation, model, policy)
     growths = [max(caution * move, risen) for move, risen in zip(moves, rises, strict=True)]
     grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
@@ -162,15 +170,24 @@ def _load_sample(load: Load, now_seconds: float) -> LoadSample:
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[Moves, Moves]:
+def _moves(
+    history: tuple[LoadSample, ...], load: Load, observation: Observation, model: EngineModel, policy: Policy
+) -> tuple[Moves, Moves]:
     """How each role's load typically moves within its lead time, and what a rise of now adds by then."""
+    assert observation.demand is not None
+    requests = observation.demand.requests_per_second * (observation.window_seconds or 0.0)
     times = [sample.at_seconds for sample in history]
     prefills, decodes = [sample.prefill for sample in history], [sample.decode for sample in history]
+    prefill_noise = sampling_noise(requests, load.prefill.squared_cv)
+    decode_noise = sampling_noise(requests, observation.demand.output_tokens_squared_cv)
     prefill_lead, decode_lead = (
         model.startup_seconds[role] + policy.interval_seconds for role in (Role.PREFILL, Role.DECODE)
     )
     return (
-        (typical_move(times, prefills, prefill_lead), typical_move(times, decodes, decode_lead)),
+        (
+            typical_move(times, prefills, prefill_lead, prefill_noise),
+            typical_move(times, decodes, decode_lead, decode_noise),
+        ),
         (rise(times, prefills, prefill_lead), rise(times, decodes, decode_lead)),
     )
 

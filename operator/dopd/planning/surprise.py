@@ -5,7 +5,8 @@ then, as a quantile. The recent past answers always, in two ways, of which the g
 
 - so many times the typical relative move of the load within one lead time. Typical is the median of the moves' sizes,
   scaled to a standard deviation, so that one ramp does not inflate it for an hour. Before there is a past, pretended
-  moves stand in, which real ones soon outnumber.
+  moves stand in, which real ones soon outnumber. What is measured is a sample of the load: the noise of two samples is
+  in every move that is seen, and is no move of the load.
 - a rise that goes on: a load that has just risen by more than noise explains is taken to rise on at the same pace for
   one lead time, up to a limit, since steps end. A forecaster sees a ramp only when minutes of it have passed.
 
@@ -18,12 +19,14 @@ Loads are counted in busy workers, so that a change of the token mix counts like
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from math import hypot, sqrt
 from statistics import median
 
 MEMORY_SECONDS = 3600.0
 SPACING_SECONDS = 15.0
-PRETENDED_MOVE, PRETENDED_MOVES = 0.1, 20
-"""Median size of the moves before any was seen, and how many pretended ones say so."""
+PRETENDED_MOVE, PRETENDED_SECONDS, PRETENDED_MOVES = 0.1, 75.0, 20
+"""Median size of the moves within so many seconds before any was seen, and how many pretended ones say so. Within
+another time they grow with its square root, as those of a random walk do."""
 MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
@@ -62,15 +65,31 @@ def adapted(caution: float, late_share: float | None, allowed: float) -> float:
     return min(MOST_CAUTION, max(LEAST_CAUTION, caution + ADAPTATION * (late_share - allowed)))
 
 
-def typical_move(times: list[float], loads: list[float], lead_seconds: float) -> float:
-    """Standard deviation of the relative change of the load within one lead time.
+def sampling_noise(requests: float, squared_cv: float) -> float:
+    """Relative standard deviation of the work that arrives with a Poisson number of requests; 0 if there are none.
+
+    The variance of a compound Poisson sum over its squared mean is (1 + cv^2) / n.
+
+    Args:
+        requests: mean number of them.
+        squared_cv: variance of the work of one over its squared mean.
+    """
+    return sqrt((1 + squared_cv) / requests) if requests > 0 else 0.0
+
+
+def typical_move(times: list[float], loads: list[float], lead_seconds: float, noise: float = 0.0) -> float:
+    """How far the load at the end of a lead time is from the one that is measured now: a relative standard deviation.
+
+    The noise of two measurements is in each move of the past; that of one is left in what is said of the future.
 
     Args:
         times: of the samples, ascending.
         loads: busy workers at those times.
         lead_seconds: how long a decision takes to have an effect.
+        noise: relative standard deviation of one measured load from the load, of which it is a sample.
     """
-    moves = [PRETENDED_MOVE] * PRETENDED_MOVES
+    pretended = PRETENDED_MOVE * sqrt(lead_seconds / PRETENDED_SECONDS)
+    moves = [pretended] * PRETENDED_MOVES
     then = 0
     for i, (start, load) in enumerate(zip(times, loads, strict=True)):
         if times[-1] < start + lead_seconds:
@@ -79,7 +98,9 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
             then += 1
         if load >= SMALL_LOAD and then > i:
             moves.append(abs(loads[then] / load - 1))
-    return MEDIAN_TO_DEVIATION * median(moves)
+    seen = MEDIAN_TO_DEVIATION * median(moves)
+    of_load = sqrt(max(0.0, seen**2 - 2 * noise**2))
+    return min(seen, hypot(of_load, noise))
 
 
 def rise(times: list[float], loads: list[float], lead_seconds: float) -> float:

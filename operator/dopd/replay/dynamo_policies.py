@@ -45,7 +45,10 @@ class DopdPolicy:
         traffic, now = metrics["traffic"], metrics["now_ms"] / 1e3
         demand = self._demand(traffic)
         ttft = traffic["avg_ttft_ms"] / 1e3 if traffic.get("ttft_count") else None
-        observation = Observation(demand, _prefill(metrics), _decode(metrics), ttft_seconds=ttft)
+        window_seconds = sum(seconds for seconds, *_ in self._windows)
+        observation = Observation(
+            demand, _prefill(metrics), _decode(metrics), ttft_seconds=ttft, window_seconds=window_seconds
+        )
         self._decision = plan(observation, None, self._model, self._policy, self._decision, now)
         return {
             "target_prefill": self._decision.prefill,

@@ -100,6 +100,7 @@ def transcript(model, scenario) -> list[str]:
             Workers(decode.serving, len(decode.ready_at)),
             late_share=scenario.get("late", lambda t: None)(now),
             ttft_seconds=scenario.get("ttft", lambda t: None)(now),
+            window_seconds=45.0,
         )
         decision = plan(seen, Forecast(ahead(now), ahead(now)) if ahead else None, model, policy, previous, now)
         pair = (decision.prefill, decision.decode)

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from dopd.planning.surprise import (
     adapted,
     remember,
     rise,
+    sampling_noise,
     typical_move,
 )
 
@@ -18,6 +21,44 @@ from dopd.planning.surprise import (
 def test_a_flat_past_shrinks_the_margin_below_the_first_guess():
     times = [15.0 * k for k in range(100)]
     assert typical_move(times, [5.0] * 100, 60) < typical_move([], [], 60)
+
+
+def test_before_there_is_a_past_the_load_is_taken_to_wander_at_random():
+    wander = typical_move([], [], 75)
+    assert typical_move([], [], 300) == pytest.approx(2 * wander)
+
+
+def test_a_load_that_is_flat_but_for_its_samples_does_not_move():
+    chance, noise = random.Random(1), sampling_noise(requests=400, squared_cv=3.0)
+    times = [45.0 * k for k in range(400)]
+    measured = [8.0 * chance.gauss(1.0, noise) for _ in times]
+    assert typical_move(times, measured, 180) == pytest.approx(2**0.5 * noise, rel=0.1)
+    assert typical_move(times, measured, 180, noise) == pytest.approx(noise, rel=0.15)
+
+
+def test_noise_hides_no_ramp():
+    times = [15.0 * k for k in range(200)]
+    ramp = typical_move(times, [4.0 * 1.05**k for k in range(200)], 60)
+    noisy = typical_move(times, [4.0 * 1.05**k for k in range(200)], 60, noise=0.1)
+    assert noisy == pytest.approx(ramp, rel=0.15)
+
+
+@given(requests=st.floats(1e-3, 1e6), squared_cv=st.floats(0, 100))
+def test_the_work_of_fewer_or_more_varied_requests_is_known_less_well(requests, squared_cv):
+    noise = sampling_noise(requests, squared_cv)
+    assert noise >= sampling_noise(2 * requests, squared_cv)
+    assert noise <= sampling_noise(requests, squared_cv + 1)
+    assert noise**2 * requests == pytest.approx(1 + squared_cv)
+
+
+def test_nothing_is_said_of_the_noise_where_nothing_came():
+    assert sampling_noise(0.0, 1.0) == 0
+
+
+def test_noise_that_was_not_seen_is_not_planned_for():
+    """Requests that come at even distances show none of what the Poisson process would."""
+    times = [15.0 * k for k in range(100)]
+    assert typical_move(times, [5.0] * 100, 60, noise=0.3) < 0.01
 
 
 def test_swings_between_looks_count_as_moves():

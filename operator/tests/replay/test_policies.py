@@ -190,7 +190,7 @@ def test_dopd_turns_less_than_once_an_hour_on_a_flat_load_of_noisy_lengths(setti
     def lengths(mean):
         return lambda generator, count: np.maximum(1, generator.lognormal(np.log(mean), 0.8, count))
 
-    rates, hours, reversals = (21.0, 26.0, 31.0, 41.0), 2 / 3, 0
+    rates, hours, reversals = (21.0, 26.0, 31.0, 41.0), 1.0, 0
     for rps in rates:
         trace = poisson(rps, int(rps * hours * 3600), lengths(1000), lengths(20), seed=7)
         start = static.first_counts(setting, trace)

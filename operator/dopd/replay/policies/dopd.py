@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from dopd.api.inference import ForecastSpec
 from dopd.api.names import Role
 from dopd.planning import Decision, Demand, Forecast, Observation, Policy, RoleBounds, plan
 from dopd.planning.bounds import Pair
@@ -12,7 +13,7 @@ from dopd.replay.telemetry import Telemetry
 from dopd_forecasting import Forecaster, Series
 
 BIN_SECONDS = 60.0
-QUANTILE = 0.9
+QUANTILE = ForecastSpec().quantile
 FEWEST_BINS = 10
 
 
@@ -64,6 +65,7 @@ class Dopd:
             decode=telemetry.workers(Role.DECODE),
             late_share=telemetry.late_share(self.policy.interval_seconds),
             ttft_seconds=telemetry.ttft_seconds(self.policy.interval_seconds),
+            window_seconds=self._window,
         )
         forecast = self._forecast(telemetry, demand)
         self.decision = plan(
