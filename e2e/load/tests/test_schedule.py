@@ -53,7 +53,7 @@ def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="No such file"):
+    with pytest.raises(TraceError, match="trace: No such file or directory; expected a CSV file"):
         read_trace(tmp_path / "trace")
 
 

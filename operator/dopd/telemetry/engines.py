@@ -104,8 +104,11 @@ def parse_loads(answer: dict[str, Any]) -> EngineLoad:
 def _counters(ranks: Sequence[dict[str, Any]]) -> Counters:
     moments = [tuple(map(float, rank.get("decode_moments") or (0.0,) * 5))[:5] for rank in ranks]
     steps, batch, micros, squares, batch_micros = (sum(column) for column in zip(*moments, strict=True))
-    return Counters(
+    counters = Counters(
         prefill_tokens=sum(float(rank.get("total_prefill_uncached_tokens") or 0.0) for rank in ranks),
         prefill_busy_seconds=sum(float(rank.get("total_prefill_busy_us") or 0.0) for rank in ranks) / 1e6,
         decode_moments=(steps, batch, micros / 1e6, squares, batch_micros / 1e6),
     )
+    if not all(map(math.isfinite, (counters.prefill_tokens, counters.prefill_busy_seconds, *counters.decode_moments))):
+        raise ValueError(f"the engine counts {counters}; expected numbers")
+    return counters

@@ -60,8 +60,9 @@ def test_requests_that_wait_for_their_prefill_are_no_backlog_of_decode():
 
 async def test_an_engine_that_does_not_answer_or_answers_nonsense_is_absent():
     no_number = {"loads": [rank(), rank(token_usage=float("nan"))]}
-    http = Pods({"a": {"loads": [rank(num_running_reqs=3)]}, "b": {"error": "?"}, "d": no_number})
-    loads = await read_loads(http, [pod(name, f"10.0.0.{i}") for i, name in enumerate("abcd")])
+    no_counter = {"loads": [rank(decode_moments=[1, 1, float("nan"), 1, 1])]}
+    http = Pods({"a": {"loads": [rank(num_running_reqs=3)]}, "b": {"error": "?"}, "d": no_number, "e": no_counter})
+    loads = await read_loads(http, [pod(name, f"10.0.0.{i}") for i, name in enumerate("abcde")])
     assert {name: load.running for name, load in loads.items()} == {"a": 3}
 
 
