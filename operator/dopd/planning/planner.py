@@ -25,6 +25,7 @@ from dopd.planning.surprise import (
     FIRST_CAUTION,
     LoadSample,
     adapted,
+    move_from_sample,
     remember,
     rise,
     sampling_noise,
@@ -42,7 +43,8 @@ WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
 SHRINK_CAUTION = 1.7
 """A worker is given up only if the load grown by so many typical moves would have fitted on the rest at every look of
-the stabilisation window: to hold it a little longer costs less than to miss it for a start-up time."""
+the stabilisation window: to hold it a little longer costs less than to miss it for a start-up time. The noise of
+measuring counts here: it would ask for the worker again."""
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""
 
@@ -77,8 +79,11 @@ def plan(
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves, rises = _moves(history, load, observation, model, policy)
-    growths = [max(caution * move, risen) for move, risen in zip(moves, rises, strict=True)]
+    moves, rises = _moves(history, model, policy)
+    growths = [
+        max(caution * move_from_sample(move, noise), risen)
+        for move, noise, risen in zip(moves, _noises(observation, load), rises, strict=True)
+    ]
     grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
     need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, moves, model, policy)
@@ -170,24 +175,25 @@ def _load_sample(load: Load, now_seconds: float) -> LoadSample:
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _moves(
-    history: tuple[LoadSample, ...], load: Load, observation: Observation, model: EngineModel, policy: Policy
-) -> tuple[Moves, Moves]:
-    """How each role's load typically moves within its lead time, and what a rise of now adds by then."""
+def _noises(observation: Observation, load: Load) -> Moves:
+    """How far the measured load of each role may be from the load, as it is that of the requests of a short window."""
     assert observation.demand is not None
     requests = observation.demand.requests_per_second * (observation.window_seconds or 0.0)
+    return (
+        sampling_noise(requests, load.prefill.squared_cv),
+        sampling_noise(requests, observation.demand.output_tokens_squared_cv),
+    )
+
+
+def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[Moves, Moves]:
+    """How each role's load typically moves within its lead time, and what a rise of now adds by then."""
     times = [sample.at_seconds for sample in history]
     prefills, decodes = [sample.prefill for sample in history], [sample.decode for sample in history]
-    prefill_noise = sampling_noise(requests, load.prefill.squared_cv)
-    decode_noise = sampling_noise(requests, observation.demand.output_tokens_squared_cv)
     prefill_lead, decode_lead = (
         model.startup_seconds[role] + policy.interval_seconds for role in (Role.PREFILL, Role.DECODE)
     )
     return (
-        (
-            typical_move(times, prefills, prefill_lead, prefill_noise),
-            typical_move(times, decodes, decode_lead, decode_noise),
-        ),
+        (typical_move(times, prefills, prefill_lead), typical_move(times, decodes, decode_lead)),
         (rise(times, prefills, prefill_lead), rise(times, decodes, decode_lead)),
     )
 

@@ -77,19 +77,15 @@ def sampling_noise(requests: float, squared_cv: float) -> float:
     return sqrt((1 + squared_cv) / requests) if requests > 0 else 0.0
 
 
-def typical_move(times: list[float], loads: list[float], lead_seconds: float, noise: float = 0.0) -> float:
-    """How far the load at the end of a lead time is from the one that is measured now: a relative standard deviation.
-
-    The noise of two measurements is in each move of the past; that of one is left in what is said of the future.
+def typical_move(times: list[float], loads: list[float], lead_seconds: float) -> float:
+    """Standard deviation of the relative change of the measured load within one lead time.
 
     Args:
         times: of the samples, ascending.
         loads: busy workers at those times.
         lead_seconds: how long a decision takes to have an effect.
-        noise: relative standard deviation of one measured load from the load, of which it is a sample.
     """
-    pretended = PRETENDED_MOVE * sqrt(lead_seconds / PRETENDED_SECONDS)
-    moves = [pretended] * PRETENDED_MOVES
+    moves = [PRETENDED_MOVE * sqrt(lead_seconds / PRETENDED_SECONDS)] * PRETENDED_MOVES
     then = 0
     for i, (start, load) in enumerate(zip(times, loads, strict=True)):
         if times[-1] < start + lead_seconds:
@@ -98,9 +94,20 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float, no
             then += 1
         if load >= SMALL_LOAD and then > i:
             moves.append(abs(loads[then] / load - 1))
-    seen = MEDIAN_TO_DEVIATION * median(moves)
-    of_load = sqrt(max(0.0, seen**2 - 2 * noise**2))
-    return min(seen, hypot(of_load, noise))
+    return MEDIAN_TO_DEVIATION * median(moves)
+
+
+def move_from_sample(move: float, noise: float) -> float:
+    """How far the load will be from the one that is measured now.
+
+    The noise of two samples is in a move that was seen, and that of one in what will be: only now is measured.
+
+    Args:
+        move: standard deviation of the relative change of the measured load.
+        noise: that of one measured load from the load.
+    """
+    of_load = sqrt(max(0.0, move**2 - 2 * noise**2))
+    return min(move, hypot(of_load, noise))
 
 
 def rise(times: list[float], loads: list[float], lead_seconds: float) -> float:

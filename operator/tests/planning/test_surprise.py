@@ -11,6 +11,7 @@ from dopd.planning.surprise import (
     MOST_RISE,
     LoadSample,
     adapted,
+    move_from_sample,
     remember,
     rise,
     sampling_noise,
@@ -32,15 +33,9 @@ def test_a_load_that_is_flat_but_for_its_samples_does_not_move():
     chance, noise = random.Random(1), sampling_noise(requests=400, squared_cv=3.0)
     times = [45.0 * k for k in range(400)]
     measured = [8.0 * chance.gauss(1.0, noise) for _ in times]
-    assert typical_move(times, measured, 180) == pytest.approx(2**0.5 * noise, rel=0.1)
-    assert typical_move(times, measured, 180, noise) == pytest.approx(noise, rel=0.15)
-
-
-def test_noise_hides_no_ramp():
-    times = [15.0 * k for k in range(200)]
-    ramp = typical_move(times, [4.0 * 1.05**k for k in range(200)], 60)
-    noisy = typical_move(times, [4.0 * 1.05**k for k in range(200)], 60, noise=0.1)
-    assert noisy == pytest.approx(ramp, rel=0.15)
+    move = typical_move(times, measured, 180)
+    assert move == pytest.approx(2**0.5 * noise, rel=0.1)
+    assert move_from_sample(move, noise) == pytest.approx(noise, rel=0.15)
 
 
 @given(requests=st.floats(1e-3, 1e6), squared_cv=st.floats(0, 100))
@@ -55,10 +50,16 @@ def test_nothing_is_said_of_the_noise_where_nothing_came():
     assert sampling_noise(0.0, 1.0) == 0
 
 
-def test_noise_that_was_not_seen_is_not_planned_for():
-    """Requests that come at even distances show none of what the Poisson process would."""
-    times = [15.0 * k for k in range(100)]
-    assert typical_move(times, [5.0] * 100, 60, noise=0.3) < 0.01
+@given(move=st.floats(0, 10), noise=st.floats(0, 10))
+def test_noise_takes_from_a_move_and_adds_nothing_that_was_not_seen(move, noise):
+    """Requests that come at even distances show less of it than the Poisson process would."""
+    assert move_from_sample(move, 0.0) == pytest.approx(move)
+    assert 0 <= move_from_sample(move, noise) <= move
+    assert move_from_sample(move, noise) >= min(move, noise)
+
+
+def test_a_move_far_greater_than_the_noise_is_a_move_of_the_load():
+    assert move_from_sample(0.5, 0.1) == pytest.approx(0.5, rel=0.05)
 
 
 def test_swings_between_looks_count_as_moves():
