@@ -175,7 +175,7 @@ def _load_sample(load: Load, now_seconds: float) -> LoadSample:
     return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
 
 
-def _noises(observation: Observation, load: Load) -> Moves:
+def _noises(observation: Observation, load: Load) -> tuple[float, float]:
     """How far the measured load of each role may be from the load, as it is that of the requests of a short window."""
     assert observation.demand is not None
     requests = observation.demand.requests_per_second * (observation.window_seconds or 0.0)

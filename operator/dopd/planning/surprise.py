@@ -25,8 +25,9 @@ from statistics import median
 MEMORY_SECONDS = 3600.0
 SPACING_SECONDS = 15.0
 PRETENDED_MOVE, PRETENDED_SECONDS, PRETENDED_MOVES = 0.1, 75.0, 20
-"""Median size of the moves within so many seconds before any was seen, and how many pretended ones say so. Within
-another time they grow with its square root, as those of a random walk do."""
+"""Median size of the moves within so many seconds before any was seen, and how many pretended ones say so. Within a
+longer time they grow with its square root, as those of a random walk do; within a shorter one they are no smaller, as
+the load is measured over a window."""
 MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
@@ -85,7 +86,7 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
         loads: busy workers at those times.
         lead_seconds: how long a decision takes to have an effect.
     """
-    moves = [PRETENDED_MOVE * sqrt(lead_seconds / PRETENDED_SECONDS)] * PRETENDED_MOVES
+    moves = [PRETENDED_MOVE * sqrt(max(1.0, lead_seconds / PRETENDED_SECONDS))] * PRETENDED_MOVES
     then = 0
     for i, (start, load) in enumerate(zip(times, loads, strict=True)):
         if times[-1] < start + lead_seconds:

@@ -27,6 +27,7 @@ def test_a_flat_past_shrinks_the_margin_below_the_first_guess():
 def test_before_there_is_a_past_the_load_is_taken_to_wander_at_random():
     wander = typical_move([], [], 75)
     assert typical_move([], [], 300) == pytest.approx(2 * wander)
+    assert typical_move([], [], 10) == pytest.approx(wander)
 
 
 def test_a_load_that_is_flat_but_for_its_samples_does_not_move():
