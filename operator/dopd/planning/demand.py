@@ -19,6 +19,11 @@ _PROBABILITY_EDGES = (
 _CELLS = tuple((right - left, NormalDist().inv_cdf((left + right) / 2)) for left, right in pairwise(_PROBABILITY_EDGES))
 
 
+def squared_cv(mean: float, second_moment: float) -> float:
+    """Variance over the squared mean; 0 where the mean is too small to be squared."""
+    return max(0.0, second_moment / mean**2 - 1) if mean**2 else 0.0
+
+
 @dataclass(frozen=True)
 class Demand:
     """Load of one model at one time.
@@ -75,20 +80,13 @@ class Demand:
         A request is met while it runs with a chance proportional to its length, so the mean progress is
         E[O^2] / (2 E[O]) and not E[O] / 2.
         """
-        if self.output_tokens == 0:
-            return self.input_tokens
-        second = self.output_tokens_second_moment
-        if second is None:
-            return self.input_tokens + self.output_tokens
-        return self.input_tokens + max(second, self.output_tokens**2) / (2 * self.output_tokens)
+        return self.input_tokens + self.output_tokens * (1 + self.output_tokens_squared_cv) / 2
 
     @property
     def output_tokens_squared_cv(self) -> float:
         """Variance of the generation length over its squared mean; 1 where the second moment is unknown."""
         second = self.output_tokens_second_moment
-        if second is None or self.output_tokens == 0:
-            return 1.0
-        return max(0.0, second / self.output_tokens**2 - 1)
+        return 1.0 if second is None else squared_cv(self.output_tokens, second)
 
     def prompt_lengths(self) -> tuple[tuple[float, float], ...]:
         """Distribution of uncached prompt lengths: (probability, tokens), ascending.
@@ -102,8 +100,7 @@ class Demand:
         mean = self.uncached_tokens
         if mean == 0 or self.input_tokens < 1:  # no prompt is shorter than a token: such a mean tells of no spread
             return ((1.0, mean),)
-        squared_cv = max(0.0, self.input_tokens_second_moment / self.input_tokens**2 - 1)
-        sigma = math.sqrt(math.log1p(squared_cv))
+        sigma = math.sqrt(math.log1p(squared_cv(self.input_tokens, self.input_tokens_second_moment)))
         lengths = [(probability, math.exp(sigma * z)) for probability, z in _CELLS]
         scale = mean / sum(probability * length for probability, length in lengths)
         return tuple((probability, scale * length) for probability, length in lengths)

@@ -28,7 +28,7 @@ from statistics import NormalDist
 
 from dopd.perf import EngineModel
 from dopd.perf.engine import Curve, interpolate
-from dopd.planning.demand import Demand
+from dopd.planning.demand import Demand, squared_cv
 
 _NORMAL = NormalDist()
 SHARED_PASS = 1.5
@@ -74,7 +74,6 @@ class PrefillLoad:
         costs = [(chance, model.packed_seconds(tokens, whole - tokens)) for chance, tokens, whole in lengths]
         mean = sum(chance * seconds for chance, seconds in costs)
         second = sum(chance * seconds**2 for chance, seconds in costs)
-        squared_cv = max(0.0, second / mean**2 - 1) if mean**2 else 0.0
         longer = sum(chance for chance, tokens, _ in lengths if not model.covers_prefill(tokens))
         beyond = ""
         if longer > FAR_END:
@@ -82,7 +81,7 @@ class PrefillLoad:
                 f"{longer:.0%} of the prompts are longer than the last of spec.prefill.points "
                 f"({model.prefill_curve[-1][0]:.0f} tokens): their times are extrapolated, measure the profile further"
             )
-        return cls(demand.requests_per_second, prompts, mean, squared_cv, wait_factor, beyond)
+        return cls(demand.requests_per_second, prompts, mean, squared_cv(mean, second), wait_factor, beyond)
 
     @property
     def busy_workers(self) -> float:
