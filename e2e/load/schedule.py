@@ -121,10 +121,9 @@ def read_trace(path: Path) -> Schedule:
     try:
         content = path.read_bytes()
         text = (gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content).decode()
-    except OSError as error:
-        raise TraceError(f"trace {path}: {error.strerror or error}; expected a CSV file, gzip or not") from error
-    except (EOFError, UnicodeDecodeError) as error:
-        raise TraceError(f"trace {path}: {error}; expected a CSV file, gzip or not") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error  # that of the system names no file: it is named already
+        raise TraceError(f"trace {path}: {reason}; expected a CSV file, gzip or not") from error
     rows = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in COLUMNS if name not in (rows.fieldnames or [])]
     if missing:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,28 +87,34 @@ def parse_loads(answer: dict[str, Any]) -> EngineLoad:
         return sum(int(((rank.get(section) or {}) if section else rank).get(field) or 0) for rank in ranks)
 
     slots = total("waiting", "queues") + total("prealloc_ready", "queues")
-    kv_usage = [float(rank.get("token_usage") or 0.0) for rank in ranks]
-    if not all(map(math.isfinite, kv_usage)):
-        raise ValueError(f"token_usage is {kv_usage}; expected numbers")
     return EngineLoad(
         running=sum(int(rank["num_running_reqs"]) for rank in ranks),
         waiting=sum(int(rank["num_waiting_reqs"]) for rank in ranks)
         + total("prefill_inflight_queue_reqs", "disaggregation"),
         waiting_for_slot=slots + total("decode_retracted_queue_reqs", "disaggregation"),
         waiting_tokens=total("num_waiting_uncached_tokens"),
-        kv_usage=max(kv_usage),
+        kv_usage=max(_numbers(ranks, "token_usage")),
         counters=_counters(ranks),
     )
 
 
 def _counters(ranks: Sequence[dict[str, Any]]) -> Counters:
-    moments = [tuple(map(float, rank.get("decode_moments") or (0.0,) * 5))[:5] for rank in ranks]
+    moments = [_finite("decode_moments", rank.get("decode_moments") or (0.0,) * 5)[:5] for rank in ranks]
     steps, batch, micros, squares, batch_micros = (sum(column) for column in zip(*moments, strict=True))
-    counters = Counters(
-        prefill_tokens=sum(float(rank.get("total_prefill_uncached_tokens") or 0.0) for rank in ranks),
-        prefill_busy_seconds=sum(float(rank.get("total_prefill_busy_us") or 0.0) for rank in ranks) / 1e6,
+    return Counters(
+        prefill_tokens=sum(_numbers(ranks, "total_prefill_uncached_tokens")),
+        prefill_busy_seconds=sum(_numbers(ranks, "total_prefill_busy_us")) / 1e6,
         decode_moments=(steps, batch, micros / 1e6, squares, batch_micros / 1e6),
     )
-    if not all(map(math.isfinite, (counters.prefill_tokens, counters.prefill_busy_seconds, *counters.decode_moments))):
-        raise ValueError(f"the engine counts {counters}; expected numbers")
-    return counters
+
+
+def _numbers(ranks: Sequence[dict[str, Any]], field: str) -> list[float]:
+    """The field of each rank; 0 where a rank does not report it."""
+    return _finite(field, [rank.get(field) or 0.0 for rank in ranks])
+
+
+def _finite(field: str, values: Iterable[Any]) -> list[float]:
+    numbers = [float(value) for value in values]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{field} is {numbers}; expected numbers")
+    return numbers
