@@ -52,6 +52,7 @@ class Reading:
         trust: verdict on the forecaster; None when there is no history.
         promised: arrival rate that an earlier forecast gave for now, by role; what it is to be compared with.
         failure: why the load could not be read; None when it could.
+        window_seconds: over which the demand was measured; None when it could not be read.
     """
 
     at_seconds: float
@@ -61,6 +62,7 @@ class Reading:
     trust: Trust | None = None
     promised: Mapping[Role, float] = field(default_factory=dict)
     failure: QueryFailed | None = None
+    window_seconds: float | None = None
 
 
 class Promises:
@@ -124,7 +126,9 @@ class LoadWatcher:
                 self._forecast, history, source, horizons, forecast.quantile, now_seconds
             )
         promised = self._promises.due(now_seconds)
-        return Reading(now_seconds, demand, now.late_share, outlook, trust, promised)
+        return Reading(
+            now_seconds, demand, now.late_share, outlook, trust, promised, window_seconds=source.window_seconds
+        )
 
     async def _read(
         self, source: Source, spec: DisaggregatedInferenceSpec, now_seconds: float

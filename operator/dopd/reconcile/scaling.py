@@ -17,7 +17,7 @@ from dopd.reconcile.calibration import Calibration, EngineSample
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.reconcile.timing import STAGE_SECONDS
-from dopd.telemetry.loads import WINDOW_INTERVALS, LoadReader
+from dopd.telemetry.loads import LoadReader
 
 PATIENCE_SECONDS = 1.0
 """A pass waits so long for a reading; then it goes on with the one before."""
@@ -171,7 +171,7 @@ class ScalingLoop:
             prefill=replace(prefill, waiting_tokens_growth=growth),
             decode=workers[Role.DECODE],
             late_share=late_share,
-            window_seconds=WINDOW_INTERVALS * grounds.policy.interval_seconds,
+            window_seconds=reading.window_seconds if reading else None,
         )
         forecast = reading.outlook.forecast if reading and reading.outlook else None
         previous = self.planned.decision if self.planned else None

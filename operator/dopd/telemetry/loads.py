@@ -64,6 +64,11 @@ class Source:
         return max(self.interval_seconds, LEAST_PATIENCE_SECONDS)
 
     @property
+    def window_seconds(self) -> float:
+        """Over which the present load is measured."""
+        return self.interval_seconds * WINDOW_INTERVALS
+
+    @property
     def shared_seconds(self) -> float:
         """How old the answer of another may be."""
         return self.interval_seconds * SHARED_INTERVALS
@@ -155,7 +160,7 @@ class LoadReader:
         Raises:
             QueryFailed: Prometheus did not answer, reads no gateway of the resource, or answers what can not be.
         """
-        url, window_seconds = source.url, source.interval_seconds * WINDOW_INTERVALS
+        url, window_seconds = source.url, source.window_seconds
         loads = (queries.ARRIVALS, queries.COPIES_OF_GATEWAYS, *queries.LENGTHS)
 
         async def ask() -> dict[Signal, Answer]:
