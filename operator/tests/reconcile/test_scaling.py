@@ -9,7 +9,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.perf import EngineModel
-from dopd.planning import Reason, Workers
+from dopd.planning import Decision, Observation, Reason, Workers, plan
 from dopd.planning.surprise import FIRST_CAUTION
 from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
@@ -92,6 +92,20 @@ async def test_more_load_needs_more_workers(model: EngineModel):
     assert pair(busy)[0] > 3
     assert busy.decision
     assert busy.decision.reason is Reason.DEMAND_ROSE
+
+
+async def test_a_plan_knows_over_which_window_the_load_was_measured(
+    model: EngineModel, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[Observation] = []
+
+    def planned(observation: Observation, *rest: Any) -> Decision:
+        seen.append(observation)
+        return plan(observation, *rest)
+
+    monkeypatch.setattr(scaling, "plan", planned)
+    await look(loop_on(Loads([1.0] * 12)), model, 10_000.0)
+    assert [observation.window_seconds for observation in seen] == [30.0]  # three intervals
 
 
 async def test_a_ramp_is_planned_for_before_it_arrives(model: EngineModel):
