@@ -300,8 +300,9 @@ class Behavior(Model):
     """Time between two readings of the load, each followed by a plan."""
     queue_interval: Duration = "2s"
     """Time between two looks at what waits in the engines; a plan follows at once when that needs more workers."""
-    scale_down_stabilization: Duration = "180s"
-    """A scale-down happens only when every plan of this long agreed to it."""
+    scale_down_stabilization: Duration | None = None
+    """A scale-down happens only when every plan of this long agreed to it. If absent, as long as a new worker of the
+    role takes to serve."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
     drain_deadline: Duration = "600s"

@@ -41,10 +41,13 @@ LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
-SHRINK_CAUTION = 1.7
-"""A worker is given up only if the load grown by so many typical moves would have fitted on the rest at every look of
-the stabilisation window: to hold it a little longer costs less than to miss it for a start-up time. The noise of
-measuring counts here: it would ask for the worker again."""
+ROOM_MOVES, ROOM_SECONDS = 2.2, 75.0
+"""A worker is given up only if the load, grown by so many of its typical moves within so many seconds, would have
+fitted on the rest at every look of the stabilisation window. The window has seen what the load does within a start-up
+time; the room is for what it does until a rise is seen. The noise of measuring counts here: it would ask for the
+worker again."""
+LEAST_STABILIZATION_SECONDS = 60.0
+"""Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
 FULL_KV = 0.95
 """Above this share of KV cache in use, decode is about to make requests wait."""
 
@@ -86,12 +89,14 @@ def plan(
     ]
     grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
-    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, moves, model, policy)
+    need = _need(
+        observation, load.with_wait_factor(wait_factor), forecast, grown, _rooms(history, policy), model, policy
+    )
     since = previous.watching_since_seconds if previous else now_seconds
-    window_start = now_seconds - policy.scale_down_stabilization_seconds
-    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > window_start)
+    window_starts = [now_seconds - seconds for seconds in _stabilization_seconds(model, policy)]
+    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > min(window_starts))
     recent += (Want(now_seconds, *need.with_headroom),)
-    wanted, soft = _slow_to_shrink(need, before, recent, settled=since <= window_start)
+    wanted, soft = _slow_to_shrink(need, before, _held_by_window(need, before, recent, window_starts, since))
     try:
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
@@ -198,12 +203,37 @@ def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) 
     )
 
 
+def _rooms(history: tuple[LoadSample, ...], policy: Policy) -> Moves:
+    """How much more load would have to fit on the rest before a worker is given up."""
+    times = [sample.at_seconds for sample in history]
+    prefill, decode = (
+        max(policy.scale_down_headroom, ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS))
+        for loads in ([sample.prefill for sample in history], [sample.decode for sample in history])
+    )
+    return prefill, decode
+
+
+def _stabilization_seconds(model: EngineModel, policy: Policy) -> tuple[float, float]:
+    """How long every plan must agree before a worker of each role is given up.
+
+    If the policy does not say: as long as it would take to start it again. Who holds what he does not need for as long
+    as it costs to get back never pays more than twice what one pays who knows when he will need it (the ski rental
+    problem; for servers: Lu, Chen and Andrew, arXiv 1112.0442).
+    """
+    if policy.scale_down_stabilization_seconds is not None:
+        return policy.scale_down_stabilization_seconds, policy.scale_down_stabilization_seconds
+    return (
+        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[Role.PREFILL]),
+        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[Role.DECODE]),
+    )
+
+
 def _need(
     observation: Observation,
     load: Load,
     forecast: Forecast | None,
     grown: Forecast,
-    moves: Moves,
+    rooms: Moves,
     model: EngineModel,
     policy: Policy,
 ) -> _Need:
@@ -227,10 +257,9 @@ def _need(
         _decode_for_backlog(observation.decode, sizes[for_decode].load.decode, policy),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
-    roomy = [1 + max(policy.scale_down_headroom, SHRINK_CAUTION * move) for move in moves]
     with_headroom = (
-        max(pair[0], sized(now.scaled(roomy[0])).prefill),
-        max(pair[1], sized(now.scaled(roomy[1])).decode),
+        max(pair[0], sized(now.scaled(1 + rooms[0])).prefill),
+        max(pair[1], sized(now.scaled(1 + rooms[1])).decode),
     )
     return _Need(pair, by_demand, with_headroom, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
@@ -288,26 +317,30 @@ def _decode_for_backlog(workers: Workers, load: DecodeLoad, policy: Policy) -> i
     return serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
 
 
-def _slow_to_shrink(
-    need: _Need, before: Pair, recent: tuple[Want, ...], *, settled: bool
-) -> tuple[Pair, tuple[Bound, ...]]:
-    """Grow at once; shrink no further than to the most that any recent plan needed with headroom."""
+def _held_by_window(
+    need: _Need, before: Pair, recent: tuple[Want, ...], window_starts: list[float], since: float
+) -> Pair:
+    """The most workers that a plan of each role's window needed with headroom; all there are until it is full."""
+    prefills = [want.prefill for want in recent if want.at_seconds > window_starts[0]]
+    decodes = [want.decode for want in recent if want.at_seconds > window_starts[1]]
+    return (
+        max([need.with_headroom[0], *prefills]) if since <= window_starts[0] else before[0],
+        max([need.with_headroom[1], *decodes]) if since <= window_starts[1] else before[1],
+    )
+
+
+def _slow_to_shrink(need: _Need, before: Pair, held_by_window: Pair) -> tuple[Pair, tuple[Bound, ...]]:
+    """Grow at once; shrink no further than to what the window holds."""
     bit: list[Bound] = []
     wanted = []
-    for need_now, roomy, had, recent_most in zip(
-        need.pair,
-        need.with_headroom,
-        before,
-        (max(want.prefill for want in recent), max(want.decode for want in recent)),
-        strict=True,
-    ):
+    for need_now, roomy, had, hold in zip(need.pair, need.with_headroom, before, held_by_window, strict=True):
         if need_now >= had:
             wanted.append(need_now)
             continue
         target = min(had, roomy)
         if target > need_now:
             bit.append(Bound.HYSTERESIS)
-        held = had if not settled else min(had, recent_most)
+        held = min(had, hold)
         if held > target:
             bit.append(Bound.STABILIZATION)
         wanted.append(held)

@@ -68,7 +68,8 @@ class Policy:
         ratio: prefill per decode workers; None for no limit.
         max_step: workers of a role that one decision adds or removes at most.
         interval_seconds: time to the next plan.
-        scale_down_stabilization_seconds: a scale-down needs the agreement of every plan of this long.
+        scale_down_stabilization_seconds: a scale-down needs the agreement of every plan of this long; None for as long
+            as a new worker of the role takes to serve.
         scale_down_headroom: a worker is given up only if this much more load would fit on the rest too.
         role_switching: a running worker may change its role.
         fallback: what to run when the load has not been known for long; None to hold the target.
@@ -83,7 +84,7 @@ class Policy:
     ratio: Ratio | None = None
     max_step: int = 8
     interval_seconds: float = 15.0
-    scale_down_stabilization_seconds: float = 180.0
+    scale_down_stabilization_seconds: float | None = None
     scale_down_headroom: float = 0.1
     role_switching: bool = False
     fallback: Fallback | None = None
@@ -104,7 +105,7 @@ class Policy:
         if scaling is None:
             raise ValueError("spec.scaling is absent: replicas are static and nothing is planned; add spec.scaling")
         limits = limits_at(scaling, now_seconds)
-        budget = limits.gpu_budget
+        budget, stabilization = limits.gpu_budget, scaling.behavior.scale_down_stabilization
         return cls(
             objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
             prefill=RoleBounds(limits.prefill.min, limits.prefill.max, spec.prefill.gpus),
@@ -114,7 +115,7 @@ class Policy:
             ratio=Ratio.from_spec(scaling.ratio) if scaling.ratio else None,
             max_step=scaling.behavior.max_step,
             interval_seconds=seconds(scaling.behavior.interval),
-            scale_down_stabilization_seconds=seconds(scaling.behavior.scale_down_stabilization),
+            scale_down_stabilization_seconds=seconds(stabilization) if stabilization is not None else None,
             role_switching=spec.role_switching is not None and spec.role_switching.enabled,
             fallback=Fallback(seconds(scaling.fallback.after), scaling.fallback.prefill, scaling.fallback.decode)
             if scaling.fallback

@@ -50,6 +50,16 @@ def test_shrinking_waits_for_the_whole_window(model):
     assert decisions[12].reason is Reason.DEMAND_FELL
 
 
+def test_without_a_window_each_role_is_held_for_its_own_start_up_time_and_a_minute_at_least(model):
+    policy = replace(POLICY, scale_down_stabilization_seconds=None)
+    model = replace(model, startup_seconds={"prefill": 5.0, "decode": 300.0})
+    decisions = run(model, [200] * 3 + [1] * 15, policy=policy, start=(6, 6))
+    peak = decisions[2]
+    assert [d.prefill == peak.prefill for d in decisions[3:5]] == [True, False]
+    assert [d.decode == peak.decode for d in decisions[3:13]] == [True] * 9 + [False]
+    assert Bound.STABILIZATION in decisions[11].limited_by
+
+
 def test_a_restart_takes_the_present_workers_as_target_and_waits_a_window_before_it_shrinks(model):
     decision = plan(observe(1, prefill=7, decode=5), None, model, POLICY, None, 1000.0)
     assert (decision.prefill, decision.decode) == (7, 5)
