@@ -1,6 +1,6 @@
 """How often dopd turns on a load that is flat: Poisson arrivals at a constant rate, lengths as varied as usual.
 
-OMP_NUM_THREADS=1 python operator/benchmarks/flat_load.py [--hours 2] [--rates 20,40,60,80,100,150]
+OMP_NUM_THREADS=1 python operator/benchmarks/flat_load.py [--hours 2] [--rates 20,60,150]
     [--like TRACE --rate-scale K --slo-ttft 15 --slo-itl 0.1: requests drawn from a trace, at its mean rate]
 """
 
@@ -22,6 +22,8 @@ from dopd.replay.runner import run
 from dopd.replay.trace import Trace, load
 from dopd.replay.workers import Settings
 
+RATES = "15,20,25,35,40,45,55,60,65,75,80,85,95,100,105,115,125,135,150"
+"""Many, as a load turns most where it stands just below what a number of workers can carry."""
 PROFILE, INPUT_TOKENS, OUTPUT_TOKENS = "llama-3.1-8b-h100", 1155, 211
 
 
@@ -48,7 +50,7 @@ def main() -> None:
     """Print a line for each rate and start-up time, and the mean."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--rates", default="20,40,60,80,100,150", help="requests per second, comma separated")
+    parser.add_argument("--rates", default=RATES, help="requests per second, comma separated")
     parser.add_argument("--like", metavar="TRACE", help="a request trace to draw requests from")
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of that trace")
     parser.add_argument("--slo-ttft", type=float, default=Objectives.ttft_seconds, help="seconds")

@@ -23,10 +23,8 @@ LLAMA_8B, LLAMA_70B = "llama-3.1-8b-h100", "llama-3.1-70b-fp8-h100"
 START_UPS_SECONDS = (60, 180)
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
 """Mooncake's prompts reach 126,000 tokens, which take seconds on an idle worker."""
-BOUNDS = ("dopd", "static-peak", "oracle")
-"""For days, where each try of a peer serves a million requests or more, and for steps."""
-PARTS = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
-"""For parts of days."""
+SOME = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
+"""For days, where each try serves up to a million requests, and for steps: the peers that come nearest to it."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,14 @@ LOADS = (
     Load("azure2023-conv", 20, 8, NAMES),
     Load("mooncake-conversation", 5, 2, NAMES, LONG_PROMPTS),
     Load("mooncake-synthetic", 5, 2, NAMES, LONG_PROMPTS),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, PARTS, part(16)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, PARTS, part(0)),
-    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, BOUNDS),
-    Load("azure2024-conv-day1-60s", 1, 1, BOUNDS),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, PARTS, part(136)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, PARTS, part(96)),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, BOUNDS, (*part(16), *STEPS)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, BOUNDS, (*part(0), *STEPS)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(16)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(0)),
+    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, SOME),
+    Load("azure2024-conv-day1-60s", 1, 1, SOME),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(136)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(96)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, SOME, (*part(16), *STEPS)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, SOME, (*part(0), *STEPS)),
 )
 
 
