@@ -24,7 +24,8 @@ START_UPS_SECONDS = (60, 180)
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
 """Mooncake's prompts reach 126,000 tokens, which take seconds on an idle worker."""
 SOME = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
-"""For days, where each try serves up to a million requests, and for steps: the peers that come nearest to it."""
+"""For days, where each try serves up to a million requests, and for steps: the peers that come nearest to the
+objective."""
 
 
 @dataclass(frozen=True)
