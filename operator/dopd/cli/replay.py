@@ -182,8 +182,7 @@ def best(results: list[tuple[str, Result]], attainment: float) -> tuple[str, Res
 
 
 def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[str, Any]:
-    arrivals = "as recorded" if trace.kind == "requests" else f"Poisson, {args.within.value} within each interval"
-    lengths = "as recorded" if trace.kind == "requests" else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}"
+    recorded = trace.kind == "requests"
     return {
         "requests": len(trace),
         "seconds": round(trace.duration_seconds),
@@ -195,8 +194,9 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "attainment": args.attainment,
         "start_up_seconds": args.start_up_seconds,
         "correction": correction,
-        "arrivals": arrivals,
-        "lengths": lengths,
+        "arrivals": "as recorded" if recorded else "Poisson",
+        "within": None if recorded else args.within.value,
+        "lengths": "as recorded" if recorded else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}",
         "routing": args.routing.value if args.simulator == "dopd" else "round_robin",
         "prefix_cache": "on" if trace.prefixes is not None else "off",
         "simulator": args.simulator,

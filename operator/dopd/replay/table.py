@@ -43,7 +43,7 @@ def _load(report: dict[str, Any]) -> str:
     start, whole = report["from_seconds"], report["to_seconds"] is None
     end = start + report["seconds"]
     part = "" if whole and not start else f", hours {round(start / 3600, 1):g} to {round(end / 3600, 1):g}"
-    steps = ", in steps" if Within.CONSTANT in report["arrivals"] else ""
+    steps = ", in steps" if report["within"] == Within.CONSTANT else ""
     return f"{report['trace']} x{report['rate_scale']:g}{part}{steps}"
 
 

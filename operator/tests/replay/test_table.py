@@ -18,7 +18,7 @@ def report(**changes: object) -> dict[str, object]:
         "oracle": policy(1.0, 6.0),
     }
     load = {"trace": "day", "rate_scale": 0.3, "from_seconds": 0.0, "to_seconds": None, "seconds": 86390}
-    told = {"profile": "an-engine", "start_up_seconds": 60.0, "attainment": 0.99, "arrivals": "as recorded"}
+    told = {"profile": "an-engine", "start_up_seconds": 60.0, "attainment": 0.99, "within": None}
     return {**load, **told, "policies": policies, **changes}
 
 
@@ -28,8 +28,8 @@ def report(**changes: object) -> dict[str, object]:
         ({}, "day x0.3"),
         ({"from_seconds": 489600.0, "to_seconds": 511200.0, "seconds": 21598}, "day x0.3, hours 136 to 142"),
         ({"from_seconds": 1800.0, "to_seconds": 5400.0, "seconds": 3600}, "day x0.3, hours 0.5 to 1.5"),
-        ({"arrivals": "Poisson, constant within each interval"}, "day x0.3, in steps"),
-        ({"arrivals": "Poisson, linear within each interval"}, "day x0.3"),
+        ({"within": "constant"}, "day x0.3, in steps"),
+        ({"within": "linear"}, "day x0.3"),
     ],
 )
 def test_a_line_says_which_part_of_which_load_it_is_of(changes, load):
