@@ -82,16 +82,14 @@ def plan(
         observation.late_share,
         1 - policy.objectives.attainment,
     )
-    moves, rises = _moves(history, model, policy)
+    movements = _movements(history, model, policy)
     growths = [
-        max(caution * move_from_sample(move, noise), risen)
-        for move, noise, risen in zip(moves, _noises(observation, load), rises, strict=True)
+        max(caution * move_from_sample(of.move, noise), of.rise)
+        for of, noise in zip(movements, _noises(observation, load), strict=True)
     ]
     grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
-    need = _need(
-        observation, load.with_wait_factor(wait_factor), forecast, grown, _rooms(history, policy), model, policy
-    )
+    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, movements, model, policy)
     since = previous.watching_since_seconds if previous else now_seconds
     window_starts = [now_seconds - seconds for seconds in _stabilization_seconds(model, policy)]
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > min(window_starts))
@@ -126,8 +124,19 @@ def plan(
     )
 
 
-Moves = tuple[float, float]
-"""Relative move of the load of prefill and of decode."""
+@dataclass(frozen=True)
+class _Movement:
+    """How the load of one role moves, as shares of it.
+
+    Attributes:
+        move: typically, within the lead time.
+        rise: what a rise of now adds by then.
+        room: how much more would have to fit on the rest before a worker is given up.
+    """
+
+    move: float
+    rise: float
+    room: float
 
 
 @dataclass(frozen=True)
@@ -190,27 +199,19 @@ def _noises(observation: Observation, load: Load) -> tuple[float, float]:
     )
 
 
-def _moves(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[Moves, Moves]:
-    """How each role's load typically moves within its lead time, and what a rise of now adds by then."""
+def _movements(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[_Movement, _Movement]:
+    """Of the load of prefill and of decode."""
     times = [sample.at_seconds for sample in history]
-    prefills, decodes = [sample.prefill for sample in history], [sample.decode for sample in history]
-    prefill_lead, decode_lead = (
-        model.startup_seconds[role] + policy.interval_seconds for role in (Role.PREFILL, Role.DECODE)
-    )
+
+    def movement(role: Role, loads: list[float]) -> _Movement:
+        lead = model.startup_seconds[role] + policy.interval_seconds
+        room = max(policy.scale_down_headroom, ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS))
+        return _Movement(typical_move(times, loads, lead), rise(times, loads, lead), room)
+
     return (
-        (typical_move(times, prefills, prefill_lead), typical_move(times, decodes, decode_lead)),
-        (rise(times, prefills, prefill_lead), rise(times, decodes, decode_lead)),
+        movement(Role.PREFILL, [sample.prefill for sample in history]),
+        movement(Role.DECODE, [sample.decode for sample in history]),
     )
-
-
-def _rooms(history: tuple[LoadSample, ...], policy: Policy) -> Moves:
-    """How much more load would have to fit on the rest before a worker is given up."""
-    times = [sample.at_seconds for sample in history]
-    prefill, decode = (
-        max(policy.scale_down_headroom, ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS))
-        for loads in ([sample.prefill for sample in history], [sample.decode for sample in history])
-    )
-    return prefill, decode
 
 
 def _stabilization_seconds(model: EngineModel, policy: Policy) -> tuple[float, float]:
@@ -220,12 +221,12 @@ def _stabilization_seconds(model: EngineModel, policy: Policy) -> tuple[float, f
     as it costs to get back never pays more than twice what one pays who knows when he will need it (the ski rental
     problem; for servers: Lu, Chen and Andrew, arXiv 1112.0442).
     """
-    if policy.scale_down_stabilization_seconds is not None:
-        return policy.scale_down_stabilization_seconds, policy.scale_down_stabilization_seconds
-    return (
-        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[Role.PREFILL]),
-        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[Role.DECODE]),
+    said = policy.scale_down_stabilization_seconds
+    prefill, decode = (
+        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[role]) if said is None else said
+        for role in (Role.PREFILL, Role.DECODE)
     )
+    return prefill, decode
 
 
 def _need(
@@ -233,7 +234,7 @@ def _need(
     load: Load,
     forecast: Forecast | None,
     grown: Forecast,
-    rooms: Moves,
+    movements: tuple[_Movement, _Movement],
     model: EngineModel,
     policy: Policy,
 ) -> _Need:
@@ -258,8 +259,8 @@ def _need(
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     with_headroom = (
-        max(pair[0], sized(now.scaled(1 + rooms[0])).prefill),
-        max(pair[1], sized(now.scaled(1 + rooms[1])).decode),
+        max(pair[0], sized(now.scaled(1 + movements[0].room)).prefill),
+        max(pair[1], sized(now.scaled(1 + movements[1].room)).decode),
     )
     return _Need(pair, by_demand, with_headroom, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
 
