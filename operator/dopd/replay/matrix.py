@@ -102,14 +102,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="replays at the same time")
     parser.add_argument("--only", default="", help="only replays whose name holds this text")
     args = parser.parse_args(arguments)
+    known = commands(args.traces, args.out)
+    wanted = {report: command for report, command in known.items() if args.only in report.name}
+    if not wanted:
+        parser.error(f"--only {args.only}: no replay's name holds this; names are like {next(iter(known)).stem}")
     args.out.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        report: command for report, command in commands(args.traces, args.out).items() if args.only in report.name
-    }
     with ThreadPoolExecutor(args.jobs) as pool:
         good = list(pool.map(run, [command for report, command in wanted.items() if not report.exists()]))
-    table.main([str(report) for report in wanted if report.exists()])
-    return 0 if all(good) else 1
+    unreadable = table.main([str(report) for report in wanted if report.exists()])
+    return unreadable or (0 if all(good) else 1)
 
 
 if __name__ == "__main__":

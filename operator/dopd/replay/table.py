@@ -58,12 +58,22 @@ def _ratio(hours: float, reference: float | None) -> str:
 
 
 def main(paths: list[str]) -> int:
-    """Print the table of the given reports."""
+    """Print the table of the given reports; 2 if one of them is no report, which is said in its place."""
     print(HEADER)
+    code = 0
     for path in paths:
-        for line in rows(json.loads(Path(path).read_text(encoding="utf-8"))):
-            print(line)
-    return 0
+        try:
+            lines = rows(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
+            print(
+                f"{path}: {why}; expected what this version's `dopd replay --json` writes: run that replay again",
+                file=sys.stderr,
+            )
+            code = 2
+            continue
+        print("\n".join(lines))
+    return code
 
 
 if __name__ == "__main__":

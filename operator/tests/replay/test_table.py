@@ -1,8 +1,11 @@
 """The table of all replays: each line says of which load it is, and compares costs with those that count."""
 
+import json
+
 import pytest
 
-from dopd.replay.table import rows
+from dopd.replay import matrix
+from dopd.replay.table import main, rows
 
 
 def policy(attainment: float, gpu_hours: float) -> dict[str, object]:
@@ -39,3 +42,23 @@ def test_a_line_says_which_part_of_which_load_it_is_of(changes, load):
 def test_costs_are_compared_with_the_cheapest_peer_that_reaches_the_objective_and_with_the_oracle():
     cells = [cell.strip() for cell in rows(report())[0].split("|")]
     assert cells[4:9] == ["dopd", "**99.50%**", "9.00", "0.75", "1.50"]
+
+
+def test_what_is_no_report_is_said_in_a_line_with_its_path_and_the_others_are_still_shown(tmp_path, capsys):
+    older = {key: value for key, value in report().items() if key != "within"}
+    for name, text in (("older", json.dumps(older)), ("prose", "# Replay"), ("good", json.dumps(report()))):
+        (tmp_path / name).write_text(text)
+    assert main([str(tmp_path / name) for name in ("older", "prose", "good")]) == 2
+    out, err = capsys.readouterr()
+    assert [line.split(";")[0] for line in err.splitlines()] == [
+        f"{tmp_path}/older: the key 'within' is missing",
+        f"{tmp_path}/prose: Expecting value: line 1 column 1 (char 0)",
+    ]
+    assert out.count("| day x0.3 |") == 4
+
+
+def test_a_replay_that_does_not_exist_is_refused_before_anything_is_made(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        matrix.main(["--traces", str(tmp_path), "--out", str(tmp_path / "out"), "--only", "nothere"])
+    assert "--only nothere: no replay's name holds this" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
