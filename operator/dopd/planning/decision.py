@@ -133,6 +133,7 @@ class Decision:
         history: load of the last hour.
         wait_factor: measured waiting for prefill over that of the model, smoothed.
         caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.
+        error_budget: late requests saved so far, as a share of what it takes to do without a margin; negative: a debt.
         blind_since_seconds: since when the load is not known; None while it is.
     """
 
@@ -155,6 +156,7 @@ class Decision:
     history: tuple[LoadSample, ...]
     wait_factor: float
     caution: float
+    error_budget: float
     blind_since_seconds: float | None = None
 
 

@@ -6,20 +6,23 @@ serving at once: the greater need counts. The fast one adds workers for what alr
 Growth is immediate. Shrinking is slow: it needs headroom, and the agreement of every plan of the stabilisation
 window.
 
+Margin and room shrink as an error budget fills (`error_budget`): late requests that were allowed and did not come.
+
 Nothing is remembered but `previous`, the last decision. After a restart there is none: the workers that exist then
 are the previous target, and the window begins anew.
 """
 
 from dataclasses import dataclass, replace
-from math import ceil
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
+from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
 from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
-from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want, Workers
+from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want
 from dopd.planning.demand import Demand
+from dopd.planning.error_budget import allowed_late, earned, trust
 from dopd.planning.policy import Policy
-from dopd.planning.queueing import DecodeLoad, PrefillLoad
+from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, size
 from dopd.planning.surprise import (
     FIRST_CAUTION,
@@ -32,11 +35,6 @@ from dopd.planning.surprise import (
     typical_move,
 )
 
-BACKLOG_RECOVERY_SECONDS = 30.0
-"""Workers are added so that what waits is worked off in this time once they serve."""
-BACKLOG_TOLERANCE = 0.5
-"""A queue is no backlog while the serving workers clear it within this share of the TTFT objective: both that for
-prefill and that for a slot at decode come before the first token."""
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
@@ -45,11 +43,9 @@ ROOM_MOVES, ROOM_SECONDS = 2.2, 75.0
 """A worker is given up only if the load, grown by so many of its typical moves within so many seconds, would have
 fitted on the rest at every look of the stabilisation window. The window has seen what the load does within a start-up
 time; the room is for what it does until a rise is seen. The noise of measuring counts here: it would ask for the
-worker again."""
+worker again. What the error budget pays for needs no room."""
 LEAST_STABILIZATION_SECONDS = 60.0
 """Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
-FULL_KV = 0.95
-"""Above this share of KV cache in use, decode is about to make requests wait."""
 
 
 def plan(
@@ -77,19 +73,19 @@ def plan(
         return _held(before, observation, previous, model, policy, now_seconds)
     load = Load.of(observation.demand, model, policy.objectives)
     history = remember(previous.history if previous else (), _load_sample(load, now_seconds))
-    caution = adapted(
-        previous.caution if previous else FIRST_CAUTION,
-        observation.late_share,
-        1 - policy.objectives.attainment,
-    )
-    movements = _movements(history, model, policy)
+    allowed = 1 - policy.objectives.attainment
+    budget = _error_budget(observation, model, policy, previous, now_seconds)
+    trusted = trust(budget)
+    caution = adapted(previous.caution if previous else FIRST_CAUTION, observation.late_share, allowed, trusted)
+    movements = _movements(history, model, policy, trusted)
     growths = [
         max(caution * move_from_sample(of.move, noise), of.rise)
         for of, noise in zip(movements, _noises(observation, load), strict=True)
     ]
     grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
     wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
-    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, movements, model, policy)
+    late = allowed_late(allowed, trusted)
+    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, movements, model, policy, late)
     since = previous.watching_since_seconds if previous else now_seconds
     window_starts = [now_seconds - seconds for seconds in _stabilization_seconds(model, policy)]
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > min(window_starts))
@@ -99,6 +95,8 @@ def plan(
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
         message = _message(need, target, observation, policy, hard)
+        if late > 1.1 * allowed:
+            message += f"; an error budget of {budget:.0%} lets {late:.1%} be late at one moment"
     except NoRoomError as error:
         target, hard, reason, message = before, (), Reason.NO_ROOM, str(error)
     return Decision(
@@ -121,6 +119,7 @@ def plan(
         history=history,
         wait_factor=wait_factor,
         caution=caution,
+        error_budget=budget,
     )
 
 
@@ -199,13 +198,31 @@ def _noises(observation: Observation, load: Load) -> tuple[float, float]:
     )
 
 
-def _movements(history: tuple[LoadSample, ...], model: EngineModel, policy: Policy) -> tuple[_Movement, _Movement]:
+def _error_budget(
+    observation: Observation, model: EngineModel, policy: Policy, previous: Decision | None, now_seconds: float
+) -> float:
+    if previous is None or not previous.recent:
+        return previous.error_budget if previous else 0.0
+    looks_apart = now_seconds - previous.recent[-1].at_seconds
+    return earned(
+        previous.error_budget,
+        observation.late_share,
+        1 - policy.objectives.attainment,
+        min(looks_apart, 2 * policy.interval_seconds),  # of a longer gap nobody knows what was late
+        max(model.startup_seconds.values()) + policy.interval_seconds,
+    )
+
+
+def _movements(
+    history: tuple[LoadSample, ...], model: EngineModel, policy: Policy, trusted: float
+) -> tuple[_Movement, _Movement]:
     """Of the load of prefill and of decode."""
     times = [sample.at_seconds for sample in history]
 
     def movement(role: Role, loads: list[float]) -> _Movement:
         lead = model.startup_seconds[role] + policy.interval_seconds
-        room = max(policy.scale_down_headroom, ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS))
+        moves = (1 - trusted) * ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS)
+        room = max(policy.scale_down_headroom, moves)
         return _Movement(typical_move(times, loads, lead), rise(times, loads, lead), room)
 
     return (
@@ -237,6 +254,7 @@ def _need(
     movements: tuple[_Movement, _Movement],
     model: EngineModel,
     policy: Policy,
+    late: float,
 ) -> _Need:
     assert observation.demand is not None
     now = observation.demand
@@ -245,7 +263,7 @@ def _need(
         rate, factor = demand.requests_per_second, load.prefill.wait_factor
         same_requests = demand == now.at(rate)
         then = load.at(rate) if same_requests else Load.of(demand, model, policy.objectives, factor)
-        return then.size(policy.prefill.gpus, policy.decode.gpus)
+        return then.size(policy.prefill.gpus, policy.decode.gpus, late)
 
     outlooks = (Forecast(now, now), grown, forecast or grown)
     prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
@@ -254,8 +272,8 @@ def _need(
     for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
-        _prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
-        _decode_for_backlog(observation.decode, sizes[for_decode].load.decode, policy),
+        prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
+        decode_for_backlog(observation.decode, sizes[for_decode].load.decode, policy),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     with_headroom = (
@@ -280,42 +298,6 @@ def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) 
     ratio = (measured - modelled.idle_ttft_seconds) / modelled.mean_wait_seconds(serving)
     ratio = min(WAIT_FACTORS[1], max(WAIT_FACTORS[0], ratio))
     return known + WAIT_SMOOTHING * (ratio - known)
-
-
-def _prefill_for_backlog(workers: Workers, now: Demand, load: PrefillLoad, model: EngineModel, policy: Policy) -> int:
-    """Prefill workers that keep up and work off what waits; 0 if nothing waits for long.
-
-    A queue that keeps growing tells a load that no rate over a window shows yet: all serving workers are busy, and what
-    is added to the queue needs more. Before any request has finished nobody knows their lengths: then what waits is
-    taken to fill whole passes.
-    """
-    if not workers.waiting_tokens:
-        return 0
-    if now.uncached_tokens:
-        token_seconds = load.mean_seconds / now.uncached_tokens
-    else:
-        token_seconds = model.prefill_seconds(model.chunk_tokens) / model.chunk_tokens
-    waiting_seconds = workers.waiting_tokens * token_seconds
-    if waiting_seconds <= BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * workers.serving:
-        return 0
-    busy, growth = load.busy_workers, workers.waiting_tokens_growth * token_seconds
-    if growth > 0:
-        busy = max(busy, workers.serving + growth)
-    return ceil(busy + waiting_seconds / BACKLOG_RECOVERY_SECONDS)
-
-
-def _decode_for_backlog(workers: Workers, load: DecodeLoad, policy: Policy) -> int:
-    """Decode workers with slots for what waits beside what runs; 0 if nothing waits for long and the KV cache has room.
-
-    One request for each worker waits only for the next step. More is no backlog while slots that become free clear it
-    as soon as a prefill queue would have to be cleared. Before any request has finished nobody knows when they do.
-    """
-    waiting, serving = workers.waiting_requests or 0.0, workers.serving
-    slots, answer_seconds = load.batch_limit * serving, load.steps * load.step_seconds(load.batch_limit)
-    waits_long = waiting * answer_seconds > BACKLOG_TOLERANCE * policy.objectives.ttft_seconds * slots
-    if waiting > serving and (waits_long or not load.steps):
-        return serving + ceil(waiting / load.batch_limit)
-    return serving + 1 if workers.kv_use is not None and workers.kv_use > FULL_KV else 0
 
 
 def _held_by_window(
@@ -407,6 +389,7 @@ def _held(
         history=previous.history if previous else (),
         wait_factor=previous.wait_factor if previous else 1.0,
         caution=previous.caution if previous else FIRST_CAUTION,
+        error_budget=previous.error_budget if previous else 0.0,
         blind_since_seconds=blind_since,
     )
 
@@ -421,8 +404,8 @@ def _backlog_without_demand(
     needed = size(known, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, previous.wait_factor)
     prompts = previous.demand_prefill
     return (
-        _prefill_for_backlog(observation.prefill, prompts, PrefillLoad.of(prompts, model), model, policy),
-        _decode_for_backlog(observation.decode, needed.load.decode, policy),
+        prefill_for_backlog(observation.prefill, prompts, PrefillLoad.of(prompts, model), model, policy),
+        decode_for_backlog(observation.decode, needed.load.decode, policy),
     )
 
 

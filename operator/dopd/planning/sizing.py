@@ -146,12 +146,17 @@ class Load:
         """The same load where prompts wait so many times as long as the model says."""
         return replace(self, prefill=replace(self.prefill, wait_factor=wait_factor))
 
-    def size(self, prefill_gpus: int = 1, decode_gpus: int = 1) -> Size:
+    def size(self, prefill_gpus: int = 1, decode_gpus: int = 1, allowed_late: float | None = None) -> Size:
         """Find the cheapest pair under which no more requests are late than allowed; of equal cost, the one with fewer.
 
         Objectives that no number of workers can meet are replaced by the nearest feasible ones.
+
+        Args:
+            prefill_gpus: GPUs of a prefill worker.
+            decode_gpus: GPUs of a decode worker.
+            allowed_late: share of the requests that may be late; None if as many as the objective leaves.
         """
-        allowed = 1 - self.objectives.attainment
+        allowed = 1 - self.objectives.attainment if allowed_late is None else allowed_late
         prefill_late = cache(self.prefill_late_share)
         decode_late = cache(self.decode.late_share)
         least = _at_least(self.prefill.busy_workers)

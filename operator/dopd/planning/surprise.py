@@ -11,8 +11,8 @@ then, as a quantile. The recent past answers always, in two ways, of which the g
   one lead time, up to a limit, since steps end. A forecaster sees a ramp only when minutes of it have passed.
 
 How many times follows what clients meet (in the spirit of adaptive conformal inference, Gibbs and Candes 2021):
-late requests raise it at once, and while fewer are late than allowed it sinks slowly. So the margin ends up as
-large as the objective needs.
+late requests raise it at once, and while fewer are late than allowed it sinks slowly, within an hour to a least one,
+and below that as the error budget fills (`error_budget`). So the margin ends up as large as the objective needs.
 
 Loads are counted in busy workers, so that a change of the token mix counts like a change of the rate.
 """
@@ -32,7 +32,7 @@ MEDIAN_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over the median of its absolute values."""
 SMALL_LOAD = 0.05
 """Below this many busy workers a move is not a number worth learning: one worker covers it many times."""
-FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 1.7, 0.8, 3.0
+FIRST_CAUTION, LEAST_CAUTION, MOST_CAUTION = 1.7, 0.9, 3.0
 ADAPTATION = 0.5
 RISE_SECONDS = 90.0
 """Over which a rise is measured: two windows of the measured load that do not overlap."""
@@ -59,11 +59,18 @@ def remember(history: tuple[LoadSample, ...], sample: LoadSample) -> tuple[LoadS
     return (*(kept for kept in history if kept.at_seconds > oldest), sample)
 
 
-def adapted(caution: float, late_share: float | None, allowed: float) -> float:
-    """The caution after a look at what was late; unchanged if that is unknown."""
+def adapted(caution: float, late_share: float | None, allowed: float, trusted: float) -> float:
+    """The caution after a look at what was late; unchanged if that is unknown.
+
+    Args:
+        caution: before.
+        late_share: share of the requests that were late since the last look.
+        allowed: share that the objective allows.
+        trusted: share of the least caution that the error budget stands in for.
+    """
     if late_share is None:
         return caution
-    return min(MOST_CAUTION, max(LEAST_CAUTION, caution + ADAPTATION * (late_share - allowed)))
+    return min(MOST_CAUTION, max((1 - trusted) * LEAST_CAUTION, caution + ADAPTATION * (late_share - allowed)))
 
 
 def sampling_noise(requests: float, squared_cv: float) -> float:

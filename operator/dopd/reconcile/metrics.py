@@ -69,6 +69,11 @@ EXPECTED_ATTAINMENT = Gauge(
     "Share of requests that should meet both objectives with the target.",
     ["namespace", "inference"],
 )
+ERROR_BUDGET = Gauge(
+    "dopd_error_budget",
+    "Late requests that were allowed and did not come: from -1, a debt, to 1, where no margin is kept.",
+    ["namespace", "inference"],
+)
 CORRECTION = Gauge(
     "dopd_profile_correction",
     "Measured over profiled time of the engines, 1 while unknown.",
@@ -97,6 +102,7 @@ _OF_INSTANCE = (
     TARGET,
     DECISION_REASON,
     EXPECTED_ATTAINMENT,
+    ERROR_BUDGET,
     CORRECTION,
     CORRECTION_CONFIDENCE,
     FORECAST_TRUSTED,
@@ -142,6 +148,7 @@ def _report_decision(key: Key, decision: Decision) -> None:
     TARGET.labels(*key, Role.DECODE).set(decision.decode)
     for reason in Reason:
         DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
+    ERROR_BUDGET.labels(*key).set(decision.error_budget)
     if decision.expected:
         EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
     for role, demand in ((Role.PREFILL, decision.demand_prefill), (Role.DECODE, decision.demand_decode)):

@@ -286,6 +286,7 @@ def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, f
         decision = plan(look, forecast, model, POLICY, decision, index * 30.0)
         told = asdict(decision)
         told.pop("flips")  # negative in one direction
+        assert -1 <= told.pop("error_budget") <= 1
         if told["expected"]:
             assert told["expected"].pop("ttft_seconds") >= 0, "infinite where the queue does not end, never NaN"
         assert all(math.isfinite(number) and number >= 0 for number in numbers(told))
@@ -327,3 +328,30 @@ def test_what_is_expected_is_of_the_demand_that_each_role_was_planned_for(model)
     decision = plan(observe(1), later, model, policy, None, 0.0)
     assert decision.needed[1] > 3 == decision.decode
     assert decision.expected.attainment == 0
+
+
+def with_budget(model, budget, rps):
+    history = run(model, [rps] * 130)[-1]
+    look = replace(observe(rps, history.prefill, history.decode), late_share=0.0)
+    return plan(look, None, model, POLICY, replace(history, error_budget=budget), 130 * 30.0)
+
+
+@pytest.mark.parametrize("rps", [3, 11, 29, 47, 60])
+def test_a_full_error_budget_stands_in_for_the_margin_and_a_debt_for_none(model, rps):
+    none, debt, full = (with_budget(model, budget, rps) for budget in (0.0, -1.0, 1.0))
+    assert debt.needed == none.needed
+    assert full.needed[0] <= none.needed[0]
+    assert full.needed[1] <= none.needed[1]
+    assert "an error budget of 100% lets 6.0% be late" in full.message
+    assert "error budget" not in none.message
+
+
+def test_an_error_budget_is_worth_workers_at_some_load(model):
+    assert any(with_budget(model, 1.0, rps).needed < with_budget(model, 0.0, rps).needed for rps in range(20, 60, 4))
+
+
+def test_the_error_budget_outlasts_an_outage_of_telemetry(model):
+    saved = replace(run(model, [20] * 3)[-1], error_budget=0.5)
+    blind = plan(Observation(None, Workers(2), Workers(2)), None, model, POLICY, saved, 90.0)
+    assert blind.error_budget == 0.5
+    assert plan(observe(20), None, model, POLICY, blind, 6000.0).error_budget == 0.5

@@ -76,17 +76,25 @@ def test_one_ramp_does_not_inflate_the_margin_for_an_hour():
 
 
 def test_late_requests_raise_caution_at_once_and_clean_looks_lower_it_slowly():
-    assert adapted(2.0, 0.8, 0.01) > 2.2
-    assert 2.0 - 0.01 < adapted(2.0, 0.0, 0.01) < 2.0
-    assert adapted(2.0, None, 0.01) == 2.0
+    assert adapted(2.0, 0.8, 0.01, 0.0) > 2.2
+    assert 2.0 - 0.01 < adapted(2.0, 0.0, 0.01, 0.0) < 2.0
+    assert adapted(2.0, None, 0.01, 0.0) == 2.0
 
 
 @given(late=st.lists(st.floats(0, 1), max_size=50))
 def test_caution_stays_within_its_limits(late):
     caution = FIRST_CAUTION
     for share in late:
-        caution = adapted(caution, share, 0.01)
+        caution = adapted(caution, share, 0.01, 0.0)
         assert LEAST_CAUTION <= caution <= MOST_CAUTION
+
+
+def test_caution_sinks_below_the_least_one_where_the_error_budget_stands_in_for_it():
+    caution = LEAST_CAUTION
+    for _ in range(1000):
+        caution = adapted(caution, 0.0, 0.01, 0.5)
+    assert caution == pytest.approx(LEAST_CAUTION / 2)
+    assert adapted(caution, 0.0, 0.01, 0.0) == LEAST_CAUTION
 
 
 def test_memory_is_an_hour_of_looks_that_do_not_crowd():
