@@ -12,10 +12,10 @@ Time is counted, not requests: nobody remembers how many there were. A debt is p
 
 SURPRISES = 2.75
 """The budget is full when it could pay for so many lead times in which every request is late."""
-MOST_EASE = 5.0
+MOST_EASE = 4.0
 """With a full budget so many times more may be late at one moment than the objective allows in the long run."""
-MOST_LATE = 0.1
-"""But no more than this share, if the objective itself allows less."""
+MOST_LATE = 0.05
+"""But no more than this share, if the objective itself allows less: beyond it the chart's alert fires."""
 
 
 def earned(budget: float, late_share: float | None, allowed: float, seconds: float, lead_seconds: float) -> float:

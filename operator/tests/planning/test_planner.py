@@ -342,7 +342,7 @@ def test_a_full_error_budget_stands_in_for_the_margin_and_a_debt_for_none(model,
     assert debt.needed == none.needed
     assert full.needed[0] <= none.needed[0]
     assert full.needed[1] <= none.needed[1]
-    assert "an error budget of 100% lets 6.0% be late" in full.message
+    assert "an error budget of 100% lets 5.0% be late" in full.message
     assert "error budget" not in none.message
 
 
