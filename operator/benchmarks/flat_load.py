@@ -27,6 +27,11 @@ RATES = "15,20,25,35,40,45,55,60,65,75,80,85,95,100,105,115,125,135,150"
 PROFILE, INPUT_TOKENS, OUTPUT_TOKENS = "llama-3.1-8b-h100", 1155, 211
 
 
+def rates(text: str) -> list[float]:
+    """The numbers of a list."""
+    return [float(rate) for rate in text.split(",")]
+
+
 def flat(rate: float, hours: float) -> Trace:
     """A trace of equal minutes."""
     minute = f"{rate * 60:.0f},{rate * 60 * INPUT_TOKENS:.0f},{rate * 60 * OUTPUT_TOKENS:.0f}"
@@ -50,7 +55,7 @@ def main() -> None:
     """Print a line for each rate and start-up time, and the mean."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=2.0)
-    parser.add_argument("--rates", default=RATES, help="requests per second, comma separated")
+    parser.add_argument("--rates", type=rates, default=RATES, help="requests per second, comma separated")
     parser.add_argument("--like", metavar="TRACE", help="a request trace to draw requests from")
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of that trace")
     parser.add_argument("--slo-ttft", type=float, default=Objectives.ttft_seconds, help="seconds")
@@ -60,7 +65,7 @@ def main() -> None:
     if args.like:
         traces = [like(args.like, args.rate_scale, args.hours)]
     else:
-        traces = [flat(float(rate), args.hours) for rate in args.rates.split(",")]
+        traces = [flat(rate, args.hours) for rate in args.rates]
     found = []
     for trace in traces:
         for start_up in (60.0, 180.0):

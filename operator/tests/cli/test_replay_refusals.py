@@ -71,6 +71,7 @@ def test_other_options(refusal, options, expected):
         (gzip.compress(TRACE.encode(), mtime=0)[:40], "trace.csv: not a readable file"),
         (b"\xff\xfe\x00a\n", "trace.csv: not a readable file"),
         (TRACE + "3,500\n", "trace.csv, line 5: 2 cells under a header of 3"),
+        ("# A page\n\nwords, and more\n", "trace.csv: columns # A page; expected arrival_s"),
         (TRACE + "\n3,many,20\n", "trace.csv, line 6: input_tokens 'many'; expected a number of tokens"),
         (TRACE + "3,,20\n", "trace.csv, line 5: input_tokens ''; expected a number of tokens"),
         (TRACE + "3,500,-20\n", "trace.csv, line 5: output_tokens '-20'; expected a number of tokens"),
