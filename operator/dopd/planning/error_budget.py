@@ -7,7 +7,7 @@ margin is kept: it pays for the surprise that the margin would have met.
 
 Each surprise costs up to one lead time in which every request is late. So the budget is counted in surprises that it
 could pay for, and a resource whose workers start slowly needs longer to earn it, as does one with a stricter objective.
-Time is counted, not requests: nobody remembers how many there were. A debt is paid back before anything is spent.
+Time is counted, not requests: nobody remembers how many there were. A debt is paid back by more margin.
 """
 
 SURPRISES = 2.75
@@ -34,11 +34,11 @@ def earned(budget: float, late_share: float | None, allowed: float, seconds: flo
 
 
 def trust(budget: float) -> float:
-    """How much of the margin can be left out, 0 to 1.
+    """How much of the margin can be left out, up to 1, or, negative, how much has to be added, down to -1.
 
-    The square: a budget that is small is there by chance, as the next surprise may take it all.
+    The square: a budget or a debt that is small is there by chance, as the next surprise may take it all.
     """
-    return max(0.0, budget) ** 2
+    return budget * abs(budget)
 
 
 def allowed_late(allowed: float, trusted: float) -> float:
@@ -46,6 +46,6 @@ def allowed_late(allowed: float, trusted: float) -> float:
 
     Args:
         allowed: share that the objective allows in the long run.
-        trusted: see `trust`.
+        trusted: see `trust`; a debt allows what the objective does.
     """
     return max(allowed, min(MOST_LATE, allowed * (1 + MOST_EASE * trusted)))

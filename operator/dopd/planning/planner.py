@@ -6,7 +6,8 @@ serving at once: the greater need counts. The fast one adds workers for what alr
 Growth is immediate. Shrinking is slow: it needs headroom, and the agreement of every plan of the stabilisation
 window.
 
-Margin and room shrink as an error budget fills (`error_budget`): late requests that were allowed and did not come.
+Margin and room shrink as an error budget fills (`error_budget`): late requests that were allowed and did not come. They
+grow while it is a debt.
 
 Nothing is remembered but `previous`, the last decision. After a restart there is none: the workers that exist then
 are the previous target, and the window begins anew.

@@ -66,7 +66,7 @@ def adapted(caution: float, late_share: float | None, allowed: float, trusted: f
         caution: before.
         late_share: share of the requests that were late since the last look.
         allowed: share that the objective allows.
-        trusted: share of the least caution that the error budget stands in for.
+        trusted: share of the least caution that the error budget stands in for; negative: that a debt adds.
     """
     if late_share is None:
         return caution

@@ -337,9 +337,10 @@ def with_budget(model, budget, rps):
 
 
 @pytest.mark.parametrize("rps", [3, 11, 29, 47, 60])
-def test_a_full_error_budget_stands_in_for_the_margin_and_a_debt_for_none(model, rps):
+def test_a_full_error_budget_stands_in_for_the_margin_and_a_debt_asks_for_more(model, rps):
     none, debt, full = (with_budget(model, budget, rps) for budget in (0.0, -1.0, 1.0))
-    assert debt.needed == none.needed
+    assert none.needed[0] <= debt.needed[0]
+    assert none.needed[1] <= debt.needed[1]
     assert full.needed[0] <= none.needed[0]
     assert full.needed[1] <= none.needed[1]
     assert "an error budget of 100% lets 5.0% be late" in full.message
