@@ -13,7 +13,7 @@ Time is counted, not requests: nobody remembers how many there were. A debt is p
 SURPRISES = 2.75
 """The budget is full when it could pay for so many lead times in which every request is late."""
 MOST_EASE = 4.0
-"""With a full budget so many times more may be late at one moment than the objective allows in the long run."""
+"""With a full budget, so many times the objective's share of late requests may come on top of it at one moment."""
 MOST_LATE = 0.05
 """But no more than this share, if the objective itself allows less: beyond it the chart's alert fires."""
 
