@@ -1,4 +1,4 @@
-"""The error budget: earned slowly, spent at once, worth nothing while it is a debt."""
+"""The error budget: earned slowly, spent at once; a debt takes back what it allowed, and more."""
 
 import pytest
 from hypothesis import given
