@@ -5,6 +5,7 @@ OMP_NUM_THREADS=1 python operator/benchmarks/flat_load.py [--hours 2] [--rates 2
 """
 
 import argparse
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,18 @@ PROFILE, INPUT_TOKENS, OUTPUT_TOKENS = "llama-3.1-8b-h100", 1155, 211
 
 
 def rates(text: str) -> list[float]:
-    """The numbers of a list."""
-    return [float(rate) for rate in text.split(",")]
+    """The numbers of a list.
+
+    Raises:
+        argparse.ArgumentTypeError: one is no number above 0.
+    """
+    try:
+        numbers = [float(rate) for rate in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or not all(0 < number < math.inf for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text}: expected numbers above 0, separated by commas, like 20,60,150")
+    return numbers
 
 
 def flat(rate: float, hours: float) -> Trace:
