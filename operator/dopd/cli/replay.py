@@ -14,7 +14,7 @@ from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
-from dopd.replay.equal_hours import EASIER_ATTAINMENT, at_gpu_hours, certain_budget, most_attained
+from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, certain_budget, most_attained, most_gpus
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import Try, tries
@@ -107,16 +107,21 @@ def _add_equal_hours(
     def under(policy: Dopd) -> Result:
         return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
 
-    def told(share: float, attainment: float) -> Result:
+    def told(share: float, attainment: float, budget: int | None) -> Result:
         objectives = replace(setting.objectives, attainment=attainment)
-        return under(Dopd(replace(setting, objectives=objectives), load_share=share))
+        return under(Dopd(replace(setting, objectives=objectives), load_share=share, gpu_budget=budget))
 
-    tried = []
-    for attainment in dict.fromkeys((args.attainment, min(args.attainment, EASIER_ATTAINMENT))):
-        known = chosen["dopd"] if attainment == args.attainment else told(1.0, attainment)
-        for share, result in at_gpu_hours(peer.gpu_hours, known, partial(told, attainment=attainment)):
-            tried.append((f"told {share:.3g} of the load, asked for {attainment:.3g}", result))
-    found = most_attained(peer.gpu_hours, tried)
+    asked, tried, found = args.attainment, [], None
+    for budget in (None, most_gpus(peer, setting.prefill_gpus, setting.decode_gpus)):
+        for attainment in (asked, *(easier for easier in EASIER_ATTAINMENTS if easier < asked)):
+            search = partial(told, attainment=attainment, budget=budget)
+            known = chosen["dopd"] if attainment == asked and budget is None else search(1.0)
+            within = f", at most {budget} GPUs" if budget else ""
+            for share, result in at_gpu_hours(peer.gpu_hours, known, search):
+                tried.append((f"told {share:.3g} of the load, asked for {attainment:.3g}{within}", result))
+        found = most_attained(peer.gpu_hours, tried)
+        if found and found[1].attainment > peer.attainment:
+            break
     if found is None:
         budget = certain_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)
         found = f"at most {budget} GPUs", under(Dopd(setting, gpu_budget=budget))

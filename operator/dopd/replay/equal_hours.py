@@ -2,15 +2,17 @@
 
 The knob that moves dopd's GPU-hours is how much of the load it is told: at 0.9 it plans for nine tenths. That takes
 its margin first, then its room for queues, and it is continuous, which budgets of whole GPUs are not. It is bisected
-until dopd uses about as many GPU-hours as the peer did, and no more: once with the attainment that is asked for, and
-once with an easier one, with which it takes less margin from the start. The better run counts, as for a peer's knobs.
+until dopd uses about as many GPU-hours as the peer did, and no more: with the attainment that is asked for, and with
+easier ones, with which it takes less margin from the start and answers a surprise with less. Where none of these runs
+is above the peer, all are tried again with no more GPUs at once than the peer held at most: what is spent on the peaks
+of queues is then left for the rest. The best run counts, as for a peer's knobs.
 """
 
 from collections.abc import Callable
 
 from dopd.replay.runner import Result
 
-EASIER_ATTAINMENT = 0.95
+EASIER_ATTAINMENTS = (0.95, 0.9)
 LEAST_SHARE, MOST_SHARE = 0.4, 1.6
 RUNS = 6
 CLOSE_ENOUGH = 0.01
@@ -48,3 +50,14 @@ def most_attained(gpu_hours: float, runs: list[tuple[str, Result]]) -> tuple[str
     """Knob and result of the run that attains most of those that cost no more than the peer; None if all cost more."""
     affordable = [entry for entry in runs if entry[1].gpu_hours <= gpu_hours]
     return max(affordable, key=lambda entry: entry[1].attainment, default=None)
+
+
+def most_gpus(result: Result, prefill_gpus: int, decode_gpus: int) -> int:
+    """The most GPUs that a policy asked for at once.
+
+    Args:
+        result: of the policy.
+        prefill_gpus: GPUs of a prefill worker.
+        decode_gpus: GPUs of a decode worker.
+    """
+    return max(prefill * prefill_gpus + decode * decode_gpus for _, prefill, decode in result.timeline)

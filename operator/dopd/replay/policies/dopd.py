@@ -39,7 +39,7 @@ class Dopd:
         forecast: bool = True,
         bin_seconds: float = BIN_SECONDS,
         load_share: float = 1.0,
-        **changes: float,
+        **changes: float | None,
     ) -> None:
         self.setting, self._window, self._bin_seconds = setting, window_seconds, bin_seconds
         self._load_share = load_share
