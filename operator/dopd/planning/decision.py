@@ -7,7 +7,7 @@ from enum import StrEnum
 from dopd.planning.bounds import Bound, Pair
 from dopd.planning.demand import Demand
 from dopd.planning.sizing import Expected
-from dopd.planning.surprise import LoadSample
+from dopd.planning.surprise import FIRST_CAUTION, LoadSample
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,23 @@ class Want:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """What plans have learnt of the load and of what clients meet; each hands it to the next.
+
+    Attributes:
+        history: load of the last hour.
+        wait_factor: measured waiting for prefill over that of the model, smoothed.
+        caution: how many typical moves of the load a plan adds; measured lateness moves it.
+        error_budget: late requests saved so far, as a share of what it takes to do without a margin; negative: a debt.
+    """
+
+    history: tuple[LoadSample, ...] = ()
+    wait_factor: float = 1.0
+    caution: float = FIRST_CAUTION
+    error_budget: float = 0.0
+
+
+@dataclass(frozen=True)
 class Decision:
     """The target and everything that explains it. Hand it to the next plan as `previous`.
 
@@ -130,10 +147,7 @@ class Decision:
         next_look_seconds: time until the next plan is due.
         watching_since_seconds: time of the first plan of an unbroken sequence.
         recent: what recent plans needed with headroom.
-        history: load of the last hour.
-        wait_factor: measured waiting for prefill over that of the model, smoothed.
-        caution: how many typical moves of the load a plan without forecast adds; measured lateness moves it.
-        error_budget: late requests saved so far, as a share of what it takes to do without a margin; negative: a debt.
+        learnt: what the next plan starts from.
         blind_since_seconds: since when the load is not known; None while it is.
     """
 
@@ -153,10 +167,7 @@ class Decision:
     next_look_seconds: float
     watching_since_seconds: float
     recent: tuple[Want, ...]
-    history: tuple[LoadSample, ...]
-    wait_factor: float
-    caution: float
-    error_budget: float
+    learnt: Learnt
     blind_since_seconds: float | None = None
 
 

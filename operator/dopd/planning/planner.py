@@ -17,34 +17,21 @@ from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
+from dopd.planning.ahead import Ahead, ahead, load_sample
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
 from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
-from dopd.planning.decision import Decision, Forecast, Observation, Reason, Want
+from dopd.planning.decision import Decision, Forecast, Learnt, Observation, Reason, Want
 from dopd.planning.demand import Demand
 from dopd.planning.error_budget import allowed_late, earned, trust
 from dopd.planning.policy import Policy
 from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, size
-from dopd.planning.surprise import (
-    FIRST_CAUTION,
-    LoadSample,
-    adapted,
-    move_from_sample,
-    remember,
-    rise,
-    sampling_noise,
-    typical_move,
-)
+from dopd.planning.surprise import adapted, remember
 
 LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
-ROOM_MOVES, ROOM_SECONDS = 2.2, 75.0
-"""A worker is given up only if the load, grown by so many of its typical moves within so many seconds, would have
-fitted on the rest at every look of the stabilisation window. The window has seen what the load does within a start-up
-time; the room is for what it does until a rise is seen. The noise of measuring counts here: it would ask for the
-worker again. What the error budget pays for needs no room."""
 LEAST_STABILIZATION_SECONDS = 60.0
 """Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
 
@@ -70,23 +57,17 @@ def plan(
     before = (
         (previous.prefill, previous.decode) if previous else (observation.prefill.supply, observation.decode.supply)
     )
+    known = previous.learnt if previous else Learnt()
     if observation.demand is None:
-        return _held(before, observation, previous, model, policy, now_seconds)
+        return _held(before, observation, previous, known, model, policy, now_seconds)
     load = Load.of(observation.demand, model, policy.objectives)
-    history = remember(previous.history if previous else (), _load_sample(load, now_seconds))
-    allowed = 1 - policy.objectives.attainment
-    budget = _error_budget(observation, model, policy, previous, now_seconds)
-    trusted = trust(budget)
-    caution = adapted(previous.caution if previous else FIRST_CAUTION, observation.late_share, allowed, trusted)
-    movements = _movements(history, model, policy, trusted)
-    growths = [
-        max(caution * move_from_sample(of.move, noise), of.rise)
-        for of, noise in zip(movements, _noises(observation, load), strict=True)
-    ]
-    grown = Forecast(*(observation.demand.scaled(1 + growth) for growth in growths))
-    wait_factor = _wait_factor(observation, previous.wait_factor if previous else 1.0, load.prefill)
-    late = allowed_late(allowed, trusted)
-    need = _need(observation, load.with_wait_factor(wait_factor), forecast, grown, movements, model, policy, late)
+    learnt = _learn(known, observation, load, model, policy, previous, now_seconds)
+    trusted = trust(learnt.error_budget)
+    loads_ahead = tuple(
+        ahead(role, observation, load, demand, learnt, trusted, model, policy) for role, demand in _forecasts(forecast)
+    )
+    late = allowed_late(1 - policy.objectives.attainment, trusted)
+    need = _need(observation, load.with_wait_factor(learnt.wait_factor), loads_ahead, model, policy, late)
     since = previous.watching_since_seconds if previous else now_seconds
     window_starts = [now_seconds - seconds for seconds in _stabilization_seconds(model, policy)]
     recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > min(window_starts))
@@ -95,9 +76,7 @@ def plan(
     try:
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
-        message = _message(need, target, observation, policy, hard)
-        if late > 1.1 * allowed:
-            message += f"; an error budget of {budget:.0%} lets {late:.1%} be late at one moment"
+        message = _message(need, target, observation, policy, hard, learnt.error_budget, late)
     except NoRoomError as error:
         target, hard, reason, message = before, (), Reason.NO_ROOM, str(error)
     return Decision(
@@ -107,7 +86,7 @@ def plan(
         message=message,
         limited_by=soft + hard,
         needed=need.pair,
-        forecast_used=need.rests_on(forecast),
+        forecast_used=need.forecast_used,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
         expected=need.load.expect(*target),
@@ -117,26 +96,8 @@ def plan(
         next_look_seconds=policy.interval_seconds / 2 if need.backlogged else policy.interval_seconds,
         watching_since_seconds=since,
         recent=recent,
-        history=history,
-        wait_factor=wait_factor,
-        caution=caution,
-        error_budget=budget,
+        learnt=learnt,
     )
-
-
-@dataclass(frozen=True)
-class _Movement:
-    """How the load of one role moves, as shares of it.
-
-    Attributes:
-        move: typically, within the lead time.
-        rise: what a rise of now adds by then.
-        room: how much more would have to fit on the rest before a worker is given up.
-    """
-
-    move: float
-    rise: float
-    room: float
 
 
 @dataclass(frozen=True)
@@ -151,6 +112,7 @@ class _Need:
         demand_decode: demand that decided the decode workers.
         size_prefill: sizing for demand_prefill.
         size_decode: sizing for demand_decode.
+        forecast_used: whether the forecast asked for more workers of a role than the load of now and its margin.
     """
 
     pair: Pair
@@ -160,6 +122,7 @@ class _Need:
     demand_decode: Demand
     size_prefill: Size
     size_decode: Size
+    forecast_used: bool
 
     @property
     def backlogged(self) -> bool:
@@ -173,62 +136,52 @@ class _Need:
         feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
         return replace(prefill, decode=decode.decode, feasible=feasible)
 
-    def rests_on(self, forecast: Forecast | None) -> bool:
-        """Whether the forecast asks for more workers of a role than the load of now and its margin."""
-        return forecast is not None and (
-            self.demand_prefill is forecast.prefill or self.demand_decode is forecast.decode
-        )
-
     @property
     def infeasible(self) -> str:
         """Why no number of workers meets the objectives; "" if some number does."""
         return self.size_prefill.infeasible or self.size_decode.infeasible
 
 
-def _load_sample(load: Load, now_seconds: float) -> LoadSample:
-    return LoadSample(now_seconds, load.prefill.busy_workers, load.decode.busy_workers)
-
-
-def _noises(observation: Observation, load: Load) -> tuple[float, float]:
-    """How far the measured load of each role may be from the load, as it is that of the requests of a short window."""
-    assert observation.demand is not None
-    requests = observation.demand.requests_per_second * (observation.window_seconds or 0.0)
+def _forecasts(forecast: Forecast | None) -> tuple[tuple[Role, Demand | None], ...]:
     return (
-        sampling_noise(requests, load.prefill.squared_cv),
-        sampling_noise(requests, observation.demand.output_tokens_squared_cv),
+        (Role.PREFILL, forecast.prefill if forecast else None),
+        (Role.DECODE, forecast.decode if forecast else None),
+    )
+
+
+def _learn(
+    known: Learnt,
+    observation: Observation,
+    load: Load,
+    model: EngineModel,
+    policy: Policy,
+    previous: Decision | None,
+    now_seconds: float,
+) -> Learnt:
+    """What was known, and what this look adds."""
+    allowed = 1 - policy.objectives.attainment
+    budget = _error_budget(observation, model, policy, previous, now_seconds)
+    return Learnt(
+        history=remember(known.history, load_sample(load, now_seconds)),
+        wait_factor=_wait_factor(observation, known.wait_factor, load.prefill),
+        caution=adapted(known.caution, observation.late_share, allowed, trust(budget)),
+        error_budget=budget,
     )
 
 
 def _error_budget(
     observation: Observation, model: EngineModel, policy: Policy, previous: Decision | None, now_seconds: float
 ) -> float:
+    known = previous.learnt.error_budget if previous else 0.0
     if previous is None or not previous.recent:
-        return previous.error_budget if previous else 0.0
+        return known
     looks_apart = now_seconds - previous.recent[-1].at_seconds
     return earned(
-        previous.error_budget,
+        known,
         observation.late_share,
         1 - policy.objectives.attainment,
         min(looks_apart, 2 * policy.interval_seconds),  # of a longer gap nobody knows what was late
         max(model.startup_seconds.values()) + policy.interval_seconds,
-    )
-
-
-def _movements(
-    history: tuple[LoadSample, ...], model: EngineModel, policy: Policy, trusted: float
-) -> tuple[_Movement, _Movement]:
-    """Of the load of prefill and of decode."""
-    times = [sample.at_seconds for sample in history]
-
-    def movement(role: Role, loads: list[float]) -> _Movement:
-        lead = model.startup_seconds[role] + policy.interval_seconds
-        moves = (1 - trusted) * ROOM_MOVES * typical_move(times, loads, ROOM_SECONDS)
-        room = max(policy.scale_down_headroom, moves)
-        return _Movement(typical_move(times, loads, lead), rise(times, loads, lead), room)
-
-    return (
-        movement(Role.PREFILL, [sample.prefill for sample in history]),
-        movement(Role.DECODE, [sample.decode for sample in history]),
     )
 
 
@@ -250,9 +203,7 @@ def _stabilization_seconds(model: EngineModel, policy: Policy) -> tuple[float, f
 def _need(
     observation: Observation,
     load: Load,
-    forecast: Forecast | None,
-    grown: Forecast,
-    movements: tuple[_Movement, _Movement],
+    loads_ahead: tuple[Ahead, ...],
     model: EngineModel,
     policy: Policy,
     late: float,
@@ -266,11 +217,10 @@ def _need(
         then = load.at(rate) if same_requests else Load.of(demand, model, policy.objectives, factor)
         return then.size(policy.prefill.gpus, policy.decode.gpus, late)
 
-    outlooks = (Forecast(now, now), grown, forecast or grown)
-    prefills, decodes = [outlook.prefill for outlook in outlooks], [outlook.decode for outlook in outlooks]
-    sizes = {demand: sized(demand) for demand in {*prefills, *decodes}}
-    for_prefill = max(prefills, key=lambda demand: sizes[demand].prefill)
-    for_decode = max(decodes, key=lambda demand: sizes[demand].decode)
+    prefill, decode = loads_ahead
+    sizes = {demand: sized(demand) for demand in {*prefill.all, *decode.all}}
+    for_prefill = max(prefill.all, key=lambda demand: sizes[demand].prefill)
+    for_decode = max(decode.all, key=lambda demand: sizes[demand].decode)
     by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
     by_backlog = (
         prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
@@ -278,10 +228,19 @@ def _need(
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     with_headroom = (
-        max(pair[0], sized(now.scaled(1 + movements[0].room)).prefill),
-        max(pair[1], sized(now.scaled(1 + movements[1].room)).decode),
+        max(pair[0], sized(prefill.roomy).prefill),
+        max(pair[1], sized(decode.roomy).decode),
     )
-    return _Need(pair, by_demand, with_headroom, for_prefill, for_decode, sizes[for_prefill], sizes[for_decode])
+    return _Need(
+        pair=pair,
+        by_demand=by_demand,
+        with_headroom=with_headroom,
+        demand_prefill=for_prefill,
+        demand_decode=for_decode,
+        size_prefill=sizes[for_prefill],
+        size_decode=sizes[for_decode],
+        forecast_used=for_prefill is prefill.forecast or for_decode is decode.forecast,
+    )
 
 
 def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) -> float:
@@ -335,6 +294,7 @@ def _held(
     before: Pair,
     observation: Observation,
     previous: Decision | None,
+    known: Learnt,
     model: EngineModel,
     policy: Policy,
     now_seconds: float,
@@ -387,10 +347,7 @@ def _held(
         next_look_seconds=policy.interval_seconds,
         watching_since_seconds=now_seconds,
         recent=(),
-        history=previous.history if previous else (),
-        wait_factor=previous.wait_factor if previous else 1.0,
-        caution=previous.caution if previous else FIRST_CAUTION,
-        error_budget=previous.error_budget if previous else 0.0,
+        learnt=known,
         blind_since_seconds=blind_since,
     )
 
@@ -402,7 +359,7 @@ def _backlog_without_demand(
     if previous is None or previous.demand_prefill is None or previous.demand_decode is None:
         return 0, 0
     known = previous.demand_decode
-    needed = size(known, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, previous.wait_factor)
+    needed = size(known, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus, previous.learnt.wait_factor)
     prompts = previous.demand_prefill
     return (
         prefill_for_backlog(observation.prefill, prompts, PrefillLoad.of(prompts, model), model, policy),
@@ -440,7 +397,15 @@ def _reason(before: Pair, target: Pair, need: _Need, policy: Policy) -> Reason:
     return Reason.DEMAND_FELL
 
 
-def _message(need: _Need, target: Pair, observation: Observation, policy: Policy, hard: tuple[Bound, ...]) -> str:
+def _message(
+    need: _Need,
+    target: Pair,
+    observation: Observation,
+    policy: Policy,
+    hard: tuple[Bound, ...],
+    budget: float,
+    late: float,
+) -> str:
     prefill, decode = need.demand_prefill, need.demand_decode
     parts = [
         f"prefill {target[0]}: {prefill.requests_per_second:.3g} requests/s of {prefill.uncached_tokens:.0f} uncached "
@@ -463,4 +428,6 @@ def _message(need: _Need, target: Pair, observation: Observation, policy: Policy
     parts += [part for part in beyond if part]
     if need.infeasible:
         parts.append(f"objectives can not be met: {need.infeasible}")
+    if late > 1.1 * (1 - policy.objectives.attainment):
+        parts.append(f"an error budget of {budget:.0%} lets {late:.1%} be late at one moment")
     return "; ".join(parts)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from math import hypot, sqrt
 from statistics import median
 
+from dopd.api.names import Role
+
 MEMORY_SECONDS = 3600.0
 SPACING_SECONDS = 15.0
 PRETENDED_MOVE, PRETENDED_SECONDS, PRETENDED_MOVES = 0.1, 75.0, 20
@@ -44,11 +46,16 @@ MOST_RISE = 0.75
 
 @dataclass(frozen=True)
 class LoadSample:
-    """Load of both roles at one look, in workers that it keeps busy."""
+    """Load at one look: of both roles, in workers that it keeps busy, and the requests that made it."""
 
     at_seconds: float
     prefill: float
     decode: float
+    requests_per_second: float
+
+    def of(self, role: Role) -> float:
+        """Busy workers of one role."""
+        return self.prefill if role is Role.PREFILL else self.decode
 
 
 def remember(history: tuple[LoadSample, ...], sample: LoadSample) -> tuple[LoadSample, ...]:
@@ -66,11 +73,15 @@ def adapted(caution: float, late_share: float | None, allowed: float, trusted: f
         caution: before.
         late_share: share of the requests that were late since the last look.
         allowed: share that the objective allows.
-        trusted: share of the least caution that the error budget stands in for; negative: that a debt adds.
+        trusted: share of the least caution that the error budget stands in for; negative: that a debt adds. In debt,
+            late requests raise the caution up to twice as fast: what has surprised before does so for longer.
     """
     if late_share is None:
         return caution
-    return min(MOST_CAUTION, max((1 - trusted) * LEAST_CAUTION, caution + ADAPTATION * (late_share - allowed)))
+    step = ADAPTATION * (late_share - allowed)
+    if step > 0 > trusted:
+        step *= 1 - trusted
+    return min(MOST_CAUTION, max((1 - trusted) * LEAST_CAUTION, caution + step))
 
 
 def sampling_noise(requests: float, squared_cv: float) -> float:
@@ -105,17 +116,18 @@ def typical_move(times: list[float], loads: list[float], lead_seconds: float) ->
     return MEDIAN_TO_DEVIATION * median(moves)
 
 
-def move_from_sample(move: float, noise: float) -> float:
-    """How far the load will be from the one that is measured now.
+def move_from(move: float, noise: float, noise_of_now: float) -> float:
+    """How far the load will be from the one that is known now.
 
     The noise of two samples is in a move that was seen, and that of one in what will be: only now is measured.
 
     Args:
         move: standard deviation of the relative change of the measured load.
         noise: that of one measured load from the load.
+        noise_of_now: that of what is known of the load of now: no more, and less where it is more than one sample.
     """
     of_load = sqrt(max(0.0, move**2 - 2 * noise**2))
-    return min(move, hypot(of_load, noise))
+    return min(move, hypot(of_load, noise_of_now))
 
 
 def rise(times: list[float], loads: list[float], lead_seconds: float) -> float:

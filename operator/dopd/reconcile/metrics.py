@@ -148,7 +148,7 @@ def _report_decision(key: Key, decision: Decision) -> None:
     TARGET.labels(*key, Role.DECODE).set(decision.decode)
     for reason in Reason:
         DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
-    ERROR_BUDGET.labels(*key).set(decision.error_budget)
+    ERROR_BUDGET.labels(*key).set(decision.learnt.error_budget)
     if decision.expected:
         EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
     for role, demand in ((Role.PREFILL, decision.demand_prefill), (Role.DECODE, decision.demand_decode)):

@@ -1,4 +1,5 @@
 import math
+import random
 from dataclasses import asdict, replace
 from itertools import pairwise
 
@@ -286,7 +287,7 @@ def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, f
         decision = plan(look, forecast, model, POLICY, decision, index * 30.0)
         told = asdict(decision)
         told.pop("flips")  # negative in one direction
-        assert -1 <= told.pop("error_budget") <= 1
+        assert -1 <= told["learnt"].pop("error_budget") <= 1
         if told["expected"]:
             assert told["expected"].pop("ttft_seconds") >= 0, "infinite where the queue does not end, never NaN"
         assert all(math.isfinite(number) and number >= 0 for number in numbers(told))
@@ -333,7 +334,9 @@ def test_what_is_expected_is_of_the_demand_that_each_role_was_planned_for(model)
 def with_budget(model, budget, rps):
     history = run(model, [rps] * 130)[-1]
     look = replace(observe(rps, history.prefill, history.decode), late_share=0.0)
-    return plan(look, None, model, POLICY, replace(history, error_budget=budget), 130 * 30.0)
+    return plan(
+        look, None, model, POLICY, replace(history, learnt=replace(history.learnt, error_budget=budget)), 130 * 30.0
+    )
 
 
 @pytest.mark.parametrize("rps", [3, 11, 29, 47, 60])
@@ -352,7 +355,36 @@ def test_an_error_budget_is_worth_workers_at_some_load(model):
 
 
 def test_the_error_budget_outlasts_an_outage_of_telemetry(model):
-    saved = replace(run(model, [20] * 3)[-1], error_budget=0.5)
+    known = run(model, [20] * 3)[-1]
+    saved = replace(known, learnt=replace(known.learnt, error_budget=0.5))
     blind = plan(Observation(None, Workers(2), Workers(2)), None, model, POLICY, saved, 90.0)
-    assert blind.error_budget == 0.5
-    assert plan(observe(20), None, model, POLICY, blind, 6000.0).error_budget == 0.5
+    assert blind.learnt.error_budget == 0.5
+    assert plan(observe(20), None, model, POLICY, blind, 6000.0).learnt.error_budget == 0.5
+
+
+def noisy_hour(model, rps, looks=240):
+    """Decisions on samples of 45 s of a load that stands still; each request costs the same."""
+    chance, decisions, previous = random.Random(3), [], None
+    policy = replace(POLICY, interval_seconds=15.0)
+    for k in range(looks):
+        requests = chance.gauss(45 * rps, (45 * rps) ** 0.5)
+        look = replace(observe(requests / 45), window_seconds=45.0, late_share=0.0)
+        previous = plan(look, None, model, policy, previous, 15.0 * k)
+        decisions.append(previous)
+    return decisions
+
+
+def test_a_wave_of_the_noise_starts_no_worker_on_a_load_that_stands_still(model):
+    """53 requests/s need two prefill workers, 54.6 three, which one look of fifteen measures."""
+    steady = noisy_hour(model, 53)[100:]
+    measured = [decision.learnt.history[-1].requests_per_second for decision in steady]
+    assert len({size(demand(rps), model, POLICY.objectives).prefill for rps in measured}) > 1
+    assert len({decision.needed for decision in steady}) == 1
+
+
+def test_a_load_that_has_surprised_is_not_taken_to_stand_still(model):
+    calm = noisy_hour(model, 53)[-1]
+    wave = replace(observe(54.7), window_seconds=45.0, late_share=0.0)
+    in_debt = replace(calm, learnt=replace(calm.learnt, error_budget=-0.2))
+    needed = [plan(wave, None, model, POLICY, before, 15.0 * 240).needed[0] for before in (calm, in_debt)]
+    assert needed == [2, 3]

@@ -11,7 +11,7 @@ from dopd.planning.surprise import (
     MOST_RISE,
     LoadSample,
     adapted,
-    move_from_sample,
+    move_from,
     remember,
     rise,
     sampling_noise,
@@ -36,7 +36,7 @@ def test_a_load_that_is_flat_but_for_its_samples_does_not_move():
     measured = [8.0 * chance.gauss(1.0, noise) for _ in times]
     move = typical_move(times, measured, 180)
     assert move == pytest.approx(2**0.5 * noise, rel=0.1)
-    assert move_from_sample(move, noise) == pytest.approx(noise, rel=0.15)
+    assert move_from(move, noise, noise) == pytest.approx(noise, rel=0.15)
 
 
 @given(requests=st.floats(1e-3, 1e6), squared_cv=st.floats(0, 100))
@@ -54,13 +54,13 @@ def test_nothing_is_said_of_the_noise_where_nothing_came():
 @given(move=st.floats(0, 10), noise=st.floats(0, 10))
 def test_noise_takes_from_a_move_and_adds_nothing_that_was_not_seen(move, noise):
     """Requests that come at even distances show less of it than the Poisson process would."""
-    assert move_from_sample(move, 0.0) == pytest.approx(move)
-    assert 0 <= move_from_sample(move, noise) <= move
-    assert move_from_sample(move, noise) >= min(move, noise)
+    assert move_from(move, 0.0, 0.0) == pytest.approx(move)
+    assert 0 <= move_from(move, noise, noise) <= move
+    assert move_from(move, noise, noise) >= min(move, noise)
 
 
 def test_a_move_far_greater_than_the_noise_is_a_move_of_the_load():
-    assert move_from_sample(0.5, 0.1) == pytest.approx(0.5, rel=0.05)
+    assert move_from(0.5, 0.1, 0.1) == pytest.approx(0.5, rel=0.05)
 
 
 def test_swings_between_looks_count_as_moves():
@@ -97,10 +97,16 @@ def test_caution_sinks_below_the_least_one_where_the_error_budget_stands_in_for_
     assert adapted(caution, 0.0, 0.01, 0.0) == LEAST_CAUTION
 
 
+def test_in_debt_late_requests_raise_caution_faster_and_clean_looks_lower_it_no_faster():
+    assert adapted(1.5, 0.4, 0.01, -1.0) - 1.5 == pytest.approx(2 * (adapted(1.5, 0.4, 0.01, 0.0) - 1.5))
+    assert adapted(2.5, 0.0, 0.01, -0.5) == adapted(2.5, 0.0, 0.01, 0.0)
+    assert adapted(1.5, 0.4, 0.01, 0.9) == adapted(1.5, 0.4, 0.01, 0.0), "a saved budget makes nobody slower"
+
+
 def test_memory_is_an_hour_of_looks_that_do_not_crowd():
     history: tuple[LoadSample, ...] = ()
     for k in range(3000):
-        history = remember(history, LoadSample(5.0 * k, 1.0, 1.0))
+        history = remember(history, LoadSample(5.0 * k, 1.0, 1.0, 1.0))
     assert len(history) == pytest.approx(240, abs=1)
 
 

@@ -202,7 +202,7 @@ async def test_lateness_counts_once_for_each_reading(model: EngineModel):
     second = await look(loop, model, 10_001.0)
     assert first.decision
     assert second.decision
-    assert second.decision.caution == first.decision.caution > FIRST_CAUTION
+    assert second.decision.learnt.caution == first.decision.learnt.caution > FIRST_CAUTION
 
 
 async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineModel, monkeypatch: pytest.MonkeyPatch):
