@@ -23,7 +23,7 @@ FLAT_SECONDS, LEVEL_SECONDS = 900.0, 600.0
 """A load stands still or moves by what it did over the first; where it stands still it is its mean over the second."""
 FLAT_VARIANCE = 1.5
 """Variance of a load that stands still, in that of its noise: one of 20 windows that do not overlap is more than this
-in one case of sixteen."""
+in one case of twenty."""
 FLAT_NOISE = 3.5
 """The newest sample agrees with the mean up to so many standard deviations of its noise: on a flat load it does not
 about once a day."""
