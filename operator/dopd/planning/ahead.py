@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
-from dopd.planning.decision import Learnt, Observation
+from dopd.planning.decision import Forecast, Learnt, Observation
 from dopd.planning.demand import Demand
 from dopd.planning.level import as_measured, level
 from dopd.planning.policy import Policy
@@ -44,7 +44,7 @@ def ahead(
     role: Role,
     observation: Observation,
     load: Load,
-    forecast: Demand | None,
+    forecast: Forecast | None,
     learnt: Learnt,
     trusted: float,
     model: EngineModel,
@@ -56,7 +56,7 @@ def ahead(
         role: which.
         observation: of which the demand is known.
         load: that demand on an engine.
-        forecast: demand at the role's lead time; None if there is none to be trusted.
+        forecast: demand at each role's lead time; None if there is none to be trusted.
         learnt: how the load moved, and how cautious to be; with the sample of now.
         trusted: how much of the margin the error budget stands in for (`error_budget.trust`).
         model: performance of one engine.
@@ -77,7 +77,7 @@ def ahead(
     return Ahead(
         now=now,
         grown=now.scaled(1 + growth),
-        forecast=forecast.scaled(known.work_share) if forecast else None,
+        forecast=forecast.of(role).scaled(known.work_share) if forecast else None,
         roomy=now.scaled(1 + max(policy.scale_down_headroom, room_moves)),
     )
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dopd.api.names import Role
 from dopd.planning.bounds import Bound, Pair
 from dopd.planning.demand import Demand
 from dopd.planning.sizing import Expected
@@ -73,6 +74,10 @@ class Forecast:
 
     prefill: Demand
     decode: Demand
+
+    def of(self, role: Role) -> Demand:
+        """What one role will meet."""
+        return self.prefill if role is Role.PREFILL else self.decode
 
 
 class Reason(StrEnum):

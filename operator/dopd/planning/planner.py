@@ -63,9 +63,7 @@ def plan(
     load = Load.of(observation.demand, model, policy.objectives)
     learnt = _learn(known, observation, load, model, policy, previous, now_seconds)
     trusted = trust(learnt.error_budget)
-    loads_ahead = tuple(
-        ahead(role, observation, load, demand, learnt, trusted, model, policy) for role, demand in _forecasts(forecast)
-    )
+    loads_ahead = tuple(ahead(role, observation, load, forecast, learnt, trusted, model, policy) for role in Role)
     late = allowed_late(1 - policy.objectives.attainment, trusted)
     need = _need(observation, load.with_wait_factor(learnt.wait_factor), loads_ahead, model, policy, late)
     since = previous.watching_since_seconds if previous else now_seconds
@@ -140,13 +138,6 @@ class _Need:
     def infeasible(self) -> str:
         """Why no number of workers meets the objectives; "" if some number does."""
         return self.size_prefill.infeasible or self.size_decode.infeasible
-
-
-def _forecasts(forecast: Forecast | None) -> tuple[tuple[Role, Demand | None], ...]:
-    return (
-        (Role.PREFILL, forecast.prefill if forecast else None),
-        (Role.DECODE, forecast.decode if forecast else None),
-    )
 
 
 def _learn(
