@@ -14,8 +14,8 @@ from dopd.replay.runner import Result
 
 EASIER_ATTAINMENTS = (0.95, 0.9)
 LEAST_SHARE, MOST_SHARE = 0.4, 1.6
-RUNS = 6
-CLOSE_ENOUGH = 0.01
+RUNS = 8
+CLOSE_ENOUGH = 0.003
 """The search ends when the GPU-hours are within this share below the peer's."""
 
 

@@ -24,8 +24,7 @@ START_UPS_SECONDS = (60, 180)
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
 """Mooncake's prompts reach 126,000 tokens, which take seconds on an idle worker."""
 SOME = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
-"""For days, where each try serves up to a million requests, and for steps: the peers that come nearest to the
-objective."""
+"""For a day of a million requests, which each try serves: the peers that come nearest to the objective."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ LOADS = (
     Load("mooncake-synthetic", 5, 2, NAMES, LONG_PROMPTS),
     Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(16)),
     Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(0)),
-    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, SOME),
+    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, NAMES),
     Load("azure2024-conv-day1-60s", 1, 1, SOME),
     Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(136)),
     Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(96)),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, SOME, (*part(16), *STEPS)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, SOME, (*part(0), *STEPS)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, (*part(16), *STEPS)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, (*part(0), *STEPS)),
 )
 
 
