@@ -14,7 +14,7 @@ from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
-from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, certain_budget, most_attained, most_gpus
+from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, certain_budget, mean_budget, most_attained
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import Try, tries
@@ -112,7 +112,7 @@ def _add_equal_hours(
         return under(Dopd(replace(setting, objectives=objectives), load_share=share, gpu_budget=budget))
 
     asked, tried, found = args.attainment, [], None
-    for budget in (None, most_gpus(peer, setting.prefill_gpus, setting.decode_gpus)):
+    for budget in (None, mean_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)):
         for attainment in (asked, *(easier for easier in EASIER_ATTAINMENTS if easier < asked)):
             search = partial(told, attainment=attainment, budget=budget)
             known = chosen["dopd"] if attainment == asked and budget is None else search(1.0)

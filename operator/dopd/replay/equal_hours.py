@@ -4,11 +4,12 @@ The knob that moves dopd's GPU-hours is how much of the load it is told: at 0.9 
 its margin first, then its room for queues, and it is continuous, which budgets of whole GPUs are not. It is bisected
 until dopd uses about as many GPU-hours as the peer did, and no more: with the attainment that is asked for, and with
 easier ones, with which it takes less margin from the start and answers a surprise with less. Where none of these runs
-is above the peer, all are tried again with no more GPUs at once than the peer held at most: what is spent on the peaks
-of queues is then left for the rest. The best run counts, as for a peer's knobs.
+is above the peer, all are tried again with no more GPUs at once than the peer held in the mean, rounded up to whole
+workers: what is spent on the peaks of queues is then left for the rest. The best run counts, as for a peer's knobs.
 """
 
 from collections.abc import Callable
+from math import ceil
 
 from dopd.replay.runner import Result
 
@@ -52,12 +53,6 @@ def most_attained(gpu_hours: float, runs: list[tuple[str, Result]]) -> tuple[str
     return max(affordable, key=lambda entry: entry[1].attainment, default=None)
 
 
-def most_gpus(result: Result, prefill_gpus: int, decode_gpus: int) -> int:
-    """The most GPUs that a policy asked for at once.
-
-    Args:
-        result: of the policy.
-        prefill_gpus: GPUs of a prefill worker.
-        decode_gpus: GPUs of a decode worker.
-    """
-    return max(prefill * prefill_gpus + decode * decode_gpus for _, prefill, decode in result.timeline)
+def mean_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
+    """The fewest GPUs, in whole workers and at least two, that are no fewer than so many GPU-hours are in the mean."""
+    return max(2, ceil(gpu_hours * 3600 / trace_seconds / gpus)) * gpus

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, most_attained, most_gpus
+from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, mean_budget, most_attained
 from dopd.replay.runner import Result
 
 RESULT = Result(0.99, 0.99, 1.0, 20.0, 1.0, 1.0, 0.01, 1.0, 0, 0, 0, ((0.0, 1, 1),))
@@ -43,7 +43,7 @@ def test_a_certain_budget_costs_no_more_even_if_it_is_used_all_the_time():
     assert certain_budget(0.1, 3600.0, 1) == 2, "a worker of each role"
 
 
-def test_the_most_gpus_are_those_of_both_roles_at_one_time():
-    result = replace(RESULT, timeline=((0.0, 1, 1), (60.0, 3, 1), (120.0, 1, 4)))
-    assert most_gpus(result, 4, 1) == 13
-    assert most_gpus(result, 1, 4) == 17
+def test_the_mean_budget_is_the_next_whole_one_that_holds_the_mean():
+    assert mean_budget(219.52, 24 * 3600.0, 4) == 12
+    assert mean_budget(24.0, 6 * 3600.0, 1) == 4
+    assert mean_budget(0.1, 3600.0, 1) == 2, "a worker of each role"
