@@ -65,7 +65,8 @@ def ahead(
     assert observation.demand is not None
     times, loads = [sample.at_seconds for sample in learnt.history], [sample.of(role) for sample in learnt.history]
     lead = model.startup_seconds[role] + policy.interval_seconds
-    noise, window_seconds = _noise(role, observation, load), observation.window_seconds or 0.0
+    window_seconds = observation.window_seconds or 0.0
+    noise = _noise(role, observation.demand, load, window_seconds)
     known = as_measured(noise)
     if learnt.error_budget >= 0:  # what has surprised lately does not stand still, whatever it did since
         known = level(learnt.history, load_sample(load, times[-1]), role, noise, window_seconds)
@@ -88,10 +89,7 @@ def load_sample(load: Load, at_seconds: float) -> LoadSample:
     return LoadSample(at_seconds, prefill.busy_workers, decode.busy_workers, prefill.requests_per_second)
 
 
-def _noise(role: Role, observation: Observation, load: Load) -> float:
+def _noise(role: Role, demand: Demand, load: Load, window_seconds: float) -> float:
     """How far the measured load may be from the load, as it is that of the requests of a short window."""
-    demand = observation.demand
-    assert demand is not None
-    requests = demand.requests_per_second * (observation.window_seconds or 0.0)
     squared_cv = load.prefill.squared_cv if role is Role.PREFILL else demand.output_tokens_squared_cv
-    return sampling_noise(requests, squared_cv)
+    return sampling_noise(demand.requests_per_second * window_seconds, squared_cv)

@@ -57,7 +57,7 @@ def level(history: tuple[LoadSample, ...], now: LoadSample, role: Role, noise: f
     """The load without the noise of measuring it, where it has stood still; as measured where it moves.
 
     Args:
-        history: samples of the last hour, ascending.
+        history: samples of the last hour, ascending, up to the newest look or shortly before.
         now: the newest sample.
         role: whose load.
         noise: relative standard deviation of a sample from the load.
@@ -67,8 +67,8 @@ def level(history: tuple[LoadSample, ...], now: LoadSample, role: Role, noise: f
     times = [sample.at_seconds for sample in history]
     recent = history[bisect_right(times, now.at_seconds - FLAT_SECONDS) :]
     minutes = history[bisect_right(times, now.at_seconds - LEVEL_SECONDS) :]
-    known_for = now.at_seconds - times[0] if times else 0.0
-    if measured < SMALL_LOAD or known_for < FLAT_SECONDS or len(recent) < FEWEST_SAMPLES or not minutes:
+    known_for = now.at_seconds - times[0]
+    if measured < SMALL_LOAD or known_for < FLAT_SECONDS or len(recent) < FEWEST_SAMPLES:
         return as_measured(noise)
     mean = fmean(sample.of(role) for sample in minutes)
     spread = noise * mean
@@ -80,6 +80,6 @@ def level(history: tuple[LoadSample, ...], now: LoadSample, role: Role, noise: f
 
 
 def _variance(values: list[float]) -> float:
-    """As `statistics.pvariance`, which counts in fractions and takes a third of what a plan does."""
+    """As `statistics.pvariance`, which counts in fractions: for both roles a third of what a plan takes."""
     mean = fmean(values)
     return fmean((value - mean) ** 2 for value in values)

@@ -151,7 +151,8 @@ def _learn(
 ) -> Learnt:
     """What was known, and what this look adds."""
     allowed = 1 - policy.objectives.attainment
-    budget = _error_budget(observation, model, policy, previous, now_seconds)
+    recent = previous.recent if previous else ()
+    budget = _error_budget(known.error_budget, observation, model, policy, recent, now_seconds)
     return Learnt(
         history=remember(known.history, load_sample(load, now_seconds)),
         wait_factor=_wait_factor(observation, known.wait_factor, load.prefill),
@@ -161,12 +162,16 @@ def _learn(
 
 
 def _error_budget(
-    observation: Observation, model: EngineModel, policy: Policy, previous: Decision | None, now_seconds: float
+    known: float,
+    observation: Observation,
+    model: EngineModel,
+    policy: Policy,
+    recent: tuple[Want, ...],
+    now_seconds: float,
 ) -> float:
-    known = previous.learnt.error_budget if previous else 0.0
-    if previous is None or not previous.recent:
+    if not recent:
         return known
-    looks_apart = now_seconds - previous.recent[-1].at_seconds
+    looks_apart = now_seconds - recent[-1].at_seconds
     return earned(
         known,
         observation.late_share,

@@ -47,12 +47,12 @@ def certain_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
     return max(2, int(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
 
 
+def mean_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
+    """The fewest GPUs, in whole workers and at least two, that are no fewer than so many GPU-hours are in the mean."""
+    return max(2, ceil(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
+
+
 def most_attained(gpu_hours: float, runs: list[tuple[str, Result]]) -> tuple[str, Result] | None:
     """Knob and result of the run that attains most of those that cost no more than the peer; None if all cost more."""
     affordable = [entry for entry in runs if entry[1].gpu_hours <= gpu_hours]
     return max(affordable, key=lambda entry: entry[1].attainment, default=None)
-
-
-def mean_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
-    """The fewest GPUs, in whole workers and at least two, that are no fewer than so many GPU-hours are in the mean."""
-    return max(2, ceil(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
