@@ -57,19 +57,20 @@ def ahead(
         observation: of which the demand is known.
         load: that demand on an engine.
         forecast: demand at each role's lead time; None if there is none to be trusted.
-        learnt: how the load moved, and how cautious to be; with the sample of now.
+        learnt: how the load moved, and how cautious to be; with this observation in it.
         trusted: how much of the margin the error budget stands in for (`error_budget.trust`).
         model: performance of one engine.
         policy: objectives and bounds.
     """
     assert observation.demand is not None
+    assert learnt.measured_at_seconds is not None
     times, loads = [sample.at_seconds for sample in learnt.history], [sample.of(role) for sample in learnt.history]
     lead = model.startup_seconds[role] + policy.interval_seconds
     window_seconds = observation.window_seconds or 0.0
     noise = _noise(role, observation.demand, load, window_seconds)
     known = as_measured(noise)
     if learnt.error_budget >= 0:  # what has surprised lately does not stand still, whatever it did since
-        known = level(learnt.history, load_sample(load, times[-1]), role, noise, window_seconds)
+        known = level(learnt.history, load_sample(load, learnt.measured_at_seconds), role, noise, window_seconds)
     growth = learnt.caution * move_from(typical_move(times, loads, lead), noise, known.noise)
     if not known.flat:
         growth = max(growth, rise(times, loads, lead))

@@ -52,9 +52,10 @@ class Observation:
         demand: load now; None if telemetry failed, which is not the same as no load.
         prefill: prefill workers.
         decode: decode workers.
-        late_share: share of the requests since the last look that missed an objective; None if unknown.
-        ttft_seconds: mean time to first token since the last look; None if unknown.
+        late_share: share of the requests since the last measurement that missed an objective; None if unknown.
+        ttft_seconds: mean time to first token since the last measurement; None if unknown.
         window_seconds: over which the demand was measured; None if unknown: then it is taken to be free of noise.
+        measured_at_seconds: time of the measurement, which may have served for plans before; None: now.
     """
 
     demand: Demand | None
@@ -63,6 +64,7 @@ class Observation:
     late_share: float | None = None
     ttft_seconds: float | None = None
     window_seconds: float | None = None
+    measured_at_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _refuse_odd_numbers("observation", self)
@@ -121,12 +123,14 @@ class Learnt:
         wait_factor: measured waiting for prefill over that of the model, smoothed.
         caution: how many typical moves of the load a plan adds; measured lateness moves it.
         error_budget: late requests saved so far, as a share of what it takes to do without a margin; negative: a debt.
+        measured_at_seconds: time of the newest measurement in it; None before the first.
     """
 
     history: tuple[LoadSample, ...] = ()
     wait_factor: float = 1.0
     caution: float = FIRST_CAUTION
     error_budget: float = 0.0
+    measured_at_seconds: float | None = None
 
 
 @dataclass(frozen=True)

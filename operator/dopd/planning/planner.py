@@ -61,7 +61,7 @@ def plan(
     if observation.demand is None:
         return _held(before, observation, previous, known, model, policy, now_seconds)
     load = Load.of(observation.demand, model, policy.objectives)
-    learnt = _learn(known, observation, load, model, policy, previous, now_seconds)
+    learnt = _learn(known, observation, load, model, policy, now_seconds)
     trusted = trust(learnt.error_budget)
     loads_ahead = tuple(ahead(role, observation, load, forecast, learnt, trusted, model, policy) for role in Role)
     late = allowed_late(1 - policy.objectives.attainment, trusted)
@@ -146,38 +146,25 @@ def _learn(
     load: Load,
     model: EngineModel,
     policy: Policy,
-    previous: Decision | None,
     now_seconds: float,
 ) -> Learnt:
-    """What was known, and what this look adds."""
+    """What was known, and what this look adds: nothing if an earlier one was at the same measurement."""
+    measured_at = now_seconds if observation.measured_at_seconds is None else observation.measured_at_seconds
+    if known.measured_at_seconds is None:
+        apart = 0.0
+    elif measured_at > known.measured_at_seconds:  # of a longer gap than that nobody knows what was late
+        apart = min(measured_at - known.measured_at_seconds, 2 * policy.interval_seconds)
+    else:
+        return known
     allowed = 1 - policy.objectives.attainment
-    recent = previous.recent if previous else ()
-    budget = _error_budget(known.error_budget, observation, model, policy, recent, now_seconds)
+    lead = max(model.startup_seconds.values()) + policy.interval_seconds
+    budget = earned(known.error_budget, observation.late_share, allowed, apart, lead)
     return Learnt(
-        history=remember(known.history, load_sample(load, now_seconds)),
+        history=remember(known.history, load_sample(load, measured_at)),
         wait_factor=_wait_factor(observation, known.wait_factor, load.prefill),
         caution=adapted(known.caution, observation.late_share, allowed, trust(budget)),
         error_budget=budget,
-    )
-
-
-def _error_budget(
-    known: float,
-    observation: Observation,
-    model: EngineModel,
-    policy: Policy,
-    recent: tuple[Want, ...],
-    now_seconds: float,
-) -> float:
-    if not recent:
-        return known
-    looks_apart = now_seconds - recent[-1].at_seconds
-    return earned(
-        known,
-        observation.late_share,
-        1 - policy.objectives.attainment,
-        min(looks_apart, 2 * policy.interval_seconds),  # of a longer gap nobody knows what was late
-        max(model.startup_seconds.values()) + policy.interval_seconds,
+        measured_at_seconds=measured_at,
     )
 
 

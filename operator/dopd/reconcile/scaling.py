@@ -125,7 +125,7 @@ class ScalingLoop:
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
         self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
         with STAGE_SECONDS.labels("plan").time():
-            decision = self._plan(self._grounds, workers, now_seconds, late_share=new.late_share if new else None)
+            decision = self._plan(self._grounds, workers, now_seconds)
         read_seconds = new.at_seconds if new else now_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
         self.planned = Planned(decision, self._reading, corrections=self._calibration.corrections)
@@ -142,7 +142,7 @@ class ScalingLoop:
         last = self.planned.decision if self.planned else None
         if self._grounds is None or last is None:
             return False
-        decision = self._plan(self._grounds, workers, now_seconds, late_share=None)
+        decision = self._plan(self._grounds, workers, now_seconds)
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:
@@ -161,17 +161,16 @@ class ScalingLoop:
         self._reading = task.result()
         return self._reading
 
-    def _plan(
-        self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float, late_share: float | None
-    ) -> Decision:
+    def _plan(self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float) -> Decision:
         reading, prefill = grounds.reading, workers[Role.PREFILL]
         growth = self._queue.add(now_seconds, prefill.waiting_tokens)
         observation = Observation(
             demand=reading.demand if reading else None,
             prefill=replace(prefill, waiting_tokens_growth=growth),
             decode=workers[Role.DECODE],
-            late_share=late_share,
+            late_share=reading.late_share if reading else None,
             window_seconds=reading.window_seconds if reading else None,
+            measured_at_seconds=reading.at_seconds if reading else None,
         )
         forecast = reading.outlook.forecast if reading and reading.outlook else None
         previous = self.planned.decision if self.planned else None

@@ -196,13 +196,17 @@ async def test_a_queue_between_two_readings_adds_workers(model: EngineModel):
     assert not loop.would_grow(counted((1, 1), waiting=1e6), 10_002.0), "it is answered already"
 
 
-async def test_lateness_counts_once_for_each_reading(model: EngineModel):
-    loop = loop_on(Loads([1.0] * 12, late_share=0.5))
-    first = await look(loop, model, 10_000.0)
-    second = await look(loop, model, 10_001.0)
-    assert first.decision
-    assert second.decision
-    assert second.decision.learnt.caution == first.decision.learnt.caution > FIRST_CAUTION
+async def test_passes_between_two_readings_teach_nothing_and_hide_nothing(model: EngineModel):
+    hurried, calm = (loop_on(Loads([1.0] * 12, late_share=0.5)) for _ in range(2))
+    for now in (10_000.0, 10_001.0, 10_004.0, 10_009.0, 10_010.0):
+        in_hurry = await look(hurried, model, now)
+    for now in (10_000.0, 10_010.0):
+        at_ease = await look(calm, model, now)
+    assert in_hurry.decision
+    assert at_ease.decision
+    assert in_hurry.decision.learnt == at_ease.decision.learnt
+    assert at_ease.decision.learnt.caution > FIRST_CAUTION
+    assert at_ease.decision.learnt.error_budget < 0
 
 
 async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineModel, monkeypatch: pytest.MonkeyPatch):
