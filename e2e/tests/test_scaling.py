@@ -1,5 +1,6 @@
 """The number of workers follows the load, and no request is lost by it."""
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -89,3 +90,21 @@ def test_workers_go_when_the_load_has_gone_and_no_request_was_lost(
     assert all(result.got_tokens == result.asked_tokens for result in results)
     assert any(sample.decode.draining for sample in watcher.samples)
     assert watcher.decisions[-1].reason == "DemandFell"
+
+
+def test_a_restarted_operator_goes_on_from_what_was_learnt(stack: Stack, resource: str) -> None:
+    learnt = {"caution": 2.5, "errorBudget": -0.6}
+    scale = ("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd")
+    stack.kubectl(*scale, "--replicas=0")
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "wait", "pods", "-l", "app.kubernetes.io/name=dopd", "--for=delete")
+    edited = json.dumps({"status": {"learnt": learnt, "mode": "Edited"}})
+    stack.kubectl("patch", "pdi", resource, "--subresource=status", "--type=merge", "-p", edited)
+    stack.kubectl(*scale, "--replicas=1")
+
+    def reported() -> bool:
+        return ((stack.inference(resource) or {}).get("status") or {}).get("mode") == "Auto"
+
+    wait_for(reported, "the new operator has reported", timeout_seconds=60)
+    told = stack.inference(resource)
+    assert told
+    assert told["status"]["learnt"] == learnt

@@ -269,6 +269,15 @@ class LoadStatus(Model):
     """End of the history that the forecast was made from (RFC 3339); absent while none is trusted."""
 
 
+class LearntStatus(Model):
+    """What plans have learnt from late requests; a restarted operator goes on from it. Written when it moves by 0.1."""
+
+    caution: Annotated[float, Field(ge=0)]
+    """How many typical moves of the load are added to it. Late requests raise it, their absence lowers it."""
+    error_budget: Annotated[float, Field(ge=-1, le=1)]
+    """Late requests that were allowed and did not come, from 1 (full: no margin is added) to -1 (a debt)."""
+
+
 class DecisionStatus(Model):
     """One change of the target and why."""
 
@@ -310,5 +319,7 @@ class DisaggregatedInferenceStatus(Model):
     """URL of the gateway inside the cluster (OpenAI-compatible)."""
     load: LoadStatus | None = None
     """Load as observed and as forecast."""
+    learnt: LearntStatus | None = None
+    """What plans have learnt from late requests; absent before the first."""
     decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = []
     """Last ten changes of the target, newest first."""

@@ -5,7 +5,7 @@ decides.
 """
 
 from dopd.planning.bounds import Bound
-from dopd.planning.decision import Decision, Forecast, Observation, Reason, Workers
+from dopd.planning.decision import Decision, Forecast, Learnt, Observation, Reason, Workers
 from dopd.planning.demand import Demand
 from dopd.planning.planner import plan
 from dopd.planning.policy import Objectives, Policy, Ratio, RoleBounds
@@ -17,6 +17,7 @@ __all__ = [
     "Demand",
     "Expected",
     "Forecast",
+    "Learnt",
     "Load",
     "Objectives",
     "Observation",

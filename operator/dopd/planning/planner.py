@@ -10,7 +10,7 @@ Margin and room shrink as an error budget fills (`error_budget`): late requests 
 grow while it is a debt.
 
 Nothing is remembered but `previous`, the last decision. After a restart there is none: the workers that exist then
-are the previous target, and the window begins anew.
+are the previous target, and the window begins anew. What was learnt from late requests may be handed over by itself.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +43,7 @@ def plan(
     policy: Policy,
     previous: Decision | None,
     now_seconds: float,
+    restored: Learnt | None = None,
 ) -> Decision:
     """Decide how many prefill and decode workers there should be.
 
@@ -53,11 +54,12 @@ def plan(
         policy: objectives and bounds.
         previous: the last decision; None after a restart.
         now_seconds: time, on any clock that does not jump.
+        restored: what plans had learnt before a restart; counts where there is no `previous`.
     """
     before = (
         (previous.prefill, previous.decode) if previous else (observation.prefill.supply, observation.decode.supply)
     )
-    known = previous.learnt if previous else Learnt()
+    known = previous.learnt if previous else restored or Learnt()
     if observation.demand is None:
         return _held(before, observation, previous, known, model, policy, now_seconds)
     load = Load.of(observation.demand, model, policy.objectives)

@@ -25,6 +25,7 @@ from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
+from dopd.reconcile.status import stored_learnt
 from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
 from dopd.workloads import Targets
@@ -85,7 +86,9 @@ class Reconciler:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
             self._stop_scaling(key)
             return None
-        loop = self._loops.setdefault(key, ScalingLoop(key, self.loads))
+        loop = self._loops.get(key)
+        if loop is None:
+            loop = self._loops[key] = ScalingLoop(key, self.loads, stored_learnt(observed.resource))
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
         leads = {role: observed.lead_seconds(role) for role in Role}

@@ -2,7 +2,8 @@
 
 Readings are slow (Prometheus, a forecast) and happen at spec.scaling.behavior.interval, in a task of their own, so that
 a Prometheus that hangs keeps no pass from draining or starting workers. Plans are cheap, and what waits in the engines
-is known at every pass: a queue is acted on between two readings. It keeps nothing that can not be had again.
+is known at every pass: a queue is acted on between two readings. It keeps nothing that can not be had again, from
+Prometheus or from the resource's status.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.perf import Correction, EngineModel
-from dopd.planning import Decision, Observation, Policy, Workers, plan
+from dopd.planning import Decision, Learnt, Observation, Policy, Workers, plan
 from dopd.reconcile.calibration import Calibration, EngineSample
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
@@ -79,8 +80,16 @@ class ScalingLoop:
         planned: the latest plan; None before the first.
     """
 
-    def __init__(self, key: Key, loads: LoadReader) -> None:
+    def __init__(self, key: Key, loads: LoadReader, restored: Learnt | None = None) -> None:
+        """A loop that begins now.
+
+        Args:
+            key: of the resource.
+            loads: reads them.
+            restored: what plans had learnt before a restart; None if that is not known.
+        """
         self.planned: Planned | None = None
+        self._restored = restored
         self._watcher = LoadWatcher(key, loads)
         self._task: asyncio.Task[Reading] | None = None
         self._reading: Reading | None = None
@@ -174,4 +183,4 @@ class ScalingLoop:
         )
         forecast = reading.outlook.forecast if reading and reading.outlook else None
         previous = self.planned.decision if self.planned else None
-        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds)
+        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds, self._restored)

@@ -11,19 +11,20 @@ from dopd.api.status import (
     Condition,
     DecisionStatus,
     DisaggregatedInferenceStatus,
+    LearntStatus,
     Load,
     LoadStatus,
     RatioStatus,
     RoleStatus,
 )
-from dopd.planning import Decision, Demand
+from dopd.planning import Decision, Demand, Learnt
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned
 
 KEPT_DECISIONS = 10
 WORTH_TELLING = 0.1
-"""A load that moved by less than this share is not written again."""
+"""A load that moved by less than this share is not written again, nor what was learnt if it moved by less than this."""
 
 
 def build_status(
@@ -62,6 +63,7 @@ def build_status(
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
                 "load": load_status(planned, resource.get("status", {}).get("load")),
+                "learnt": learnt_status(planned, resource.get("status", {}).get("learnt")),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }
         )
@@ -133,6 +135,29 @@ def load_status(planned: Planned | None, stored: dict[str, Any] | None) -> LoadS
         forecast_time=_rfc3339_of(outlook.history_end_seconds) if outlook else None,
     )
     return old if old and not _moved(old, new) else new
+
+
+def learnt_status(planned: Planned | None, stored: dict[str, Any] | None) -> LearntStatus | None:
+    """What the latest plan has learnt, or the stored one while neither number moved by a tenth."""
+    old = LearntStatus.model_validate(stored) if stored else None
+    decision = planned.decision if planned else None
+    if decision is None:
+        return old
+    learnt = decision.learnt
+    new = LearntStatus(caution=round(learnt.caution, 2), error_budget=round(learnt.error_budget, 2))
+    if old is None:
+        return new
+    moves = (abs(new.caution - old.caution), abs(new.error_budget - old.error_budget))
+    return new if round(max(moves), 2) >= WORTH_TELLING else old
+
+
+def stored_learnt(resource: dict[str, Any]) -> Learnt | None:
+    """What the stored status says that plans have learnt; None if it says nothing."""
+    stored = resource.get("status", {}).get("learnt")
+    if stored is None:
+        return None
+    learnt = LearntStatus.model_validate(stored)
+    return Learnt(caution=learnt.caution, error_budget=learnt.error_budget)
 
 
 def _moved(old: LoadStatus, new: LoadStatus) -> bool:

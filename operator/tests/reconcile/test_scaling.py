@@ -1,6 +1,7 @@
 """The loop of one resource: what it plans from what Prometheus says, and what it does when it says nothing."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.perf import EngineModel
-from dopd.planning import Decision, Observation, Reason, Workers, plan
+from dopd.planning import Decision, Learnt, Observation, Reason, Workers, plan
 from dopd.planning.surprise import FIRST_CAUTION
 from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
+from dopd.reconcile.status import learnt_status, stored_learnt
 from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, Source
 from dopd.telemetry.prometheus import QueryFailed
 
@@ -207,6 +209,42 @@ async def test_passes_between_two_readings_teach_nothing_and_hide_nothing(model:
     assert in_hurry.decision.learnt == at_ease.decision.learnt
     assert at_ease.decision.learnt.caution > FIRST_CAUTION
     assert at_ease.decision.learnt.error_budget < 0
+
+
+async def test_a_restart_goes_on_from_what_the_status_says_was_learnt(model: EngineModel):
+    loads = Loads([1.0] * 12, late_share=0.5)
+    before = await look(loop_on(loads), model, 10_000.0)
+    late = await look(loop := loop_on(loads), model, 10_000.0)
+    for now in (10_010.0, 10_020.0):
+        late = await look(loop, model, now)
+    status = learnt_status(late, None)
+    assert status
+    stored = {"status": {"learnt": status.model_dump(mode="json", by_alias=True)}}
+    loads.late_share = None
+    after = await look(ScalingLoop(Key("ns", "m"), loads, stored_learnt(stored)), model, 11_000.0)  # type: ignore[arg-type]
+    assert before.decision
+    assert late.decision
+    assert after.decision
+    assert after.decision.learnt.caution == pytest.approx(late.decision.learnt.caution, abs=0.01)
+    assert after.decision.learnt.error_budget == pytest.approx(late.decision.learnt.error_budget, abs=0.01)
+    assert after.decision.learnt.caution > before.decision.learnt.caution
+
+
+async def test_what_was_learnt_is_written_when_it_moved_by_a_tenth(model: EngineModel):
+    planned = await look(loop_on(Loads([1.0] * 12)), model, 10_000.0)
+    first = learnt_status(planned, None)
+    assert first
+    stored = first.model_dump(mode="json", by_alias=True)
+
+    def later(**changes: float) -> Planned:
+        assert planned.decision
+        return replace(planned, decision=replace(planned.decision, learnt=Learnt(**changes)))
+
+    assert learnt_status(later(caution=FIRST_CAUTION - 0.09, error_budget=0.09), stored) == first
+    assert learnt_status(later(caution=FIRST_CAUTION - 0.1), stored) != first
+    assert learnt_status(later(error_budget=0.1), stored) != first
+    assert learnt_status(None, stored) == first
+    assert learnt_status(None, None) is stored_learnt({}) is None
 
 
 async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineModel, monkeypatch: pytest.MonkeyPatch):
