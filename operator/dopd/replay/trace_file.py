@@ -63,7 +63,7 @@ class TraceFile:
         except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path}: not a readable file ({error}); expected CSV, gzip or not") from None
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
+            raise ValueError(f"{path}: {error.strerror}; expected the path of a trace") from None
         if not header:
             raise ValueError(f"{path}: the file is empty; expected a header and rows below it")
         for row, line in zip(rows, lines, strict=True):
