@@ -107,11 +107,17 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Want:
-    """What one plan needed with headroom; kept for the stabilisation window."""
+    """What one plan needed; kept for the stabilisation window.
+
+    Attributes:
+        at_seconds: when.
+        with_headroom: workers of each role for what arrived, what waited and the headroom.
+        by_demand: for what arrived alone.
+    """
 
     at_seconds: float
-    prefill: int
-    decode: int
+    with_headroom: Pair
+    by_demand: Pair
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class Decision:
             stopped and started.
         next_look_seconds: time until the next plan is due.
         watching_since_seconds: time of the first plan of an unbroken sequence.
-        recent: what recent plans needed with headroom.
+        recent: what recent plans needed.
         learnt: what the next plan starts from.
         blind_since_seconds: since when the load is not known; None while it is.
     """

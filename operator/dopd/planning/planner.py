@@ -34,6 +34,8 @@ WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
 LEAST_STABILIZATION_SECONDS = 60.0
 """Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
+DEBT_STABILIZATION_SECONDS = 900.0
+"""In debt, so long at most: a load that jumped once, and came too fast for new workers, jumps to there again."""
 
 
 def plan(
@@ -69,10 +71,11 @@ def plan(
     late = allowed_late(1 - policy.objectives.attainment, trusted)
     need = _need(observation, load.with_wait_factor(learnt.wait_factor), loads_ahead, model, policy, late)
     since = previous.watching_since_seconds if previous else now_seconds
-    window_starts = [now_seconds - seconds for seconds in _stabilization_seconds(model, policy)]
-    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > min(window_starts))
-    recent += (Want(now_seconds, *need.with_headroom),)
-    wanted, soft = _slow_to_shrink(need, before, _held_by_window(need, before, recent, window_starts, since))
+    windows = [_window(role, model, policy, trusted, now_seconds) for role in Role]
+    oldest = min(window.debt_start_seconds for window in windows)
+    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > oldest)
+    recent += (Want(now_seconds, need.with_headroom, need.by_demand),)
+    wanted, soft = _slow_to_shrink(need, before, _held_by_window(before, recent, windows, since))
     try:
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
@@ -170,19 +173,33 @@ def _learn(
     )
 
 
-def _stabilization_seconds(model: EngineModel, policy: Policy) -> tuple[float, float]:
-    """How long every plan must agree before a worker of each role is given up.
+@dataclass(frozen=True)
+class _Window:
+    """Since when plans have to agree before a worker of a role is given up.
 
-    If the policy does not say: as long as it would take to start it again. Who holds what he does not need for as long
-    as it costs to get back never pays more than twice what one pays who knows when he will need it (the ski rental
-    problem; for servers: Lu, Chen and Andrew, arXiv 1112.0442).
+    Attributes:
+        start_seconds: with all that they needed.
+        debt_start_seconds: with what arrived alone; no later.
     """
-    said = policy.scale_down_stabilization_seconds
-    prefill, decode = (
-        max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[role]) if said is None else said
-        for role in (Role.PREFILL, Role.DECODE)
-    )
-    return prefill, decode
+
+    start_seconds: float
+    debt_start_seconds: float
+
+
+def _window(role: Role, model: EngineModel, policy: Policy, trusted: float, now_seconds: float) -> _Window:
+    """The stabilisation window of a role.
+
+    If the policy does not say how long: as long as it would take to start a worker again. Who holds what he does not
+    need for as long as it costs to get back never pays more than twice what one pays who knows when he will need it
+    (the ski rental problem; for servers: Lu, Chen and Andrew, arXiv 1112.0442). That counts what workers cost. While
+    the error budget is a debt, what is late without them costs more, and they are held longer.
+    """
+    if policy.scale_down_stabilization_seconds is not None:
+        start = now_seconds - policy.scale_down_stabilization_seconds
+        return _Window(start, start)
+    seconds = max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[role])
+    debt_seconds = max(0.0, -trusted) * max(0.0, DEBT_STABILIZATION_SECONDS - seconds)
+    return _Window(now_seconds - seconds, now_seconds - seconds - debt_seconds)
 
 
 def _need(
@@ -245,16 +262,15 @@ def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) 
     return known + WAIT_SMOOTHING * (ratio - known)
 
 
-def _held_by_window(
-    need: _Need, before: Pair, recent: tuple[Want, ...], window_starts: list[float], since: float
-) -> Pair:
-    """The most workers that a plan of each role's window needed with headroom; all there are until it is full."""
-    prefills = [want.prefill for want in recent if want.at_seconds > window_starts[0]]
-    decodes = [want.decode for want in recent if want.at_seconds > window_starts[1]]
-    return (
-        max([need.with_headroom[0], *prefills]) if since <= window_starts[0] else before[0],
-        max([need.with_headroom[1], *decodes]) if since <= window_starts[1] else before[1],
-    )
+def _held_by_window(before: Pair, recent: tuple[Want, ...], windows: list[_Window], since: float) -> Pair:
+    """The most workers that a plan of each role's window needed; all there are until it is full."""
+    held = list(before)
+    for i, window in enumerate(windows):
+        if since <= window.start_seconds:
+            needed = [want.with_headroom[i] for want in recent if want.at_seconds > window.start_seconds]
+            arrived = [want.by_demand[i] for want in recent if want.at_seconds > window.debt_start_seconds]
+            held[i] = max([recent[-1].with_headroom[i], *needed, *arrived])
+    return held[0], held[1]
 
 
 def _slow_to_shrink(need: _Need, before: Pair, held_by_window: Pair) -> tuple[Pair, tuple[Bound, ...]]:

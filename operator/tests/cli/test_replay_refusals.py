@@ -119,4 +119,5 @@ def test_a_name_that_is_none_of_an_option_is_told_those_it_has(option, expected,
 
 def test_a_trace_that_is_not_there(capsys):
     assert main(["replay", "no-such/trace.csv", "--quiet"]) == 2
-    assert capsys.readouterr().err == "dopd replay: no-such/trace.csv: No such file or directory; expected the path of a trace\n"
+    told = "no-such/trace.csv: No such file or directory; expected the path of a trace"
+    assert capsys.readouterr().err == f"dopd replay: {told}\n"
