@@ -25,6 +25,7 @@ from dopd.planning.demand import Demand
 from dopd.planning.error_budget import allowed_late, earned, trust
 from dopd.planning.policy import Policy
 from dopd.planning.queueing import PrefillLoad
+from dopd.planning.shrinking import slow_to_shrink, window_of, within
 from dopd.planning.sizing import Load, Size, size
 from dopd.planning.surprise import adapted, remember
 
@@ -32,10 +33,6 @@ LEARNING_USE = (0.3, 0.9)
 """Shares of busy prefill workers between which the wait is compared with the model."""
 WAIT_FACTORS = (1.0, 12.0)
 WAIT_SMOOTHING = 0.05
-LEAST_STABILIZATION_SECONDS = 60.0
-"""Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
-DEBT_STABILIZATION_SECONDS = 900.0
-"""In debt, so long at most: a load that jumped once, and came too fast for new workers, jumps to there again."""
 
 
 def plan(
@@ -71,11 +68,10 @@ def plan(
     late = allowed_late(1 - policy.objectives.attainment, trusted)
     need = _need(observation, load.with_wait_factor(learnt.wait_factor), loads_ahead, model, policy, late)
     since = previous.watching_since_seconds if previous else now_seconds
-    windows = [_window(role, model, policy, trusted, now_seconds) for role in Role]
-    oldest = min(window.debt_start_seconds for window in windows)
-    recent = tuple(want for want in (previous.recent if previous else ()) if want.at_seconds > oldest)
+    windows = [window_of(role, model, policy, trusted, now_seconds) for role in Role]
+    recent = within(windows, previous.recent if previous else ())
     recent += (Want(now_seconds, need.with_headroom, need.by_demand),)
-    wanted, soft = _slow_to_shrink(need, before, _held_by_window(before, recent, windows, since))
+    wanted, soft = slow_to_shrink(need.pair, before, recent, windows, since)
     try:
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
         reason = _reason(before, target, need, policy)
@@ -173,35 +169,6 @@ def _learn(
     )
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Since when plans have to agree before a worker of a role is given up.
-
-    Attributes:
-        start_seconds: with all that they needed.
-        debt_start_seconds: with what arrived alone; no later.
-    """
-
-    start_seconds: float
-    debt_start_seconds: float
-
-
-def _window(role: Role, model: EngineModel, policy: Policy, trusted: float, now_seconds: float) -> _Window:
-    """The stabilisation window of a role.
-
-    If the policy does not say how long: as long as it would take to start a worker again. Who holds what he does not
-    need for as long as it costs to get back never pays more than twice what one pays who knows when he will need it
-    (the ski rental problem; for servers: Lu, Chen and Andrew, arXiv 1112.0442). That counts what workers cost. While
-    the error budget is a debt, what is late without them costs more, and they are held longer.
-    """
-    if policy.scale_down_stabilization_seconds is not None:
-        start = now_seconds - policy.scale_down_stabilization_seconds
-        return _Window(start, start)
-    seconds = max(LEAST_STABILIZATION_SECONDS, model.startup_seconds[role])
-    debt_seconds = max(0.0, -trusted) * max(0.0, DEBT_STABILIZATION_SECONDS - seconds)
-    return _Window(now_seconds - seconds, now_seconds - seconds - debt_seconds)
-
-
 def _need(
     observation: Observation,
     load: Load,
@@ -260,35 +227,6 @@ def _wait_factor(observation: Observation, known: float, modelled: PrefillLoad) 
     ratio = (measured - modelled.idle_ttft_seconds) / modelled.mean_wait_seconds(serving)
     ratio = min(WAIT_FACTORS[1], max(WAIT_FACTORS[0], ratio))
     return known + WAIT_SMOOTHING * (ratio - known)
-
-
-def _held_by_window(before: Pair, recent: tuple[Want, ...], windows: list[_Window], since: float) -> Pair:
-    """The most workers that a plan of each role's window needed; all there are until it is full."""
-    held = list(before)
-    for i, window in enumerate(windows):
-        if since <= window.start_seconds:
-            needed = [want.with_headroom[i] for want in recent if want.at_seconds > window.start_seconds]
-            arrived = [want.by_demand[i] for want in recent if want.at_seconds > window.debt_start_seconds]
-            held[i] = max([recent[-1].with_headroom[i], *needed, *arrived])
-    return held[0], held[1]
-
-
-def _slow_to_shrink(need: _Need, before: Pair, held_by_window: Pair) -> tuple[Pair, tuple[Bound, ...]]:
-    """Grow at once; shrink no further than to what the window holds."""
-    bit: list[Bound] = []
-    wanted = []
-    for need_now, roomy, had, hold in zip(need.pair, need.with_headroom, before, held_by_window, strict=True):
-        if need_now >= had:
-            wanted.append(need_now)
-            continue
-        target = min(had, roomy)
-        if target > need_now:
-            bit.append(Bound.HYSTERESIS)
-        held = min(had, hold)
-        if held > target:
-            bit.append(Bound.STABILIZATION)
-        wanted.append(held)
-    return (wanted[0], wanted[1]), tuple(dict.fromkeys(bit))
 
 
 def _held(
