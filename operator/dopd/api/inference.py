@@ -302,7 +302,7 @@ class Behavior(Model):
     """Time between two looks at what waits in the engines; a plan follows at once when that needs more workers."""
     scale_down_stabilization: Duration | None = None
     """A scale-down happens only when every plan of this long agreed to it. If absent, as long as a new worker of the
-    role takes to serve, 60s at least, and up to 900s after more requests were late than the objectives allow."""
+    role takes to serve, 60s at least, and up to 3600s after more requests were late than the objectives allow."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
     drain_deadline: Duration = "600s"

@@ -27,12 +27,14 @@ class Ahead:
         grown: the load of now and its margin.
         forecast: what is forecast; None if no forecast is trusted.
         roomy: what the rest must carry if a worker is given up.
+        held: the load of now and the least headroom; what workers are held for in debt.
     """
 
     now: Demand
     grown: Demand
     forecast: Demand | None
     roomy: Demand
+    held: Demand
 
     @property
     def all(self) -> tuple[Demand, ...]:
@@ -81,6 +83,7 @@ def ahead(
         grown=now.scaled(1 + growth),
         forecast=forecast.of(role).scaled(known.work_share) if forecast else None,
         roomy=now.scaled(1 + max(policy.scale_down_headroom, room_moves)),
+        held=now.scaled(1 + policy.scale_down_headroom),
     )
 
 

@@ -112,12 +112,12 @@ class Want:
     Attributes:
         at_seconds: when.
         with_headroom: workers of each role for what arrived, what waited and the headroom.
-        by_demand: for what arrived alone.
+        held: for the load and the least headroom, without margin and backlog.
     """
 
     at_seconds: float
     with_headroom: Pair
-    by_demand: Pair
+    held: Pair
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def plan(
     since = previous.watching_since_seconds if previous else now_seconds
     windows = [window_of(role, model, policy, trusted, now_seconds) for role in Role]
     recent = within(windows, previous.recent if previous else ())
-    recent += (Want(now_seconds, need.with_headroom, need.by_demand),)
+    recent += (Want(now_seconds, need.with_headroom, need.held),)
     wanted, soft = slow_to_shrink(need.pair, before, recent, windows, since)
     try:
         target, hard = apply_bounds(wanted, before, policy, need.by_demand)
@@ -107,6 +107,7 @@ class _Need:
         pair: workers needed.
         by_demand: workers needed for what arrives alone.
         with_headroom: workers needed if the load of now were greater by its headroom.
+        held: workers needed for the load of now and the least headroom, without margin and backlog.
         demand_prefill: demand that decided the prefill workers.
         demand_decode: demand that decided the decode workers.
         size_prefill: sizing for demand_prefill.
@@ -117,6 +118,7 @@ class _Need:
     pair: Pair
     by_demand: Pair
     with_headroom: Pair
+    held: Pair
     demand_prefill: Demand
     demand_decode: Demand
     size_prefill: Size
@@ -204,6 +206,7 @@ def _need(
         pair=pair,
         by_demand=by_demand,
         with_headroom=with_headroom,
+        held=(sized(prefill.held).prefill, sized(decode.held).decode),
         demand_prefill=for_prefill,
         demand_decode=for_decode,
         size_prefill=sizes[for_prefill],

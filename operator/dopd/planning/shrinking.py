@@ -17,7 +17,7 @@ from dopd.planning.policy import Policy
 
 LEAST_SECONDS = 60.0
 """Workers that start sooner are held so long all the same: looks closer than the window of the load are one sample."""
-DEBT_SECONDS = 900.0
+DEBT_SECONDS = 3600.0
 """In debt, so long at most: a load that jumped once, faster than workers start, jumps to there again."""
 
 
@@ -27,7 +27,7 @@ class Window:
 
     Attributes:
         start_seconds: with all that they needed.
-        debt_start_seconds: with what arrived alone; no later. Workers for a queue are not held when it is gone.
+        debt_start_seconds: with what the load alone needed; no later. What margin or queue added is held no longer.
     """
 
     start_seconds: float
@@ -90,5 +90,5 @@ def slow_to_shrink(
 def _most_needed(i: int, recent: tuple[Want, ...], window: Window) -> int:
     """The most workers of a role that a plan of its window needed."""
     needed = [want.with_headroom[i] for want in recent if want.at_seconds > window.start_seconds]
-    arrived = [want.by_demand[i] for want in recent if want.at_seconds > window.debt_start_seconds]
-    return max([recent[-1].with_headroom[i], *needed, *arrived])
+    held = [want.held[i] for want in recent if want.at_seconds > window.debt_start_seconds]
+    return max([recent[-1].with_headroom[i], *needed, *held])
