@@ -10,7 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from dopd.api.names import Role
 from dopd.api.status import ConditionStatus
-from dopd.planning import Decision, Reason
+from dopd.planning import Bound, Decision, Reason
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
@@ -61,6 +61,16 @@ TARGET = Gauge(
     "Workers that the latest plan asks for, whether or not they are acted on.",
     ["namespace", "inference", "role"],
 )
+NEEDED = Gauge(
+    "dopd_needed_workers",
+    "Workers that the load and what waits need, before any bound; NaN while the load is not known.",
+    ["namespace", "inference", "role"],
+)
+LIMITED_BY = Gauge(
+    "dopd_limited_by",
+    "1 at each bound that keeps the latest plan from what the load needs, 0 at the others.",
+    ["namespace", "inference", "bound"],
+)
 DECISION_REASON = Gauge(
     "dopd_decision_reason", "1 at the reason of the latest plan, 0 at the others.", ["namespace", "inference", "reason"]
 )
@@ -90,6 +100,8 @@ LEAD_SECONDS = Gauge(
 )
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
 
+_UNKNOWN = float("nan")
+"""A gauge that kept its last value would show a load that nobody measures."""
 _OF_INSTANCE = (
     WORKERS,
     GPUS,
@@ -100,6 +112,8 @@ _OF_INSTANCE = (
     FORECAST_RATE,
     FORECAST_FOR_NOW,
     TARGET,
+    NEEDED,
+    LIMITED_BY,
     DECISION_REASON,
     EXPECTED_ATTAINMENT,
     ERROR_BUDGET,
@@ -146,6 +160,10 @@ def report(
 def _report_decision(key: Key, decision: Decision) -> None:
     TARGET.labels(*key, Role.PREFILL).set(decision.prefill)
     TARGET.labels(*key, Role.DECODE).set(decision.decode)
+    for role, needed in zip(Role, decision.needed or (_UNKNOWN, _UNKNOWN), strict=True):
+        NEEDED.labels(*key, role).set(needed)
+    for bound in Bound:
+        LIMITED_BY.labels(*key, bound).set(bound in decision.limited_by)
     for reason in Reason:
         DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
     ERROR_BUDGET.labels(*key).set(decision.learnt.error_budget)
@@ -157,12 +175,11 @@ def _report_decision(key: Key, decision: Decision) -> None:
 
 
 def _report_reading(key: Key, reading: Reading) -> None:
-    unknown = float("nan")  # a gauge that keeps its last value would show a load that nobody measures
     demand = reading.demand
-    DEMAND_RATE.labels(*key).set(demand.requests_per_second if demand else unknown)
-    DEMAND_TOKENS.labels(*key, "input").set(demand.input_tokens if demand else unknown)
-    DEMAND_TOKENS.labels(*key, "output").set(demand.output_tokens if demand else unknown)
-    LATE_SHARE.labels(*key).set(unknown if reading.late_share is None else reading.late_share)
+    DEMAND_RATE.labels(*key).set(demand.requests_per_second if demand else _UNKNOWN)
+    DEMAND_TOKENS.labels(*key, "input").set(demand.input_tokens if demand else _UNKNOWN)
+    DEMAND_TOKENS.labels(*key, "output").set(demand.output_tokens if demand else _UNKNOWN)
+    LATE_SHARE.labels(*key).set(_UNKNOWN if reading.late_share is None else reading.late_share)
     if reading.trust:
         FORECAST_TRUSTED.labels(*key).set(reading.trust.trusted)
         FORECAST_ERROR.labels(*key).set(reading.trust.error_vs_last_value)
@@ -170,7 +187,7 @@ def _report_reading(key: Key, reading: Reading) -> None:
         FORECAST_AGE.labels(*key).set(reading.trust.newest_point_age_seconds)
     FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "inference": key.name})
     for role in Role:
-        FORECAST_FOR_NOW.labels(*key, role).set(reading.promised.get(role, unknown))
+        FORECAST_FOR_NOW.labels(*key, role).set(reading.promised.get(role, _UNKNOWN))
         if reading.outlook:
             forecast, quantile = reading.outlook.forecast, f"{reading.outlook.quantile:g}"
             planned = forecast.prefill if role is Role.PREFILL else forecast.decode

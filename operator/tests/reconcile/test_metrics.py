@@ -5,7 +5,7 @@ import math
 from prometheus_client import REGISTRY
 
 from dopd.api.names import Role
-from dopd.planning import Demand, Forecast
+from dopd.planning import Demand, Forecast, Observation, Policy, RoleBounds, Workers, plan
 from dopd.reconcile import metrics
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Outlook, Reading
@@ -46,6 +46,26 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     metrics.forget(KEY)
     assert value("dopd_workers", role="decode", state="desired") is None
     assert value("dopd_forecast_trusted") is None
+
+
+def test_what_the_load_needs_is_shown_beside_the_bounds_that_keep_the_target_from_it(model):
+    policy = Policy(prefill=RoleBounds(1, 2), decode=RoleBounds(1, 9))
+    observed = look(*ALL_WELL)
+
+    def decided(demand: Demand | None) -> None:
+        decision = plan(Observation(demand, Workers(1), Workers(1)), None, model, policy, None, 0.0)
+        planned = Planned(decision, Reading(0.0, demand))
+        metrics.report(KEY, observed, dict.fromkeys(Role, 1), planned, findings(observed, (), planned))
+
+    decided(Demand(60.0, 1000.0, 1.5e6, 200.0))
+    assert (value("dopd_needed_workers", role="prefill") or 0) > 2 == value("dopd_target_workers", role="prefill")
+    assert value("dopd_limited_by", bound="PrefillMax") == 1
+    assert value("dopd_limited_by", bound="DecodeMax") == 0
+    decided(None)
+    assert math.isnan(value("dopd_needed_workers", role="prefill") or 0)
+    assert value("dopd_limited_by", bound="PrefillMax") == 0
+    metrics.forget(KEY)
+    assert value("dopd_limited_by", bound="PrefillMax") is None
 
 
 def test_a_load_that_nobody_measures_any_more_is_not_shown():
