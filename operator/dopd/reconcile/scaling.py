@@ -89,7 +89,7 @@ class ScalingLoop:
             restored: what plans had learnt before a restart; None if that is not known.
         """
         self.planned: Planned | None = None
-        self._restored = restored
+        self._learnt = restored
         self._watcher = LoadWatcher(key, loads)
         self._task: asyncio.Task[Reading] | None = None
         self._reading: Reading | None = None
@@ -135,6 +135,7 @@ class ScalingLoop:
         self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
         with STAGE_SECONDS.labels("plan").time():
             decision = self._plan(self._grounds, workers, now_seconds)
+        self._learnt = decision.learnt
         read_seconds = new.at_seconds if new else now_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
         self.planned = Planned(decision, self._reading, corrections=self._calibration.corrections)
@@ -183,4 +184,4 @@ class ScalingLoop:
         )
         forecast = reading.outlook.forecast if reading and reading.outlook else None
         previous = self.planned.decision if self.planned else None
-        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds, self._restored)
+        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds, self._learnt)

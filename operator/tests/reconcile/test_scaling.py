@@ -230,6 +230,17 @@ async def test_a_restart_goes_on_from_what_the_status_says_was_learnt(model: Eng
     assert after.decision.learnt.caution > before.decision.learnt.caution
 
 
+async def test_what_was_learnt_outlives_a_profile_that_goes_and_comes(model: EngineModel):
+    loop = loop_on(Loads([1.0] * 12, late_share=0.5))
+    await look(loop, model, 10_000.0)
+    late = await look(loop, model, 10_010.0)
+    await look(loop, "no profile of that name", 10_011.0)
+    again = await look(loop, model, 10_012.0)
+    assert late.decision
+    assert again.decision
+    assert again.decision.learnt == late.decision.learnt
+
+
 async def test_what_was_learnt_is_written_when_it_moved_by_a_tenth(model: EngineModel):
     planned = await look(loop_on(Loads([1.0] * 12)), model, 10_000.0)
     first = learnt_status(planned, None)
