@@ -14,6 +14,7 @@ are the previous target, and the window begins anew. What was learnt from late r
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
@@ -182,6 +183,7 @@ def _need(
     assert observation.demand is not None
     now = observation.demand
 
+    @cache  # both roles mostly ask for the same loads
     def sized(demand: Demand) -> Size:
         rate, factor = demand.requests_per_second, load.prefill.wait_factor
         same_requests = demand == now.at(rate)
@@ -189,13 +191,12 @@ def _need(
         return then.size(policy.prefill.gpus, policy.decode.gpus, late)
 
     prefill, decode = loads_ahead
-    sizes = {demand: sized(demand) for demand in {*prefill.all, *decode.all}}
-    for_prefill = max(prefill.all, key=lambda demand: sizes[demand].prefill)
-    for_decode = max(decode.all, key=lambda demand: sizes[demand].decode)
-    by_demand = (sizes[for_prefill].prefill, sizes[for_decode].decode)
+    for_prefill = max(prefill.all, key=lambda demand: sized(demand).prefill)
+    for_decode = max(decode.all, key=lambda demand: sized(demand).decode)
+    by_demand = (sized(for_prefill).prefill, sized(for_decode).decode)
     by_backlog = (
         prefill_for_backlog(observation.prefill, now, load.prefill, model, policy),
-        decode_for_backlog(observation.decode, sizes[for_decode].load.decode, policy),
+        decode_for_backlog(observation.decode, sized(for_decode).load.decode, policy),
     )
     pair = (max(by_demand[0], by_backlog[0]), max(by_demand[1], by_backlog[1]))
     with_headroom = (
@@ -209,8 +210,8 @@ def _need(
         held=(sized(prefill.held).prefill, sized(decode.held).decode),
         demand_prefill=for_prefill,
         demand_decode=for_decode,
-        size_prefill=sizes[for_prefill],
-        size_decode=sizes[for_decode],
+        size_prefill=sized(for_prefill),
+        size_decode=sized(for_decode),
         forecast_used=for_prefill is prefill.forecast or for_decode is decode.forecast,
     )
 
