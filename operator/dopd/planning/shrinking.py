@@ -73,12 +73,12 @@ def slow_to_shrink(
     bit: list[Bound] = []
     wanted = []
     for i, window in enumerate(windows):
-        target, held = min(before[i], recent[-1].with_headroom[i]), before[i]
         if needed[i] >= before[i]:
             wanted.append(needed[i])
             continue
-        if since_seconds <= window.start_seconds:
-            held = min(before[i], _most_needed(i, recent, window))
+        target = min(before[i], recent[-1].with_headroom[i])
+        full = since_seconds <= window.start_seconds
+        held = min(before[i], _most_needed(i, recent, window)) if full else before[i]
         if target > needed[i]:
             bit.append(Bound.HYSTERESIS)
         if held > target:
