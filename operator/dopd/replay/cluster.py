@@ -59,6 +59,7 @@ class Cluster:
         self.changes = 0
         self.finished = 0
         self.finished_output_tokens, self.finished_output_squares = 0, 0
+        self._decoded = 0.0
         self.finished_itl_seconds, self.first_tokens, self.first_ttft_seconds = 0.0, 0, 0.0
         self.prefill_busy_seconds, self.late = 0.0, 0
         self._arrivals: list[float] = trace.arrival_seconds.tolist()
@@ -158,6 +159,12 @@ class Cluster:
         if until > self._charged_until:
             self.gpu_seconds += self._gpus * (until - self._charged_until)
             self._charged_until = until
+
+    @property
+    def decoded_tokens(self) -> float:
+        """Tokens that decode has made so far, of answers that run, too; the first of each comes from prefill."""
+        running = (w for w in self.workers[Role.DECODE] if isinstance(w, DecodeWorker) and w.n)
+        return self._decoded + sum((self.now - w.last) / w.step_seconds * w.n for w in running)
 
     # --- workers ------------------------------------------------------------------------------------------------
 
@@ -408,6 +415,7 @@ class Cluster:
             made = (self.now - worker.last) / worker.step_seconds
             worker.steps += made
             worker.kv += made * worker.n
+            self._decoded += made * worker.n
         worker.last = self.now
 
     def _reschedule(self, worker: DecodeWorker) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from dopd.api.names import Role
 from dopd.planning import Demand, Workers
+from dopd.planning.demand import squared_cv
+from dopd.planning.generation import generation_tokens
 from dopd.replay.cluster import Cluster
 from dopd.replay.workers import DecodeWorker, Phase, PrefillWorker
 
@@ -28,6 +30,7 @@ class _Snapshot:
     late: int
     prefilled_tokens: int
     computed_tokens: int
+    decoded_tokens: float
 
 
 class Telemetry:
@@ -61,6 +64,7 @@ class Telemetry:
                 c.late,
                 c.prefilled_tokens,
                 c.computed_tokens,
+                c.decoded_tokens,
             )
         )
 
@@ -73,14 +77,19 @@ class Telemetry:
             float(self._squares[last] - self._squares[first]),
         )
 
-    def demand(self, window_seconds: float) -> Demand:
-        """Load over the last `window_seconds` before the last scrape; lengths of the last hour where it is empty."""
+    def demand(self, window_seconds: float, decoded: bool = False) -> Demand:
+        """Load over the last `window_seconds` before the last scrape; lengths of the last hour where it is empty.
+
+        Args:
+            window_seconds: how long.
+            decoded: whether the tokens that decode makes are read, too, as dopd does: else finished answers alone.
+        """
         end = self.now_seconds - self.delay_seconds
         start = max(0.0, end - window_seconds)
         count, tokens, squares = self.requests(start, end)
         if end <= start or count == 0:
             return Demand.none()
-        output, output_squares = self._output(window_seconds)
+        output, output_squares = self._output(window_seconds, decoded)
         return Demand(
             requests_per_second=count / (end - start),
             input_tokens=tokens / count,
@@ -90,7 +99,7 @@ class Telemetry:
             output_tokens_second_moment=output_squares,
         )
 
-    def _output(self, window_seconds: float) -> tuple[float, float]:
+    def _output(self, window_seconds: float, decoded: bool) -> tuple[float, float]:
         """Mean and second moment of answer lengths; of ever longer windows until one holds enough answers."""
         now = self._snapshots[-1]
         for window in (window_seconds, 4 * window_seconds, 1e12):
@@ -98,8 +107,10 @@ class Telemetry:
             count = now.finished - before.finished
             if count >= 20 or (window == 1e12 and count):
                 tokens = now.output_tokens - before.output_tokens
-                squares = now.output_squares - before.output_squares
-                return tokens / count, squares / count
+                spread = squared_cv(tokens / count, (now.output_squares - before.output_squares) / count)
+                made = now.decoded_tokens - before.decoded_tokens if decoded else None
+                mean = generation_tokens(count, tokens, spread, made)
+                return mean, mean**2 * (1 + spread)
         return 100.0, 20_000.0  # nothing has finished since the start: any answer length is a guess
 
     def uncached_share(self, window_seconds: float) -> float:
@@ -162,7 +173,7 @@ class Telemetry:
         for snapshot in reversed(self._snapshots):
             if snapshot.at_seconds <= limit:
                 return snapshot
-        return _Snapshot(0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, 0, 0)
+        return _Snapshot(0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, 0, 0, 0.0)
 
     def workers(self, role: Role) -> Workers:
         """Workers of a role and what waits for them."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dopd.api.status import ConditionReason
+from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
@@ -150,7 +151,8 @@ class LoadReader:
         if not series:
             raise _not_scraped(url, key, bin_seconds)
         points = tuple((float(t), float(v)) for t, v in series[0]["values"] if math.isfinite(float(v)))
-        return LoadHistory(end, points, _lengths(key, signals, at_least=0.0))
+        lengths = _lengths(key, signals, bin_seconds * LONG_WINDOW, at_least=0)
+        return LoadHistory(end, points, lengths)
 
     async def now(
         self, source: Source, key: InstanceKey, now_seconds: float, *, ttft_seconds: float, itl_seconds: float
@@ -180,7 +182,7 @@ class LoadReader:
         )
         return LoadNow(
             requests_per_second=_arrivals(url, key, signals, window_seconds),
-            lengths=_lengths(key, signals, at_least=ENOUGH_REQUESTS / window_seconds),
+            lengths=_lengths(key, signals, window_seconds, at_least=ENOUGH_REQUESTS),
             late_share=_late_share(key, signals, ttft_seconds, itl_seconds),
         )
 
@@ -246,19 +248,28 @@ def _histogram(series: Answer) -> Histogram:
     return {bound: value for bound, value in values.items() if math.isfinite(value)}
 
 
-def _lengths(key: InstanceKey, signals: Mapping[Signal, Answer], at_least: float) -> Lengths | None:
-    """Lengths of the requests that finished; None if fewer prompts or answers per second did than asked for."""
+def _lengths(
+    key: InstanceKey, signals: Mapping[Signal, Answer], window_seconds: float, at_least: float
+) -> Lengths | None:
+    """Lengths of the requests of a window; None if fewer prompts or answers finished in it than asked for."""
     mine = {signal: _of_key(answer, key) for signal, answer in signals.items()}
     prompts, answers = _value(mine[queries.PROMPTS]), _value(mine[queries.ANSWERS])
-    prompt_tokens = _value(mine[queries.PROMPT_TOKENS])
-    if min(prompts, answers) <= at_least or prompt_tokens <= 0:
+    prompt_tokens, answer_tokens = _value(mine[queries.PROMPT_TOKENS]), _value(mine[queries.ANSWER_TOKENS])
+    if min(prompts, answers) * window_seconds <= at_least or prompt_tokens <= 0:
         return None
-    inputs, outputs = prompt_tokens / prompts, _value(mine[queries.ANSWER_TOKENS]) / answers
+    inputs = prompt_tokens / prompts
+    squared_spread = second_moment(_histogram(mine[queries.ANSWER_LENGTHS]), 1.0)
+    outputs = generation_tokens(
+        answers * window_seconds,
+        answer_tokens * window_seconds,
+        squared_spread - 1,
+        _value(mine[queries.DECODED]) * window_seconds,
+    )
     return Lengths(
         input_tokens=inputs,
         input_tokens_second_moment=second_moment(_histogram(mine[queries.PROMPT_LENGTHS]), inputs),
         output_tokens=outputs,
-        output_tokens_second_moment=second_moment(_histogram(mine[queries.ANSWER_LENGTHS]), outputs),
+        output_tokens_second_moment=squared_spread * outputs**2,
         uncached_share=min(1.0, _value(mine[queries.UNCACHED]) / prompt_tokens) or 1.0,
     )
 

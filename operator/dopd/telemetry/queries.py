@@ -57,6 +57,15 @@ def _arrival_rate(window: str) -> str:
     return f"{_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped('router', window)}"
 
 
+def _decoded_rate(window: str) -> str:
+    """Ranks of one data-parallel rank count the same tokens, where all of them count (SGLang does not by default)."""
+    series = [f'sglang{mark}realtime_tokens_total{{{POOL}="decode", mode="decode"}}' for mark in ":_"]
+    return " or ".join(
+        f"sum by ({BY}) (max by ({BY}, instance, dp_rank) (max without ({COPIES}) (rate({one}[{window}]))))"
+        for one in series
+    )
+
+
 def scraped(pool: str, window: str) -> str:
     """Pods of a pool that Prometheus reads now and has read at least twice in the window, so that rates exist."""
     up = f'up{{{POOL}="{pool}"}}'
@@ -93,6 +102,8 @@ ANSWER_LENGTHS = Signal(
     "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND)
 )
 """Answers finished per second by upper bound of their length."""
+DECODED = Signal("decoded tokens", "decode", _decoded_rate)
+"""Tokens per second that decode makes, each as it is made: an answer's first, which prefill makes, is not counted."""
 TTFT = Signal("time to first token", "decode", _engine_rate("time_to_first_token_seconds_bucket", "decode", _BY_BOUND))
 """First tokens per second by upper bound of the time to them."""
 ITL = Signal(
@@ -104,7 +115,7 @@ TOKEN_ITL = Signal(
 )
 """Tokens per second by upper bound of the time since the one before: what older engines have in place of ITL."""
 
-LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS)
+LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS, DECODED)
 LATENCIES = (TTFT, ITL, TOKEN_ITL)
 SIGNALS = (ARRIVALS, COPIES_OF_GATEWAYS, *LENGTHS, *LATENCIES)
 """All signals, for the self-check."""

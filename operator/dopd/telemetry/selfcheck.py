@@ -18,8 +18,12 @@ from dopd.telemetry.queries import Signal
 SCRAPES_IN_A_BIN = 4
 """A rate needs two samples in its window, wherever the window begins, and one scrape may fail."""
 POOLS = ("router", "prefill", "decode")
-INSTEAD = {queries.ITL: queries.TOKEN_ITL, queries.TOKEN_ITL: queries.ITL}
-"""Of two signals that say the same, one suffices: SGLang has one before 0.5.22 and the other since."""
+INSTEAD = {
+    queries.ITL: queries.TOKEN_ITL,
+    queries.TOKEN_ITL: queries.ITL,
+    queries.DECODED: queries.ANSWERS,
+}
+"""Signals that another one can stand in for: of the first two SGLang has one before 0.5.22 and the other since."""
 GUIDE = "docs/telemetry.md"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dopd.api.names import Role
 from dopd.planning import Demand, Objectives, Workers
+from dopd.replay.cluster import Cluster
 from dopd.replay.policies import catalogue, static
 from dopd.replay.policies.arima import ArimaSeries
 from dopd.replay.policies.base import Setting
@@ -16,6 +17,7 @@ from dopd.replay.policies.dynamo import DynamoLoad, load_counts, throughput_coun
 from dopd.replay.policies.hpa import Hpa
 from dopd.replay.policies.paper import ratio_counts
 from dopd.replay.runner import run
+from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
 
@@ -198,3 +200,24 @@ def test_dopd_turns_less_than_once_an_hour_on_a_flat_load_of_noisy_lengths(setti
         assert result.attainment >= 0.99
         reversals += result.reversals
     assert reversals <= hours * len(rates)
+
+
+def test_dopd_sees_the_generation_lengths_of_a_load_that_grows(model):
+    """As finished answers do not tell them: of a load that doubles every minute the short ones finish first."""
+    generator, span = np.random.default_rng(8), 300.0
+    growth = np.log(2) / 60
+    arrivals = np.sort(np.log1p(generator.uniform(size=20_000) * np.expm1(growth * span)) / growth)
+    outputs = np.maximum(1, generator.exponential(2000, len(arrivals))).astype(int)
+    trace = Trace("grows", arrivals, np.full(len(arrivals), 100), outputs, "requests")
+    cluster = Cluster(model, trace, 50, 500, Settings({r: 60.0 for r in Role}))
+    telemetry, seen = Telemetry(cluster), {}
+
+    def decide():
+        telemetry.scrape()
+        seen[cluster.now] = [telemetry.demand(45.0, decoded).output_tokens for decoded in (False, True)]
+        return 15.0
+
+    cluster.run(decide)
+    finished, both = seen[300.0]
+    assert finished < 0.9 * outputs.mean()
+    assert both == pytest.approx(outputs.mean(), rel=0.05)

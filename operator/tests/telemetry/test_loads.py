@@ -132,6 +132,18 @@ async def test_few_requests_tell_no_lengths_of_the_present():
     assert (await present(reader(Answers([2.0], LENGTHS)))).lengths is not None
 
 
+async def test_what_decode_makes_tells_of_answers_that_have_not_finished():
+    exponential = {"generation_tokens_histogram": {"0": 0.0, "200": 1.5, "800": 2.0, "+Inf": 2.0}}
+    more = {**LENGTHS, "realtime_tokens_total": 600.0}  # three hundred for each of two that finish
+    alone, both = [(await present(reader(Answers([2.0], known, exponential)))).lengths for known in (LENGTHS, more)]
+    assert alone
+    assert both
+    assert alone.output_tokens == 200.0
+    assert 220.0 < both.output_tokens < 300.0
+    spread = [found.output_tokens_second_moment / found.output_tokens**2 for found in (alone, both)]
+    assert spread[0] == pytest.approx(spread[1])
+
+
 @pytest.mark.parametrize(
     ("buckets", "late"),
     [

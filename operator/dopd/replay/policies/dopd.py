@@ -58,7 +58,7 @@ class Dopd:
         if telemetry.now_seconds == 0:
             prefill, decode = (telemetry.workers(role).supply for role in Role)
             return (prefill, decode), self.policy.interval_seconds
-        demand = telemetry.demand(self._window).scaled(self._load_share)
+        demand = telemetry.demand(self._window, decoded=True).scaled(self._load_share)
         observation = Observation(
             demand=demand,
             prefill=telemetry.workers(Role.PREFILL),
