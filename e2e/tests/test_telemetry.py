@@ -14,6 +14,7 @@ import pytest
 from dopd.api.status import ConditionReason
 from dopd.telemetry.loads import LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed
+from dopd.telemetry.queries import DECODED, INSTANCE
 from e2e.load import BackgroundLoad, Schedule, Target
 from e2e.stack import CHART, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
@@ -138,8 +139,20 @@ def test_the_queries_of_the_dashboard(stack: Stack, apply: Apply) -> None:
             timeout_seconds=60,
             every_seconds=2,
         )
+        # Prefill makes the first of the 64 tokens.
+        wait_for(
+            lambda: decoded(stack, name) == pytest.approx(10 * 63, rel=0.1),
+            "decode's tokens are counted",
+            timeout_seconds=60,
+        )
         playing.stop()
         assert playing.lost == []
+
+
+def decoded(stack: Stack, name: str) -> float:
+    """Tokens per second that the decode workers of a resource make, by the operator's query; 0 without any."""
+    found = asked(stack, DECODED.promql("9s"))
+    return sum(float(item["value"][1]) for item in found if item["metric"][INSTANCE] == name)
 
 
 def queries() -> list[tuple[str, str]]:
@@ -149,13 +162,19 @@ def queries() -> list[tuple[str, str]]:
 
 
 def shown(stack: Stack, name: str, query: str) -> list[float]:
-    """What a panel shows for a resource; an answer that is an error fails the test."""
+    """What a panel shows for a resource."""
     for variable, value in {"$namespace": "default", "$inference": name, "$__rate_interval": "20s"}.items():
         query = query.replace(variable, value)
     if "{" not in query and query.startswith("dopd_"):
         query = f'{query}{{inference="{name}"}}'
+    return [float(item["value"][1]) for item in asked(stack, query)]
+
+
+def asked(stack: Stack, query: str) -> list[Json]:
+    """What Prometheus answers; an error fails the test."""
     url = f"{stack.prometheus_url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
     with urllib.request.urlopen(url, timeout=10) as answer:
         body = json.load(answer)
     assert body["status"] == "success", body
-    return [float(item["value"][1]) for item in body["data"]["result"]]
+    found: list[Json] = body["data"]["result"]
+    return found

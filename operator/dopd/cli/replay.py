@@ -14,7 +14,7 @@ from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
-from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, certain_budget, mean_budget, most_attained
+from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, gpu_budget, most_attained
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import Try, tries
@@ -104,15 +104,17 @@ def _add_equal_hours(
     peer = chosen[args.equal_hours]
     start = static.first_counts(setting, trace)
 
-    def under(policy: Dopd) -> Result:
+    def told(share: float, attainment: float, budget: int | None) -> Result:
+        easier = replace(setting, objectives=replace(setting.objectives, attainment=attainment))
+        policy = Dopd(easier, load_share=share, gpu_budget=budget)
         return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
 
-    def told(share: float, attainment: float, budget: int | None) -> Result:
-        objectives = replace(setting.objectives, attainment=attainment)
-        return under(Dopd(replace(setting, objectives=objectives), load_share=share, gpu_budget=budget))
+    def mean_gpus(rounded: Callable[[float], int]) -> int:
+        return gpu_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus, rounded)
 
-    asked, tried, found = args.attainment, [], None
-    for budget in (None, mean_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)):
+    asked, certain = args.attainment, mean_gpus(math.floor)
+    tried = [(f"at most {certain} GPUs", told(1.0, asked, certain))]
+    for budget in (None, mean_gpus(math.ceil)):
         for attainment in (asked, *(easier for easier in EASIER_ATTAINMENTS if easier < asked)):
             search = partial(told, attainment=attainment, budget=budget)
             known = chosen["dopd"] if attainment == asked and budget is None else search(1.0)
@@ -122,12 +124,8 @@ def _add_equal_hours(
         found = most_attained(peer.gpu_hours, tried)
         if found and found[1].attainment > peer.attainment:
             break
-    if found is None:
-        budget = certain_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus)
-        found = f"at most {budget} GPUs", under(Dopd(setting, gpu_budget=budget))
-        tried.append(found)
     name = f"dopd@{args.equal_hours}"
-    knobs[name], chosen[name] = found
+    knobs[name], chosen[name] = found or tried[0]
     all_tries[name] = _tried(tried)
 
 

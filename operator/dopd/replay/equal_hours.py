@@ -5,15 +5,15 @@ its margin first, then its room for queues, and it is continuous, which budgets 
 until dopd uses about as many GPU-hours as the peer did, and no more: with the attainment that is asked for, and with
 easier ones, with which it takes less margin from the start and answers a surprise with less. Where none of these runs
 is above the peer, all are tried again with no more GPUs at once than the peer held in the mean, rounded up to whole
-workers: what is spent on the peaks of queues is then left for the rest. The best run counts, as for a peer's knobs.
+workers: what is spent on the peaks of queues is then left for the rest. Rounded down, such a budget can not cost more:
+it is one more run, told all of the load. The best run counts, as for a peer's knobs.
 """
 
 from collections.abc import Callable
-from math import ceil
 
 from dopd.replay.runner import Result
 
-EASIER_ATTAINMENTS = (0.95, 0.9)
+EASIER_ATTAINMENTS = (0.95, 0.9, 0.8)
 LEAST_SHARE, MOST_SHARE = 0.4, 1.6
 RUNS = 8
 CLOSE_ENOUGH = 0.003
@@ -42,14 +42,16 @@ def at_gpu_hours(gpu_hours: float, known: Result, run: Callable[[float], Result]
     return runs
 
 
-def certain_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
-    """The greatest number of GPUs, in whole workers and at least two, that so many GPU-hours pay for all the time."""
-    return max(2, int(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
+def gpu_budget(gpu_hours: float, trace_seconds: float, gpus: int, rounded: Callable[[float], int]) -> int:
+    """GPUs that so many GPU-hours are in the mean, in whole workers and at least two.
 
-
-def mean_budget(gpu_hours: float, trace_seconds: float, gpus: int) -> int:
-    """The fewest GPUs, in whole workers and at least two, that are no fewer than so many GPU-hours are in the mean."""
-    return max(2, ceil(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
+    Args:
+        gpu_hours: of the peer.
+        trace_seconds: length of the trace.
+        gpus: of a worker.
+        rounded: `math.floor` for what they pay for all the time, `math.ceil` for what holds the mean.
+    """
+    return max(2, rounded(gpu_hours * 3600 / trace_seconds / gpus)) * gpus
 
 
 def most_attained(gpu_hours: float, runs: list[tuple[str, Result]]) -> tuple[str, Result] | None:

@@ -23,26 +23,22 @@ LLAMA_8B, LLAMA_70B = "llama-3.1-8b-h100", "llama-3.1-70b-fp8-h100"
 START_UPS_SECONDS = (60, 180)
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
 """Mooncake's prompts reach 126,000 tokens, which take seconds on an idle worker."""
-SOME = ("dopd", "dynamo-sla", "hpa", "static-peak", "oracle")
-"""For a day of a million requests, which each try serves: the peers that come nearest to the objective."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """A trace, how much of it for each model, and the policies to run on it.
+    """A trace, and how much of it for each model.
 
     Attributes:
         trace: file name without its ending.
         scale_8b: rate scale for the 8B model.
         scale_70b: rate scale for the 70B model.
-        policies: names.
         options: further options of `dopd replay`.
     """
 
     trace: str
     scale_8b: float
     scale_70b: float
-    policies: tuple[str, ...]
     options: tuple[str, ...] = ()
 
 
@@ -53,17 +49,17 @@ def part(start_hour: int, hours: int = 6) -> tuple[str, ...]:
 
 STEPS = ("--within", "constant")
 LOADS = (
-    Load("azure2023-conv", 20, 8, NAMES),
-    Load("mooncake-conversation", 5, 2, NAMES, LONG_PROMPTS),
-    Load("mooncake-synthetic", 5, 2, NAMES, LONG_PROMPTS),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(16)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(0)),
-    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2, NAMES),
-    Load("azure2024-conv-day1-60s", 1, 1, SOME),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, part(136)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, part(96)),
-    Load("servegen-m-large-agg600s", 0.3, 0.3, NAMES, (*part(16), *STEPS)),
-    Load("servegen-m-mid-agg600s", 0.1, 0.1, NAMES, (*part(0), *STEPS)),
+    Load("azure2023-conv", 20, 8),
+    Load("mooncake-conversation", 5, 2, LONG_PROMPTS),
+    Load("mooncake-synthetic", 5, 2, LONG_PROMPTS),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, part(16)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, part(0)),
+    Load("servegen-deepseek-r1-agg600s", 0.5, 0.2),
+    Load("azure2024-conv-day1-60s", 1, 1),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, part(136)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, part(96)),
+    Load("servegen-m-large-agg600s", 0.3, 0.3, (*part(16), *STEPS)),
+    Load("servegen-m-mid-agg600s", 0.1, 0.1, (*part(0), *STEPS)),
 )
 
 
@@ -77,7 +73,7 @@ def commands(traces: Path, out: Path) -> dict[Path, list[str]]:
         found[report] = [
             sys.executable, "-m", "dopd.cli", "replay", str(traces / f"{load.trace}.csv.gz"),
             "--rate-scale", f"{scale:g}", "--profile", profile, "--start-up-seconds", str(start_up),
-            "--policies", ",".join(load.policies),
+            "--policies", ",".join(NAMES),
             *load.options, "--quiet", "--json", str(report),
         ]  # fmt: skip
     return found

@@ -1,8 +1,9 @@
+import math
 from dataclasses import replace
 
 import pytest
 
-from dopd.replay.equal_hours import RUNS, at_gpu_hours, certain_budget, mean_budget, most_attained
+from dopd.replay.equal_hours import RUNS, at_gpu_hours, gpu_budget, most_attained
 from dopd.replay.runner import Result
 
 RESULT = Result(0.99, 0.99, 1.0, 20.0, 1.0, 1.0, 0.01, 1.0, 0, 0, 0, ((0.0, 1, 1),))
@@ -37,13 +38,10 @@ def test_nothing_is_run_where_the_hours_are_equal_already():
     assert at_gpu_hours(20.05, RESULT, never) == [(1.0, RESULT)]
 
 
-def test_a_certain_budget_costs_no_more_even_if_it_is_used_all_the_time():
-    assert certain_budget(15.71, 3540.0, 1) == 15
-    assert certain_budget(100.0, 6 * 3600.0, 4) == 16
-    assert certain_budget(0.1, 3600.0, 1) == 2, "a worker of each role"
-
-
-def test_the_mean_budget_is_the_next_whole_one_that_holds_the_mean():
-    assert mean_budget(219.52, 24 * 3600.0, 4) == 12
-    assert mean_budget(24.0, 6 * 3600.0, 1) == 4
-    assert mean_budget(0.1, 3600.0, 1) == 2, "a worker of each role"
+@pytest.mark.parametrize(
+    ("gpu_hours", "trace_seconds", "gpus", "certain", "mean"),
+    [(15.71, 3540.0, 1, 15, 16), (100.0, 6 * 3600.0, 4, 16, 20), (24.0, 6 * 3600.0, 1, 4, 4), (0.1, 3600.0, 1, 2, 2)],
+)
+def test_a_budget_is_of_whole_workers_and_has_one_of_each_role(gpu_hours, trace_seconds, gpus, certain, mean):
+    assert gpu_budget(gpu_hours, trace_seconds, gpus, math.floor) == certain
+    assert gpu_budget(gpu_hours, trace_seconds, gpus, math.ceil) == mean
