@@ -29,7 +29,7 @@ def generation_tokens(
         finished_tokens: tokens of those answers.
         squared_cv: variance of their lengths over the squared mean.
         decoded_tokens: tokens that decode made in the window, for whichever answer, without the first of each, which
-            prefill makes; None where nobody counts them: then the mean of the finished answers has to do.
+            prefill makes; None or 0 where nobody counts them: then the mean of the finished answers has to do.
     """
     finished = finished_tokens / finished_requests
     if not decoded_tokens:

@@ -40,30 +40,22 @@ class Signal:
     needs_traffic: bool = True
 
 
-def _rate(metric: str, pool: str, window: str, by: str = BY) -> str:
-    return f'sum by ({by}) (max without ({COPIES}) (rate({metric}{{{POOL}="{pool}"}}[{window}])))'
+def _rate(metric: str, pool: str, window: str, by: str = BY, where: str = "", once: str = f"without ({COPIES})") -> str:
+    """Rates summed `by` labels; of copies, which are series that are equal in the labels of `once`, the greatest."""
+    return f'sum by ({by}) (max {once} (rate({metric}{{{POOL}="{pool}"{where}}}[{window}])))'
 
 
-def _engine_rate(metric: str, pool: str, by: str = BY) -> Callable[[str], str]:
-    """Rate of an engine's metric, under either name that it may be stored as.
+def _engine_rate(metric: str, pool: str, by: str = BY, **labels: str) -> Callable[[str], str]:
+    """Rate of an engine's metric, under either name that it may be stored as; `labels` as for `_rate`.
 
     prometheus_client 0.26 writes `sglang_x` for `sglang:x` to a scraper that prefers OpenMetrics and does not ask for
     UTF-8 names, as Prometheus 2 does; else it writes the name as it is.
     """
-    return lambda window: " or ".join(_rate(f"sglang{mark}{metric}", pool, window, by) for mark in ":_")
+    return lambda window: " or ".join(_rate(f"sglang{mark}{metric}", pool, window, by, **labels) for mark in ":_")
 
 
 def _arrival_rate(window: str) -> str:
     return f"{_rate('smg_router_requests_total', 'router', window)} or 0 * {scraped('router', window)}"
-
-
-def _decoded_rate(window: str) -> str:
-    """Ranks of one data-parallel rank count the same tokens, where all of them count (SGLang does not by default)."""
-    series = [f'sglang{mark}realtime_tokens_total{{{POOL}="decode", mode="decode"}}' for mark in ":_"]
-    return " or ".join(
-        f"sum by ({BY}) (max by ({BY}, instance, dp_rank) (max without ({COPIES}) (rate({one}[{window}]))))"
-        for one in series
-    )
 
 
 def scraped(pool: str, window: str) -> str:
@@ -102,8 +94,13 @@ ANSWER_LENGTHS = Signal(
     "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND)
 )
 """Answers finished per second by upper bound of their length."""
-DECODED = Signal("decoded tokens", "decode", _decoded_rate)
-"""Tokens per second that decode makes, each as it is made: an answer's first, which prefill makes, is not counted."""
+DECODED = Signal(
+    "decoded tokens",
+    "decode",
+    _engine_rate("realtime_tokens_total", "decode", where=', mode="decode"', once=f"by ({BY}, instance, dp_rank)"),
+)
+"""Tokens per second that decode makes, each as it is made: an answer's first, which prefill makes, is not counted.
+Where all ranks count (SGLang's default is one of them), those of one data-parallel rank count the same tokens."""
 TTFT = Signal("time to first token", "decode", _engine_rate("time_to_first_token_seconds_bucket", "decode", _BY_BOUND))
 """First tokens per second by upper bound of the time to them."""
 ITL = Signal(

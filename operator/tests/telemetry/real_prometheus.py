@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 NEEDED = {"prometheus": ("prometheus", "promtool"), "victoria-metrics": ("victoria-metrics",)}
 """Programs that each server needs on the PATH."""
@@ -19,18 +20,18 @@ Series = tuple[str, dict[str, str], Iterable[tuple[float, float]]]
 
 @contextmanager
 def serving(server: str, folder: Path, series: Iterable[Series]) -> Iterator[str]:
-    """The URL of a server, named as in NEEDED, that holds the samples and scrapes nothing."""
+    """The URL of a server, named as in NEEDED, that holds the samples and scrapes nothing.
+
+    Skips the test where a program that the server needs is not there.
+    """
+    if absent := [program for program in NEEDED[server] if shutil.which(program) is None]:
+        pytest.skip(f"needs {' and '.join(absent)} on the PATH")
     start = _prometheus if server == "prometheus" else _victoria_metrics
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with start(folder, series, address):
         yield f"http://{address}"
-
-
-def missing(server: str) -> list[str]:
-    """Programs that a server needs and that are not there."""
-    return [program for program in NEEDED[server] if shutil.which(program) is None]
 
 
 @contextmanager
