@@ -1,0 +1,19 @@
+"""The order in which a prefill worker computes waiting prompts: pure, without clock, I/O or dependencies.
+
+One object, used three times: by the replay, by the engine simulator and by the plugin in SGLang's prefill scheduler::
+
+    prompts     what waits, how long prefill takes
+    order       the interface: what waits -> what goes into the next forward pass; packing
+    schedule    one machine, known work, deadlines: who can still be on time, and the order of least waiting
+    on_time     the order that dopd ships: what can still be on time first, and a share of the time for the late
+    classic     orders of engines: first come, shortest first, response ratio, longest prefix
+    paper       the rules of the DOPD paper
+    catalogue   all of them by name
+"""
+
+from dopd_scheduling.catalogue import ORDERS, make
+from dopd_scheduling.on_time import OnTimeFirst
+from dopd_scheduling.order import Order, Settings
+from dopd_scheduling.prompts import Piece, Prompt, ServiceTimes
+
+__all__ = ["ORDERS", "OnTimeFirst", "Order", "Piece", "Prompt", "ServiceTimes", "Settings", "make"]

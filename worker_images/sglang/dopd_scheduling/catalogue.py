@@ -1,0 +1,28 @@
+"""All orders by name."""
+
+from dopd_scheduling.classic import CanMakeItFirst, FirstCome, LongestPrefix, ResponseRatio, ShortestFirst
+from dopd_scheduling.on_time import OnTimeFirst
+from dopd_scheduling.order import Order, Settings
+from dopd_scheduling.paper import PaperRules
+
+ORDERS: dict[str, type[Order]] = {
+    "on-time-first": OnTimeFirst,
+    "fcfs": FirstCome,
+    "shortest-first": ShortestFirst,
+    "hrrn": ResponseRatio,
+    "lpm": LongestPrefix,
+    "can-make-it-first": CanMakeItFirst,
+    "dopd-paper": PaperRules,
+}
+"""By the names that the command line and the engines' settings use; the first is the one that dopd ships."""
+
+
+def make(name: str, settings: Settings) -> Order:
+    """An order by its name.
+
+    Raises:
+        ValueError: there is none of that name; names those that there are.
+    """
+    if name not in ORDERS:
+        raise ValueError(f"order {name!r}: expected one of {', '.join(ORDERS)}")
+    return ORDERS[name](settings)

@@ -1,0 +1,102 @@
+"""The order that dopd ships: what can still meet the objective goes first, the rest gets a share of the time.
+
+Before each pass:
+
+1. The waiting prompts are split into those that can all still be on time, as many as possible, and the late
+   (`schedule.most_on_time`). Under load that gives up the longest, which free the most time.
+2. Those on time are ordered so that they wait least while none becomes late (`schedule.least_waiting`): the shortest
+   first, and a long one before shorter ones when its time has come.
+3. The late come in order of arrival. They go first while they have had less than their share and nobody becomes late
+   by it, and in any case for a fifth of their share: nobody starves, and a shortage that lasts does not make all late.
+4. Prompts share a pass as long as that saves more waiting than it costs: a piece delays those that the pass completes,
+   and spares those behind the pass that it would have had of its own.
+"""
+
+from collections.abc import Sequence
+
+from dopd_scheduling.order import Order, Settings, fill
+from dopd_scheduling.prompts import Piece, Prompt
+from dopd_scheduling.schedule import Job, least_waiting, most_on_time, slack_seconds
+
+HEADROOM = 1.25
+"""Promises are made with work a quarter longer than it is: what arrives meanwhile also wants to be on time."""
+
+CERTAIN_PART = 0.2
+"""The part of the late's share that they get even when somebody else becomes late by it."""
+
+
+class OnTimeFirst(Order):
+    """See the module."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._owed_seconds = 0.0
+        self._owed_for_certain_seconds = 0.0
+
+    def next_pass(  # noqa: D102
+        self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt], room_tokens: int
+    ) -> list[Piece]:
+        prompts = [*waiting, *unfinished]
+        if len(prompts) == 1:
+            return fill(prompts, unfinished, room_tokens, self.settings.most_unfinished)
+        on_time, late = self._split(now_seconds, prompts)
+        ranked = [prompts[job.index] for job in least_waiting(on_time, now_seconds)]
+        if late:
+            turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
+            ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
+        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(len(prompts)))
+        self._account(pieces, late, bool(on_time), room_tokens)
+        return pieces
+
+    def _split(self, now_seconds: float, prompts: list[Prompt]) -> tuple[list[Job], list[Prompt]]:
+        objective, work = self.settings.ttft_seconds, self.settings.times.work_seconds
+        jobs = [
+            Job(HEADROOM * work(prompt.tokens, prompt.context_tokens), prompt.arrived_seconds + objective, index)
+            for index, prompt in enumerate(prompts)
+        ]
+        jobs.sort(key=lambda job: job.deadline_seconds)
+        on_time, late = most_on_time(jobs, now_seconds)
+        return on_time, [prompts[job.index] for job in late]
+
+    def _is_turn_of(self, prompt: Prompt, on_time: list[Job], now_seconds: float, room_tokens: int) -> bool:
+        if self._owed_for_certain_seconds > 0:
+            return True
+        if self._owed_seconds < 0:
+            return False
+        times = self.settings.times
+        work = times.work_seconds(min(prompt.tokens, room_tokens), prompt.context_tokens)
+        return slack_seconds(on_time, now_seconds) >= times.pass_seconds(work)
+
+    def _worth_it(self, count: int):  # type: ignore[no-untyped-def]
+        times = self.settings.times
+        work, completed, seen = 0.0, 0, 0
+
+        def worth_it(pieces: list[Piece], prompt: Prompt, tokens: int) -> bool:
+            nonlocal work, completed, seen
+            for chosen, chosen_tokens in pieces[seen:]:
+                work += times.work_seconds(chosen_tokens, chosen.context_tokens)
+                completed += chosen_tokens == chosen.tokens
+            seen = len(pieces)
+            added = times.work_seconds(tokens, prompt.context_tokens)
+            together = times.pass_seconds(work + added)
+            delay = together - times.pass_seconds(work)
+            saved = times.pass_seconds(added) - delay
+            return delay * completed <= saved * (count - seen)
+
+        return worth_it
+
+    def _account(self, pieces: list[Piece], late: list[Prompt], contended: bool, room_tokens: int) -> None:
+        """Book what the late got of a pass for which others waited, too."""
+        if not late:
+            self._owed_seconds = self._owed_for_certain_seconds = 0.0
+            return
+        if not contended:
+            return
+        times, late_ones = self.settings.times, {id(prompt) for prompt in late}
+        work = [times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces]
+        given = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
+        most = times.work_seconds(room_tokens)  # what was not taken is not saved up for more than a pass
+        share = self.settings.late_share
+        self._owed_seconds = min(most, self._owed_seconds + share * sum(work) - given)
+        certain = CERTAIN_PART * share
+        self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * sum(work) - given)

@@ -1,0 +1,54 @@
+"""What an order is given: waiting prompts, and how long prefill takes."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """One prompt that waits for prefill, or of which a part is computed.
+
+    Attributes:
+        key: what the caller knows it by.
+        arrived_seconds: when the wait for its first token began; any clock, the same for all.
+        tokens: prompt tokens that are still to be computed: without what the prefix cache holds or passes have done.
+        context_tokens: tokens before them, cached or computed, to which they attend.
+    """
+
+    key: Hashable
+    arrived_seconds: float
+    tokens: int
+    context_tokens: int = 0
+
+
+Piece = tuple[Prompt, int]
+"""A prompt, and how many of its tokens a pass computes."""
+
+
+@dataclass(frozen=True)
+class ServiceTimes:
+    """How long a forward pass takes: it reads the weights once, and computes; the longer of the two counts.
+
+    Attributes:
+        least_seconds: of any pass, however small: weights, kernel launches, the scheduler's own work.
+        fixed_seconds: of a large pass, beside its tokens.
+        token_seconds: of each new token of a large pass.
+        attention_seconds: of each squared token: end^2 - start^2 of a piece.
+    """
+
+    least_seconds: float
+    fixed_seconds: float
+    token_seconds: float
+    attention_seconds: float = 0.0
+
+    def work_seconds(self, tokens: int, context_tokens: int = 0) -> float:
+        """What `tokens` tokens after `context_tokens` add to a large pass."""
+        return tokens * (self.token_seconds + self.attention_seconds * (tokens + 2 * context_tokens))
+
+    def pass_seconds(self, work_seconds: float) -> float:
+        """Time of a pass over pieces that add so much to it."""
+        return max(self.least_seconds, self.fixed_seconds + work_seconds)
+
+    def pieces_seconds(self, pieces: Iterable[Piece]) -> float:
+        """Time of a pass over these pieces."""
+        return self.pass_seconds(sum(self.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces))
