@@ -5,7 +5,8 @@ its description in the CRD, so `kubectl explain` and the code can not disagree.
 """
 
 import re
-from typing import Annotated, ClassVar, NamedTuple
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -107,3 +108,14 @@ Quantity = Annotated[
     ),
 ]
 """An amount of memory as Kubernetes writes it, such as 16Gi."""
+
+PodTemplateOverlay = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+"""Part of a pod, as Kubernetes writes it, that is merged over the operator's."""
+
+
+class PullPolicy(StrEnum):
+    """When the kubelet pulls an image."""
+
+    ALWAYS = "Always"
+    IF_NOT_PRESENT = "IfNotPresent"
+    NEVER = "Never"

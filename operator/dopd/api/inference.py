@@ -5,15 +5,16 @@ what was applied. Defaults live here, in one place, and are named in the field d
 """
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from dopd.api.base import Duration, Image, Model, Name, Quantity, Rule
+from dopd.api.base import Duration, Image, Model, Name, PodTemplateOverlay, PullPolicy, Quantity, Rule
 from dopd.api.limits import Bounds, GpuBudget, Schedule
+from dopd.api.router import Router
+from dopd.api.scheduling import Scheduling
 
 Count = Annotated[int, Field(ge=0, le=1000)]
-PodTemplateOverlay = Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
 RESERVED_FLAGS = (
@@ -55,14 +56,6 @@ class TransferBackend(StrEnum):
     NIXL = "nixl"
     MORI = "mori"
     ASCEND = "ascend"
-
-
-class PullPolicy(StrEnum):
-    """When the kubelet pulls an image."""
-
-    ALWAYS = "Always"
-    IF_NOT_PRESENT = "IfNotPresent"
-    NEVER = "Never"
 
 
 class EnvVar(Model):
@@ -156,66 +149,6 @@ class RoleSpec(Model):
     """Pod template (metadata, spec) merged over the operator's: nodeSelector, tolerations, volumes, resources, ...
     Lists of named items merge by name; the engine's container is named `engine`. null takes away what the operator
     sets; a change of the resource keeps it only with server-side apply."""
-
-
-class ServiceType(StrEnum):
-    """How the gateway is reached."""
-
-    CLUSTER_IP = "ClusterIP"
-    NODE_PORT = "NodePort"
-    LOAD_BALANCER = "LoadBalancer"
-
-
-class RouterService(Model):
-    """The Service in front of the gateway."""
-
-    rules = (
-        Rule(
-            "!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",
-            "nodePort needs type NodePort or LoadBalancer; set type, or remove nodePort",
-            ".nodePort",
-        ),
-    )
-
-    type: ServiceType = ServiceType.CLUSTER_IP
-    """Kind of Service."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8000
-    """Port of the Service."""
-    node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Fixed node port; chosen by Kubernetes if absent."""
-    annotations: Annotated[dict[str, str], Field(max_length=64)] = {}
-    """Annotations of the Service, for load balancers."""
-
-
-class RoutingPolicy(StrEnum):
-    """How the gateway chooses a worker (SMG `--policy`)."""
-
-    RANDOM = "random"
-    ROUND_ROBIN = "round_robin"
-    CACHE_AWARE = "cache_aware"
-    POWER_OF_TWO = "power_of_two"
-    LEAST_LOAD = "least_load"
-
-
-class Router(Model):
-    """The gateway (SMG) that clients talk to."""
-
-    image: Image
-    """Container image with `smg`."""
-    image_pull_policy: PullPolicy | None = None
-    """When to pull the image; left to Kubernetes if absent."""
-    replicas: Annotated[int, Field(ge=1, le=64)] = 2
-    """Gateway pods."""
-    prefill_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
-    """How a prefill worker is chosen; power_of_two: the one with the fewest requests in flight."""
-    decode_policy: RoutingPolicy = RoutingPolicy.POWER_OF_TWO
-    """How a decode worker is chosen; power_of_two: the one with the fewest requests in flight."""
-    args: Annotated[list[str], Field(max_length=128)] = []
-    """Further flags of `smg launch`, after the operator's own: of a flag that is given twice, the last one holds."""
-    service: RouterService = RouterService()
-    """The Service in front of the gateway."""
-    template: PodTemplateOverlay | None = None
-    """Pod template merged over the operator's, as for workers; the gateway's container is named `router`."""
 
 
 class RoleSwitching(Model):
@@ -461,6 +394,8 @@ class DisaggregatedInferenceSpec(Model):
     """The gateway that clients talk to."""
     slo: Slo = Slo()
     """Latency objectives."""
+    scheduling: Scheduling = Scheduling()
+    """In which order prefill workers compute the prompts that wait for them."""
     scaling: Scaling | None = None
     """Let the operator choose the number of workers; static replicas if absent."""
     telemetry: Telemetry = Telemetry()

@@ -2,5 +2,6 @@
 
 from dopd.perf.engine import EngineModel
 from dopd.perf.online import Correction, DecodeWindow, PrefillWindow, Ratios
+from dopd.perf.prefill_times import PrefillTimes
 
-__all__ = ["Correction", "DecodeWindow", "EngineModel", "PrefillWindow", "Ratios"]
+__all__ = ["Correction", "DecodeWindow", "EngineModel", "PrefillTimes", "PrefillWindow", "Ratios"]
