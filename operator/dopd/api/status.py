@@ -36,6 +36,11 @@ class ConditionType(StrEnum):
     """True: every gateway pod lists exactly the workers that should serve. False: it lists others, which passes within
     seconds after a change. Unknown: a gateway pod did not answer. Present while the spec can be read."""
 
+    SCHEDULING_ACTIVE = "SchedulingActive"
+    """True: the prefill workers compute prompts in the order that spec.scheduling asks for, by dopd's plugin or by the
+    engine's own best policy. False: they do not, and serve all the same; the message names worker and cause. Unknown:
+    none has told yet. Absent with policy EngineDefault."""
+
     PROFILE_FOUND = "ProfileFound"
     """True: spec.scaling.profileRef names an EngineProfile that can be planned with. False: it does not; the last
     target is held. Present in the modes Auto and Advise."""
@@ -108,6 +113,28 @@ class ConditionReason(StrEnum):
     ROUTER_UNREACHABLE = "RouterUnreachable"
     """The operator can not reach a gateway pod. Look for a NetworkPolicy between them."""
 
+    PLUGIN_ORDERS = "PluginOrders"
+    """dopd's plugin orders the prompts on every prefill worker that answers. All is well."""
+
+    ENGINE_POLICY = "EnginePolicy"
+    """The image has no plugin of dopd, and SGLang's own shortest-prefill-first orders the prompts. Use an image with
+    the plugin, if objectives, late prompts or several unfinished prompts matter."""
+
+    ENGINE_ORDER = "EngineOrder"
+    """The image has no plugin of dopd, and the engine's own order is left as it is. The message says why; use an image
+    with the plugin or a tag that names SGLang's version, or set spec.scheduling.policy to EngineDefault."""
+
+    FALLBACK = "Fallback"
+    """The plugin met an error or an SGLang that it does not know, and gave the order back to the engine. Read the log
+    of the worker that the message names."""
+
+    OLD_SETTINGS = "OldSettings"
+    """A worker still orders by the policy before. Wait a minute; the kubelet brings the settings."""
+
+    NOT_SEEN = "NotSeen"
+    """No prefill worker has told its order. Wait until one is ready; if it lasts, look for a NetworkPolicy between the
+    operator and the workers."""
+
     NO_PROFILE = "NoProfile"
     """There is no EngineProfile of that name, or it can not be planned with. Apply it, or correct the name."""
 
@@ -170,6 +197,14 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
     ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
     ConditionType.ROUTER_IN_SYNC: (ConditionReason.NOT_REGISTERED, ConditionReason.ROUTER_UNREACHABLE),
+    ConditionType.SCHEDULING_ACTIVE: (
+        ConditionReason.PLUGIN_ORDERS,
+        ConditionReason.ENGINE_POLICY,
+        ConditionReason.ENGINE_ORDER,
+        ConditionReason.FALLBACK,
+        ConditionReason.OLD_SETTINGS,
+        ConditionReason.NOT_SEEN,
+    ),
     ConditionType.PROFILE_FOUND: (ConditionReason.NO_PROFILE,),
     ConditionType.METRICS_AVAILABLE: (
         ConditionReason.STARTING,

@@ -34,6 +34,7 @@ PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
+CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 ROLE = Kind("rbac.authorization.k8s.io/v1", "Role", "roles")
 ROLE_BINDING = Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings")
@@ -45,6 +46,7 @@ CHILD_KINDS = (
     SERVICE_ACCOUNT,
     ROLE,
     ROLE_BINDING,
+    CONFIG_MAP,
     DEPLOYMENT,
     SERVICE,
     DISRUPTION_BUDGET,

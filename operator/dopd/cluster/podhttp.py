@@ -26,6 +26,13 @@ class PodHttp(Protocol):
             PodHttpError: no answer in time, an error status, or no JSON.
         """
 
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        """GET a path of a pod; its text.
+
+        Raises:
+            PodHttpError: no answer in time, or an error status.
+        """
+
 
 class DirectPodHttp:
     """For the operator inside the cluster."""
@@ -36,15 +43,25 @@ class DirectPodHttp:
 
     async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
         """See PodHttp."""
+        response = await self._get(pod, port, path, query)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {type(error).__name__} {error}") from error
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        """See PodHttp."""
+        return (await self._get(pod, port, path, None)).text
+
+    async def _get(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None) -> httpx.Response:
         address = pod.get("status", {}).get("podIP")
         if not address:
             raise PodHttpError(f"pod {pod['metadata']['name']} has no address yet")
         host = f"[{address}]" if ":" in address else address
         try:
             response = await self._client.get(f"http://{host}:{port}{path}", params=query)
-            response.raise_for_status()
-            return response.json()
-        except (httpx.HTTPError, ValueError) as error:
+            return response.raise_for_status()
+        except httpx.HTTPError as error:
             raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {type(error).__name__} {error}") from error
 
 
@@ -56,11 +73,21 @@ class ProxyPodHttp:
 
     async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
         """See PodHttp."""
+        try:
+            return json.loads(await self._get(pod, port, path, query))
+        except ValueError as error:
+            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {error}") from error
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        """See PodHttp."""
+        return await self._get(pod, port, path, None)
+
+    async def _get(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None) -> str:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
         try:
-            return json.loads(await self._kubernetes.request_text("GET", target, query=query))
-        except (ApiError, ValueError) as error:
+            return await self._kubernetes.request_text("GET", target, query=query)
+        except ApiError as error:
             raise PodHttpError(
                 f"pod {meta['name']} {path}{'?' + urlencode(query) if query else ''}: {error}"
             ) from error

@@ -51,10 +51,12 @@ class Actor:
         _LOG.info("pod %s/%s: %s", observed.owner.namespace, name, metadata)
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
 
-    async def apply(self, observed: Observed, spec: DisaggregatedInferenceSpec, replicas: Targets) -> list[Trouble]:
+    async def apply(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, replicas: Targets, scheduling: Json
+    ) -> list[Trouble]:
         """Write the children that differ, delete those that are not wanted any more; returns what was refused."""
         owner, refused = observed.owner, []
-        manifests = child_manifests(owner, spec, replicas)
+        manifests = child_manifests(owner, spec, replicas, scheduling)
         for manifest in manifests:
             live = observed.child(manifest) or await self._by_name(manifest)
             if live and _left_behind(live, owner.uid):

@@ -12,6 +12,7 @@ from dopd.planning import Bound, Decision
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
+from dopd.reconcile.prompt_order import order_verdict
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd_forecasting import TrustReason
@@ -57,6 +58,9 @@ def findings(
         _router_in_sync(observed),
         _spec_honored(observed.spec),
     ]
+    ordered = order_verdict(observed.spec, observed.orders)
+    if ordered is not None:
+        result.append(Finding(Type.SCHEDULING_ACTIVE, *ordered))
     if planned is not None:
         result.append(_profile_found(planned))
         if not planned.profile_problem:  # else nothing was read and nothing was planned

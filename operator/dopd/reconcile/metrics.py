@@ -146,6 +146,7 @@ def report(
             holding = counts.supply + counts.draining + observed.terminating[role]
             GPUS.labels(*key, role).set(holding * shape.gpus)
         LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
+    CONDITION.remove_by_labels({"namespace": key.namespace, "inference": key.name})  # some may not apply any more
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
     if planned and planned.decision:

@@ -6,7 +6,7 @@ itself a moment ago and did not see yet.
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
+from dopd.api.scheduling import SchedulingPolicy
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.perf import EngineModel
 from dopd.planning import Workers
@@ -24,6 +25,7 @@ from dopd.reconcile.leadtimes import lead_seconds
 from dopd.reconcile.queue import Key
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
+from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
 
 Json = dict[str, Any]
@@ -44,6 +46,7 @@ class Observed:
         loads: loads of engines that answered, by pod name.
         workers: pods of the two roles as their state machine sees them.
         model: performance of one engine, or why it is not known; "" without spec.scaling.
+        orders: how prefill workers that answered order their prompts, by pod name; may be some seconds old.
     """
 
     resource: Json
@@ -56,6 +59,7 @@ class Observed:
     loads: Mapping[str, EngineLoad]
     workers: Mapping[Role, list[Worker]]
     model: EngineModel | str
+    orders: Mapping[str, PromptOrder] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner:
@@ -110,7 +114,9 @@ class Observed:
         return lead_seconds(self.pods[role], expected)
 
 
-async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Json) -> Observed:
+async def observe(
+    kubernetes: Kubernetes, http: PodHttp, orders: PromptOrderReader, key: Key, resource: Json
+) -> Observed:
     """Read everything about a resource."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
@@ -119,9 +125,14 @@ async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Jso
     )
     children = {(item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items}
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
-    engines = [pod for role in Role for pod in pools[role] if pod_reading.ready(pod)]
-    gateway, loads = await asyncio.gather(read_gateways(http, pools[ROUTER_POOL]), read_loads(http, engines))
     spec, problem = read_spec(resource)
+    ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
+    ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
+    gateway, loads, orders_now = await asyncio.gather(
+        read_gateways(http, pools[ROUTER_POOL]),
+        read_loads(http, [pod for role in Role for pod in ready[role]]),
+        orders.read(ready[Role.PREFILL] if ordering else ()),
+    )
     return Observed(
         resource=resource,
         spec=spec,
@@ -136,6 +147,7 @@ async def observe(kubernetes: Kubernetes, http: PodHttp, key: Key, resource: Jso
             for role in Role
         },
         model=await read_model(kubernetes, key, spec),
+        orders=orders_now,
     )
 
 

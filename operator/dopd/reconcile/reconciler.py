@@ -22,12 +22,14 @@ from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
+from dopd.reconcile.prompt_order import order_settings
 from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
 from dopd.reconcile.status import stored_learnt
 from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
+from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
 
 Json = dict[str, Any]
@@ -57,6 +59,7 @@ class Reconciler:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
         self.backlogs = BacklogWatch(self.http, lambda: self.now().timestamp())
+        self._orders = PromptOrderReader(self.http, lambda: self.now().timestamp())
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next is due, None when the resource is gone."""
@@ -67,7 +70,7 @@ class Reconciler:
             metrics.forget(key)
             return None
         with STAGE_SECONDS.labels("observe").time():
-            observed = await observe(self.kubernetes, self.http, key, resource)
+            observed = await observe(self.kubernetes, self.http, self._orders, key, resource)
         if observed.spec is None:
             self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
@@ -75,7 +78,7 @@ class Reconciler:
         planned = await self._plan(key, observed, observed.spec)
         targets = _targets(observed, observed.spec, planned)
         with STAGE_SECONDS.labels("act").time():
-            refused = await self._act(observed, observed.spec, targets)
+            refused = await self._act(observed, observed.spec, targets, planned)
         found = findings(observed, refused, planned, targets)
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now())
@@ -105,13 +108,17 @@ class Reconciler:
             loop.stop()
 
     async def _act(
-        self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
+        self,
+        observed: Observed,
+        spec: DisaggregatedInferenceSpec,
+        targets: dict[Role, int],
+        planned: Planned | None,
     ) -> list[Trouble]:
         steps = self._steps(observed, spec, targets)
         for step in steps.values():
             await self._actor.label(observed, step, self.now())
         replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
-        return await self._actor.apply(observed, spec, replicas)
+        return await self._actor.apply(observed, spec, replicas, order_settings(observed, spec, planned))
 
     def _steps(
         self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]

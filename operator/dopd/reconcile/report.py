@@ -18,8 +18,16 @@ from dopd.reconcile.status import build_status, decision_status, previous_decisi
 _LOG = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-_QUIET = {ConditionReason.AS_EXPECTED, ConditionReason.STARTING, ConditionReason.NO_PREFILL, ConditionReason.NO_DECODE}
-"""Reasons of Ready that are the normal course of a start."""
+_QUIET = {
+    ConditionReason.AS_EXPECTED,
+    ConditionReason.STARTING,
+    ConditionReason.NO_PREFILL,
+    ConditionReason.NO_DECODE,
+    ConditionReason.PLUGIN_ORDERS,
+    ConditionReason.ENGINE_POLICY,
+    ConditionReason.OLD_SETTINGS,
+}
+"""Reasons that are the normal course of a start or a change."""
 
 
 class Reporter:
@@ -48,7 +56,8 @@ class Reporter:
         await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
         for decision in new:
             await self._announce_decision(resource, decision, now)
-        await self._announce_ready(resource, status, now)
+        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE):
+            await self._announce_condition(kind, resource, status, now)
 
     async def _announce_decision(self, resource: Json, decision: DecisionStatus, now: datetime) -> None:
         meta = resource["metadata"]
@@ -64,12 +73,13 @@ class Reporter:
         )
         await post_event(self._kubernetes, resource, decision.reason, note, now)
 
-    async def _announce_ready(self, resource: Json, status: Json, now: datetime) -> None:
-        before, after = _ready(resource.get("status", {})), _ready(status)
+    async def _announce_condition(self, kind: ConditionType, resource: Json, status: Json, now: datetime) -> None:
+        before, after = _condition(kind, resource.get("status", {})), _condition(kind, status)
+        if after.get("status", ConditionStatus.UNKNOWN) == ConditionStatus.UNKNOWN:
+            return
         if (before.get("status"), before.get("reason")) == (after["status"], after["reason"]):
             return
-        is_ready = after["status"] == ConditionStatus.TRUE
-        reason = "Ready" if is_ready else after["reason"]
+        reason = kind if after["reason"] == ConditionReason.AS_EXPECTED else after["reason"]
         warning = after["reason"] not in _QUIET
         await post_event(self._kubernetes, resource, reason, after.get("message", ""), now, warning=warning)
 
@@ -83,5 +93,5 @@ def _new_decision(decisions: Sequence[DecisionStatus], planned: Planned | None, 
     return [decision_status(decision, last, rfc3339(now))]
 
 
-def _ready(status: Json) -> Json:
-    return next((c for c in status.get("conditions", []) if c["type"] == ConditionType.READY), {})
+def _condition(kind: ConditionType, status: Json) -> Json:
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})

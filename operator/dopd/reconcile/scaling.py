@@ -34,12 +34,14 @@ class Planned:
         reading: the load that it rests on; None before the first reading is there.
         profile_problem: why there is no profile; "" when there is one.
         corrections: how the engines compare with the profile, by role.
+        engine: the profile with these corrections; None when there is no profile.
     """
 
     decision: Decision | None
     reading: Reading | None = None
     profile_problem: str = ""
     corrections: Mapping[Role, Correction] = field(default_factory=dict)
+    engine: EngineModel | None = None
 
 
 class QueueTrend:
@@ -138,7 +140,8 @@ class ScalingLoop:
         self._learnt = decision.learnt
         read_seconds = new.at_seconds if new else now_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
-        self.planned = Planned(decision, self._reading, corrections=self._calibration.corrections)
+        corrections = self._calibration.corrections
+        self.planned = Planned(decision, self._reading, corrections=corrections, engine=self._grounds.model)
         return self.planned
 
     def seconds_until_due(self, now_seconds: float) -> float:

@@ -7,6 +7,7 @@ from dopd.api.names import Role
 from dopd.workloads.engines import worker_deployment
 from dopd.workloads.meta import Manifest, Owner
 from dopd.workloads.router import router_manifests
+from dopd.workloads.scheduling import scheduling_config
 
 __all__ = ["Owner", "Targets", "child_manifests"]
 
@@ -19,10 +20,20 @@ class Targets:
     decode: int
 
 
-def child_manifests(owner: Owner, spec: DisaggregatedInferenceSpec, targets: Targets) -> list[Manifest]:
-    """The manifests of all children that should exist, in the order in which to write them."""
+def child_manifests(
+    owner: Owner, spec: DisaggregatedInferenceSpec, targets: Targets, scheduling: Manifest | None = None
+) -> list[Manifest]:
+    """The manifests of all children that should exist, in the order in which to write them.
+
+    Args:
+        owner: the resource.
+        spec: its spec.
+        targets: replicas of the workers.
+        scheduling: the ConfigMap with the settings of the order of prompts; if absent, what the spec alone says.
+    """
     return [
         *router_manifests(owner, spec),
+        scheduling or scheduling_config(owner, spec),
         worker_deployment(owner, spec, Role.PREFILL, targets.prefill),
         owner.disruption_budget(Role.PREFILL),
         worker_deployment(owner, spec, Role.DECODE, targets.decode),

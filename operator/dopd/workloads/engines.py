@@ -17,8 +17,10 @@ from dopd.api.names import (
     ROLE_LABEL,
     Role,
 )
+from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.scheduling import scheduling_mount, scheduling_volume
 
 STARTUP_LIMIT_SECONDS = 3600
 """A worker that is not ready after this long is restarted: weights of large models take tens of minutes to load."""
@@ -29,6 +31,10 @@ REGISTRATION_SECONDS = 20
 
 ROUTING_LAG_SECONDS = 5
 """A pod that is deleted keeps serving this long, until every gateway has noticed."""
+
+
+CACHE_FOLDER = "/var/cache/dopd"
+"""What engines compile on the way (kernels, graphs) is kept here over restarts of the container."""
 
 
 def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, replicas: int) -> Manifest:
@@ -76,7 +82,10 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         "livenessProbe": _probe("/health", period=30, failures=3, timeout=25),
         "lifecycle": {"preStop": {"sleep": {"seconds": ROUTING_LAG_SECONDS}}},
         "securityContext": {"allowPrivilegeEscalation": False},
-        "volumeMounts": [{"name": "shared-memory", "mountPath": "/dev/shm"}],
+        "volumeMounts": [
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+            {"name": "cache", "mountPath": CACHE_FOLDER},
+        ],
     }
     if engine.image_pull_policy:
         container["imagePullPolicy"] = engine.image_pull_policy.value
@@ -86,8 +95,14 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         "terminationGracePeriodSeconds": math.ceil(seconds(engine.termination_grace_period)) + ROUTING_LAG_SECONDS,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
-        "volumes": [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": engine.shared_memory}}],
+        "volumes": [
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": engine.shared_memory}},
+            {"name": "cache", "emptyDir": {}},
+        ],
     }
+    if role is Role.PREFILL:
+        container["volumeMounts"].append(scheduling_mount())
+        pod["volumes"].append(scheduling_volume(owner))
     if engine.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in engine.image_pull_secrets]
     return {"metadata": metadata, "spec": pod}
@@ -106,7 +121,8 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
     }
     if role is Role.PREFILL:
         flags["--disaggregation-bootstrap-port"] = BOOTSTRAP_PORT
-    return [*(part for flag, value in flags.items() for part in (flag, str(value))), "--enable-metrics"]
+    own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
+    return [*(part for flag, value in flags.items() for part in (flag, str(value))), "--enable-metrics", *own_order]
 
 
 def _env(entry: EnvVar) -> dict[str, Any]:

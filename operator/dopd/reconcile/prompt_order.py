@@ -1,0 +1,98 @@
+"""The order of prompts in the prefill workers: the settings that they get, and what they make of them. Pure."""
+
+from collections.abc import Mapping
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
+from dopd.api.scheduling import SchedulingPolicy
+from dopd.api.status import ConditionReason as Reason
+from dopd.api.status import ConditionStatus as Status
+from dopd.cluster import kinds
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.scaling import Planned
+from dopd.telemetry.prompt_order import PromptOrder
+from dopd.workloads.engine_order import OWN_ORDER, engine_order
+from dopd.workloads.meta import Manifest
+from dopd.workloads.scheduling import PLUGIN_POLICIES, PromptLengths, scheduling_config
+
+NAMED_WORKERS = 3
+
+Verdict = tuple[Status, Reason, str]
+"""A condition without its type."""
+
+
+def order_settings(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Manifest:
+    """The ConfigMap with the settings, from the spec and from what the latest plan knows."""
+    profile = None if isinstance(observed.model, str) else observed.model
+    return scheduling_config(
+        observed.owner,
+        spec,
+        engine=(planned.engine if planned else None) or profile,
+        expected=_expected(planned),
+        stored=observed.children.get((kinds.CONFIG_MAP.kind, observed.owner.child_name(Role.PREFILL))),
+    )
+
+
+def _expected(planned: Planned | None) -> PromptLengths | None:
+    """The prompts that the plan expects; None while no load is known."""
+    reading = planned.reading if planned else None
+    if reading is None or reading.demand is None:
+        return None
+    demand = reading.outlook.forecast.prefill if reading.outlook else reading.demand
+    return PromptLengths(demand.input_tokens, demand.uncached_tokens) if demand.uncached_tokens > 0 else None
+
+
+def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptOrder]) -> Verdict | None:
+    """Whether prompts are ordered as the spec asks; None with EngineDefault, which asks for nothing.
+
+    Args:
+        spec: of the resource.
+        orders: what the workers that answered say, by pod name.
+    """
+    if spec.scheduling.policy is SchedulingPolicy.ENGINE_DEFAULT:
+        return None
+    if not orders:
+        message = "no prefill worker has told its order yet: none is ready, or /metrics of port 30000 does not answer"
+        return Status.UNKNOWN, Reason.NOT_SEEN, message
+    wanted = PLUGIN_POLICIES[spec.scheduling.policy]
+    plugged = {name: order for name, order in orders.items() if order.has_plugin}
+    late = {name: order for name, order in plugged.items() if order.policies != {wanted}}
+    fallen = {name: order for name, order in plugged.items() if name not in late and not order.active}
+    if fallen:
+        causes = sorted({cause for order in fallen.values() for cause in order.fallbacks})
+        message = (
+            f"{_named(fallen)}: the plugin gave the order back to the engine ({', '.join(causes) or 'cause not told'})."
+            " The worker's log has the details; a new start of the worker tries again"
+        )
+        return Status.FALSE, Reason.FALLBACK, message
+    if late:
+        message = (
+            f"{_named(late)}: settings of another policy than {spec.scheduling.policy}. A change arrives within about"
+            " a minute; if it does not, look at the volume named scheduling of the pod"
+        )
+        return Status.FALSE, Reason.OLD_SETTINGS, message
+    if len(plugged) == len(orders):
+        return Status.TRUE, Reason.PLUGIN_ORDERS, f"prompts are ordered by {spec.scheduling.policy}"
+    return _without_plugin(spec)
+
+
+def _without_plugin(spec: DisaggregatedInferenceSpec) -> Verdict:
+    own = engine_order(spec)
+    if own.flags:
+        message = (
+            f"image {spec.engine.image} has no plugin of dopd: SGLang's own {OWN_ORDER} orders the prompts, and no"
+            " other field of spec.scheduling has an effect"
+        )
+        return Status.TRUE, Reason.ENGINE_POLICY, message
+    message = (
+        f"the engine's own order holds: image {spec.engine.image} has no plugin of dopd, and {OWN_ORDER} is not set,"
+        f" since {own.why_not}. Use an image with the plugin; or set spec.scheduling.policy to EngineDefault, if that"
+        " is meant"
+    )
+    return Status.FALSE, Reason.ENGINE_ORDER, message
+
+
+def _named(orders: Mapping[str, PromptOrder]) -> str:
+    names = sorted(orders)
+    more = f" and {len(names) - NAMED_WORKERS} more" if len(names) > NAMED_WORKERS else ""
+    return f"prefill {'workers' if len(names) > 1 else 'worker'} {', '.join(names[:NAMED_WORKERS])}{more}"
