@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ENGINE_CONTAINER
 from dopd.api.scheduling import SchedulingPolicy
 from dopd.workloads.sglang_versions import Feature, supports, version_of_image
 
@@ -41,7 +42,7 @@ def engine_order(spec: DisaggregatedInferenceSpec) -> EngineOrder:
     """
     if spec.scheduling.policy is SchedulingPolicy.ENGINE_DEFAULT:
         return EngineOrder(why_not="spec.scheduling.policy is EngineDefault")
-    words = [*spec.engine.command, *spec.engine.args, *spec.prefill.args]
+    words = [*spec.engine.command, *spec.engine.args, *spec.prefill.args, *_words_of_template(spec)]
     for flag, why in _EXCLUDING_FLAGS.items():
         if names_flag(words, flag):
             return EngineOrder(why_not=f"{flag} {why}")
@@ -54,6 +55,15 @@ def engine_order(spec: DisaggregatedInferenceSpec) -> EngineOrder:
     return EngineOrder(("--schedule-policy", OWN_ORDER))
 
 
+def _words_of_template(spec: DisaggregatedInferenceSpec) -> list[str]:
+    """What the user's pod template adds to the engine's command line."""
+    pod = (spec.prefill.template or {}).get("spec")
+    containers = (pod.get("containers") if isinstance(pod, dict) else None) or []
+    engines = [c for c in containers if isinstance(c, dict) and c.get("name") == ENGINE_CONTAINER]
+    return [str(word) for engine in engines for part in ("command", "args") for word in engine.get(part) or []]
+
+
 def names_flag(words: Sequence[str], flag: str) -> bool:
     """Whether a command line has a flag, in any spelling that argparse takes: `--flag=value`, an abbreviation."""
-    return any(len(name) > len("--x") and flag.startswith(name) for name in (word.partition("=")[0] for word in words))
+    names = [word.partition("=")[0] for word in " ".join(words).split()]  # a shell's command is one word
+    return any(len(name) > len("--x") and flag.startswith(name) for name in names)

@@ -18,6 +18,7 @@ CHILDREN = {
     *(f"Deployment/{pool}" for pool in ("prefill", "decode", "router")),
     *(f"PodDisruptionBudget/{pool}" for pool in ("prefill", "decode", "router")),
     *(f"{kind}/router" for kind in ("Service", "ServiceAccount", "Role", "RoleBinding")),
+    "ConfigMap/prefill",
 }
 
 

@@ -47,7 +47,6 @@ MAY_NOT: list[Right] = [
     ("create", "", "serviceaccounts/token"),
     ("get", "", "secrets"),
     ("list", "", "secrets"),
-    ("get", "", "configmaps"),
     ("list", "", "nodes"),
     ("list", "", "namespaces"),
     ("impersonate", "", "users"),

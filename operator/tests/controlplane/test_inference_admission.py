@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.router import DecodeRouting, PrefillRouting
 from dopd.cluster import kinds
 
 from .admission import GONE, INFERENCE, changed, missing_words, send
@@ -44,6 +45,11 @@ GOOD: list[dict[str, Any]] = [
     {"spec.scaling.behavior": {"interval": "1m30s", "drainDeadline": "2h", "scaleDownStabilization": "0m500ms"}},
     {"spec.router.service": {"type": "NodePort", "nodePort": 30080, "annotations": {"a": "b"}}},
     {"spec.slo": {"ttftSeconds": 2, "itlSeconds": 0.03, "attainment": 0.5}},
+    {"spec.scheduling": {}},
+    {"spec.scheduling": {"policy": "ShortestFirst", "lateShare": 0, "latePrompts": "Refuse", "mostUnfinished": 8}},
+    {"spec.scheduling": {"policy": "EngineDefault", "lateShare": 1}},
+    *({"spec.router.prefillPolicy": policy} for policy in PrefillRouting),
+    *({"spec.router.decodePolicy": policy} for policy in DecodeRouting),
     {"metadata.name": "a" * 46},
 ]
 
@@ -67,6 +73,15 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.decode.nodes": 0}, ["spec.decode.nodes:", "greater than or equal to 1"]),
     ({"spec.router.replicas": 0}, ["spec.router.replicas:", "greater than or equal to 1"]),
     ({"spec.router.prefillPolicy": "best"}, ["spec.router.prefillPolicy:", '"power_of_two"']),
+    ({"spec.router.decodePolicy": "bucket"}, ["spec.router.decodePolicy:", '"bucket"', '"least_load"']),
+    ({"spec.scheduling": {"policy": "Fastest"}}, ["spec.scheduling.policy:", '"OnTimeFirst", "ShortestFirst"']),
+    ({"spec.scheduling": {"lateShare": 1.5}}, ["spec.scheduling.lateShare:", "less than or equal to 1"]),
+    ({"spec.scheduling": {"lateShare": -0.1}}, ["spec.scheduling.lateShare:", "greater than or equal to 0"]),
+    ({"spec.scheduling": {"latePrompts": "drop"}}, ["spec.scheduling.latePrompts:", '"Serve", "Refuse"']),
+    ({"spec.scheduling": {"mostUnfinished": 0}}, ["mostUnfinished:", "greater than or equal to 1"]),
+    ({"spec.scheduling": {"mostUnfinished": 9}}, ["mostUnfinished:", "less than or equal to 8"]),
+    ({"spec.scheduling": {"mostUnfinished": 1.5}}, ["mostUnfinished:", "must be of type integer"]),
+    ({"spec.scheduling": {"lateshare": 0.2}}, ['unknown field "spec.scheduling.lateshare"']),
     ({"spec.router.service": {"port": 70000}}, ["spec.router.service.port:", "less than or equal to 65535"]),
     ({"spec.slo": {"ttftSeconds": 0}}, ["spec.slo.ttftSeconds:", "greater than 0"]),
     ({"spec.slo": {"attainment": 99}}, ["spec.slo.attainment:", "at most 0.9999"]),

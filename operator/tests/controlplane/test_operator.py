@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -89,6 +90,30 @@ def test_the_child_of_a_stranger_is_reported_and_left_alone(
     assert "ownerReferences" not in service["metadata"]
     plane.kubectl("delete", "service/m-router", here)
     eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "recovery", 75)
+
+
+def test_a_changed_objective_reaches_the_workers_and_replaces_none(
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
+):
+    apply(plane, namespace, inference("m", slo={"ttftSeconds": 2}))
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
+    template = children(api, namespace)["Deployment/m-prefill"]["spec"]["template"]
+
+    def told() -> dict[str, Any]:
+        settings: dict[str, Any] = json.loads(
+            children(api, namespace)["ConfigMap/m-prefill"]["data"]["scheduling.json"]
+        )
+        return settings
+
+    assert (told()["ttftSeconds"], told()["policy"]) == (2, "on-time-first")
+    scheduling = {"policy": "ShortestFirst", "lateShare": 0.1}
+    apply(plane, namespace, inference("m", slo={"ttftSeconds": 1}, scheduling=scheduling))
+    eventually(lambda: (told()["ttftSeconds"], told()["policy"]) == (1, "shortest-first"), "the new settings")
+    deployment = children(api, namespace)["Deployment/m-prefill"]
+    assert deployment["spec"]["template"] == template
+    assert deployment["metadata"]["generation"] == 1
+    plane.kubectl("delete", "configmap/m-prefill", f"--namespace={namespace}")
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the settings come back")
 
 
 @pytest.mark.timeout(120)

@@ -17,6 +17,7 @@ from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd.telemetry.gateway import GatewayView
 from dopd.telemetry.prometheus import QueryFailed
+from dopd.telemetry.prompt_order import PromptOrder
 
 SPEC: dict[str, Any] = {
     "model": "m",
@@ -64,6 +65,7 @@ def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict
         loads={},
         workers={role: [pod_reading.worker(p, gateway, None) for p in pools[role]] for role in Role},
         model="",
+        orders={"m-prefill-x": PromptOrder(frozenset({"on-time-first"}), active=True)},
     )
 
 
@@ -196,7 +198,7 @@ def test_a_spec_of_another_schema_is_reported_with_the_field():
 
 def test_without_a_profile_nothing_is_claimed_of_metrics_and_forecast():
     planned = Planned(None, profile_problem="namespace ns has no EngineProfile p")
-    scaling = findings(look(*ALL_WELL), (), planned)[4:]
+    scaling = findings(look(*ALL_WELL), (), planned)[5:]
     assert [(f.type, f.status, f.reason) for f in scaling] == [
         (ConditionType.PROFILE_FOUND, ConditionStatus.FALSE, ConditionReason.NO_PROFILE)
     ]

@@ -30,6 +30,7 @@ def test_the_children_of_a_resource(owner: Owner, spec: DisaggregatedInferenceSp
         ("Deployment", "llama-router"),
         ("Service", "llama-router"),
         ("PodDisruptionBudget", "llama-router"),
+        ("ConfigMap", "llama-prefill"),
         ("Deployment", "llama-prefill"),
         ("PodDisruptionBudget", "llama-prefill"),
         ("Deployment", "llama-decode"),
@@ -120,6 +121,18 @@ def test_a_template_reaches_the_pod(owner: Owner, raw_spec: dict[str, Any]):
     container = template["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1", "rdma/ib": "1"}
     assert container["image"] == "sglang:v0.5.23"
+
+
+def test_compiled_caches_outlive_a_container_and_may_stand_on_a_claim(owner: Owner, raw_spec: dict[str, Any]):
+    claim = {"name": "cache", "persistentVolumeClaim": {"claimName": "kernels"}}
+    raw_spec["decode"]["template"] = {"spec": {"volumes": [claim]}}
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    for role, expected in ((Role.PREFILL, {"name": "cache", "emptyDir": {}}), (Role.DECODE, claim)):
+        deployment = worker_deployment(owner, spec, role, 1)
+        pod = deployment["spec"]["template"]["spec"]
+        assert [volume for volume in pod["volumes"] if volume["name"] == "cache"] == [expected]
+        mounts = {mount["name"]: mount["mountPath"] for mount in engine(deployment)["volumeMounts"]}
+        assert mounts["cache"] == "/var/cache/dopd"
 
 
 @pytest.mark.parametrize("secrets", [[], ["registry"]])

@@ -23,6 +23,26 @@ from dopd.workloads.merge import overlay
             [{"name": "shm", "mountPath": "/dev/shm", "readOnly": True}],
             [{"name": "shm", "mountPath": "/dev/shm", "readOnly": True}],
         ),
+        (
+            {"volumes": [{"name": "cache", "emptyDir": {}}]},
+            {
+                "volumes": [
+                    {"name": "cache", "persistentVolumeClaim": {"claimName": "c"}},
+                    {"name": "x", "emptyDir": {}},
+                ]
+            },
+            {
+                "volumes": [
+                    {"name": "cache", "persistentVolumeClaim": {"claimName": "c"}},
+                    {"name": "x", "emptyDir": {}},
+                ]
+            },
+        ),
+        (
+            {"volumes": [{"name": "shm", "emptyDir": {"medium": "Memory"}}]},
+            {"volumes": [{"name": "shm", "emptyDir": {"sizeLimit": "1Gi"}}]},
+            {"volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]},
+        ),
         (["a"], ["b"], ["a", "b"]),
         ({"a": [1]}, {"a": "x"}, {"a": "x"}),
     ],

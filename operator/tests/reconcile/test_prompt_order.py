@@ -1,0 +1,108 @@
+"""What prefill workers make of spec.scheduling, as a condition; and what they are told."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
+from dopd.api.status import ConditionStatus, ConditionType
+from dopd.perf import EngineModel
+from dopd.planning import Demand, Forecast
+from dopd.reconcile.prompt_order import order_settings, order_verdict
+from dopd.reconcile.reading import Outlook, Reading
+from dopd.reconcile.scaling import Planned
+from dopd.telemetry.prompt_order import PromptOrder
+
+from .test_conditions import ALL_WELL, SPEC, findings, look
+from .test_scaling import SPEC as SCALING
+
+PLUGIN = PromptOrder(frozenset({"on-time-first"}), True)
+FALLEN = PromptOrder(frozenset({"on-time-first"}), False, ("sglang-unknown",))
+BEFORE = PromptOrder(frozenset({"shortest-first"}), True)
+NEVER_TOLD = PromptOrder(frozenset({"engine-default"}), False)
+NONE = PromptOrder()
+IMAGE = "lmsysorg/sglang:v0.5.23"
+
+
+def spec(image: str = IMAGE, **scheduling: Any) -> DisaggregatedInferenceSpec:
+    return DisaggregatedInferenceSpec.model_validate({**SPEC, "engine": {"image": image}, "scheduling": scheduling})
+
+
+@pytest.mark.parametrize(
+    ("image", "orders", "status", "reason", "words"),
+    [
+        (IMAGE, {}, "Unknown", "NotSeen", ["no prefill worker"]),
+        (IMAGE, {"a": PLUGIN, "b": PLUGIN}, "True", "PluginOrders", ["OnTimeFirst"]),
+        ("llm:private", {"a": PLUGIN}, "True", "PluginOrders", []),
+        (IMAGE, {"a": NONE}, "True", "EnginePolicy", [IMAGE, "shortest-prefill-first", "no plugin"]),
+        (IMAGE, {"a": NONE, "b": PLUGIN}, "True", "EnginePolicy", []),
+        (IMAGE, {"b": FALLEN, "a": PLUGIN, "c": NONE}, "False", "Fallback", ["worker b:", "sglang-unknown", "log"]),
+        (IMAGE, {"a": BEFORE, "b": PLUGIN}, "False", "OldSettings", ["worker a:", "OnTimeFirst", "a minute"]),
+        (IMAGE, {"a": NEVER_TOLD}, "False", "OldSettings", []),
+        (IMAGE, {"a": NEVER_TOLD, "b": FALLEN}, "False", "Fallback", ["worker b:"]),
+        (IMAGE, dict.fromkeys("edcba", FALLEN), "False", "Fallback", ["workers a, b, c and 2 more"]),
+        ("llm@sha256:0", {"a": NONE}, "False", "EngineOrder", ["does not tell the release", "EngineDefault"]),
+        ("lmsysorg/sglang:v0.5.20", {"a": NONE}, "False", "EngineOrder", ["SGLang 0.5.20 has no"]),
+    ],
+)
+def test_what_is_reported(image: str, orders: dict[str, PromptOrder], status: str, reason: str, words: list[str]):
+    observed = replace(look(*ALL_WELL, spec={**SPEC, "engine": {"image": image}}), orders=orders)
+    found = next(f for f in findings(observed, (), None) if f.type is ConditionType.SCHEDULING_ACTIVE)
+    assert (found.status, found.reason) == (status, reason)
+    assert [word for word in words if word not in found.message] == []
+
+
+def test_the_message_does_not_change_with_the_order_in_which_workers_answer():
+    assert order_verdict(spec(), {"a": FALLEN, "b": FALLEN}) == order_verdict(spec(), {"b": FALLEN, "a": FALLEN})
+
+
+def test_nothing_is_reported_where_nothing_is_asked_for():
+    assert order_verdict(spec(policy="EngineDefault"), {"a": NONE}) is None
+    observed = replace(look(*ALL_WELL, spec={**SPEC, "scheduling": {"policy": "EngineDefault"}}), orders={"a": PLUGIN})
+    assert ConditionType.SCHEDULING_ACTIVE not in {f.type for f in findings(observed, (), None)}
+
+
+def test_a_resource_is_ready_however_its_prompts_are_ordered():
+    observed = replace(look(*ALL_WELL), orders={"m-prefill-x": FALLEN})
+    ready = next(f for f in findings(observed, (), None) if f.type is ConditionType.READY)
+    assert ready.status is ConditionStatus.TRUE
+
+
+DEMAND = Demand(3.0, 1000.0, 2e6, 100.0, uncached_share=0.5)
+AHEAD = replace(DEMAND, input_tokens=3000.0, input_tokens_second_moment=2e7)
+
+
+def settings(model: EngineModel, planned: Planned | None, stored: dict[str, Any] | None = None) -> dict[str, Any]:
+    observed = replace(look(*ALL_WELL, spec=SCALING), model=model)
+    if stored:
+        observed.children["ConfigMap", "m-prefill"] = stored  # type: ignore[index]
+    assert observed.spec
+    return order_settings(observed, observed.spec, planned)
+
+
+def said(config: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(config["data"]["scheduling.json"])
+    return found
+
+
+def test_workers_are_told_the_lengths_that_are_forecast(model: EngineModel):
+    outlook = Outlook(Forecast(AHEAD, DEMAND), dict.fromkeys(Role, 1.0), 0.9, 0.0)
+    assert said(settings(model, Planned(None, Reading(0.0, DEMAND))))["predictedTokens"] == 500.0
+    assert said(settings(model, Planned(None, Reading(0.0, DEMAND, outlook=outlook))))["predictedTokens"] == 1500.0
+
+
+def test_times_are_those_that_were_measured(model: EngineModel):
+    profile, measured = (said(settings(model, Planned(None, engine=e)))["times"] for e in (None, model.corrected(1.5)))
+    assert measured["tokenSeconds"] == pytest.approx(1.5 * profile["tokenSeconds"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "planned", [None, Planned(None), Planned(None, Reading(0.0)), Planned(None, Reading(0.0, Demand.none()))]
+)
+def test_a_load_that_is_not_known_leaves_what_was_told(model: EngineModel, planned: Planned | None):
+    stored = settings(model, Planned(None, Reading(0.0, DEMAND)))
+    assert settings(model, planned, stored) == stored
+    assert "predictedTokens" not in said(settings(model, planned))

@@ -1,0 +1,86 @@
+"""What a prefill worker says of its order, among thousands of other lines."""
+
+from typing import Any
+
+import pytest
+
+from dopd.cluster.podhttp import PodHttpError
+from dopd.telemetry.prompt_order import AGAIN_SECONDS, PromptOrder, PromptOrderReader, parse_prompt_order
+
+OTHERS = """# HELP sglang:num_running_reqs The number of running requests.
+# TYPE sglang:num_running_reqs gauge
+sglang:num_running_reqs{engine_type="prefill",model_name="m"} 3.0
+"""
+
+
+def told(active: float = 1, policy: str = "on-time-first", fallbacks: str = "") -> str:
+    return f"""{OTHERS}# TYPE dopd_prefill_order_info gauge
+dopd_prefill_order_info{{plugin_version="0.1.0",policy="{policy}",sglang_version="0.5.23"}} 1.0
+dopd_prefill_order_info{{plugin_version="0.1.0",policy="before",sglang_version="0.5.23"}} 0.0
+# TYPE dopd_prefill_order_active gauge
+dopd_prefill_order_active {active}
+# TYPE dopd_prefill_order_fallbacks_total counter
+{fallbacks}
+dopd_prefill_prompts_total{{length="short"}} 3.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        (OTHERS, PromptOrder()),
+        ("", PromptOrder()),
+        (told(), PromptOrder(frozenset({"on-time-first"}), True)),
+        (
+            told(0, fallbacks='dopd_prefill_order_fallbacks_total{reason="error"} 2.0'),
+            PromptOrder(frozenset({"on-time-first"}), False, ("error",)),
+        ),
+        (told() + 'dopd_prefill_order_active{pid="7"} 0.0', PromptOrder(frozenset({"on-time-first"}), False)),
+    ],
+)
+def test_what_is_read(text: str, order: PromptOrder):
+    assert parse_prompt_order(text) == order
+
+
+def test_what_prometheus_would_not_read_is_an_error():
+    with pytest.raises(ValueError, match="float"):
+        parse_prompt_order("dopd_prefill_order_active what")
+
+
+class Pods:
+    """Pods whose text is given by name; the others do not answer."""
+
+    def __init__(self, **texts: str) -> None:
+        self.texts, self.asked = texts, 0
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        assert (port, path) == (30000, "/metrics")
+        self.asked += 1
+        if pod["metadata"]["name"] not in self.texts:
+            raise PodHttpError("no answer")
+        return self.texts[pod["metadata"]["name"]]
+
+
+class Clock:
+    seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def pod(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": f"uid-{name}"}}
+
+
+async def test_who_does_not_answer_is_absent_and_nobody_is_asked_again_at_once():
+    pods, clock = Pods(a=told(), b="dopd_prefill_order_active what"), Clock()
+    reader = PromptOrderReader(pods, clock)  # type: ignore[arg-type]
+    all_three = [pod("a"), pod("b"), pod("c")]
+    assert set(await reader.read(all_three)) == {"a"}
+    clock.seconds += AGAIN_SECONDS / 2
+    assert set(await reader.read(all_three)) == {"a"}
+    assert pods.asked == 3
+    pods.texts["c"] = OTHERS
+    clock.seconds += AGAIN_SECONDS
+    assert set(await reader.read(all_three)) == {"a", "c"}
+    assert pods.asked == 6

@@ -1,0 +1,154 @@
+"""The settings of the order of prompts: what they say, when they change, and that no pod is replaced by it."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.workloads import Owner, Targets, child_manifests
+from dopd.workloads.engines import worker_deployment
+from dopd.workloads.scheduling import PromptLengths, scheduling_config
+
+ENGINE = EngineModel(
+    prefill_curve=((1.0, 0.01), (4096.0, 0.11), (8192.0, 0.21)),
+    itl_curves=((1000.0, ((1.0, 0.01),)),),
+    kv_tokens=100_000,
+    max_running_requests=100,
+    chunk_tokens=8192,
+    transfer_base_seconds=0.005,
+    transfer_tokens_per_second=1e5,
+    startup_seconds={"prefill": 20.0, "decode": 30.0},
+    flip_seconds=5.0,
+)
+EXPECTED = PromptLengths(2000.0, 1500.0)
+SCALING = {"prefill": {"min": 1, "max": 2}, "decode": {"min": 1, "max": 2}, "profileRef": {"name": "p"}}
+
+
+@pytest.fixture
+def scaling(raw_spec: dict[str, Any]) -> dict[str, Any]:
+    del raw_spec["prefill"]["replicas"], raw_spec["decode"]["replicas"]
+    return {**raw_spec, "scaling": SCALING}
+
+
+def read(raw: dict[str, Any]) -> DisaggregatedInferenceSpec:
+    return DisaggregatedInferenceSpec.model_validate(raw)
+
+
+def said(config: dict[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(config["data"]["scheduling.json"])
+    return settings
+
+
+def test_a_static_resource_is_told_what_its_spec_says(owner: Owner, spec: DisaggregatedInferenceSpec):
+    config = scheduling_config(owner, spec)
+    assert said(config) == {
+        "version": 1,
+        "policy": "on-time-first",
+        "ttftSeconds": 1.5,
+        "lateShare": 0.33,
+        "latePrompts": "Serve",
+        "mostUnfinished": 3,
+    }
+    assert config["metadata"]["name"] == "llama-prefill"
+    assert config["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dopd"
+
+
+def test_the_objective_is_what_the_transfer_leaves_and_the_times_are_those_of_the_profile(owner: Owner, scaling: Any):
+    settings = said(scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED))
+    assert settings["ttftSeconds"] == pytest.approx(1.5 - 0.005 - 0.02)
+    assert settings["predictedTokens"] == 1500.0
+    assert settings["times"] == pytest.approx(
+        {"leastSeconds": 0.01, "fixedSeconds": 0.01, "tokenSeconds": 2.441e-5, "attentionSeconds": 0.0}, rel=1e-3
+    )
+
+
+def test_a_transfer_that_takes_the_whole_objective_leaves_some(owner: Owner, scaling: Any):
+    slow = replace(ENGINE, transfer_tokens_per_second=100.0)
+    settings = said(scheduling_config(owner, read(scaling), engine=slow, expected=EXPECTED))
+    assert settings["ttftSeconds"] == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [(ENGINE, PromptLengths(2150.0, 1400.0)), (ENGINE.corrected(prefill=1.08), EXPECTED), (ENGINE, None)],
+)
+def test_a_ripple_is_not_written_nor_a_load_that_is_not_known(owner: Owner, scaling: Any, engine: Any, expected: Any):
+    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
+    assert scheduling_config(owner, read(scaling), engine=engine, expected=expected, stored=stored) == stored
+
+
+def test_times_outlive_a_profile_that_goes_and_the_objective_is_then_the_whole(owner: Owner, scaling: Any):
+    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
+    assert said(scheduling_config(owner, read(scaling), stored=stored)) == {**said(stored), "ttftSeconds": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected", "key"),
+    [
+        (ENGINE, PromptLengths(2000.0, 1700.0), "predictedTokens"),
+        (ENGINE, PromptLengths(4000.0, 1500.0), "ttftSeconds"),
+        (ENGINE.corrected(prefill=1.3), EXPECTED, "times"),
+    ],
+)
+def test_a_move_is_written(owner: Owner, scaling: Any, engine: EngineModel, expected: PromptLengths, key: str):
+    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
+    later = scheduling_config(owner, read(scaling), engine=engine, expected=expected, stored=stored)
+    assert {name for name, value in said(later).items() if said(stored)[name] != value} == {key}
+
+
+def test_what_a_resource_no_longer_predicts_is_not_told(owner: Owner, scaling: Any, raw_spec: dict[str, Any]):
+    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
+    static = {**raw_spec, "prefill": {"gpus": 1, "replicas": 1}, "decode": {"gpus": 1, "replicas": 1}}
+    assert scheduling_config(owner, read(static), stored=stored) == scheduling_config(owner, read(static))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "[]",
+        '{"times": 3}',
+        '{"times": {"leastSeconds": "NaN"}}',
+        '{"predictedTokens": -5, "times": {}}',
+    ],
+)
+def test_somebodys_edit_is_written_over(owner: Owner, scaling: Any, text: str):
+    edited = {"metadata": {}, "data": {"scheduling.json": text}}
+    spec = read(scaling)
+    fresh = scheduling_config(owner, spec, engine=ENGINE, expected=EXPECTED)
+    assert scheduling_config(owner, spec, engine=ENGINE, expected=EXPECTED, stored=edited) == fresh
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slo": {"ttftSeconds": 1.51}},
+        {"scheduling": {"policy": "ShortestFirst"}},
+        {"scheduling": {"lateShare": 0.3}},
+        {"scheduling": {"latePrompts": "Refuse"}},
+        {"scheduling": {"mostUnfinished": 4}},
+    ],
+)
+def test_what_the_user_changes_is_told_at_once_and_replaces_no_pod(
+    owner: Owner, raw_spec: dict[str, Any], changes: dict[str, Any]
+):
+    before, after = read(raw_spec), read({**raw_spec, **changes})
+    assert scheduling_config(owner, after)["data"] != scheduling_config(owner, before)["data"]
+    for role in Role:
+        assert worker_deployment(owner, after, role, 1) == worker_deployment(owner, before, role, 1)
+
+
+def test_prefill_workers_read_it_from_a_folder_and_start_without_it(owner: Owner, spec: DisaggregatedInferenceSpec):
+    children = child_manifests(owner, spec, Targets(1, 1))
+    pods = {c["metadata"]["name"]: c["spec"]["template"]["spec"] for c in children if c["kind"] == "Deployment"}
+    pod, config = pods["llama-prefill"], next(c for c in children if c["kind"] == "ConfigMap")
+    volume = {"name": "scheduling", "configMap": {"name": config["metadata"]["name"], "optional": True}}
+    assert volume in pod["volumes"]
+    mount = {"name": "scheduling", "mountPath": "/etc/dopd/scheduling", "readOnly": True}
+    assert mount in pod["containers"][0]["volumeMounts"]
+    assert "scheduling" not in json.dumps(pods["llama-decode"])
