@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--order",
         choices=tuple(ORDERS),
         default=FIRST_COME,
-        help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, or another",
+        help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, ...",
     )
     parser.add_argument(
         "--late-share",
