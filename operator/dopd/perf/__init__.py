@@ -2,6 +2,6 @@
 
 from dopd.perf.engine import EngineModel
 from dopd.perf.online import Correction, DecodeWindow, PrefillWindow, Ratios
-from dopd.perf.prefill_times import PrefillTimes
+from dopd.perf.prefill_times import service_times
 
-__all__ = ["Correction", "DecodeWindow", "EngineModel", "PrefillTimes", "PrefillWindow", "Ratios"]
+__all__ = ["Correction", "DecodeWindow", "EngineModel", "PrefillWindow", "Ratios", "service_times"]

@@ -13,9 +13,19 @@ from dopd.reconcile.scaling import Planned
 from dopd.telemetry.prompt_order import PromptOrder
 from dopd.workloads.engine_order import OWN_ORDER, engine_order
 from dopd.workloads.meta import Manifest
-from dopd.workloads.scheduling import PLUGIN_POLICIES, PromptLengths, scheduling_config
+from dopd.workloads.scheduling import PLUGIN_POLICIES, scheduling_config
 
 NAMED_WORKERS = 3
+
+_CAUSES = {
+    "version": "it does not know this release of SGLang",
+    "condition": "the engine has what prompts can not be ordered with (pipeline parallelism, priorities, ...)",
+    "switched-off": "several errors within a minute",
+}
+"""What the plugin's reasons mean."""
+
+_PASSING = {"error", "settings"}
+"""Reasons that are over with the pass or the file that had them; the order went on afterwards."""
 
 Verdict = tuple[Status, Reason, str]
 """A condition without its type."""
@@ -28,18 +38,18 @@ def order_settings(observed: Observed, spec: DisaggregatedInferenceSpec, planned
         observed.owner,
         spec,
         engine=(planned.engine if planned else None) or profile,
-        expected=_expected(planned),
+        predicted_tokens=_predicted_tokens(planned),
         stored=observed.children.get((kinds.CONFIG_MAP.kind, observed.owner.child_name(Role.PREFILL))),
     )
 
 
-def _expected(planned: Planned | None) -> PromptLengths | None:
-    """The prompts that the plan expects; None while no load is known."""
+def _predicted_tokens(planned: Planned | None) -> float | None:
+    """Mean uncached tokens of the prompts that the plan expects; None while no load is known."""
     reading = planned.reading if planned else None
     if reading is None or reading.demand is None:
         return None
     demand = reading.outlook.forecast.prefill if reading.outlook else reading.demand
-    return PromptLengths(demand.input_tokens, demand.uncached_tokens) if demand.uncached_tokens > 0 else None
+    return demand.uncached_tokens or None
 
 
 def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptOrder]) -> Verdict | None:
@@ -56,15 +66,16 @@ def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptO
         return Status.UNKNOWN, Reason.NOT_SEEN, message
     wanted = PLUGIN_POLICIES[spec.scheduling.policy]
     plugged = {name: order for name, order in orders.items() if order.has_plugin}
-    late = {name: order for name, order in plugged.items() if order.policies != {wanted}}
-    fallen = {name: order for name, order in plugged.items() if name not in late and not order.active}
+    fallen = {name: order for name, order in plugged.items() if _gave_up(order)}
     if fallen:
         causes = sorted({cause for order in fallen.values() for cause in order.fallbacks})
+        told = ", ".join(_CAUSES.get(cause, cause) for cause in causes if cause not in _PASSING)
         message = (
-            f"{_named(fallen)}: the plugin gave the order back to the engine ({', '.join(causes) or 'cause not told'})."
-            " The worker's log has the details; a new start of the worker tries again"
+            f"{_named(fallen)}: the plugin left the order of prompts to the engine: {told}. Read the log of the worker;"
+            " a new start tries again"
         )
         return Status.FALSE, Reason.FALLBACK, message
+    late = {name: order for name, order in plugged.items() if order.policies != {wanted}}
     if late:
         message = (
             f"{_named(late)}: settings of another policy than {spec.scheduling.policy}. A change arrives within about"
@@ -74,6 +85,10 @@ def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptO
     if len(plugged) == len(orders):
         return Status.TRUE, Reason.PLUGIN_ORDERS, f"prompts are ordered by {spec.scheduling.policy}"
     return _without_plugin(spec)
+
+
+def _gave_up(order: PromptOrder) -> bool:
+    return not order.active and not _PASSING.issuperset(order.fallbacks)
 
 
 def _without_plugin(spec: DisaggregatedInferenceSpec) -> Verdict:

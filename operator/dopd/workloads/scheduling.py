@@ -6,15 +6,15 @@ Values that are predicted or measured are written again only when they have move
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
-from dopd.api.base import GROUP
+from pydantic.alias_generators import to_camel
+
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.scheduling import SchedulingPolicy
-from dopd.perf import EngineModel, PrefillTimes
+from dopd.perf import EngineModel, service_times
 from dopd.workloads.meta import Manifest, Owner
 
 FOLDER = "/etc/dopd/scheduling"
@@ -29,20 +29,8 @@ PLUGIN_POLICIES = {
 }
 """What the plugin calls the policies."""
 
-PROMPT_TOKENS_ANNOTATION = f"{GROUP}/predicted-prompt-tokens"
-"""Mean prompt length that the transfer time in the file rests on, for the operator itself."""
-
 WORTH_WRITING = 0.1
-LEAST_OBJECTIVE_SHARE = 0.1
-"""What is left of the objective where the transfer of a mean prompt alone takes all of it."""
-
-
-@dataclass(frozen=True)
-class PromptLengths:
-    """Mean lengths of the prompts that are expected, tokens: whole, and without what the prefix cache holds."""
-
-    tokens: float
-    uncached_tokens: float
+"""A predicted or measured value that moved by less than this share is not written again."""
 
 
 def scheduling_config(
@@ -50,7 +38,7 @@ def scheduling_config(
     spec: DisaggregatedInferenceSpec,
     *,
     engine: EngineModel | None = None,
-    expected: PromptLengths | None = None,
+    predicted_tokens: float | None = None,
     stored: Manifest | None = None,
 ) -> Manifest:
     """The ConfigMap with the settings.
@@ -59,31 +47,29 @@ def scheduling_config(
         owner: the resource.
         spec: its spec.
         engine: performance of one prefill worker; None while it is not known.
-        expected: prompts that are expected; None while they are not known.
+        predicted_tokens: mean of the uncached prompt tokens that is expected; None while it is not known.
         stored: the ConfigMap as it is; None when there is none. What is not known now stays as it says, unless the
             resource does not scale: then nothing is predicted.
     """
-    old = _Stored.of(stored) if stored and spec.scaling else _Stored()
-    times = _settled(old.times, _times(engine) if engine else None)
-    lengths = _settled(old.lengths, _lengths(expected) if expected else None)
-    settings: dict[str, Any] = {
+    old = _measured(stored) if stored and spec.scaling else {}
+    new: _Measured = {}
+    if predicted_tokens is not None:
+        new["predictedTokens"] = _rounded(predicted_tokens)
+    if engine is not None:
+        new["times"] = _times(engine)
+    settings = {
         "version": VERSION,
         "policy": PLUGIN_POLICIES[spec.scheduling.policy],
-        "ttftSeconds": _prefill_objective_seconds(spec.slo.ttft_seconds, engine, lengths),
+        "ttftSeconds": spec.slo.ttft_seconds,
         "lateShare": spec.scheduling.late_share,
         "latePrompts": spec.scheduling.late_prompts,
         "mostUnfinished": spec.scheduling.most_unfinished,
+        **{name: _settled(old.get(name), new.get(name)) for name in _MEASURED if name in old or name in new},
     }
-    extra: dict[str, Any] = {}
-    if lengths:
-        settings["predictedTokens"] = lengths["uncachedTokens"]
-        extra["annotations"] = {PROMPT_TOKENS_ANNOTATION: f"{lengths['tokens']:g}"}
-    if times:
-        settings["times"] = times
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": owner.metadata(Role.PREFILL, **extra),
+        "metadata": owner.metadata(Role.PREFILL),
         "data": {FILE: json.dumps(settings, indent=2) + "\n"},
     }
 
@@ -98,67 +84,49 @@ def scheduling_mount() -> Manifest:
     return {"name": "scheduling", "mountPath": FOLDER, "readOnly": True}
 
 
-@dataclass(frozen=True)
-class _Stored:
-    """What a stored ConfigMap says, as far as it can be read."""
-
-    times: Mapping[str, float] | None = None
-    lengths: Mapping[str, float] | None = None
-
-    @classmethod
-    def of(cls, config: Manifest) -> "_Stored":
-        try:
-            settings = json.loads(config["data"][FILE])
-            lengths = {
-                "tokens": config["metadata"].get("annotations", {}).get(PROMPT_TOKENS_ANNOTATION),
-                "uncachedTokens": settings.get("predictedTokens"),
-            }
-            return cls(_numbers(settings.get("times"), _TIMES), _numbers(lengths, lengths))
-        except (KeyError, TypeError, ValueError, AttributeError):  # somebody's edit: written anew
-            return cls()
-
-
-_TIMES = {
-    "leastSeconds": "least_seconds",
-    "fixedSeconds": "fixed_seconds",
-    "tokenSeconds": "token_seconds",
-    "attentionSeconds": "attention_seconds",
-}
+_Value = float | dict[str, float]
+_Measured = dict[str, _Value]
+_MEASURED = ("predictedTokens", "times")
 
 
 def _times(engine: EngineModel) -> dict[str, float]:
-    times = PrefillTimes.of(engine)
-    return {name: _rounded(getattr(times, attribute)) for name, attribute in _TIMES.items()}
-
-
-def _lengths(expected: PromptLengths) -> dict[str, float]:
-    return {"tokens": _rounded(expected.tokens), "uncachedTokens": _rounded(expected.uncached_tokens)}
+    times = service_times(engine)
+    if times.fixed_seconds < 0:  # the curve is convex: a line from the origin, which meets it at a full pass
+        slope = times.token_seconds + times.fixed_seconds / engine.chunk_tokens
+        times = replace(times, fixed_seconds=0.0, token_seconds=slope)
+    return {to_camel(name): _rounded(value) for name, value in vars(times).items()}
 
 
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _numbers(found: Mapping[str, Any] | None, names: Mapping[str, Any]) -> dict[str, float] | None:
-    """The numbers of these names; None unless all are there and can be."""
-    if not found or any(found.get(name) is None for name in names):
-        return None
-    numbers = {name: float(found[name]) for name in names}
-    return numbers if all(math.isfinite(value) and value >= 0 for value in numbers.values()) else None
+def _measured(config: Manifest) -> _Measured:
+    """What a stored ConfigMap says of measured and predicted values, as far as it can be read."""
+    try:
+        settings = json.loads(config["data"][FILE])
+        found = {name: settings[name] for name in _MEASURED if name in settings}
+        return {name: _numbers(value) for name, value in found.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):  # somebody's edit: written anew
+        return {}
 
 
-def _settled(old: Mapping[str, float] | None, new: Mapping[str, float] | None) -> Mapping[str, float] | None:
-    """The new numbers; the old ones while the new are not known, or none of them moved by a tenth."""
+def _numbers(value: Any) -> _Value:
+    numbers = {name: float(number) for name, number in value.items()} if isinstance(value, dict) else float(value)
+    for number in _flat(numbers).values():
+        if not (math.isfinite(number) and number >= 0):
+            raise ValueError(f"{number}: expected a finite number >= 0")
+    return numbers
+
+
+def _settled(old: _Value | None, new: _Value | None) -> _Value | None:
+    """The new value; the old one while the new is not known, or no number of it moved by a tenth."""
     if new is None or old is None:
-        return new or old
-    return new if any(abs(new[name] - value) > WORTH_WRITING * value for name, value in old.items()) else old
+        return new if old is None else old
+    before, after = _flat(old), _flat(new)
+    same = before.keys() == after.keys()
+    return old if same and all(abs(after[n] - v) <= WORTH_WRITING * v for n, v in before.items()) else new
 
 
-def _prefill_objective_seconds(
-    objective_seconds: float, engine: EngineModel | None, lengths: Mapping[str, float] | None
-) -> float:
-    """The objective, less what the KV cache of a mean prompt takes to move to decode."""
-    if engine is None:
-        return objective_seconds
-    left = objective_seconds - engine.transfer_seconds(lengths["tokens"] if lengths else 0.0)
-    return round(max(left, LEAST_OBJECTIVE_SHARE * objective_seconds), 4)
+def _flat(value: _Value) -> dict[str, float]:
+    return value if isinstance(value, dict) else {"": value}

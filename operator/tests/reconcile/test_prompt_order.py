@@ -20,7 +20,7 @@ from .test_conditions import ALL_WELL, SPEC, findings, look
 from .test_scaling import SPEC as SCALING
 
 PLUGIN = PromptOrder(frozenset({"on-time-first"}), True)
-FALLEN = PromptOrder(frozenset({"on-time-first"}), False, ("sglang-unknown",))
+FALLEN = PromptOrder(frozenset({"engine-default"}), False, ("error", "switched-off"))
 BEFORE = PromptOrder(frozenset({"shortest-first"}), True)
 NEVER_TOLD = PromptOrder(frozenset({"engine-default"}), False)
 NONE = PromptOrder()
@@ -39,9 +39,12 @@ def spec(image: str = IMAGE, **scheduling: Any) -> DisaggregatedInferenceSpec:
         ("llm:private", {"a": PLUGIN}, "True", "PluginOrders", []),
         (IMAGE, {"a": NONE}, "True", "EnginePolicy", [IMAGE, "shortest-prefill-first", "no plugin"]),
         (IMAGE, {"a": NONE, "b": PLUGIN}, "True", "EnginePolicy", []),
-        (IMAGE, {"b": FALLEN, "a": PLUGIN, "c": NONE}, "False", "Fallback", ["worker b:", "sglang-unknown", "log"]),
+        (IMAGE, {"b": FALLEN, "a": PLUGIN, "c": NONE}, "False", "Fallback", ["worker b:", "several errors", "log"]),
         (IMAGE, {"a": BEFORE, "b": PLUGIN}, "False", "OldSettings", ["worker a:", "OnTimeFirst", "a minute"]),
         (IMAGE, {"a": NEVER_TOLD}, "False", "OldSettings", []),
+        (IMAGE, {"a": replace(NEVER_TOLD, fallbacks=("error",))}, "False", "OldSettings", []),
+        (IMAGE, {"a": replace(NEVER_TOLD, fallbacks=("version",))}, "False", "Fallback", ["release of SGLang"]),
+        (IMAGE, {"a": replace(NEVER_TOLD, fallbacks=("of later",))}, "False", "Fallback", ["of later"]),
         (IMAGE, {"a": NEVER_TOLD, "b": FALLEN}, "False", "Fallback", ["worker b:"]),
         (IMAGE, dict.fromkeys("edcba", FALLEN), "False", "Fallback", ["workers a, b, c and 2 more"]),
         ("llm@sha256:0", {"a": NONE}, "False", "EngineOrder", ["does not tell the release", "EngineDefault"]),

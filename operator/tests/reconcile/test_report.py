@@ -46,7 +46,7 @@ async def reported(orders: Sequence[dict[str, PromptOrder]]) -> Cluster:
 
 
 async def test_a_fallback_is_announced_once_and_so_is_its_end():
-    fallen = {"w": PromptOrder(PLUGIN.policies, False, ("error",))}
+    fallen = {"w": PromptOrder(frozenset({"engine-default"}), False, ("switched-off",))}
     cluster = await reported([{}, {"w": PLUGIN}, fallen, fallen, {"w": PLUGIN}, {"w": PLUGIN}])
     assert cluster.events == [
         ("Normal", "Ready"),

@@ -2,16 +2,22 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from pydantic.alias_generators import to_snake
 
+from dopd import perf
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
+from dopd.api.profile import EngineProfileSpec
 from dopd.perf import EngineModel
 from dopd.workloads import Owner, Targets, child_manifests
 from dopd.workloads.engines import worker_deployment
-from dopd.workloads.scheduling import PromptLengths, scheduling_config
+from dopd.workloads.scheduling import scheduling_config
+from dopd_scheduling import ServiceTimes
 
 ENGINE = EngineModel(
     prefill_curve=((1.0, 0.01), (4096.0, 0.11), (8192.0, 0.21)),
@@ -24,7 +30,6 @@ ENGINE = EngineModel(
     startup_seconds={"prefill": 20.0, "decode": 30.0},
     flip_seconds=5.0,
 )
-EXPECTED = PromptLengths(2000.0, 1500.0)
 SCALING = {"prefill": {"min": 1, "max": 2}, "decode": {"min": 1, "max": 2}, "profileRef": {"name": "p"}}
 
 
@@ -57,51 +62,76 @@ def test_a_static_resource_is_told_what_its_spec_says(owner: Owner, spec: Disagg
     assert config["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dopd"
 
 
-def test_the_objective_is_what_the_transfer_leaves_and_the_times_are_those_of_the_profile(owner: Owner, scaling: Any):
-    settings = said(scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED))
-    assert settings["ttftSeconds"] == pytest.approx(1.5 - 0.005 - 0.02)
+def full(owner: Owner, scaling: Any, **others: Any) -> dict[str, Any]:
+    return scheduling_config(owner, read(scaling), **{"engine": ENGINE, "predicted_tokens": 1500.0, **others})
+
+
+def test_a_resource_that_scales_is_told_what_is_predicted_and_how_long_its_engines_take(owner: Owner, scaling: Any):
+    settings = said(full(owner, scaling))
     assert settings["predictedTokens"] == 1500.0
     assert settings["times"] == pytest.approx(
-        {"leastSeconds": 0.01, "fixedSeconds": 0.01, "tokenSeconds": 2.441e-5, "attentionSeconds": 0.0}, rel=1e-3
+        {
+            "leastSeconds": 0.01,
+            "fixedSeconds": 0.01,
+            "tokenSeconds": 2.441e-5,
+            "attentionSeconds": 0.0,
+            "transferSeconds": 0.005,
+            "transferTokenSeconds": 1e-5,
+        },
+        rel=1e-3,
     )
 
 
-def test_a_transfer_that_takes_the_whole_objective_leaves_some(owner: Owner, scaling: Any):
-    slow = replace(ENGINE, transfer_tokens_per_second=100.0)
-    settings = said(scheduling_config(owner, read(scaling), engine=slow, expected=EXPECTED))
-    assert settings["ttftSeconds"] == pytest.approx(0.15)
+def test_no_pass_is_told_to_take_less_than_nothing(owner: Owner, scaling: Any):
+    convex = replace(ENGINE, prefill_curve=((1.0, 0.01), (4096.0, 0.08), (8192.0, 0.21)))
+    assert min(said(full(owner, scaling, engine=convex))["times"].values()) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("engine", "expected"),
-    [(ENGINE, PromptLengths(2150.0, 1400.0)), (ENGINE.corrected(prefill=1.08), EXPECTED), (ENGINE, None)],
+    "path", sorted((Path(perf.__file__).parent / "profiles").iterdir()), ids=lambda path: path.stem
 )
-def test_a_ripple_is_not_written_nor_a_load_that_is_not_known(owner: Owner, scaling: Any, engine: Any, expected: Any):
-    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
-    assert scheduling_config(owner, read(scaling), engine=engine, expected=expected, stored=stored) == stored
-
-
-def test_times_outlive_a_profile_that_goes_and_the_objective_is_then_the_whole(owner: Owner, scaling: Any):
-    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
-    assert said(scheduling_config(owner, read(scaling), stored=stored)) == {**said(stored), "ttftSeconds": 1.5}
+@pytest.mark.parametrize(("shortest", "longest", "low", "high"), [(64, 1024, 0.55, 1.1), (1024, 65_536, 0.8, 1.1)])
+def test_the_times_are_near_those_of_each_shipped_profile(
+    owner: Owner, scaling: Any, path: Path, shortest: int, longest: int, low: float, high: float
+):
+    engine = EngineModel.from_profile(EngineProfileSpec.model_validate(yaml.safe_load(path.read_text())["spec"]))
+    told = said(full(owner, scaling, engine=engine))["times"]
+    times = ServiceTimes(**{to_snake(name): value for name, value in told.items()})
+    for tokens in range(shortest, longest, 32):
+        ratio = times.pass_seconds(times.work_seconds(tokens)) / engine.prefill_seconds(tokens)
+        assert low < ratio < high, tokens
 
 
 @pytest.mark.parametrize(
-    ("engine", "expected", "key"),
+    "later",
     [
-        (ENGINE, PromptLengths(2000.0, 1700.0), "predictedTokens"),
-        (ENGINE, PromptLengths(4000.0, 1500.0), "ttftSeconds"),
-        (ENGINE.corrected(prefill=1.3), EXPECTED, "times"),
+        {"predicted_tokens": 1400.0},
+        {"predicted_tokens": None},
+        {"engine": ENGINE.corrected(prefill=1.08)},
+        {"engine": None},
     ],
 )
-def test_a_move_is_written(owner: Owner, scaling: Any, engine: EngineModel, expected: PromptLengths, key: str):
-    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
-    later = scheduling_config(owner, read(scaling), engine=engine, expected=expected, stored=stored)
-    assert {name for name, value in said(later).items() if said(stored)[name] != value} == {key}
+def test_a_ripple_is_not_written_nor_what_is_not_known(owner: Owner, scaling: Any, later: dict[str, Any]):
+    stored = full(owner, scaling)
+    assert full(owner, scaling, **later, stored=stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("later", "key"),
+    [
+        ({"predicted_tokens": 1700.0}, "predictedTokens"),
+        ({"engine": ENGINE.corrected(prefill=1.3)}, "times"),
+        ({"engine": replace(ENGINE, transfer_tokens_per_second=5e4)}, "times"),
+    ],
+)
+def test_a_move_is_written(owner: Owner, scaling: Any, later: dict[str, Any], key: str):
+    stored = full(owner, scaling)
+    moved = said(full(owner, scaling, **later, stored=stored))
+    assert {name for name, value in moved.items() if said(stored)[name] != value} == {key}
 
 
 def test_what_a_resource_no_longer_predicts_is_not_told(owner: Owner, scaling: Any, raw_spec: dict[str, Any]):
-    stored = scheduling_config(owner, read(scaling), engine=ENGINE, expected=EXPECTED)
+    stored = full(owner, scaling)
     static = {**raw_spec, "prefill": {"gpus": 1, "replicas": 1}, "decode": {"gpus": 1, "replicas": 1}}
     assert scheduling_config(owner, read(static), stored=stored) == scheduling_config(owner, read(static))
 
@@ -119,9 +149,7 @@ def test_what_a_resource_no_longer_predicts_is_not_told(owner: Owner, scaling: A
 )
 def test_somebodys_edit_is_written_over(owner: Owner, scaling: Any, text: str):
     edited = {"metadata": {}, "data": {"scheduling.json": text}}
-    spec = read(scaling)
-    fresh = scheduling_config(owner, spec, engine=ENGINE, expected=EXPECTED)
-    assert scheduling_config(owner, spec, engine=ENGINE, expected=EXPECTED, stored=edited) == fresh
+    assert full(owner, scaling, stored=edited) == full(owner, scaling)
 
 
 @pytest.mark.parametrize(
