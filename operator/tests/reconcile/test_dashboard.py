@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from dopd.reconcile import metrics, timing  # noqa: F401  (timing registers its metric)
 from dopd.telemetry import queries
+from dopd.telemetry.prompt_order import PLUGIN_METRICS
 
 CHART = Path(__file__).parents[3] / "charts" / "dopd"
 DASHBOARD = json.loads((CHART / "dashboards" / "dopd.json").read_text())
@@ -39,6 +40,10 @@ def test_it_asks_for_metrics_and_labels_that_exist(title: str, query: str):
         if name.startswith("sglang"):
             assert f"{name}{{" in engine, title
             assert labels <= {"namespace", queries.INSTANCE, queries.POOL}, title
+        elif name.removesuffix("_bucket") in PLUGIN_METRICS:
+            assert labels <= {"namespace", queries.INSTANCE, queries.POOL}, title
+            grouped = {label.strip() for part in re.findall(r"by \(([^)]*)\)", query) for label in part.split(",")}
+            assert grouped <= PLUGIN_METRICS[name.removesuffix("_bucket")] | {"le"}, title
         else:
             assert name in known, title
             assert labels <= known[name], title
@@ -47,7 +52,7 @@ def test_it_asks_for_metrics_and_labels_that_exist(title: str, query: str):
 def test_alerts_ask_for_metrics_that_exist():
     expressions = re.findall(r"expr: (.*)", (CHART / "templates" / "alerts.yaml").read_text())
     asked = {name for expression in expressions for name in re.findall(r"dopd_[a-z_]+", expression)}
-    assert len(expressions) == 6
+    assert len(expressions) == 7
     assert asked <= own_metrics().keys()
 
 
@@ -56,6 +61,14 @@ def test_every_gauge_of_a_resource_is_shown():
     hidden = {"dopd_forecast_newest_point_age_seconds", "dopd_profile_correction_confidence"}
     names = {gauge._name for gauge in metrics._OF_INSTANCE}
     assert {name for name in names if name not in text} == hidden
+
+
+def test_every_metric_of_the_plugin_but_its_state_is_shown():
+    text = json.dumps(DASHBOARD)
+    assert {name for name in PLUGIN_METRICS if name not in text} == {
+        "dopd_prefill_order_info",
+        "dopd_prefill_order_active",
+    }
 
 
 def test_panels_do_not_overlap_and_have_their_own_ids():
