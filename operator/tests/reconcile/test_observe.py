@@ -1,5 +1,6 @@
 """The look at a cluster: who is asked for what."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ async def test_ready_prefill_workers_are_asked_for_their_order_where_one_is_want
 ):
     starting = pod("prefill", ready=False)
     starting["metadata"]["name"] = "m-prefill-y"
-    pods = [*ALL_WELL, starting]
+    pods = [*copy.deepcopy(ALL_WELL), starting]
     for one in pods:
         one["metadata"]["uid"] = one["metadata"]["name"]
     http = Http()
