@@ -36,7 +36,7 @@ class Scheduling(Model):
     ShortestFirst: always the least work first; long prompts wait longest. EngineDefault: off, the engine's own order
     (first come, first served, in SGLang, unless args say otherwise); a change to or from it replaces the prefill
     workers, no other change of spec.scheduling does. Condition SchedulingActive tells what holds."""
-    late_share: Annotated[float, Field(ge=0, le=1)] = 0.33
+    late_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """With OnTimeFirst: share of the prefill time that prompts which can not be on time any more may take from others,
     as far as that makes no other late; a fifth of it they get in any case. Lower: the P90 of all falls, and the longest
     prompts lose more in a shortage. Higher: the reverse."""

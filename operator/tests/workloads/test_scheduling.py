@@ -17,7 +17,7 @@ from dopd.perf import EngineModel
 from dopd.workloads import Owner, Targets, child_manifests
 from dopd.workloads.engines import worker_deployment
 from dopd.workloads.scheduling import scheduling_config
-from dopd_scheduling import ServiceTimes
+from dopd_scheduling import ServiceTimes, Settings
 
 ENGINE = EngineModel(
     prefill_curve=((1.0, 0.01), (4096.0, 0.11), (8192.0, 0.21)),
@@ -54,12 +54,16 @@ def test_a_static_resource_is_told_what_its_spec_says(owner: Owner, spec: Disagg
         "version": 1,
         "policy": "on-time-first",
         "ttftSeconds": 1.5,
-        "lateShare": 0.33,
+        "lateShare": 0.5,
         "latePrompts": "Serve",
         "mostUnfinished": 3,
     }
     assert config["metadata"]["name"] == "llama-prefill"
     assert config["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dopd"
+
+
+def test_the_default_share_of_the_late_is_that_of_the_order(spec: DisaggregatedInferenceSpec):
+    assert spec.scheduling.late_share == Settings.late_share
 
 
 def full(owner: Owner, scaling: Any, **others: Any) -> dict[str, Any]:
