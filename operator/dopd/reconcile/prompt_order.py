@@ -34,22 +34,14 @@ Verdict = tuple[Status, Reason, str]
 def order_settings(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Manifest:
     """The ConfigMap with the settings, from the spec and from what the latest plan knows."""
     profile = None if isinstance(observed.model, str) else observed.model
+    reading = planned.reading if planned else None
     return scheduling_config(
         observed.owner,
         spec,
         engine=(planned.engine if planned else None) or profile,
-        predicted_tokens=_predicted_tokens(planned),
+        predicted_tokens=reading.prompt_tokens if reading else None,
         stored=observed.children.get((kinds.CONFIG_MAP.kind, observed.owner.child_name(Role.PREFILL))),
     )
-
-
-def _predicted_tokens(planned: Planned | None) -> float | None:
-    """Mean uncached tokens of the prompts that the plan expects; None while no load is known."""
-    reading = planned.reading if planned else None
-    if reading is None or reading.demand is None:
-        return None
-    demand = reading.outlook.forecast.prefill if reading.outlook else reading.demand
-    return demand.uncached_tokens or None
 
 
 def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptOrder]) -> Verdict | None:

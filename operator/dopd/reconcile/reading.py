@@ -53,6 +53,8 @@ class Reading:
         promised: arrival rate that an earlier forecast gave for now, by role; what it is to be compared with.
         failure: why the load could not be read; None when it could.
         window_seconds: over which the demand was measured; None when it could not be read.
+        prompt_tokens: mean of the prompt tokens that the prefix cache does not hold, over the last bins: that of the
+            demand swings with the few requests of a short window. None when it is not known.
     """
 
     at_seconds: float
@@ -63,6 +65,7 @@ class Reading:
     promised: Mapping[Role, float] = field(default_factory=dict)
     failure: QueryFailed | None = None
     window_seconds: float | None = None
+    prompt_tokens: float | None = None
 
 
 class Promises:
@@ -118,6 +121,7 @@ class LoadWatcher:
         # Lengths outlive a pause of the traffic, since none is finished then.
         self._lengths = now.lengths or history.lengths or self._lengths
         demand = demand_at(now.requests_per_second, self._lengths)
+        usual = history.lengths or self._lengths
         # What one plan misses waits for the next, which adds to the time that a start takes.
         horizons = {role: leads[role] + interval for role in Role}
         # Off the event loop: a fit takes longer than the Lease may wait.
@@ -127,7 +131,14 @@ class LoadWatcher:
             )
         promised = self._promises.due(now_seconds)
         return Reading(
-            now_seconds, demand, now.late_share, outlook, trust, promised, window_seconds=source.window_seconds
+            now_seconds,
+            demand,
+            now.late_share,
+            outlook,
+            trust,
+            promised,
+            window_seconds=source.window_seconds,
+            prompt_tokens=usual.input_tokens * usual.uncached_share if usual else None,
         )
 
     async def _read(

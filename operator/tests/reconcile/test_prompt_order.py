@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.perf import EngineModel
-from dopd.planning import Demand, Forecast
 from dopd.reconcile.prompt_order import order_settings, order_verdict
-from dopd.reconcile.reading import Outlook, Reading
+from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd.telemetry.prompt_order import PromptOrder
 
@@ -74,8 +72,7 @@ def test_a_resource_is_ready_however_its_prompts_are_ordered():
     assert ready.status is ConditionStatus.TRUE
 
 
-DEMAND = Demand(3.0, 1000.0, 2e6, 100.0, uncached_share=0.5)
-AHEAD = replace(DEMAND, input_tokens=3000.0, input_tokens_second_moment=2e7)
+KNOWN = Planned(None, Reading(0.0, prompt_tokens=500.0))
 
 
 def settings(model: EngineModel, planned: Planned | None, stored: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -91,10 +88,8 @@ def said(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_workers_are_told_the_lengths_that_are_forecast(model: EngineModel):
-    outlook = Outlook(Forecast(AHEAD, DEMAND), dict.fromkeys(Role, 1.0), 0.9, 0.0)
-    assert said(settings(model, Planned(None, Reading(0.0, DEMAND))))["predictedTokens"] == 500.0
-    assert said(settings(model, Planned(None, Reading(0.0, DEMAND, outlook=outlook))))["predictedTokens"] == 1500.0
+def test_workers_are_told_how_long_prompts_are(model: EngineModel):
+    assert said(settings(model, KNOWN))["predictedTokens"] == 500.0
 
 
 def test_times_are_those_that_were_measured(model: EngineModel):
@@ -102,10 +97,8 @@ def test_times_are_those_that_were_measured(model: EngineModel):
     assert measured["tokenSeconds"] == pytest.approx(1.5 * profile["tokenSeconds"], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "planned", [None, Planned(None), Planned(None, Reading(0.0)), Planned(None, Reading(0.0, Demand.none()))]
-)
+@pytest.mark.parametrize("planned", [None, Planned(None), Planned(None, Reading(0.0))])
 def test_a_load_that_is_not_known_leaves_what_was_told(model: EngineModel, planned: Planned | None):
-    stored = settings(model, Planned(None, Reading(0.0, DEMAND)))
+    stored = settings(model, KNOWN)
     assert settings(model, planned, stored) == stored
     assert "predictedTokens" not in said(settings(model, planned))

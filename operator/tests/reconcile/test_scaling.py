@@ -110,6 +110,20 @@ async def test_a_plan_knows_over_which_window_the_load_was_measured(
     assert [observation.window_seconds for observation in seen] == [30.0]  # three intervals
 
 
+async def test_lengths_of_prompts_are_those_of_more_than_the_last_moment(model: EngineModel):
+    class Swinging(Loads):
+        async def now(self, source: Source, key: Any, now_seconds: float, **objectives: float) -> LoadNow:
+            return LoadNow(self.rates[-1], replace(LENGTHS, input_tokens=9000.0), None)
+
+    usual = replace(LENGTHS, input_tokens=1000.0, uncached_share=0.5)
+    planned = await look(loop_on(Swinging([1.0] * 12, usual)), model, 10_000.0)
+    assert planned.reading
+    assert planned.reading.prompt_tokens == 500.0
+    unknown = await look(loop_on(Loads([0.0] * 12, None)), model, 10_000.0)
+    assert unknown.reading
+    assert unknown.reading.prompt_tokens is None
+
+
 async def test_a_ramp_is_planned_for_before_it_arrives(model: EngineModel):
     ramp = [2.0 + 0.25 * i for i in range(60)]
     planned = await look(loop_on(Loads(ramp)), model, 10_000.0)
