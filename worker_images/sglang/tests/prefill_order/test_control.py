@@ -16,7 +16,7 @@ TIMES = {"leastSeconds": 0.01, "fixedSeconds": 0.0, "tokenSeconds": 0.001}
 class Engine:
     """A scheduler under the plugin, with its clock, its settings and its metrics."""
 
-    def __init__(self, tmp_path, chunk=1000, page_size=1, **settings):
+    def __init__(self, tmp_path, chunk=1000, page_size=1, can_park=False, **settings):
         self.now = 100.0
         self.path = tmp_path / "scheduling.json"
         self.set(**settings)
@@ -24,7 +24,7 @@ class Engine:
         self.scheduler = Scheduler(chunk, page_size)
         metrics = Metrics("1", "2", self.registry)
         file = SettingsFile(str(self.path))
-        self.control = Control(self.scheduler, Ranks(), metrics, None, lambda: self.now, file)
+        self.control = Control(self.scheduler, Ranks(), metrics, None, lambda: self.now, file, can_park)
         self.scheduler.control = self.control
 
     def set(self, **settings):
@@ -95,8 +95,8 @@ def test_room_for_the_rest_of_the_unfinished_prompt_is_reserved(engine):
     engine.control.plan(engine.scheduler.waiting_queue, 0)
     adder = type("Adder", (), {})()
     adder.memory_budget = type("Budget", (), {"total_offset": 0})()
-    adder.rem_chunk_tokens, adder.page_size, adder.can_run_list = 300, 1, [long]
-    engine.control.may_add(adder, engine.scheduler.waiting_queue[0], True)
+    for _ in range(2):
+        engine.control.reserve(adder)
     assert adder.memory_budget.total_offset == 4000 - 700 + 1
 
 
