@@ -46,6 +46,7 @@ def obstacle_to_parking(scheduler: Any) -> str | None:
         ("a sparse cache", bool(scheduler.enable_hisparse)),
         ("LoRA adapters", bool(scheduler.enable_lora)),
         ("speculative decoding", not scheduler.spec_algorithm.is_none()),
+        ("a delay of prefill", scheduler.prefill_delayer is not None),
         ("n-gram embeddings", bool(scheduler.ngram_embedding_manager.enabled)),
         ("a staging buffer for transfers", bool(scheduler.enable_staging)),
         ("prefill before the decode engine is ready", bool(disagg.optimistic_prefill_attempts)),

@@ -245,9 +245,7 @@ class Control:
             gone = {id(request) for request in refused}
             waiting[:] = [request for request in waiting if id(request) not in gone]
             for request in refused:
-                refuse(self.scheduler, request)
-            if self.metrics:
-                self.metrics.refused.inc(len(refused))
+                self._refuse(request, waiting)
         plan = Pass({id(request): tokens for request, tokens in chosen}, queue=list(waiting))
         if self._may_leave_out(unfinished):
             going_on = [(unfinished[place], tokens) for place, tokens in continued.items()]
@@ -261,6 +259,16 @@ class Control:
         plan.reserve_tokens -= sum(continued.values())
         waiting[:] = [request for request, _ in chosen] + [r for r in waiting if id(r) not in plan.pieces]
         return plan
+
+    def _refuse(self, request: Any, waiting: list[Any]) -> None:
+        try:
+            refuse(self.scheduler, request)
+        except Exception as error:  # then it is served late: no request may be lost
+            self._failed("refusing a prompt", error)
+            waiting.append(request)
+        else:
+            if self.metrics:
+                self.metrics.refused.inc()
 
     def _may_leave_out(self, unfinished: Sequence[Any]) -> bool:
         """Whether these unfinished prompts may be left out of a pass; SGLang alone goes on with its own in each."""

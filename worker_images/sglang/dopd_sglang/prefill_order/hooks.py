@@ -18,8 +18,7 @@ _started: Control | None = None
 
 def run_event_loop(original: Callable[..., Any], scheduler: Any) -> Any:
     """The scheduler is ready: say what is in use before the first prompt comes."""
-    if scheduler.disaggregation_mode.value != "decode":
-        _control(scheduler)
+    _control(scheduler)
     return original(scheduler)
 
 
@@ -168,6 +167,8 @@ def _parked() -> list[Any]:
 
 def _control(scheduler: Any) -> Control | None:
     global _started
+    if scheduler.disaggregation_mode.value == "decode":  # it may become a prefill engine later
+        return None
     if not hasattr(scheduler, "dopd_order"):
         scheduler.dopd_order = _started = start(scheduler)
     control: Control | None = scheduler.dopd_order

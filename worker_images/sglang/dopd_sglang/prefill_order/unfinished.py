@@ -89,6 +89,8 @@ class Unfinished:
         Returns:
             False if there is none though some prompt could go on: it has to be composed again.
         """
+        if not self.can_park:
+            return True
         self.parked.extend(request for request, _ in self.next_ones)
         self.next_ones = []
         self.fill_place()

@@ -193,6 +193,19 @@ def test_prompts_that_can_not_be_on_time_are_refused_if_asked_for(tmp_path, monk
     assert engine.metric("dopd_prefill_refused_prompts_total") == 1
 
 
+def test_a_prompt_that_can_not_be_refused_is_served(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("dopd_sglang.prefill_order.control.refuse", broken)
+    engine = Engine(tmp_path, latePrompts="Refuse", ttftSeconds=5)
+    hopeless, fine = request(900, 95.5), request(200, 99.0)
+    engine.wait(hopeless, fine)
+    passes = [engine.scheduler.compose() for _ in range(2)]
+    assert sum(composed.get(hopeless.rid, 0) for composed in passes) == 900
+    assert engine.metric("dopd_prefill_order_fallbacks_total", reason="error") == 1
+
+
 def test_the_ranks_of_a_group_compose_the_same_passes(tmp_path):
     told = []
 
