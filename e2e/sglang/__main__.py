@@ -1,0 +1,68 @@
+"""`python -m e2e.sglang`: install SGLang, or run real engines until Ctrl-C."""
+
+import argparse
+import signal
+import sys
+import time
+
+from dopd.api.names import Role
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.steps import say
+from e2e.sglang.engines import start_engine, start_gateway, start_pair
+from e2e.sglang.fleet import Fleet
+from e2e.sglang.install import gateway_command, sglang_python, sglang_version
+from e2e.sglang.model import model_folder
+
+_ROLES = {"regular": None, "prefill": Role.PREFILL, "decode": Role.DECODE}
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.sglang", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="SGLang, the gateway and the tiny model, into the cache")
+    up = commands.add_parser("up", help="run engines on free ports of 127.0.0.1 until Ctrl-C")
+    up.add_argument("what", nargs="*", choices=["pair", *_ROLES], default=["pair"], help="[pair, with a gateway]")
+    up.add_argument("--flag", action="append", default=[], help="a further SGLang flag for all, such as --flag=--x=1")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "install":
+            return _install()
+        return _up(arguments.what, arguments.flag)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _install() -> int:
+    start = time.monotonic()
+    python = sglang_python()
+    gateway_command()
+    say(f"SGLang {sglang_version()}: {python}, model {model_folder()} ({time.monotonic() - start:.0f} s)")
+    return 0
+
+
+def _up(what: list[str], flags: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _end)
+    with Fleet() as fleet:
+        servers = [start_engine(fleet, _ROLES[each], *flags).server for each in what if each != "pair"]
+        if "pair" in what:
+            pair = start_pair(fleet, *flags)
+            servers += [pair.prefill.server, pair.decode.server, start_gateway(fleet, pair)]
+        fleet.wait_until_ready()
+        for server in servers:
+            print(f"{server.name} {server.url} pid {server.pid} log {server.log}", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say("ending")
+    return 0
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the ending short
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
