@@ -1,17 +1,23 @@
-"""`python -m e2e.sglang`: install SGLang, or run real engines until Ctrl-C."""
+"""`python -m e2e.sglang`: install SGLang, run real engines until Ctrl-C, or test them beside simulated ones."""
 
 import argparse
 import signal
+import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from dopd.api.names import Role
+from e2e.cluster import versions
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.steps import say
 from e2e.sglang.engines import start_engine, start_gateway, start_pair
 from e2e.sglang.fleet import Fleet
-from e2e.sglang.install import gateway_command, sglang_python, sglang_version
+from e2e.sglang.install import gateway_command, sglang_python
 from e2e.sglang.model import model_folder
+from e2e.sglang.record import read, replace_table, table
 
 _ROLES = {"regular": None, "prefill": Role.PREFILL, "decode": Role.DECODE}
 
@@ -24,10 +30,14 @@ def main() -> int:
     up = commands.add_parser("up", help="run engines on free ports of 127.0.0.1 until Ctrl-C")
     up.add_argument("what", nargs="*", choices=["pair", *_ROLES], default=["pair"], help="[pair, with a gateway]")
     up.add_argument("--flag", action="append", default=[], help="a further SGLang flag for all, such as --flag=--x=1")
+    test = commands.add_parser("test", help="conformance of real and simulated engines; writes docs/conformance.md")
+    test.add_argument("--no-table", action="store_true", help="leave the page as it is")
     arguments = parser.parse_args()
     try:
         if arguments.command == "install":
             return _install()
+        if arguments.command == "test":
+            return _test(write=not arguments.no_table)
         return _up(arguments.what, arguments.flag)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,7 +48,7 @@ def _install() -> int:
     start = time.monotonic()
     python = sglang_python()
     gateway_command()
-    say(f"SGLang {sglang_version()}: {python}, model {model_folder()} ({time.monotonic() - start:.0f} s)")
+    say(f"SGLang {versions.SGLANG}: {python}, model {model_folder()} ({time.monotonic() - start:.0f} s)")
     return 0
 
 
@@ -57,6 +67,28 @@ def _up(what: list[str], flags: list[str]) -> int:
         except KeyboardInterrupt:
             say("ending")
     return 0
+
+
+def _test(*, write: bool) -> int:
+    """Run the suites one after the other, so that no more engines run than one needs."""
+    suites = (
+        ["worker_images/simulator/tests/conformance", "--engines=both"],
+        ["e2e/sglang/tests"],
+    )
+    with tempfile.TemporaryDirectory(prefix="dopd-record-") as folder:
+        records = [Path(folder) / f"{place}.json" for place in range(len(suites))]
+        codes = [
+            subprocess.run(
+                [sys.executable, "-m", "pytest", "-p", "e2e.sglang.record", f"--record={record}", *suite],
+                cwd=REPOSITORY,
+                check=False,
+            ).returncode
+            for suite, record in zip(suites, records, strict=True)
+        ]
+        if write and not any(codes):
+            page = REPOSITORY / "docs" / "conformance.md"
+            page.write_text(replace_table(page.read_text(), table(read(*records), versions.SGLANG)))
+    return max(codes)
 
 
 def _end(*_: object) -> None:

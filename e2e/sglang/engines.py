@@ -1,5 +1,6 @@
-"""Real engines with the flags that the operator renders, plus what a machine without a GPU needs."""
+"""Engines with the flags that the operator renders, plus what a machine without a GPU needs."""
 
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dopd.workloads.engines import engine_flags
 from e2e.cluster.ports import LOOPBACK
 from e2e.sglang.fleet import Fleet, Server
 from e2e.sglang.install import CPU_ENVIRONMENT, STAND_INS, gateway_command, sglang_python
-from e2e.sglang.model import NAME, model_folder
+from e2e.sglang.model import CONTEXT_TOKENS, NAME, model_folder
 
 PLUGIN_GROUP = "sglang.srt.plugins"
 
@@ -24,6 +25,7 @@ CPU_FLAGS = (
     "--max-running-requests", "32",
     "--mem-fraction-static", "0.3",
     "--chunked-prefill-size", "2048",
+    "--sleep-on-idle",  # an idle scheduler keeps a core busy otherwise
 )  # fmt: skip
 CPU_PAIR_FLAGS = ("--disaggregation-decode-retraction-backup", "cpu_tensor")
 
@@ -40,8 +42,8 @@ SPEC = DisaggregatedInferenceSpec.model_validate(
 
 
 @dataclass(frozen=True)
-class RealEngine:
-    """A started engine.
+class StartedEngine:
+    """An engine as a process of its own.
 
     Attributes:
         server: its launcher.
@@ -58,11 +60,11 @@ class RealEngine:
 
 
 @dataclass(frozen=True)
-class RealPair:
+class StartedPair:
     """A prefill and a decode engine."""
 
-    prefill: RealEngine
-    decode: RealEngine
+    prefill: StartedEngine
+    decode: StartedEngine
 
 
 def operator_flags(role: Role | None) -> list[str]:
@@ -86,7 +88,7 @@ def start_engine(
     *flags: str,
     environment: Mapping[str, str] | None = None,
     plugins: Sequence[Path] = (),
-) -> RealEngine:
+) -> StartedEngine:
     """Start an engine on free ports; return before it is ready.
 
     Args:
@@ -114,7 +116,23 @@ def start_engine(
         ready="/ready",
         environment={**own, **(environment or {})},
     )
-    return RealEngine(server, bootstrap_port if role else 0)
+    return StartedEngine(server, bootstrap_port if role else 0)
+
+
+def start_simulator(fleet: Fleet, role: Role | None, *flags: str) -> StartedEngine:
+    """Start a simulated engine as a process, with the same flags; return before it is ready."""
+    port, bootstrap_port = fleet.port(), fleet.port()
+    command: list[str | Path] = [sys.executable, "-m", "dopd_simulator", *operator_flags(role), *CPU_FLAGS]
+    command += ["--host", LOOPBACK, "--port", str(port), "--disaggregation-bootstrap-port", str(bootstrap_port)]
+    command += ["--context-length", str(CONTEXT_TOKENS), "--sim-startup-seconds", "0", *flags]
+    server = fleet.launch(
+        f"simulated-{role or 'regular'}",
+        command,
+        url=f"http://{LOOPBACK}:{port}",
+        ready="/ready",
+        environment={"SGLANG_HOST_IP": LOOPBACK},
+    )
+    return StartedEngine(server, bootstrap_port if role else 0)
 
 
 def start_pair(
@@ -124,15 +142,15 @@ def start_pair(
     decode_flags: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     prefill_plugins: Sequence[Path] = (),
-) -> RealPair:
+) -> StartedPair:
     """Start a prefill and a decode engine; return before they are ready. `flags` are for both."""
-    return RealPair(
+    return StartedPair(
         start_engine(fleet, Role.PREFILL, *flags, *prefill_flags, environment=environment, plugins=prefill_plugins),
         start_engine(fleet, Role.DECODE, *flags, *decode_flags, environment=environment),
     )
 
 
-def start_gateway(fleet: Fleet, *pairs: RealPair, flags: Sequence[str] = ()) -> Server:
+def start_gateway(fleet: Fleet, *pairs: StartedPair, flags: Sequence[str] = ()) -> Server:
     """Start the gateway before pairs; return before it is ready (which it is when a worker of each role is)."""
     port, metrics_port = fleet.port(), fleet.port()
     command: list[str | Path] = [*gateway_command(), "launch", "--host", LOOPBACK, "--port", str(port)]

@@ -25,10 +25,11 @@ from e2e.cluster.paths import clusters_dir
 from e2e.cluster.ports import LOOPBACK
 from e2e.cluster.steps import leashed, say, tail
 
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 STOP_SECONDS = 60.0
 _RUNS_KEPT = 5
 _POLL_SECONDS = 0.25
+_SCRATCH = "dopd-sglang-"
 # Below the ports that Linux gives to clients: an engine listens a minute after its port was chosen.
 _PORTS = range(20_000, 32_000)
 
@@ -108,7 +109,8 @@ class Fleet(AbstractContextManager["Fleet"]):
         self.folder.mkdir(parents=True, exist_ok=True)
         for former in sorted(each for each in runs.iterdir() if each.is_dir())[:-_RUNS_KEPT]:
             shutil.rmtree(former, ignore_errors=True)
-        self.scratch = Path(tempfile.mkdtemp(prefix="dopd-sglang-"))
+        _clear_leftovers()
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
         self._servers: list[Server] = []
         self._ports: set[int] = set()
 
@@ -175,6 +177,14 @@ class Fleet(AbstractContextManager["Fleet"]):
         for server in self._servers:
             server.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _clear_leftovers() -> None:
+    """Remove what runs that were killed have left: their servers have ended with them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}[0-9]*-*"):
+        pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(url: str) -> bool:

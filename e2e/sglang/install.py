@@ -3,12 +3,11 @@
 import ctypes.util
 import os
 import platform
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from e2e.cluster import lockfiles
+from e2e.cluster import lockfiles, versions
 from e2e.cluster.cache import build_log, cached, digest
 from e2e.cluster.daemon import apt_install
 from e2e.cluster.errors import ClusterError
@@ -16,7 +15,7 @@ from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.steps import run
 
 IMAGE_FOLDER = REPOSITORY / "worker_images" / "sglang"
-LOCK = IMAGE_FOLDER / "requirements.lock"
+LOCK = REPOSITORY / lockfiles.SGLANG_CPU
 STAND_INS = IMAGE_FOLDER / "cpu" / "stand_ins"
 STUB_LIBRARIES = IMAGE_FOLDER / "cpu" / "make_stub_libraries.py"
 
@@ -36,11 +35,6 @@ _COMPILERS = {"gcc": "gcc", "nm": "binutils", "readelf": "binutils"}
 """Programs that the stand-ins for NVIDIA's libraries are made with, and their Debian packages."""
 
 
-def sglang_version() -> str:
-    """The pinned release, from the lock file."""
-    return _pinned("sglang", LOCK)
-
-
 def sglang_python() -> Path:
     """Return the interpreter of an environment with SGLang, installed when it is not there (a minute).
 
@@ -51,7 +45,7 @@ def sglang_python() -> Path:
     key = digest(LOCK, STUB_LIBRARIES, platform.machine(), platform.python_version())
 
     def build(target: Path) -> None:
-        site_packages = _environment(target, LOCK, what=f"installing SGLang {sglang_version()}", usually="1 to 2 min")
+        site_packages = _environment(target, LOCK, what=f"installing SGLang {versions.SGLANG}", usually="1 to 2 min")
         run(
             [_python(target), STUB_LIBRARIES, site_packages],
             what="making stand-ins for NVIDIA's libraries",
@@ -66,20 +60,19 @@ def sglang_python() -> Path:
             env={**os.environ, **CPU_ENVIRONMENT, "PYTHONPATH": str(STAND_INS)},
         )
 
-    return _python(cached("sglang", sglang_version(), key, build))
+    return _python(cached("sglang", versions.SGLANG, key, build))
 
 
 def gateway_command() -> list[str | Path]:
     """Return the command that runs the pinned gateway, installed when it is not there (seconds)."""
     lock = REPOSITORY / lockfiles.GATEWAY
-    version = _pinned("smg", lock)
     key = digest(lock, platform.machine(), platform.python_version())
 
     def build(target: Path) -> None:
-        _environment(target, lock, what=f"installing the gateway smg {version}", usually="10 s")
+        _environment(target, lock, what=f"installing the gateway smg {versions.GATEWAY}", usually="10 s")
 
     # Not bin/smg: its first line names the folder in which it was built.
-    return [_python(cached("smg", version, key, build)), "-c", "import sys, smg.cli; sys.exit(smg.cli.main())"]
+    return [_python(cached("smg", versions.GATEWAY, key, build)), "-c", "import sys, smg.cli; sys.exit(smg.cli.main())"]
 
 
 def _python(environment: Path) -> Path:
@@ -93,17 +86,6 @@ def _environment(target: Path, lock: Path, *, what: str, usually: str) -> Path:
     options = ["--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps", "--require-hashes"]
     run([_python(target), "-m", "pip", "install", *options, "-r", lock], what=what, usually=usually, log=log)
     return next((target / "lib").glob("python3*")) / "site-packages"
-
-
-def _pinned(package: str, lock: Path) -> str:
-    if not lock.is_file():
-        raise ClusterError(f"{lock} is not there: it pins {package}; write it with `make lock`")
-    match = re.search(rf"^{package}==([^\s\\]+)", lock.read_text(), re.MULTILINE)
-    if match is None:
-        raise ClusterError(
-            f"{lock} does not pin {package}: expected a line `{package}==...`; write it with `make lock`"
-        )
-    return match[1]
 
 
 def _require() -> None:
