@@ -140,7 +140,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             process = subprocess.Popen(
                 leashed(command, "TERM"),
                 cwd=self.scratch,
-                env={**os.environ, **own, **environment},
+                env={**inherited(), **own, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -177,6 +177,11 @@ class Fleet(AbstractContextManager["Fleet"]):
         for server in self._servers:
             server.stop()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def inherited() -> dict[str, str]:
+    """This process's environment, but that Python keeps what it compiles: an engine's start takes half as long."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _clear_leftovers() -> None:

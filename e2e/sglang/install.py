@@ -13,6 +13,7 @@ from e2e.cluster.daemon import apt_install
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.steps import run
+from e2e.sglang.fleet import inherited
 
 IMAGE_FOLDER = REPOSITORY / "worker_images" / "sglang"
 LOCK = REPOSITORY / lockfiles.SGLANG_CPU
@@ -57,7 +58,7 @@ def sglang_python() -> Path:
             what="importing SGLang for the first time",
             usually="20 s",
             log=build_log("sglang"),
-            env={**os.environ, **CPU_ENVIRONMENT, "PYTHONPATH": str(STAND_INS)},
+            env={**inherited(), **CPU_ENVIRONMENT, "PYTHONPATH": str(STAND_INS)},
         )
 
     return _python(cached("sglang", versions.SGLANG, key, build))

@@ -1,7 +1,7 @@
 """A pytest plugin that notes which behaviour was asserted on which kind of engine, and the table that is made of it.
 
-`pytest -p e2e.sglang.record --record FILE` writes the notes, `table` makes Markdown of them, `replace_table` puts it into
-a page. A behaviour is a test's name, its source the test's docstring, its kind the parameter `kind`.
+`pytest -p e2e.sglang.record --record FILE` writes the notes, `table` makes Markdown of them, `replace_table` puts that
+into a page. A behaviour is a test's name, its source the test's docstring, its kind the parameter `kind`.
 """
 
 import json

@@ -206,7 +206,7 @@ def real_engines(pytestconfig: pytest.Config) -> Iterator[dict[str, Address]]:
     from e2e.sglang.engines import start_engine, start_pair
     from e2e.sglang.fleet import Fleet
 
-    seconds = str(option("--engine-timeout-seconds"))
+    seconds = f"{option('--engine-timeout-seconds'):g}"  # SGLang takes whole numbers only
     waits = {f"SGLANG_DISAGGREGATION_{name}_TIMEOUT": seconds for name in ("BOOTSTRAP", "WAITING")}
     with Fleet() as fleet:
         # A worker that switched its role with a prefix cache crashes (0.5.23 on a CPU).
