@@ -4,14 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from dopd_sglang.preflight.checks import NAMES, run_all
-from dopd_sglang.preflight.findings import allow, as_json, as_text, passed
+from dopd_sglang.preflight.findings import Finding, Level, allow, as_json, as_text, passed
 
 REFUSED = 1
 USAGE = 2
 NOT_STARTED = 127
 ALLOW_VARIABLE = "DOPD_PREFLIGHT_ALLOW"
+TERMINATION_LOG = Path("/dev/termination-log")
+"""What Kubernetes shows in the status of a container that ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(as_json(findings) if options.json else as_text(findings), file=sys.stdout if options.json else sys.stderr)
     sys.stdout.flush()
     if not passed(findings):
+        leave_message(findings, TERMINATION_LOG)
         return REFUSED
     if options.report:
         return 0
@@ -40,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"preflight: {command[0]}: {error.strerror}", file=sys.stderr)
         return NOT_STARTED
+
+
+def leave_message(findings: Sequence[Finding], log: Path) -> None:
+    """Write the refusals where Kubernetes looks for them, if this is a container of its."""
+    with suppress(OSError):
+        if log.exists():
+            log.write_text("\n".join(str(each) for each in findings if each.level is Level.REFUSED))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from dopd_sglang.preflight import checks
-from dopd_sglang.preflight.findings import Level, allow, passed, refused
+from dopd_sglang.preflight.__main__ import leave_message
+from dopd_sglang.preflight.findings import Level, allow, ok, passed, refused
 
 
 @pytest.fixture
@@ -112,6 +113,16 @@ def test_a_check_that_fails_itself_refuses_nothing(monkeypatch):
 @pytest.mark.parametrize(("version", "level"), [("0.5.23", Level.OK), ("0.6.0", Level.WARNING), (None, Level.REFUSED)])
 def test_a_release_that_is_not_known_is_told(version, level):
     assert checks.check_version(version).level is level
+
+
+def test_kubernetes_is_told_why(tmp_path):
+    log = tmp_path / "termination-log"
+    findings = [ok("cache", "/c"), refused("rdma", "no device", "RDMA", "ask for it")]
+    leave_message(findings, log)
+    assert not log.exists()
+    log.touch()
+    leave_message(findings, log)
+    assert log.read_text() == "refused rdma: no device; expected RDMA; fix: ask for it"
 
 
 def test_only_the_named_refusals_are_allowed():
