@@ -248,7 +248,7 @@ class Pair:
     async def _moments(self) -> list[float]:
         moments = (await self.loads(self.decode_url))["decode_moments"]
         if moments is None:
-            raise MeasureError(f"{self.decode_url} counts no decode steps; it needs SGLang 0.5.20 or later")
+            raise MeasureError(f"{self.decode_url} counts no decode steps; it needs SGLang 0.5.17 or later")
         return [float(value) for value in moments]
 
     async def _generate(self, tokens: int, output_tokens: int) -> None:

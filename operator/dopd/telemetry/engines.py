@@ -1,4 +1,4 @@
-"""What single engines say of themselves: `/v1/loads` (SGLang >= 0.5.9)."""
+"""What single engines say of themselves: `/v1/loads` (SGLang >= 0.5.8)."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ class Counters:
         prefill_tokens: uncached prompt tokens computed.
         prefill_busy_seconds: time that took.
         decode_moments: over all decode steps: their number, sums of batch size, step seconds, squared batch size, and
-            batch size times step seconds; zeros from an engine that does not report them (SGLang < 0.5.20).
+            batch size times step seconds; zeros from an engine that does not report them (SGLang < 0.5.17).
     """
 
     prefill_tokens: float

@@ -11,11 +11,14 @@ import math
 import time
 
 from dopd.perf import EngineModel
+from dopd.perf.prefill_times import service_times
+from dopd_scheduling import Settings, make
 from dopd_simulator.bootstrap import BootstrapServer
 from dopd_simulator.clock import Alarm, Clock
 from dopd_simulator.intake import Intake
 from dopd_simulator.metrics import Metrics
-from dopd_simulator.options import Options
+from dopd_simulator.options import FIRST_COME, Options
+from dopd_simulator.prefill_order import PrefillOrder
 from dopd_simulator.report import Reporter
 from dopd_simulator.request import Finish, Request, Stage
 from dopd_simulator.scheduler import DecodePass, Limits, PrefillPass, Scheduler
@@ -36,6 +39,7 @@ class Engine:
         paused: generation is paused; new requests wait outside.
         graphs_captured: decode graphs exist (kept over role switches).
         last_output: wall time (monotonic) of the last output, for health checks.
+        in_pass: a forward pass runs.
     """
 
     def __init__(self, options: Options, model: EngineModel) -> None:
@@ -44,6 +48,7 @@ class Engine:
         self.clock = Clock(options.sim_speedup)
         self.metrics = Metrics(options)
         self.scheduler = Scheduler(model, limits(options, model), options.disaggregation_mode)
+        self.scheduler.order = prefill_order(options, model, self.clock)
         self.books = Bookkeeper(self.metrics, self.clock)
         self.report = Reporter(self)
         self.requests: dict[str, Request] = {}
@@ -53,6 +58,7 @@ class Engine:
         self._open.set()
         self.graphs_captured = options.disaggregation_mode != "prefill" and not options.disable_cuda_graph
         self.last_output = -math.inf
+        self.in_pass = False
         self.alarm = Alarm()
         self.intake = Intake(self)
         self.bootstrap: BootstrapServer | None = None
@@ -196,14 +202,16 @@ class Engine:
         start = self.clock.now()
         while True:
             self._prepare(start)
-            planned = None if self.paused else self.scheduler.plan()
+            planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
+                self.in_pass = False
                 self.report.idle()
                 idle_since = self.clock.now()
                 await self.alarm.wait(self.clock.wall(self.report.next_idle_report()))
                 start = self.clock.now()
                 self.metrics.scheduler.idle_seconds.inc(self.clock.wall(start - idle_since))
                 continue
+            self.in_pass = True
             self._enter(planned, start)
             steps = await self._spend(planned, start)
             if isinstance(planned, PrefillPass):
@@ -279,6 +287,7 @@ class Engine:
         return steps
 
     def _book_prefill(self, done: PrefillPass, now: float) -> None:
+        self.report.publish()
         for request in self.scheduler.complete_prefill(done):
             self.books.stage("prefill_forward", now - request.times[Stage.PREFILLING])
             if self.role == "prefill":
@@ -291,10 +300,27 @@ class Engine:
 
     def _book_decode(self, done: DecodePass, steps: int, start: float) -> None:
         end = start + done.step_seconds * steps
+        self.report.decode_stepped(steps)
+        ended = 0
         for request in self.scheduler.complete_decode(done, steps):
+            ended += request.finish is not None
             if request.emission_due():
                 self.emit(request, end)
-        self.report.decode_done(done, steps)
+        self.report.decode_done(done, steps, ended)
+
+
+def prefill_order(options: Options, model: EngineModel, clock: Clock) -> PrefillOrder | None:
+    """The order of waiting prompts; None for first come, first served, which is the scheduler's own."""
+    if options.sim_order == FIRST_COME:
+        return None
+    wall_seconds = clock.wall(1.0)
+    settings = Settings(
+        options.sim_order_ttft_seconds / wall_seconds,
+        service_times(model),
+        late_share=options.sim_order_late_share,
+        most_unfinished=options.sim_order_most_unfinished,
+    )
+    return PrefillOrder(make(options.sim_order, settings))
 
 
 def limits(options: Options, model: EngineModel) -> Limits:
