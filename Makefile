@@ -33,10 +33,11 @@ $(READY): requirements.lock pyproject.toml
 install: $(READY) ## set up the virtual environment in .venv
 
 .PHONY: lint
-lint: $(READY) ## style, layers and types
+lint: $(READY) ## style, layers, Dockerfiles and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint $$(git ls-files "operator/*Dockerfile" "worker_images/*Dockerfile" "e2e/images/*Dockerfile")
 	$(BIN)/mypy
 
 .PHONY: format

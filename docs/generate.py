@@ -18,6 +18,7 @@ from dopd.api import status
 from dopd.api.crds import build
 from dopd.planning import Bound, Reason, bounds, decision
 from dopd.reconcile import metrics
+from dopd.workloads.sglang_versions import Feature
 
 FOLDER = Path(__file__).parent / "reference"
 _HEAD = "% Written by docs/generate.py. Do not edit.\n\n"
@@ -25,7 +26,25 @@ _HEAD = "% Written by docs/generate.py. Do not edit.\n\n"
 
 def pages() -> dict[str, str]:
     """The pages by file name."""
-    return {"api.md": _api(), "conditions.md": _conditions(), "metrics.md": _metrics()}
+    return {
+        "api.md": _api(),
+        "conditions.md": _conditions(),
+        "metrics.md": _metrics(),
+        "sglang-versions.md": _sglang_versions(),
+    }
+
+
+def _sglang_versions() -> str:
+    lines = [
+        "# What came with which SGLang",
+        "",
+        "The operator reads the release from the image's tag. Found in the released wheels of 0.5.7 to 0.5.23.",
+        "",
+        "| since | what |",
+        "|---|---|",
+    ]
+    lines += [f"| {'.'.join(map(str, feature.first))} | {feature.meaning} |" for feature in Feature]
+    return _HEAD + "\n".join(lines) + "\n"
 
 
 def _api() -> str:

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "status":
             return _status([options.name] if options.name else state.all_names())
         elif options.command == "images":
-            _images(options.name)
+            _images(options.name, with_sglang="sglang" in options.extra)
         elif options.command == "lock":
             lockfiles.write_all()
         else:
@@ -56,7 +56,17 @@ def _parser() -> argparse.ArgumentParser:
     command("down", "Remove a cluster with all that belongs to it.")
     command("status", "Say what is known of a cluster, or of all.", default=None)
     command("kubeconfig", "Print the path of a cluster's kubeconfig.")
-    command("images", "Build the project's images, and load them into a cluster if one is named.", default=None)
+    images = command(
+        "images", "Build the project's images, and load them into a cluster if one is named.", default=None
+    )
+    images.add_argument(
+        "--with",
+        dest="extra",
+        action="append",
+        choices=["sglang"],
+        default=[],
+        help="also the SGLang worker without a GPU, 2.5 GB",
+    )
     commands.add_parser("lock", help="Pin all Python dependencies anew (needs uv).")
     return parser
 
@@ -68,10 +78,10 @@ def _known(name: str) -> State:
     return known
 
 
-def _images(name: str | None) -> None:
+def _images(name: str | None, *, with_sglang: bool) -> None:
     known = _known(name) if name else None
     with docker_session(known.docker_host if known else None) as docker:
-        images = build_all(docker)
+        images = build_all(docker, with_sglang=with_sglang)
         if known:
             load(docker, known, images)
     for reference in images:

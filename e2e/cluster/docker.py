@@ -101,8 +101,17 @@ class Docker:
                 else:
                     return words.strip().rpartition("\n")[2] if pull.returncode else ""
 
-    def build(self, image: str, context: Path, *, arguments: Mapping[str, str], what: str, usually: str = "") -> None:
-        """Build `image` from the Dockerfile in `context`.
+    def build(
+        self,
+        image: str,
+        context: Path,
+        *,
+        arguments: Mapping[str, str],
+        what: str,
+        usually: str = "",
+        dockerfile: Path = Path("Dockerfile"),
+    ) -> None:
+        """Build `image` from a Dockerfile in `context`.
 
         Args:
             image: its name and tag.
@@ -110,10 +119,20 @@ class Docker:
             arguments: the build arguments (ARG) by name.
             what: what is built, for progress and errors.
             usually: how long it usually takes.
+            dockerfile: its path in the context.
         """
         options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         log = build_log(image.partition(":")[0].rpartition("/")[2])
-        self.run("build", *options, f"--tag={image}", context, what=what, usually=usually, log=log)
+        self.run(
+            "build",
+            *options,
+            f"--file={context / dockerfile}",
+            f"--tag={image}",
+            context,
+            what=what,
+            usually=usually,
+            log=log,
+        )
 
     def containers(self, label: str) -> list[str]:
         """Return the names of all containers with `label` (KEY or KEY=VALUE), running or not."""

@@ -1,22 +1,19 @@
 """The project's images: built on the published Python image where it can be pulled, else on our own Debian.
 
-Wheels are fetched on the host, by the hashes of a lock file, because a build may have no network. Every image carries a
-tag made of its inputs, beside the tag that manifests name: what is there is never built or loaded again.
+A plain `docker build` fetches packages itself. Here they are fetched on the host, by the hashes of the lock files, and
+laid into the context as wheelhouse/, because a build may have no network. Every image carries a tag made of its inputs,
+beside the tag that manifests name: what is there is never built or loaded again.
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster import lockfiles, versions
 from e2e.cluster.cache import build_log, cached, digest
 from e2e.cluster.docker import Docker
-from e2e.cluster.errors import ClusterError
 from e2e.cluster.locks import exclusive
 from e2e.cluster.nodeimage import base_image
 from e2e.cluster.paths import REPOSITORY, cache_dir
@@ -25,6 +22,17 @@ from e2e.cluster.steps import run
 PYTHON_VERSION = "3.11"
 # glibc of Debian bookworm is 2.36; pip takes a wheel only for the platforms that it is told.
 _GLIBC_MINORS = range(17, 37)
+
+_SGLANG_SOURCES = (Path("worker_images/sglang/dopd_scheduling"), Path("worker_images/sglang/dopd_sglang"))
+_PROJECT_SOURCES = (
+    Path("pyproject.toml"),
+    Path("README.md"),
+    Path("LICENSE"),
+    Path("forecasting/dopd_forecasting"),
+    Path("operator/dopd"),
+    Path("worker_images/simulator/dopd_simulator"),
+    *_SGLANG_SOURCES,
+)
 
 
 @dataclass(frozen=True)
@@ -35,32 +43,68 @@ class Image:
         name: its repository below `dopd.dev/`.
         tag: the tag that manifests name.
         folder: where its Dockerfile is, relative to the repository.
-        lock: lock file of the wheels that it installs.
-        own_wheel: whether it installs this project.
+        locks: lock files of the wheels that it installs or builds with.
+        sources: what else its Dockerfile copies, files and folders, relative to the repository.
+        usually: how long its build usually takes.
     """
 
     name: str
     tag: str
     folder: Path
-    lock: Path | None = None
-    own_wheel: bool = False
+    locks: tuple[Path, ...] = ()
+    sources: tuple[Path, ...] = ()
+    usually: str = "1 min"
 
     @property
     def reference(self) -> str:
         """The name and tag that manifests use."""
         return f"dopd.dev/{self.name}:{self.tag}"
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All that is copied from the repository into the context."""
+        return (self.folder / "Dockerfile", *self.locks, *self.sources)
+
 
 IMAGES = (
-    Image("operator", "dev", Path("operator"), lockfiles.OPERATOR, own_wheel=True),
-    Image("simulator", "dev", Path("worker_images/simulator"), lockfiles.SIMULATOR, own_wheel=True),
-    Image("gateway", versions.GATEWAY, Path("e2e/images/gateway"), lockfiles.GATEWAY),
+    Image("operator", "dev", Path("operator"), (lockfiles.BUILD, lockfiles.OPERATOR), _PROJECT_SOURCES),
+    Image(
+        "simulator",
+        "dev",
+        Path("worker_images/simulator"),
+        (lockfiles.BUILD, lockfiles.SIMULATOR),
+        _PROJECT_SOURCES,
+    ),
+    Image("gateway", versions.GATEWAY, Path("e2e/images/gateway"), (lockfiles.GATEWAY,)),
     Image("prometheus", versions.PROMETHEUS, Path("e2e/images/prometheus")),
 )
 
+SGLANG_CPU = Image(
+    "sglang-cpu",
+    versions.SGLANG,
+    Path("worker_images/sglang/cpu"),
+    (lockfiles.SGLANG_CPU,),
+    (Path("worker_images/sglang/cpu/make_stub_libraries.py"), Path("worker_images/sglang/cpu/stand_ins")),
+    usually="5 min",
+)
+"""SGLang itself without a GPU, in place of the published image."""
 
-def build_all(docker: Docker) -> dict[str, str]:
+SGLANG = Image(
+    "sglang",
+    "cpu",
+    Path("worker_images/sglang"),
+    (lockfiles.BUILD,),
+    (Path("operator/dopd/__init__.py"), Path("worker_images/sglang/pyproject.toml"), *_SGLANG_SOURCES),
+)
+"""The worker on it: 2.5 GB, so that only who asks for it gets it."""
+
+
+def build_all(docker: Docker, *, with_sglang: bool = False) -> dict[str, str]:
     """Build what is not there yet.
+
+    Args:
+        docker: the Docker that builds.
+        with_sglang: also the SGLang worker without a GPU.
 
     Returns:
         For each reference that manifests use, the tag by inputs that names the same image.
@@ -70,8 +114,21 @@ def build_all(docker: Docker) -> dict[str, str]:
     """
     with exclusive(cache_dir() / "locks" / "images", waiting_for="it builds images"):
         base = _base(docker)
-        with _own_wheel() as wheel:
-            return {image.reference: _build(docker, image, base, wheel) for image in IMAGES}
+        built = {image.reference: _build(docker, image, {"BASE": base}) for image in IMAGES}
+        if with_sglang:
+            built[SGLANG.reference] = _build_sglang(docker, base)
+        return built
+
+
+def build_sglang(docker: Docker) -> dict[str, str]:
+    """Build the SGLang worker without a GPU, and nothing else; see `build_all`."""
+    with exclusive(cache_dir() / "locks" / "images", waiting_for="it builds images"):
+        return {SGLANG.reference: _build_sglang(docker, _base(docker))}
+
+
+def _build_sglang(docker: Docker, base: str) -> str:
+    sglang = _build(docker, SGLANG_CPU, {"BASE": base})
+    return _build(docker, SGLANG, {"BASE": sglang, "PYTHON": base})
 
 
 def _base(docker: Docker) -> str:
@@ -84,31 +141,39 @@ def _base(docker: Docker) -> str:
     return published
 
 
-def _build(docker: Docker, image: Image, base: str, wheel: Path) -> str:
-    folder = REPOSITORY / image.folder
+def _build(docker: Docker, image: Image, bases: dict[str, str]) -> str:
     machine = docker.machine()
-    parts: list[str | bytes | Path] = [docker.image_id(base), folder / "Dockerfile"]
-    parts += [REPOSITORY / image.lock, machine] if image.lock else []
-    parts += [wheel] if image.own_wheel else []
+    parts: list[str | Path] = [docker.image_id(base) for base in bases.values()]
+    parts += [REPOSITORY / path for path in image.inputs]
+    parts += [machine] if image.locks else []
     exact = f"dopd.dev/{image.name}:{digest(*parts)}"
     if not docker.has_image(exact):
         with tempfile.TemporaryDirectory(prefix="dopd-context-") as context:
-            _fill(Path(context), image, machine, wheel)
+            fill(Path(context), image, machine)
             docker.build(
-                exact, Path(context), arguments={"BASE": base}, what=f"building image {image.name}", usually="30 s"
+                exact,
+                Path(context),
+                dockerfile=image.folder / "Dockerfile",
+                arguments=bases | ({"PIP_NO_INDEX": "1"} if image.locks else {}),
+                what=f"building image {image.name}",
+                usually=image.usually,
             )
         _forget_former(docker, image, exact)
     docker.output("tag", exact, image.reference)
     return exact
 
 
-def _fill(context: Path, image: Image, machine: str, wheel: Path) -> None:
-    shutil.copy(REPOSITORY / image.folder / "Dockerfile", context)
-    if image.lock:
-        shutil.copy(REPOSITORY / image.lock, context / "requirements.lock")
-        shutil.copytree(wheelhouse(REPOSITORY / image.lock, machine), context / "wheelhouse")
-    if image.own_wheel:
-        shutil.copy(wheel, context)
+def fill(context: Path, image: Image, machine: str) -> None:
+    """Lay the build context of an image: its inputs at their places in the repository, and wheels in wheelhouse/."""
+    for path in image.inputs:
+        source, target = REPOSITORY / path, context / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    for lock in image.locks:
+        shutil.copytree(wheelhouse(REPOSITORY / lock, machine), context / "wheelhouse", dirs_exist_ok=True)
 
 
 def _forget_former(docker: Docker, image: Image, exact: str) -> None:
@@ -146,14 +211,3 @@ def wheelhouse(lock: Path, machine: str) -> Path:
         run(command, what=what, usually="20 s", log=build_log("wheels"))
 
     return cached("wheels", PYTHON_VERSION, digest(lock, machine), fetch)
-
-
-@contextmanager
-def _own_wheel() -> Iterator[Path]:
-    """Build this project's wheel; the same files give the same bytes."""
-    with tempfile.TemporaryDirectory(prefix="dopd-wheel-") as folder:
-        command = [sys.executable, "-m", "hatchling", "build", "--target=wheel", f"--directory={folder}"]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise ClusterError(f"the project's wheel does not build:\n{done.stderr or done.stdout}")
-        yield next(Path(folder).glob("*.whl"))

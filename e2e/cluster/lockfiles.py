@@ -17,6 +17,8 @@ DEVELOPMENT = Path("requirements.lock")
 OPERATOR = Path("operator/requirements.lock")
 SIMULATOR = Path("worker_images/simulator/requirements.lock")
 GATEWAY = Path("e2e/images/gateway/requirements.lock")
+BUILD = Path("build.lock")
+SGLANG_CPU = Path("worker_images/sglang/requirements.lock")
 
 _OPTIONS = (
     "--generate-hashes",
@@ -32,6 +34,10 @@ _OPTIONS = (
 # so that a host with another Python can fetch the wheels.
 _ANYWHERE = ("--universal",)
 _IMAGE = ("--python-platform=linux", f"--constraint={REPOSITORY / DEVELOPMENT}")
+
+
+# SGLang's pins are a closed set that a person has tried, see the file. Its wheel needs glibc 2.34; bookworm has 2.36.
+_CLOSED_SET = ("--python-platform=x86_64-manylinux_2_36", "--no-deps")
 
 
 _NOT_FOR_ALL = ("estimate",)
@@ -51,6 +57,9 @@ def write_all() -> None:
     _compile(OPERATOR, project["project"]["dependencies"], _IMAGE)
     _compile(SIMULATOR, project["project"]["optional-dependencies"]["simulator"], _IMAGE)
     _compile(GATEWAY, [f"smg=={versions.GATEWAY}"], _IMAGE)
+    _compile(BUILD, project["build-system"]["requires"], _IMAGE)
+    closed_set = (REPOSITORY / SGLANG_CPU).with_suffix(".in").read_text().splitlines()
+    _compile(SGLANG_CPU, closed_set, _CLOSED_SET)
 
 
 def development_requirements(project: dict[str, Any]) -> list[str]:

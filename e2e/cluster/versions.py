@@ -19,4 +19,5 @@ PUBLISHED_BASE_IMAGE = "python:3.11-slim-bookworm"
 DEBIAN_RELEASE = "bookworm"
 
 GATEWAY = "1.13.0"
+SGLANG = "0.5.23"
 PROMETHEUS = "2.42"

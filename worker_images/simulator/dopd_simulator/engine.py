@@ -39,6 +39,7 @@ class Engine:
         paused: generation is paused; new requests wait outside.
         graphs_captured: decode graphs exist (kept over role switches).
         last_output: wall time (monotonic) of the last output, for health checks.
+        in_pass: a forward pass runs.
     """
 
     def __init__(self, options: Options, model: EngineModel) -> None:
@@ -57,6 +58,7 @@ class Engine:
         self._open.set()
         self.graphs_captured = options.disaggregation_mode != "prefill" and not options.disable_cuda_graph
         self.last_output = -math.inf
+        self.in_pass = False
         self.alarm = Alarm()
         self.intake = Intake(self)
         self.bootstrap: BootstrapServer | None = None
@@ -202,12 +204,14 @@ class Engine:
             self._prepare(start)
             planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
+                self.in_pass = False
                 self.report.idle()
                 idle_since = self.clock.now()
                 await self.alarm.wait(self.clock.wall(self.report.next_idle_report()))
                 start = self.clock.now()
                 self.metrics.scheduler.idle_seconds.inc(self.clock.wall(start - idle_since))
                 continue
+            self.in_pass = True
             self._enter(planned, start)
             steps = await self._spend(planned, start)
             if isinstance(planned, PrefillPass):
@@ -283,6 +287,7 @@ class Engine:
         return steps
 
     def _book_prefill(self, done: PrefillPass, now: float) -> None:
+        self.report.publish()
         for request in self.scheduler.complete_prefill(done):
             self.books.stage("prefill_forward", now - request.times[Stage.PREFILLING])
             if self.role == "prefill":
@@ -295,10 +300,13 @@ class Engine:
 
     def _book_decode(self, done: DecodePass, steps: int, start: float) -> None:
         end = start + done.step_seconds * steps
+        self.report.decode_stepped(steps)
+        ended = 0
         for request in self.scheduler.complete_decode(done, steps):
+            ended += request.finish is not None
             if request.emission_due():
                 self.emit(request, end)
-        self.report.decode_done(done, steps)
+        self.report.decode_done(done, steps, ended)
 
 
 def prefill_order(options: Options, model: EngineModel, clock: Clock) -> PrefillOrder | None:

@@ -94,6 +94,7 @@ class Options:
     bucket_inter_token_latency: tuple[float, ...] = ()
     bucket_e2e_request_latency: tuple[float, ...] = ()
     decode_log_interval: int = 40
+    load_snapshot_publish_interval: int = 15
     log_level: str = "info"
     sim_profile: Path | None = None
     sim_speedup: float = 1.0
@@ -146,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
     for bucket in ("time-to-first-token", "inter-token-latency", "e2e-request-latency"):
         add(f"--bucket-{bucket}", type=float, nargs="+", metavar="SECONDS", help="bucket edges of that histogram")
     add("--decode-log-interval", type=int, metavar="N", help="decode steps between two updates of the gauges")
+    add(
+        "--load-snapshot-publish-interval",
+        type=int,
+        metavar="N",
+        help="decode steps between two updates of /v1/loads; each prefill pass and idleness update it too",
+    )
     add("--log-level", choices=("debug", "info", "warning", "error"), help="what to log")
     sim = parser.add_argument_group("simulation", "each also as an environment variable, e.g. DOPD_SIM_SPEEDUP")
     add = sim.add_argument

@@ -1,9 +1,11 @@
-"""What the engine tells about its load: gauges that are as old as SGLang's, and /v1/loads, which is live.
+"""What the engine tells about its load: gauges and /v1/loads, both as old as SGLang's.
 
 SGLang sets its gauges at each prefill pass, every 40 decode steps, and in idleness only when the number of running
 requests is wrong or 30 seconds have passed (managers/scheduler_components/metrics_reporter.py); so does this.
-/v1/loads reads the queues when asked (load_inquirer.py), and carries sums since the start from which a reader can fit
-the engine's speed.
+/v1/loads is a snapshot (managers/scheduler.py: publish_load_snapshot, on_idle): taken at the end of each prefill pass
+and of each fifteenth decode step, before what was done is booked, and again and again while no pass runs. So a first
+prefill pass cannot be seen while it runs. It carries sums since the start from which a reader can fit the engine's
+speed.
 """
 
 import math
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 IDLE_REPORT_SECONDS = 30.0
 WEIGHT_GB = 16.0
 KV_CACHE_GB = 50.0
+_SECTION_OF = {"memory": "memory", "disaggregation": "disagg", "queues": "queues"}
+"""The part of a query that asks for a part of an entry; the rest of it is always there."""
 _SECTIONS = ("core", "memory", "spec", "lora", "disagg", "queues", "all")
 
 
@@ -48,6 +52,8 @@ class Reporter:
         self.prefill_uncached_tokens = 0
         self.prefill_busy_us = 0
         self.decode_moments = [0.0] * 6
+        self._snapshot: dict[str, Any] = {}
+        self._steps_since_snapshot = 0
 
     def constants(self) -> None:
         """Set what does not change after the start."""
@@ -66,6 +72,7 @@ class Reporter:
             gauges[name].set(0)
         gauges["num_paused_reqs"].set(0)
         self._set_gauges(running=0)
+        self.publish()
 
     def graph_memory(self) -> None:
         """Show the memory of captured graphs, which a role switch can change."""
@@ -90,18 +97,37 @@ class Reporter:
         self.prefill_busy_us += round(self._engine.clock.wall(done.seconds) * 1e6)
         self.prefill_uncached_tokens += done.tokens
 
-    def decode_done(self, done: DecodePass, steps: int) -> None:
-        """Decode steps end."""
+    def publish(self) -> None:
+        """Take the snapshot that /v1/loads shows while passes run."""
+        self._steps_since_snapshot = 0
+        self._snapshot = self._load()
+
+    def decode_stepped(self, steps: int) -> None:
+        """Decode steps end, and are not booked yet: the moment at which SGLang may take a snapshot."""
+        self._steps_since_snapshot += steps
+        if self._steps_since_snapshot >= self._engine.options.load_snapshot_publish_interval:
+            self.publish()
+
+    def decode_done(self, done: DecodePass, steps: int, ended: int) -> None:
+        """Decode steps end.
+
+        Args:
+            done: the pass.
+            steps: how many of its steps were made.
+            ended: requests that ended with the last of them. SGLang has launched the next step by then, with them in
+                it, and counts a token for each (its overlap schedule).
+        """
         engine = self._engine
         batch = len(done.batch)
         step_us = engine.clock.wall(done.step_seconds) * 1e6
         moments = (1.0, batch, step_us, batch * batch, batch * step_us, batch)
         self.decode_moments = [total + steps * each for total, each in zip(self.decode_moments, moments, strict=True)]
         scheduler = engine.metrics.scheduler
-        scheduler.realtime_tokens.inc(batch * steps, "decode")
+        tokens = batch * steps + ended
+        scheduler.realtime_tokens.inc(tokens, "decode")
         scheduler.graph_passes.inc(steps, "decode_cuda_graph" if engine.graphs_captured else "decode_none")
         self._steps_since_report += steps
-        self._tokens_since_report += batch * steps
+        self._tokens_since_report += tokens
         if self._steps_since_report >= engine.options.decode_log_interval:
             now = engine.clock.now()
             elapsed = engine.clock.wall(now - self._last_decode_report)
@@ -123,6 +149,7 @@ class Reporter:
         if self._shown_running != len(self._engine.scheduler.running) or self.next_idle_report() <= 0:
             self.gen_throughput = 0.0
             self._set_gauges(len(self._engine.scheduler.running))
+        self.publish()
 
     def next_idle_report(self) -> float:
         """Engine seconds until an idle engine reports again."""
@@ -176,6 +203,14 @@ class Reporter:
         if include is not None and not include <= set(_SECTIONS):
             unknown = include - set(_SECTIONS)
             raise ValueError(f"Invalid include sections: {unknown}. Valid options: {sorted(_SECTIONS)}")
+        entry = self._snapshot if self._engine.in_pass and not self._engine.paused else self._load()
+        if include is None or "all" in include:
+            return entry
+        left_out = {name for name, section in _SECTION_OF.items() if section not in include}
+        return {name: value for name, value in entry.items() if name not in left_out}
+
+    def _load(self) -> dict[str, Any]:
+        """All of one entry, as it is now."""
         engine, scheduler = self._engine, self._engine.scheduler
         decode = engine.role == "decode"
         capacity, used = scheduler.limits.kv_tokens, scheduler.kv_used
@@ -207,9 +242,9 @@ class Reporter:
             "total_prefill_busy_us": self.prefill_busy_us,
             "decode_moments": list(self.decode_moments) if self.decode_moments[0] else None,
         }
-        sections = {
-            "memory": ("memory", self.memory()),
-            "disaggregation": ("disagg", {
+        entry |= {
+            "memory": self.memory(),
+            "disaggregation": {
                 "mode": engine.role,
                 "prefill_bootstrap_queue_reqs": engine.count(Stage.BOOTSTRAP),
                 "prefill_inflight_queue_reqs": engine.count(Stage.INFLIGHT),
@@ -218,15 +253,12 @@ class Reporter:
                 "decode_retracted_queue_reqs": len(scheduler.retracted) if decode else 0,
                 "kv_transfer_speed_gb_s": engine.books.transfer_gb_s,
                 "kv_transfer_latency_ms": engine.books.transfer_ms,
-            }),
-            "queues": ("queues", {
+            },
+            "queues": {
                 "waiting": len(scheduler.waiting), "grammar": 0, "paused": 0,
                 "retracted": self._retracted_since_report, "prealloc_ready": len(ready),
-            }),
+            },
         }  # fmt: skip
-        for name, (section, content) in sections.items():
-            if include is None or "all" in include or section in include:
-                entry[name] = content
         return entry
 
     def memory(self) -> dict[str, float]:

@@ -157,7 +157,7 @@ async def test_hand_overs_fail_as_often_as_told(simulate_pair, caplog):
 
 async def test_pause_by_retraction_loses_nothing(simulate):
     engine = await simulate(sim_speedup=5.0)
-    bodies = [{"input_ids": [5] * 50, "sampling_params": sampling(200)} for _ in range(4)]
+    bodies = [{"input_ids": [5] * 50, "sampling_params": sampling(2000)} for _ in range(4)]
     running = [asyncio.create_task(engine.post("/generate", body)) for body in bodies]
     await engine.until(lambda load: load["num_running_reqs"] == 4)
     await engine.post("/pause_generation", {"mode": "retract"})
@@ -165,7 +165,7 @@ async def test_pause_by_retraction_loses_nothing(simulate):
     assert (load["num_running_reqs"], load["queues"]["waiting"], load["num_used_tokens"]) == (0, 4, 0)
     await engine.post("/continue_generation", {})
     answers = await asyncio.gather(*running)
-    assert [len(answer["output_ids"]) for _, answer in answers] == [200] * 4
+    assert [len(answer["output_ids"]) for _, answer in answers] == [2000] * 4
     assert (await engine.load())["num_used_tokens"] == 0
 
 

@@ -1,5 +1,7 @@
 """Names, types, labels and buckets of /metrics, and when what is counted."""
 
+import asyncio
+
 from prometheus_client.parser import text_string_to_metric_families
 
 SCHEDULER = {"model_name", "engine_type", "tp_rank", "pp_rank", "moe_ep_rank"}
@@ -167,6 +169,16 @@ async def test_ttft_without_streaming_is_the_whole_time(pair):
         for name, suffix in names
     )
     assert ttft > 0.9 * e2e
+
+
+async def test_decode_counts_one_token_more_for_each_answer(pair):
+    """metrics_reporter.py: report_decode_stats; the step that is launched before the end is known counts too."""
+    for tokens, counted in ((8, 8), (1, 0)):
+        await pair.decode.until_idle()
+        before = total(await scrape(pair.decode), "realtime_tokens", mode="decode")
+        await asyncio.gather(*(pair.generate(tokens=tokens) for _ in range(3)))
+        await pair.decode.until_idle()
+        assert total(await scrape(pair.decode), "realtime_tokens", mode="decode") == before + 3 * counted
 
 
 async def test_transfers_are_observed_on_prefill(pair):

@@ -1,5 +1,7 @@
 """Health, readiness, identity and load."""
 
+import asyncio
+import itertools
 import json
 
 
@@ -145,3 +147,43 @@ async def test_decode_moments_grow(pair):
     )
     assert batch == batch_squared == tokens == count  # one request at a time
     assert time_us == batch_time > 0
+
+
+async def test_loads_do_not_show_a_first_prefill_pass(pair):
+    """managers/scheduler.py: publish_load_snapshot; the snapshot is renewed when a pass ends, or when nothing runs."""
+    await pair.prefill.until_idle()
+    await pair.prefill.slow_down(2.0)
+    seen = []
+    try:
+        body = pair.room(input_ids=[5] * 500, sampling_params={"max_new_tokens": 2, "ignore_eos": True})
+        decode = asyncio.create_task(pair.decode.post("/generate", body))
+        await pair.decode.until(lambda load: load["num_waiting_reqs"] == 1)
+        prefill = asyncio.create_task(pair.prefill.post("/generate", body))
+        await asyncio.sleep(0.5)
+        while not prefill.done():
+            seen.append(await pair.prefill.load())
+            await asyncio.sleep(0.05)
+        assert (await prefill)[0] == (await decode)[0] == 200
+    finally:
+        await pair.prefill.slow_down(None)
+    assert seen
+    assert {(load["num_running_reqs"], load["num_waiting_reqs"]) for load in seen} == {(0, 0)}
+
+
+async def test_loads_are_renewed_each_fifteen_decode_steps(regular):
+    """managers/load_snapshot.py: publish_interval (--load-snapshot-publish-interval 15)."""
+    await regular.slow_down(0.02)
+    steps = []
+    try:
+        body = {"input_ids": [5], "sampling_params": {"max_new_tokens": 80, "ignore_eos": True}}
+        answer = asyncio.create_task(regular.stream("/generate", body))
+        await regular.until(lambda load: load["num_running_reqs"] == 1)
+        while not answer.done():
+            load = await regular.load()
+            if load["num_running_reqs"] == 1:
+                steps.append(load["decode_moments"][0])
+            await asyncio.sleep(0.01)
+        assert (await answer)[0] == 200
+    finally:
+        await regular.slow_down(None)
+    assert {later - earlier for earlier, later in itertools.pairwise(dict.fromkeys(steps))} == {15}

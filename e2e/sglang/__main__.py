@@ -1,0 +1,100 @@
+"""`python -m e2e.sglang`: install SGLang, run real engines until Ctrl-C, or test them beside simulated ones."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from dopd.api.names import Role
+from e2e.cluster import versions
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.paths import REPOSITORY
+from e2e.cluster.steps import say
+from e2e.sglang.engines import start_engine, start_gateway, start_pair
+from e2e.sglang.fleet import Fleet
+from e2e.sglang.install import gateway_command, sglang_python
+from e2e.sglang.model import model_folder
+from e2e.sglang.record import read, replace_table, table
+
+_ROLES = {"regular": None, "prefill": Role.PREFILL, "decode": Role.DECODE}
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m e2e.sglang", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help="SGLang, the gateway and the tiny model, into the cache")
+    up = commands.add_parser("up", help="run engines on free ports of 127.0.0.1 until Ctrl-C")
+    up.add_argument("what", nargs="*", choices=["pair", *_ROLES], default=["pair"], help="[pair, with a gateway]")
+    up.add_argument("--flag", action="append", default=[], help="a further SGLang flag for all, such as --flag=--x=1")
+    test = commands.add_parser("test", help="conformance of real and simulated engines; writes docs/conformance.md")
+    test.add_argument("--no-table", action="store_true", help="leave the page as it is")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "install":
+            return _install()
+        if arguments.command == "test":
+            return _test(write=not arguments.no_table)
+        return _up(arguments.what, arguments.flag)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _install() -> int:
+    start = time.monotonic()
+    python = sglang_python()
+    gateway_command()
+    say(f"SGLang {versions.SGLANG}: {python}, model {model_folder()} ({time.monotonic() - start:.0f} s)")
+    return 0
+
+
+def _up(what: list[str], flags: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _end)
+    with Fleet() as fleet:
+        servers = [start_engine(fleet, _ROLES[each], *flags).server for each in what if each != "pair"]
+        if "pair" in what:
+            pair = start_pair(fleet, *flags)
+            servers += [pair.prefill.server, pair.decode.server, start_gateway(fleet, pair)]
+        fleet.wait_until_ready()
+        for server in servers:
+            print(f"{server.name} {server.url} pid {server.pid} log {server.log}", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say("ending")
+    return 0
+
+
+def _test(*, write: bool) -> int:
+    """Run the suites one after the other, so that no more engines run than one needs."""
+    suites = (
+        ["worker_images/simulator/tests/conformance", "--engines=both"],
+        ["e2e/sglang/tests"],
+    )
+    with tempfile.TemporaryDirectory(prefix="dopd-record-") as folder:
+        records = [Path(folder) / f"{place}.json" for place in range(len(suites))]
+        codes = [
+            subprocess.run(
+                [sys.executable, "-m", "pytest", "-p", "e2e.sglang.record", f"--record={record}", *suite],
+                cwd=REPOSITORY,
+                check=False,
+            ).returncode
+            for suite, record in zip(suites, records, strict=True)
+        ]
+        if write and not any(codes):
+            page = REPOSITORY / "docs" / "conformance.md"
+            page.write_text(replace_table(page.read_text(), table(read(*records), versions.SGLANG)))
+    return max(codes)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would cut the ending short
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

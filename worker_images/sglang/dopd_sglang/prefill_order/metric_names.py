@@ -1,0 +1,11 @@
+"""Names of the metrics that the plugin adds to the engine's /metrics."""
+
+INFO = "dopd_prefill_order_info"
+ACTIVE = "dopd_prefill_order_active"
+PROMPTS = "dopd_prefill_prompts_total"
+LATE = "dopd_prefill_late_prompts_total"
+WAIT = "dopd_prefill_wait_seconds"
+OVERTAKINGS = "dopd_prefill_overtakings_total"
+UNFINISHED = "dopd_prefill_unfinished_prompts"
+REFUSED = "dopd_prefill_refused_prompts_total"
+FALLBACKS = "dopd_prefill_order_fallbacks_total"

@@ -1,0 +1,110 @@
+"""Rank 0's part: the settings, the order and the learned times, and a decision from them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dopd_scheduling import Order, Prompt, Settings, make
+from dopd_sglang.prefill_order.decision import MOST_PIECES, MOST_REFUSED, OWN_ORDER, Decision
+from dopd_sglang.prefill_order.learned_times import LearnedTimes
+from dopd_sglang.prefill_order.requests import Requests
+from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, SettingsFile
+
+log = logging.getLogger(__name__)
+
+
+class Planner:
+    """Decides what goes into the next pass.
+
+    Args:
+        file: the operator's settings.
+        changed: called after the settings were read anew, with what is wrong with them, if anything is.
+    """
+
+    def __init__(self, file: SettingsFile, changed: Callable[[str | None], None]) -> None:
+        self.file = file
+        self._changed = changed
+        self.learned = LearnedTimes(file.current.times)
+        self._order: Order | None = None
+        self._policy = ""
+
+    @property
+    def policy(self) -> str:
+        """Asked for now."""
+        return self.file.current.policy
+
+    def refresh(self, now_seconds: float) -> None:
+        """Read the settings anew, if they have changed."""
+        if not self.file.refresh(now_seconds):
+            return
+        if self.file.error:
+            log.error("dopd: settings not taken over, the last good ones stay: %s", self.file.error)
+        else:
+            log.info("dopd: settings: %s", self.file.current)
+            if self.file.current.times != self.learned.given:
+                self.learned = LearnedTimes(self.file.current.times)
+        self._changed(self.file.error)
+
+    def decide(
+        self,
+        now_seconds: float,
+        requests: Requests,
+        waiting: Sequence[Any],
+        unfinished: Sequence[Any],
+        room_tokens: int,
+        most_unfinished: int,
+    ) -> Decision:
+        """What goes into the next pass.
+
+        Args:
+            now_seconds: on the clock of the requests' arrival.
+            requests: what is known of them.
+            waiting: those of which nothing is computed.
+            unfinished: those of which a part is.
+            room_tokens: of the pass.
+            most_unfinished: at most so many may be computed in part, whatever the settings allow.
+        """
+        if self.policy == ENGINE_DEFAULT:
+            return OWN_ORDER
+        prompts = requests.waiting(waiting)
+        started = [requests.unfinished(request) for request in unfinished]
+        refused: list[int] = []
+        if self.file.current.refuse_late:
+            refused = self._hopeless(now_seconds, prompts, bool(started))
+            gone = set(refused)
+            prompts = [item for item in prompts if item[0] not in gone]
+        positions = {id(prompt): position for position, prompt in prompts}
+        positions |= {id(prompt): len(waiting) + place for place, prompt in enumerate(started)}
+        order = self._current_order(most_unfinished)
+        pieces = order.next_pass(now_seconds, [prompt for _, prompt in prompts], started, room_tokens)
+        chosen = tuple((positions[id(prompt)], tokens) for prompt, tokens in pieces[:MOST_PIECES])
+        requests.chosen({position for position, _ in chosen})
+        return Decision(True, chosen, tuple(refused))
+
+    def _current_order(self, most_unfinished: int) -> Order:
+        wanted = self.file.current
+        settings = Settings(
+            ttft_seconds=wanted.ttft_seconds,
+            times=self.learned.times,
+            late_share=wanted.late_share,
+            predicted_tokens=wanted.predicted_tokens,
+            most_unfinished=min(wanted.most_unfinished, most_unfinished),
+        )
+        if self._order is None or self._policy != wanted.policy:
+            self._order, self._policy = make(wanted.policy, settings), wanted.policy
+        self._order.settings = settings
+        return self._order
+
+    def _hopeless(self, now_seconds: float, prompts: list[tuple[int, Prompt]], others: bool) -> list[int]:
+        """Those that would be late even if they were next; not the only one there is, which takes time from nobody."""
+        if len(prompts) == 1 and not others:
+            return []
+        times, objective = self.learned.times, self.file.current.ttft_seconds
+        hopeless = []
+        for position, prompt in prompts:
+            done = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
+            if done > prompt.arrived_seconds + objective:
+                hopeless.append(position)
+                if len(hopeless) == MOST_REFUSED:
+                    break
+        return hopeless

@@ -1,0 +1,3 @@
+"""Releases of SGLang that this package was tried with."""
+
+KNOWN = ("0.5.23",)

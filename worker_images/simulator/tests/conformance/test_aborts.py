@@ -1,0 +1,69 @@
+"""A request that is given up before it runs, in the middle of its prompt, and after it."""
+
+import asyncio
+import random
+
+CHUNKS = 4
+PROMPT_TOKENS = 2048 * CHUNKS
+"""Engines under test compute 2,048 tokens of a prompt at a time."""
+PASS_SECONDS = 0.2
+
+
+def request(rid, prompt_tokens=PROMPT_TOKENS, tokens=2):
+    ids = [random.randrange(100, 20_000) for _ in range(prompt_tokens)]  # nothing that a prefix cache may hold
+    return {"input_ids": ids, "rid": rid, "sampling_params": {"max_new_tokens": tokens, "ignore_eos": True}}
+
+
+def computed(load):
+    return load["total_prefill_uncached_tokens"]
+
+
+async def test_aborted_while_waiting(regular, rid):
+    """managers/scheduler.py: abort_request; what waits ends at once, and nothing of it is computed."""
+    before = computed(await regular.load())
+    await regular.slow_down(PASS_SECONDS)
+    try:
+        first = asyncio.create_task(regular.post("/generate", request(f"{rid}-first")))
+        await regular.until(lambda load: computed(load) > before)
+        second = asyncio.create_task(regular.post("/generate", request(rid)))
+        await regular.until(lambda load: load["num_waiting_reqs"] == 1)
+        await regular.post("/abort_request", {"rid": rid})
+        status, answer = await second
+        assert not first.done()
+        assert (status, answer["meta_info"]["finish_reason"]["type"]) == (200, "abort")
+        assert (await first)[1]["meta_info"]["finish_reason"]["type"] == "length"
+    finally:
+        await regular.slow_down(None)
+    await regular.until_idle()
+    assert computed(await regular.load()) == before + PROMPT_TOKENS
+
+
+async def test_aborted_in_the_middle_of_a_prompt(regular, rid):
+    """managers/scheduler.py: abort_request; the chunks that are left are not computed, the KV cache is freed."""
+    before = computed(await regular.load())
+    await regular.slow_down(PASS_SECONDS)
+    try:
+        running = asyncio.create_task(regular.post("/generate", request(rid)))
+        await regular.until(lambda load: computed(load) > before)
+        await regular.post("/abort_request", {"rid": rid})
+        status, answer = await running
+        assert (status, answer["meta_info"]["finish_reason"]["type"]) == (200, "abort")
+    finally:
+        await regular.slow_down(None)
+    await regular.until_idle()
+    load = await regular.until(lambda load: load["num_used_tokens"] == 0)
+    assert computed(load) < before + PROMPT_TOKENS
+
+
+async def test_aborted_after_the_prompt(pair, rid):
+    """managers/scheduler.py: abort_request; decode ends it with what it has, prefill had ended it before."""
+    body = pair.room(**request(rid, prompt_tokens=50, tokens=3000))
+    prefill, decode = (asyncio.create_task(each.post("/generate", body)) for each in (pair.prefill, pair.decode))
+    assert (await prefill)[0] == 200
+    await pair.decode.until(lambda load: load["num_running_reqs"] == 1)
+    await pair.decode.post("/abort_request", {"rid": rid})
+    status, answer = await decode
+    assert (status, answer["meta_info"]["finish_reason"]["type"]) == (200, "abort")
+    assert 1 <= answer["meta_info"]["completion_tokens"] < 3000
+    await pair.decode.until_idle()
+    await pair.prefill.until_idle()
