@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger(__name__)
+from dopd_sglang.versions import KNOWN
 
-KNOWN_VERSIONS = ("0.5.23",)
-"""Releases of SGLang that the plugin was tried with on a real engine."""
+log = logging.getLogger(__name__)
 
 SCHEDULER_MODULE = "sglang.srt.managers.scheduler"
 
@@ -75,8 +74,8 @@ def register() -> None:
 
 def obstacle(version: str, targets: list[Target], resolve: Callable[[str], Any] = pkgutil.resolve_name) -> str | None:
     """Why this SGLang is not one that the plugin knows; None if it is."""
-    if version not in KNOWN_VERSIONS:
-        return f"SGLang {version} is not one of those that are known: {', '.join(KNOWN_VERSIONS)}"
+    if version not in KNOWN:
+        return f"SGLang {version} is not one of those that are known: {', '.join(KNOWN)}"
     for target in targets:
         owner, name = target.path.rsplit(".", 1)
         try:

@@ -307,8 +307,7 @@ class Control:
         if known is None or known.done or not done_seconds or known.long is None or self.metrics is None:
             return
         known.done = True
-        late = done_seconds - known.prompt.arrived_seconds > self.planner.file.current.ttft_seconds
-        self.metrics.finished(_length(known), late)
+        self.metrics.finished(_length(known), self.planner.is_late(known.prompt, done_seconds))
 
     def _settings_changed(self, error: str | None) -> None:
         if error and self.metrics:

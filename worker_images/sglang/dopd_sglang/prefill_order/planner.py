@@ -81,15 +81,22 @@ class Planner:
         requests.chosen({position for position, _ in chosen})
         return Decision(True, chosen, tuple(refused))
 
-    def _current_order(self, most_unfinished: int) -> Order:
+    def is_late(self, prompt: Prompt, done_seconds: float) -> bool:
+        """Whether a prompt misses the objective whose prefill is done then."""
+        return done_seconds > self._settings().deadline_seconds(prompt)
+
+    def _settings(self, most_unfinished: int = 1) -> Settings:
         wanted = self.file.current
-        settings = Settings(
+        return Settings(
             ttft_seconds=wanted.ttft_seconds,
             times=self.learned.times,
             late_share=wanted.late_share,
             predicted_tokens=wanted.predicted_tokens,
             most_unfinished=min(wanted.most_unfinished, most_unfinished),
         )
+
+    def _current_order(self, most_unfinished: int) -> Order:
+        wanted, settings = self.file.current, self._settings(most_unfinished)
         if self._order is None or self._policy != wanted.policy:
             self._order, self._policy = make(wanted.policy, settings), wanted.policy
         self._order.settings = settings
@@ -99,11 +106,11 @@ class Planner:
         """Those that would be late even if they were next; not the only one there is, which takes time from nobody."""
         if len(prompts) == 1 and not others:
             return []
-        times, objective = self.learned.times, self.file.current.ttft_seconds
+        times, deadline_seconds = self.learned.times, self._settings().deadline_seconds
         hopeless = []
         for position, prompt in prompts:
-            done = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
-            if done > prompt.arrived_seconds + objective:
+            done_seconds = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
+            if done_seconds > deadline_seconds(prompt):
                 hopeless.append(position)
                 if len(hopeless) == MOST_REFUSED:
                     break
