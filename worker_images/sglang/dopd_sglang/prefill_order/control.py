@@ -96,6 +96,8 @@ class Control:
         self._pass = None
         if self._again:
             return False
+        if self.ranks.rank == 0:  # here, so that a worker with little to do takes settings over, and says so
+            self.planner.refresh(self._clock())
         unfinished = self.unfinished.choices()
         if len(waiting) + len(unfinished) < 2:
             return False
@@ -219,7 +221,6 @@ class Control:
         """Of rank 0; never raises, since the other ranks wait for it."""
         try:
             now_seconds = self._clock()
-            self.planner.refresh(now_seconds)
             if self.guard.off:
                 return OWN_ORDER
             page = self.requests.page_tokens
