@@ -54,6 +54,15 @@ def test_a_prompt_that_waits_alone_needs_no_plan(engine):
     assert not engine.control.plan(engine.scheduler.waiting_queue, 0)
 
 
+def test_a_worker_with_little_to_do_takes_settings_over_too(engine):
+    engine.set(policy="on-time-first")
+    engine.now += 2
+    engine.wait(request(100))
+    engine.control.plan(engine.scheduler.waiting_queue, 0)
+    versions = {"plugin_version": "1", "sglang_version": "2"}
+    assert engine.metric("dopd_prefill_order_info", policy="on-time-first", **versions) == 1
+
+
 def test_short_ones_pass_a_long_one_that_has_begun_and_it_goes_on(engine):
     long = request(5000, 1.0)
     engine.wait(long)
