@@ -114,6 +114,12 @@ def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Deman
     )
 
 
+def busy_workers(setting: Setting, demand: Demand) -> tuple[float, float]:
+    """Prefill and decode workers that a demand keeps busy, not rounded and without room: their ratio."""
+    answer = size(demand, setting.model, setting.objectives, setting.prefill_gpus, setting.decode_gpus)
+    return answer.prefill_exact, answer.decode_exact
+
+
 def _pair(setting: Setting, demand: Demand) -> Pair:
     answer = size(demand, setting.model, setting.objectives, setting.prefill_gpus, setting.decode_gpus)
     return answer.prefill, answer.decode
