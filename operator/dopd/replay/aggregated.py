@@ -5,9 +5,10 @@ a pass over prompts goes first: while a prompt waits and fits, no answer gets a 
 a pass makes one token for each running answer, too, and takes that many prompt tokens fewer. Nothing is transferred,
 and both halves share one KV cache and one limit on requests.
 
-As in `dopd.replay.cluster`: prompts first come, first served, packed and cut into passes; a request is admitted when
-its whole answer fits the KV cache; a prefix cache where the trace tells prefixes, which here, too, may fill the KV
-cache of its engine. That is kind to these engines, whose answers need the room. The number of engines does not change.
+The queue of prompts is that of a prefill worker (`dopd.replay.prefill_queue`), in any order that is known there. As in
+`dopd.replay.cluster`, a request is admitted to it when its whole answer fits the KV cache, and where the trace tells
+prefixes a cache of them may fill the KV cache of its engine. That is kind to these engines, whose answers need the
+room. The number of engines does not change.
 
 Steps of decode between two events are one event: the batch is the same, and its time grows along a line with the
 context. So every pass begins and ends when it would if each step were simulated, and an arrival waits for the step
@@ -20,10 +21,15 @@ from collections import deque
 from heapq import heappop, heappush
 
 from dopd.api.names import Role
+from dopd.perf import EngineModel
+from dopd.perf.prefill_times import service_times
 from dopd.replay.pass_times import PassTimes
-from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixIndex
+from dopd.replay.prefill_queue import FirstCome, Ordered, PrefillQueue, Prompts
+from dopd.replay.prefix_cache import PrefixCache, PrefixIndex
 from dopd.replay.trace import Trace
-from dopd.replay.workers import Routing, Settings
+from dopd.replay.workers import FIRST_COME, Routing, Settings
+from dopd_scheduling import Settings as OrderSettings
+from dopd_scheduling import make
 
 _ROUNDING = 1e-9
 
@@ -33,12 +39,12 @@ class Engine:
 
     Attributes:
         assigned: requests that it has not finished.
-        queue: prompts that are not computed whole; of the first one a part may be.
-        begun: whether the first prompt is admitted.
-        done_tokens: tokens of it that are cached or computed.
-        batch: prompts that the pass completes.
+        waiting: requests that are not admitted.
         held: requests admitted and not finished.
         reserved: KV tokens that they will need.
+        queue: prompts of those that are not computed whole.
+        cache: prefixes that it holds.
+        batch: prompts that the pass completes.
         n: answers that run.
         kv: tokens of their contexts.
         steps: tokens that each answer that never left would have.
@@ -51,20 +57,19 @@ class Engine:
     """
 
     __slots__ = (
-        "assigned", "batch", "begun", "busy", "cache", "done_tokens", "due", "held", "kv", "leaving", "line", "n",
-        "planned", "queue", "reserved", "since", "steps",
+        "assigned", "batch", "busy", "cache", "due", "held", "kv", "leaving", "line", "n", "planned", "queue",
+        "reserved", "since", "steps", "waiting",
     )  # fmt: skip
 
-    def __init__(self, kv_tokens: int) -> None:
+    def __init__(self, queue: PrefillQueue, cache: PrefixCache) -> None:
         self.assigned, self.held, self.reserved = 0, 0, 0
-        self.queue: deque[int] = deque()
-        self.begun, self.done_tokens = False, 0
+        self.waiting: deque[int] = deque()
+        self.queue, self.cache = queue, cache
         self.batch: list[int] = []
         self.n, self.kv, self.steps = 0, 0, 0
         self.leaving: list[tuple[int, int]] = []
         self.busy, self.due, self.since, self.planned = False, math.inf, 0.0, 0
         self.line = (0.0, 0.0)
-        self.cache = PrefixCache(kv_tokens)
 
     def seconds_of(self, steps: int) -> float:
         """Time of the first `steps` of the steps that run."""
@@ -83,12 +88,11 @@ class AggregatedCluster:
     """Serves a trace on a fixed number of engines.
 
     Args:
-        times: of the passes of an engine; its chunk is that of a pass.
-        kv_tokens: KV cache of an engine.
-        max_running: requests that an engine admits at most.
+        model: the engine.
+        times: of its passes; they have the chunk that is used.
         trace: the requests.
         engines: how many.
-        settings: gateway, GPUs of an engine (those of a prefill worker), what is counted.
+        settings: gateway, GPUs of an engine (those of a prefill worker), order of prompts, what is counted.
         mixed: whether a pass over prompts makes tokens for the running answers, too.
 
     Attributes:
@@ -101,14 +105,7 @@ class AggregatedCluster:
     """
 
     def __init__(
-        self,
-        times: PassTimes,
-        kv_tokens: int,
-        max_running: int,
-        trace: Trace,
-        engines: int,
-        settings: Settings,
-        mixed: bool,
+        self, model: EngineModel, times: PassTimes, trace: Trace, engines: int, settings: Settings, mixed: bool
     ) -> None:
         self.trace, self.settings, self.now, self.changes = trace, settings, 0.0, 0
         counted = max(0.0, trace.duration_seconds - settings.counted_from_seconds)
@@ -117,15 +114,35 @@ class AggregatedCluster:
         self.ttft_seconds = [math.nan] * len(trace)
         self.itl_seconds = [math.nan] * len(trace)
         self._joined = [0.0] * len(trace)
-        self._times, self._kv_tokens, self._max_running, self._mixed = times, kv_tokens, max_running, mixed
+        self._model, self._times, self._mixed = model, times, mixed
         self._arrivals: list[float] = trace.arrival_seconds.tolist()
         self._inputs: list[int] = trace.input_tokens.tolist()
         self._outputs: list[int] = trace.output_tokens.tolist()
-        self._engines = [Engine(kv_tokens) for _ in range(engines)]
+        self._uncached = list(self._inputs)
+        self._engines = self._new_engines(engines)
         self._heap: list[tuple[float, int, bool, Engine]] = []
         self._sequence, self._turn = 0, 0
         self._random = random.Random(settings.seed).random
         self._index = PrefixIndex() if settings.routing is Routing.CACHE_AWARE else None
+
+    def _new_engines(self, number: int) -> list[Engine]:
+        model, settings = self._model, self.settings
+        prompts = Prompts(self._arrivals, self._inputs, self.trace.prefixes, self._uncached)
+        order = OrderSettings(
+            settings.objectives.ttft_seconds,
+            service_times(model),
+            late_share=settings.late_share,
+            predicted_tokens=sum(self._inputs) / max(1, len(self._inputs)),
+            most_unfinished=settings.most_unfinished,
+        )
+        engines = []
+        for _ in range(number):
+            cache = PrefixCache(model.kv_tokens)
+            queue: PrefillQueue = FirstCome(prompts, cache)
+            if settings.order != FIRST_COME:
+                queue = Ordered(prompts, cache, make(settings.order, order))
+            engines.append(Engine(queue, cache))
+        return engines
 
     def run(self) -> None:
         """Serve the whole trace."""
@@ -143,6 +160,7 @@ class AggregatedCluster:
             elif self.now == engine.due:
                 engine.due = math.inf
                 self._steps_done(engine, engine.planned)
+                self._admit(engine)
                 self._go_on(engine)
 
     def _push(self, at: float, decoded: bool, engine: Engine) -> None:
@@ -168,27 +186,42 @@ class AggregatedCluster:
     def _arrive(self, request: int) -> None:
         engine = self._choose(request)
         engine.assigned += 1
-        engine.queue.append(request)
+        engine.waiting.append(request)
+        self._admit(engine)
         if not engine.busy:
             self._go_on(engine)
-        elif math.isfinite(engine.due) and self._fits(engine, engine.queue[0]):
+        elif engine.queue and math.isfinite(engine.due):
             steps = engine.steps_within(self.now - engine.since)  # the step that runs is the last before its prefill
             if steps < engine.planned:
                 engine.planned, engine.due = steps, engine.since + engine.seconds_of(steps)
                 self._push(engine.due, True, engine)
+
+    def _admit(self, engine: Engine) -> None:
+        """Let in what fits, in order of arrival: a place and room for its whole answer; anything if it is empty."""
+        waiting, model = engine.waiting, self._model
+        while waiting and engine.held < model.max_running_requests:
+            needed = self._inputs[waiting[0]] + self._outputs[waiting[0]]
+            if engine.held and engine.reserved + needed > model.kv_tokens:
+                break
+            engine.held += 1
+            engine.reserved += needed
+            engine.queue.append(waiting.popleft())
 
     # --- the engine ---------------------------------------------------------------------------------------------
 
     def _go_on(self, engine: Engine) -> None:
         """Begin what comes next: prompts if any can, else steps of decode until something changes."""
         running = engine.n if self._mixed else 0
-        tokens, attended = self._pack(engine, self._times.chunk_tokens - running)
+        room = self._times.chunk_tokens - running
         engine.busy = True
-        if tokens and running:
-            seconds = self._times.mixed_seconds(tokens, attended, running, engine.kv / engine.n)
+        if engine.queue and room > 0:
+            taken = engine.queue.next_pass(self.now, room)
+            engine.batch = taken.completed
+            if running:
+                seconds = self._times.mixed_seconds(taken.tokens, taken.attended, running, engine.kv / engine.n)
+            else:
+                seconds = self._times.prefill_seconds(taken.tokens, taken.attended)
             self._push(self.now + seconds, False, engine)
-        elif tokens:
-            self._push(self.now + self._times.prefill_seconds(tokens, attended), False, engine)
         elif engine.n:
             context = engine.kv / engine.n
             first, growth, until = self._times.decode_line(engine.n, context)
@@ -200,45 +233,6 @@ class AggregatedCluster:
         else:
             engine.busy = False
 
-    def _fits(self, engine: Engine, request: int) -> bool:
-        if engine.held >= self._max_running:
-            return False
-        needed = engine.reserved + self._inputs[request] + self._outputs[request]
-        return needed <= self._kv_tokens or not engine.held
-
-    def _pack(self, engine: Engine, room: int) -> tuple[int, float]:
-        """Fill a pass with prompts; returns its tokens, 0 if no prompt can go on, and what they attend to."""
-        queue, inputs, tokens, attended = engine.queue, self._inputs, 0, 0
-        while queue and room > tokens:
-            request = queue[0]
-            if not engine.begun:
-                if not self._fits(engine, request):
-                    break
-                engine.begun, engine.done_tokens = True, self._cached(engine, request)
-                engine.held += 1
-                engine.reserved += inputs[request] + self._outputs[request]
-            start, length = engine.done_tokens, inputs[request]
-            end = engine.done_tokens = min(length, start + room - tokens)
-            tokens += end - start
-            attended += end * end - start * start
-            if end == length:
-                engine.batch.append(queue.popleft())
-                engine.begun = False
-        return tokens, attended
-
-    def _cached(self, engine: Engine, request: int) -> int:
-        """Tokens of a prompt that the cache holds; one token at least is computed."""
-        prefixes = self.trace.prefixes
-        if prefixes is None:
-            return 0
-        blocks = prefixes.of(request)
-        held = engine.cache.held(blocks)
-        engine.cache.use(blocks[:held])
-        cached = min(held * BLOCK_TOKENS, self._inputs[request] - 1)
-        self.prefilled_tokens += self._inputs[request]
-        self.computed_tokens += self._inputs[request] - cached
-        return cached
-
     def _pass_done(self, engine: Engine) -> None:
         if self._mixed:
             self._steps_done(engine, 1)
@@ -246,6 +240,8 @@ class AggregatedCluster:
         for request in batch:
             if self.trace.prefixes is not None:
                 engine.cache.use(self.trace.prefixes.of(request))
+                self.prefilled_tokens += self._inputs[request]
+                self.computed_tokens += self._uncached[request]
             self.ttft_seconds[request] = self.now - self._arrivals[request]
             steps = self._outputs[request] - 1
             if not steps:
@@ -256,6 +252,7 @@ class AggregatedCluster:
             heappush(engine.leaving, (engine.steps + steps, request))
             engine.n += 1
             engine.kv += self._inputs[request]
+        self._admit(engine)
         self._go_on(engine)
 
     def _steps_done(self, engine: Engine, steps: int) -> None:

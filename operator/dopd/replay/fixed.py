@@ -184,7 +184,7 @@ class FixedCounts:
         if chunk_tokens not in self._times:
             self._times[chunk_tokens] = PassTimes(model, chunk_tokens)
         cluster = AggregatedCluster(
-            self._times[chunk_tokens], model.kv_tokens, model.max_running_requests, self.trace, number,
+            model, self._times[chunk_tokens], self.trace, number,
             replace(self.settings, objectives=self.setting.objectives), deployment == MIXED,
         )  # fmt: skip
         cluster.run()

@@ -15,6 +15,7 @@ from dopd.replay.pass_times import PassTimes
 from dopd.replay.prefix_cache import BLOCK_TOKENS, Prefixes
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Routing, Settings
+from dopd_scheduling import ORDERS
 
 SETTINGS = Settings(startup_seconds=dict.fromkeys(Role, 60.0), gpus=dict.fromkeys(Role, 2))
 
@@ -26,9 +27,7 @@ def trace(arrivals, inputs, outputs, prefixes=None):
 
 
 def serve(model, load, engines=1, mixed=False, chunk=None, chosen=SETTINGS):
-    cluster = AggregatedCluster(
-        PassTimes(model, chunk), model.kv_tokens, model.max_running_requests, load, engines, chosen, mixed
-    )
+    cluster = AggregatedCluster(model, PassTimes(model, chunk), load, engines, chosen, mixed)
     cluster.run()
     return cluster
 
@@ -158,10 +157,11 @@ def test_nothing_is_transferred_and_gpus_count_for_the_part_that_counts(model):
 
 
 @pytest.mark.parametrize("routing", list(Routing))
+@pytest.mark.parametrize("order", list(ORDERS))
 @pytest.mark.parametrize("mixed", [False, True])
-def test_every_request_is_answered_whatever_the_routing(model, poisson, routing, mixed):
-    load = poisson(40, 800, inputs=lambda g, n: g.integers(1, 3000, n), outputs=lambda g, n: g.integers(1, 200, n))
-    cluster = serve(model, load, 3, mixed, chosen=replace(SETTINGS, routing=routing))
+def test_every_request_is_answered_whatever_the_routing_and_the_order(model, poisson, routing, order, mixed):
+    load = poisson(40, 300, inputs=lambda g, n: g.integers(1, 3000, n), outputs=lambda g, n: g.integers(1, 200, n))
+    cluster = serve(model, load, 3, mixed, chosen=replace(SETTINGS, routing=routing, order=order))
     assert min(cluster.ttft_seconds) > 0
     assert not np.isnan(cluster.itl_seconds).any()
 
