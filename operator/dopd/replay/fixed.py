@@ -6,6 +6,7 @@ that mix prompts and answers in a pass (SGLang's `--enable-mixed-chunk`) have th
 that no planner's skill is in the figures.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -93,17 +94,24 @@ class FixedCounts:
         trace: the requests.
         settings: gateway and GPUs of a worker, the same in both roles.
         served: told of each run: deployment, label, result.
+        known: where to begin: share of prefill workers, or chunk, that was the best before; runs write it.
     """
 
     setting: Setting
     trace: Trace
     settings: Settings
     served: Callable[[str, str, Result], None] = lambda *_: None
+    known: dict[str, float] = field(default_factory=dict)
     _times: dict[int, PassTimes] = field(default_factory=dict)
     _kept: dict[tuple[str, int, int], tuple[str, Result]] = field(default_factory=dict)
 
-    def best(self, deployment: str, workers: int) -> tuple[str, Result]:
+    def best(self, deployment: str, workers: int, enough: float = math.inf) -> tuple[str, Result]:
         """Label and result of a deployment at its best use of so many workers.
+
+        Args:
+            deployment: one of `DEPLOYMENTS`.
+            workers: of all roles together, or engines.
+            enough: attainment at which the search for a better use ends.
 
         Raises:
             ValueError: a split needs two workers.
@@ -111,10 +119,20 @@ class FixedCounts:
         if deployment == SPLIT:
             if workers < 2:
                 raise ValueError(f"a split of {workers} workers: expected at least 2, one of each role")
-            return self._best_split(workers)
+            return self._best_split(workers, enough)
         chunk = self.setting.model.chunk_tokens
-        chunks = sorted({chunk, *(c for c in MIXED_CHUNKS if c < chunk)}) if deployment == MIXED else [chunk]
-        return max((self.engines(deployment, workers, c) for c in chunks), key=_merit)
+        chunks = [chunk, *(c for c in MIXED_CHUNKS if c < chunk)] if deployment == MIXED else [chunk]
+        chunks.sort(key=lambda c: c != self.known.get(deployment))
+        best: tuple[str, Result] | None = None
+        for chunk in chunks:
+            found = self.engines(deployment, workers, chunk)
+            if best is None or _merit(found) > _merit(best):
+                best = found
+                self.known[deployment] = chunk
+            if found[1].attainment >= enough:
+                break
+        assert best is not None
+        return best
 
     def split(self, pair: Pair) -> tuple[str, Result]:
         """Label and result of so many prefill and decode workers."""
@@ -163,20 +181,24 @@ class FixedCounts:
         return Comparison({name: n * gpus if n else None for name, n in fewest.items()}, rows, tried)
 
     def _reached(self, deployment: str, workers: int) -> bool:
-        return self.best(deployment, workers)[1].attainment >= self.setting.objectives.attainment
+        goal = self.setting.objectives.attainment
+        return self.best(deployment, workers, goal)[1].attainment >= goal
 
-    def _best_split(self, workers: int) -> tuple[str, Result]:
-        """Climb from the ratio that the whole trace's mean load asks for."""
-        whole = static.true_demand(self.trace, 0.0, self.trace.duration_seconds)
-        prefill, decode = static.busy_workers(self.setting, whole)
-        at = min(max(1, round(workers * prefill / (prefill + decode))), workers - 1)
+    def _best_split(self, workers: int, enough: float) -> tuple[str, Result]:
+        """Climb from the share of prefill workers that was best before, or that the trace's mean load asks for."""
+        if SPLIT not in self.known:
+            whole = static.true_demand(self.trace, 0.0, self.trace.duration_seconds)
+            prefill, decode = static.busy_workers(self.setting, whole)
+            self.known[SPLIT] = prefill / (prefill + decode)
+        at = min(max(1, round(workers * self.known[SPLIT])), workers - 1)
         best = self.split((at, workers - at))
         for step in (-1, 1):
-            while 1 <= at + step < workers:
+            while best[1].attainment < enough and 1 <= at + step < workers:
                 other = self.split((at + step, workers - at - step))
                 if _merit(other) <= _merit(best):
                     break
                 at, best = at + step, other
+        self.known[SPLIT] = at / workers
         return best
 
     def _serve(self, deployment: str, number: int, chunk_tokens: int) -> Result:

@@ -146,15 +146,17 @@ class Ground:
         busy = sum(static.busy_workers(self.setting, static.true_demand(trace, 0.0, trace.duration_seconds)))
         return 10.0 * self.workers / busy
 
-    def counts(self, rate: float) -> FixedCounts:
-        """The deployments at a rate."""
+    def counts(self, rate: float, known: dict[str, float] | None = None) -> FixedCounts:
+        """The deployments at a rate; `known` as for `FixedCounts`."""
         settings = replace(self.settings, counted_from_seconds=UNCOUNTED * self.seconds)
-        return FixedCounts(self.setting, self.lengths.arriving(rate, self.seconds, self.seed), settings)
+        trace = self.lengths.arriving(rate, self.seconds, self.seed)
+        return FixedCounts(self.setting, trace, settings, known={} if known is None else known)
 
-    def serve(self, name: str) -> Serve:
-        """How a deployment of `deployments` serves a rate."""
+    def serve(self, name: str, enough: float = math.inf) -> Serve:
+        """How a deployment of `deployments` serves a rate; where it has a choice, one that attains `enough` will do."""
         if name in (AGGREGATED, MIXED, SPLIT):
-            return lambda rate: self.counts(rate).best(name, self.workers)
+            known: dict[str, float] = {}
+            return lambda rate: self.counts(rate, known).best(name, self.workers, enough)
         if name == SIZED:
             return lambda rate: self.counts(rate).split(self.sized(rate))
         prefill, decode = map(int, name.split()[1].split(":"))

@@ -33,7 +33,9 @@ COARSE = 0.04
 def goodput(args: argparse.Namespace) -> None:
     """Print the goodput of every deployment, and what clients meet on all of them at the goodput of the first."""
     ground = _ground(args, Lengths.of(load(args.trace)))
-    found = {name: highest(ground.serve(name), args.share, ground.guess_rps) for name in ground.deployments()}
+    found = {
+        name: highest(ground.serve(name, args.share), args.share, ground.guess_rps) for name in ground.deployments()
+    }
     base = found[AGGREGATED].rps
     print(f"Goodput: highest rate with {args.share:.0%} within both objectives. {_facts(args)}, {args.gpus} GPUs\n")
     there = f"at {base:.2f}/s"
@@ -61,9 +63,9 @@ def order(args: argparse.Namespace) -> None:
     base = highest(first, args.share, ground.guess_rps)
     busy = _rate_at(first, args.fcfs_ttft_p90, base.rps)
     print(
-        f"{counts[0]} prefill and {counts[1]} decode workers, lengths of {args.trace}; {_facts(args)}. Goodput: highest\n"
-        f"rate with {args.share:.0%} within both objectives. At {busy:.2f}/s the P90 of the TTFT of {FIRST_COME} is "
-        f"{args.fcfs_ttft_p90:g} s.\n"
+        f"{counts[0]} prefill and {counts[1]} decode workers, lengths of {args.trace}; {_facts(args)}.\n"
+        f"Goodput: highest rate with {args.share:.0%} within both objectives. At {busy:.2f}/s the P90 of the TTFT of "
+        f"{FIRST_COME} is {args.fcfs_ttft_p90:g} s.\n"
     )
     _head(
         "order", "goodput", f"of {FIRST_COME}", f"TTFT p90 at {busy:.2f}/s", f"of {FIRST_COME}", "ITL p90 there",
@@ -75,7 +77,8 @@ def order(args: argparse.Namespace) -> None:
         met = serve(name)(busy)[1]
         print(
             f"| {name} | {rps:.2f}/s | {rps / base.rps:.2f} | {met.ttft_p90:.2f} s "
-            f"| {met.ttft_p90 / reference - 1:+.1%} | {met.itl_p90 * 1e3:.1f} ms | {met.attainment:.1%} | {met.longest_ttft_p99:.2f} s |",
+            f"| {met.ttft_p90 / reference - 1:+.1%} | {met.itl_p90 * 1e3:.1f} ms | {met.attainment:.1%} "
+            f"| {met.longest_ttft_p99:.2f} s |",
             flush=True,
         )
 
@@ -95,7 +98,7 @@ def lengths(args: argparse.Namespace) -> None:
         for itl in args.itl:
             ground = _ground(argparse.Namespace(**vars(args) | {"slo_itl": itl}), drawn)
             split, *both = (
-                highest(ground.serve(name), args.share, ground.guess_rps, COARSE).rps
+                highest(ground.serve(name, args.share), args.share, ground.guess_rps, COARSE).rps
                 for name in (SPLIT, AGGREGATED, MIXED)
             )
             together = max(both)
