@@ -210,7 +210,7 @@ class FixedCounts:
             replace(self.settings, objectives=self.setting.objectives), deployment == MIXED,
         )  # fmt: skip
         cluster.run()
-        return measure(cluster, self.setting.objectives, [(0.0, number, 0)])
+        return measure(cluster, self.setting.objectives, [])
 
     def _once(self, key: tuple[str, int, int], label: str, serve: Callable[[], Result]) -> tuple[str, Result]:
         if key not in self._kept:

@@ -23,7 +23,7 @@ from dopd.replay.workers import Settings
 
 CLOSENESS = 0.01
 """The search ends when the rates between which it lies differ by this share."""
-LEAST_SHARE_OF_GUESS = 1e-3
+LEAST_SHARE_OF_GUESS = 0.01
 UNCOUNTED = 0.1
 SIZED = "split by dopd"
 
@@ -104,12 +104,12 @@ def highest(serve: Serve, share: float, guess: float, closeness: float = CLOSENE
 
     low, high = 0.0, guess
     while reached(high):
-        low, high = high, high * 1.25
+        low, high = high, high * 1.1
     while not low and high > guess * LEAST_SHARE_OF_GUESS:
-        if reached(high * 0.75):
-            low = high * 0.75
+        if reached(high * 0.7):
+            low = high * 0.7
         else:
-            high *= 0.75
+            high *= 0.7
     while low and high / low > 1 + closeness:
         middle = math.sqrt(low * high)
         if reached(middle):

@@ -39,7 +39,7 @@ class Result:
         changes: how often a target changed.
         reversals: how often a role's target turned from growing to shrinking or back.
         lost: requests without an answer.
-        timeline: (seconds, prefill target, decode target) at each change.
+        timeline: (seconds, prefill target, decode target) at each change; empty for engines that do both.
         cached_share: share of the prompt tokens that prefix caches held.
         ttft_p50: seconds.
         longest_attainment_ttft: share within the TTFT objective of the longest tenth of the prompts.
