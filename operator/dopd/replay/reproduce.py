@@ -31,14 +31,15 @@ COARSE = 0.04
 
 
 def goodput(args: argparse.Namespace) -> None:
-    """Print the goodput of every deployment, and what clients meet on all of them at the goodput of the first."""
+    """Print the goodput of every deployment, and what clients meet on each at the lowest of the best ones' goodputs."""
     ground = _ground(args, Lengths.of(load(args.trace)))
     found = {
         name: highest(ground.serve(name, args.share), args.share, ground.guess_rps) for name in ground.deployments()
     }
     base = found[AGGREGATED].rps
     print(f"Goodput: highest rate with {args.share:.0%} within both objectives. {_facts(args)}, {args.gpus} GPUs\n")
-    there = f"at {base:.2f}/s"
+    common = min([found[name].rps for name in (AGGREGATED, MIXED, SPLIT) if name in found and found[name].rps] or [1.0])
+    there = f"at {common:.2f}/s"
     _head(
         "deployment", "goodput", f"of {AGGREGATED}", "TTFT p90 there", "ITL p90 there", "workers",
         f"TTFT p90 {there}", f"ITL p90 {there}", f"attained {there}",
@@ -46,7 +47,7 @@ def goodput(args: argparse.Namespace) -> None:
     for name, best in found.items():
         ratio = f"{best.rps / base:.2f}" if base else "-"
         at = f"{_times(best.result)} | {best.label}" if best.result else "- | - | none meets the objectives"
-        _, same = ground.serve(name)(base or 1.0)
+        _, same = ground.serve(name)(common)
         print(f"| {name} | {best.rps:.2f}/s | {ratio} | {at} | {_times(same)} | {same.attainment:.1%} |", flush=True)
 
 
@@ -124,6 +125,9 @@ def _rate_at(serve: Serve, ttft_p90_seconds: float, guess: float) -> float:
 
 def _ground(args: argparse.Namespace, drawn: Lengths, workers: int | None = None) -> Ground:
     profile = load_profile(args.profile)
+    number = workers or args.gpus // profile.gpus
+    if number < 1:
+        raise ValueError(f"--gpus {args.gpus}: expected at least the {profile.gpus} of one worker of {args.profile}")
     setting = Setting(
         EngineModel.from_profile(profile),
         Objectives(args.slo_ttft, args.slo_itl, args.share),
@@ -137,7 +141,7 @@ def _ground(args: argparse.Namespace, drawn: Lengths, workers: int | None = None
         order=FIRST_COME,
         seed=args.seed,
     )
-    return Ground(setting, settings, drawn, workers or args.gpus // profile.gpus, args.seconds, args.seed)
+    return Ground(setting, settings, drawn, number, args.seconds, args.seed)
 
 
 def _facts(args: argparse.Namespace) -> str:
@@ -159,11 +163,23 @@ def main(arguments: Sequence[str]) -> int:
     """Print one table."""
     args = _parser().parse_args(arguments)
     try:
+        _check(args)
         args.run(args)
     except (OSError, ValueError) as error:
         print(f"reproduce {args.claim}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("slo_ttft", "seconds", *(name for name in ("slo_itl", "fcfs_ttft_p90") if name in args)):
+        if not getattr(args, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected seconds above 0")
+    if not 0 < args.share < 1:
+        raise ValueError(f"--share {args.share:g}: expected a share above 0 and below 1")
+    for name in args.orders if "orders" in args else ():
+        if name not in ORDERS:
+            raise ValueError(f"--orders {name}: expected some of {', '.join(ORDERS)}, comma separated")
 
 
 def _parser() -> argparse.ArgumentParser:

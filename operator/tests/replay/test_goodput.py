@@ -95,16 +95,28 @@ def test_order_compares_with_first_come_at_the_load_that_gives_it_some_ttft(trac
 
 
 def test_lengths_prints_a_cell_for_each_objective(capsys):
-    assert main(["lengths", "--gpus", "2", "--prompts", "2000", "--itl", "0.001,0.06", "--seconds", "5", *QUICK[:2]]) == 0
+    assert (
+        main(["lengths", "--gpus", "2", "--prompts", "2000", "--itl", "0.001,0.06", "--seconds", "5", *QUICK[:2]]) == 0
+    )
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert len(rows) == 2
     assert "neither" in rows[1]
     assert "/s)" in rows[1]
 
 
-def test_a_missing_trace_is_told(capsys):
-    assert main(["goodput", "--trace", "nowhere.csv"]) == 2
-    assert "nowhere.csv" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["goodput", "--trace", "nowhere.csv"], "nowhere.csv"),
+        (["goodput", "--gpus", "2"], "expected at least the 4 of one worker"),
+        (["goodput", "--share", "90"], "expected a share above 0 and below 1"),
+        (["lengths", "--slo-ttft", "0"], "--slo-ttft 0: expected seconds above 0"),
+        (["order", "--orders", "magic"], "expected some of on-time-first"),
+    ],
+)
+def test_what_can_not_be_used_is_told_with_what_was_expected(options, expected, capsys):
+    assert main(options) == 2
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [["order", "--counts", "0,1"], ["lengths", "--itl", "0"]])
