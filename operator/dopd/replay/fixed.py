@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from dopd.planning.bounds import Pair
 from dopd.replay.aggregated import AggregatedCluster
-from dopd.replay.pass_times import PassTimes
+from dopd.replay.pass_times import Mixing, PassTimes
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.runner import Result, measure, run
@@ -95,6 +95,7 @@ class FixedCounts:
         settings: gateway and GPUs of a worker, the same in both roles.
         served: told of each run: deployment, label, result.
         known: where to begin: share of prefill workers, or chunk, that was the best before; runs write it.
+        mixing: what a pass over prompts and answers takes.
     """
 
     setting: Setting
@@ -102,6 +103,7 @@ class FixedCounts:
     settings: Settings
     served: Callable[[str, str, Result], None] = lambda *_: None
     known: dict[str, float] = field(default_factory=dict)
+    mixing: Mixing = Mixing.COMPOSED
     _times: dict[int, PassTimes] = field(default_factory=dict)
     _kept: dict[tuple[str, int, int], tuple[str, Result]] = field(default_factory=dict)
 
@@ -204,7 +206,7 @@ class FixedCounts:
     def _serve(self, deployment: str, number: int, chunk_tokens: int) -> Result:
         model = self.setting.model
         if chunk_tokens not in self._times:
-            self._times[chunk_tokens] = PassTimes(model, chunk_tokens)
+            self._times[chunk_tokens] = PassTimes(model, chunk_tokens, self.mixing)
         cluster = AggregatedCluster(
             model, self._times[chunk_tokens], self.trace, number,
             replace(self.settings, objectives=self.setting.objectives), deployment == MIXED,

@@ -15,6 +15,7 @@ from dopd.planning import Policy
 from dopd.planning.bounds import Pair, apply_bounds
 from dopd.planning.policy import RoleBounds
 from dopd.replay.fixed import AGGREGATED, MIXED, SPLIT, FixedCounts
+from dopd.replay.pass_times import Mixing
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.runner import Result
@@ -130,6 +131,7 @@ class Ground:
         workers: of all roles together, or engines.
         seconds: for which requests arrive.
         seed: of the draws.
+        mixing: what a pass over prompts and answers takes.
     """
 
     setting: Setting
@@ -138,6 +140,7 @@ class Ground:
     workers: int
     seconds: float
     seed: int
+    mixing: Mixing = Mixing.COMPOSED
 
     @property
     def guess_rps(self) -> float:
@@ -150,7 +153,7 @@ class Ground:
         """The deployments at a rate; `known` as for `FixedCounts`."""
         settings = replace(self.settings, counted_from_seconds=UNCOUNTED * self.seconds)
         trace = self.lengths.arriving(rate, self.seconds, self.seed)
-        return FixedCounts(self.setting, trace, settings, known={} if known is None else known)
+        return FixedCounts(self.setting, trace, settings, known={} if known is None else known, mixing=self.mixing)
 
     def serve(self, name: str, enough: float = math.inf) -> Serve:
         """How a deployment of `deployments` serves a rate; where it has a choice, one that attains `enough` will do."""

@@ -13,9 +13,21 @@ halves alone and never more than their sum (`docs/when-to-disaggregate.md` compa
 """
 
 from bisect import bisect_right
+from enum import StrEnum
 from itertools import pairwise
 
 from dopd.perf import EngineModel
+
+
+class Mixing(StrEnum):
+    """What a pass over prompts and answers takes."""
+
+    COMPOSED = "composed"
+    """The formula of this module."""
+    LONGER = "longer"
+    """As long as the longer of its halves would take alone: no engine is better."""
+    SUM = "sum"
+    """As long as both, one after the other: nothing is gained by one pass, but no answer waits for more than that."""
 
 
 class PassTimes:
@@ -24,9 +36,11 @@ class PassTimes:
     Args:
         model: the engine.
         chunk_tokens: tokens of one pass at most, in place of the engine's own; None for that.
+        mixing: what a pass over prompts and answers takes.
     """
 
-    def __init__(self, model: EngineModel, chunk_tokens: int | None = None) -> None:
+    def __init__(self, model: EngineModel, chunk_tokens: int | None = None, mixing: Mixing = Mixing.COMPOSED) -> None:
+        self._mixing = mixing
         self.chunk_tokens = chunk_tokens or model.chunk_tokens
         attention = self._attention = model.attention_seconds
         self._prefill = [model.prefill_seconds(t) - attention * t * t for t in range(self.chunk_tokens + 1)]
@@ -66,6 +80,8 @@ class PassTimes:
             context_tokens: mean context of those.
         """
         prompts, answers = self.prefill_seconds(tokens, attended), self.decode_seconds(running, context_tokens)
+        if self._mixing is not Mixing.COMPOSED:
+            return max(prompts, answers) if self._mixing is Mixing.LONGER else prompts + answers
         without_context = self._itl[running][0] - self._slope[running][0] * self._contexts[0]
         attention = max(0.0, answers - without_context)
         together = self._prefill[tokens + running] + self._attention * attended + attention

@@ -15,6 +15,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay.fixed import AGGREGATED, MIXED, SPLIT
 from dopd.replay.goodput import Ground, Lengths, Serve, highest
+from dopd.replay.pass_times import Mixing
 from dopd.replay.policies.base import Setting
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result
@@ -141,7 +142,7 @@ def _ground(args: argparse.Namespace, drawn: Lengths, workers: int | None = None
         order=FIRST_COME,
         seed=args.seed,
     )
-    return Ground(setting, settings, drawn, number, args.seconds, args.seed)
+    return Ground(setting, settings, drawn, number, args.seconds, args.seed, Mixing(args.mixed_pass))
 
 
 def _facts(args: argparse.Namespace) -> str:
@@ -205,6 +206,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--prompts", type=_numbers, default=LENGTHS_INPUT_TOKENS, help="mean tokens, comma separated"
             )
             claim.add_argument("--itl", type=_numbers, default=LENGTHS_ITL_SECONDS, help="objectives, seconds")
+        claim.add_argument(
+            "--mixed-pass", choices=tuple(Mixing), default=Mixing.COMPOSED, help=f"what a pass of {MIXED} takes"
+        )
         if run is not order:
             claim.add_argument("--gpus", type=int, default=16, help="of all workers together")
         else:

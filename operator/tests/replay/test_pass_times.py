@@ -5,10 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.perf import EngineModel
-from dopd.replay.pass_times import PassTimes
+from dopd.replay.pass_times import Mixing, PassTimes
 from dopd.replay.profiles import load_profile
 
 TOLERANCE = 0.05
+CONVEX = ((1.0, 0.010025), (8000.0, 0.210), (16000.0, 0.5))
+
+
+@pytest.fixture(scope="module")
+def grown(model):
+    curves = (*model.itl_curves, (4000.0, ((1.0, 0.008), (256.0, 0.05))))
+    engine = replace(model, itl_curves=curves, prefill_curve=CONVEX)
+    return engine, PassTimes(engine)
 
 
 @given(
@@ -16,17 +24,11 @@ TOLERANCE = 0.05
     running=st.integers(0, 256),
     context=st.floats(1, 20_000),
 )
-def test_decode_and_prefill_are_those_of_the_profile(model, tokens, running, context):
+def test_decode_and_prefill_are_those_of_the_profile(grown, tokens, running, context):
     """To the digit: the replay of split workers reads the same profile."""
-    grown = replace(
-        model, itl_curves=(*model.itl_curves, (4000.0, ((1.0, 0.008), (256.0, 0.05)))), prefill_curve=CONVEX
-    )
-    times = PassTimes(grown)
+    grown, times = grown
     assert times.decode_seconds(running, context) == pytest.approx(grown.itl_seconds(running, context))
     assert times.prefill_seconds(tokens, tokens**2) == pytest.approx(grown.prefill_seconds(tokens))
-
-
-CONVEX = ((1.0, 0.010025), (8000.0, 0.210), (16000.0, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,16 @@ def test_a_mixed_pass_takes_what_the_publisher_of_the_profile_composes(
     assert seconds == pytest.approx(spec.correction * milliseconds / 1e3, rel=TOLERANCE)
 
 
+@pytest.fixture(scope="module")
+def tables(model):
+    return [PassTimes(model, None, mixing) for mixing in (Mixing.COMPOSED, Mixing.LONGER, Mixing.SUM)]
+
+
 @given(tokens=st.integers(1, 7900), running=st.integers(1, 256), context=st.floats(1, 9000))
-def test_a_mixed_pass_lies_between_the_longer_half_and_the_sum(model, tokens, running, context):
-    times = PassTimes(model)
+def test_a_mixed_pass_lies_between_the_longer_half_and_the_sum(tables, tokens, running, context):
+    times = tables[0]
     prompts, answers = times.prefill_seconds(tokens, tokens**2), times.decode_seconds(running, context)
-    together = times.mixed_seconds(tokens, tokens**2, running, context)
+    together, longer, total = (each.mixed_seconds(tokens, tokens**2, running, context) for each in tables)
     assert max(prompts, answers) <= together <= prompts + answers
+    assert longer == max(prompts, answers)
+    assert total == prompts + answers
