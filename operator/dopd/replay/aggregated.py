@@ -18,6 +18,7 @@ that runs.
 import math
 import random
 from collections import deque
+from dataclasses import replace
 from heapq import heappop, heappush
 
 from dopd.api.names import Role
@@ -130,7 +131,7 @@ class AggregatedCluster:
         prompts = Prompts(self._arrivals, self._inputs, self.trace.prefixes, self._uncached)
         order = OrderSettings(
             settings.objectives.ttft_seconds,
-            service_times(model),
+            replace(service_times(model), transfer_seconds=0.0, transfer_token_seconds=0.0),
             late_share=settings.late_share,
             predicted_tokens=sum(self._inputs) / max(1, len(self._inputs)),
             most_unfinished=settings.most_unfinished,
