@@ -142,6 +142,9 @@ def _settings(args: argparse.Namespace, setting: Setting) -> Settings:
         flip_seconds=setting.model.flip_seconds,
         routing=args.routing,
         seed=args.seed,
+        order=args.order,
+        late_share=args.late_share,
+        most_unfinished=args.most_unfinished,
     )
 
 
@@ -201,6 +204,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "within": None if recorded else args.within.value,
         "lengths": "as recorded" if recorded else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}",
         "routing": args.routing.value if args.simulator == "dopd" else "round_robin",
+        "order": args.order,
         "prefix_cache": "on" if trace.prefixes is not None else "off",
         "simulator": args.simulator,
         "seed": args.seed,

@@ -9,7 +9,8 @@ from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
-from dopd.replay.workers import Routing
+from dopd.replay.workers import FIRST_COME, Routing, Settings
+from dopd_scheduling import ORDERS
 
 ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale", "profile_correction")
 AT_LEAST_ZERO = ("start_up_seconds", "from_seconds")
@@ -52,6 +53,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Routing.LEAST_REQUESTS,
         metavar=_names(Routing),
         help="of the gateway",
+    )
+    parser.add_argument(
+        "--order",
+        choices=tuple(ORDERS),
+        default=FIRST_COME,
+        help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, ...",
+    )
+    parser.add_argument(
+        "--late-share",
+        type=float,
+        default=Settings.late_share,
+        help="prefill time that late prompts may take from others, of order on-time-first (default: %(default).2f)",
+    )
+    parser.add_argument(
+        "--most-unfinished",
+        type=int,
+        default=Settings.most_unfinished,
+        help="prompts that a prefill worker may have computed in part, of every order but fcfs (default: %(default)s)",
     )
     parser.add_argument(
         "--no-prefix-cache",
@@ -100,6 +119,8 @@ def check(args: argparse.Namespace) -> None:
     _must(args, "to_seconds", lambda value: value > since, f"seconds after --from-seconds {since:g}")
     _must(args, "seed", lambda value: value >= 0, "a whole number of at least 0")
     percent = f" (write {args.attainment / 100:g} for {args.attainment:g} %)" if 1 < args.attainment < 100 else ""
+    _must(args, "late_share", lambda value: 0 <= value <= 1, "a share of 0 to 1")
+    _must(args, "most_unfinished", lambda value: value >= 1, "a whole number of at least 1")
     _must(args, "attainment", lambda value: 0 < value < 1, f"a share above 0 and below 1{percent}")
     _check_policies(args)
 

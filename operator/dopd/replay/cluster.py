@@ -26,9 +26,13 @@ from heapq import heappop, heappush
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
-from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixIndex
+from dopd.perf.prefill_times import service_times
+from dopd.replay.prefill_queue import FirstCome, Ordered, PrefillQueue, Prompts
+from dopd.replay.prefix_cache import PrefixCache, PrefixIndex
 from dopd.replay.trace import Trace
-from dopd.replay.workers import DecodeWorker, Dialect, Phase, PrefillWorker, Routing, Settings, Worker
+from dopd.replay.workers import FIRST_COME, DecodeWorker, Dialect, Phase, PrefillWorker, Routing, Settings, Worker
+from dopd_scheduling import Settings as OrderSettings
+from dopd_scheduling import make
 
 _PASS_DONE, _DECODE_DUE, _READY, _TICK = range(4)
 
@@ -72,6 +76,7 @@ class Cluster:
         self._decode_of: list[DecodeWorker | None] = [None] * count
         self.prefixes = trace.prefixes
         self.uncached_tokens: list[int] = list(self._inputs)
+        self._prompts = Prompts(self._arrivals, self._inputs, self.prefixes, self.uncached_tokens)
         self.prefilled_tokens, self.computed_tokens = 0, 0
         self._held: deque[int] = deque()
         self._heap: list[tuple[float, int, int, Worker | None, int]] = []
@@ -115,6 +120,14 @@ class Cluster:
         ]
         self.max_running, self.kv_tokens = model.max_running_requests, model.kv_tokens
         self._transfer_base, self._transfer_rate = model.transfer_base_seconds, 1 / model.transfer_tokens_per_second
+        mean_tokens = sum(self._inputs) / max(1, len(self._inputs))
+        self._order_settings = OrderSettings(
+            self.settings.objectives.ttft_seconds - model.transfer_seconds(mean_tokens),
+            service_times(model),
+            late_share=self.settings.late_share,
+            predicted_tokens=mean_tokens,
+            most_unfinished=self.settings.most_unfinished,
+        )
 
     # --- time ---------------------------------------------------------------------------------------------------
 
@@ -195,9 +208,16 @@ class Cluster:
         return sum(1 for worker in self.workers[role] if worker.phase in phases)
 
     def _new(self, role: Role) -> Worker:
-        worker: Worker = PrefillWorker(self.kv_tokens) if role is Role.PREFILL else DecodeWorker()
+        worker: Worker = self._new_prefill() if role is Role.PREFILL else DecodeWorker()
         self.workers[role].append(worker)
         return worker
+
+    def _new_prefill(self) -> PrefillWorker:
+        cache, settings = PrefixCache(self.kv_tokens), self._order_settings
+        queue: PrefillQueue = FirstCome(self._prompts, cache)
+        if self.settings.order != FIRST_COME:
+            queue = Ordered(self._prompts, cache, make(self.settings.order, settings))
+        return PrefillWorker(queue, cache)
 
     def _add(self, role: Role) -> Worker:
         worker = self._new(role)
@@ -298,9 +318,6 @@ class Cluster:
         self._decode_of[request] = decode
         prefill.assigned += 1
         prefill.queue.append(request)
-        if self.prefixes is not None:
-            self._look_up(prefill, request)
-        prefill.waiting_tokens += self.uncached_tokens[request]
         if not prefill.busy:
             self._start_pass(prefill)
 
@@ -311,26 +328,11 @@ class Cluster:
     # --- prefill ------------------------------------------------------------------------------------------------
 
     def _start_pass(self, worker: PrefillWorker) -> None:
-        """Pack what waits into one forward pass; the last prompt may be cut and goes on in the next pass."""
-        queue, inputs, room, prefixes = worker.queue, self._inputs, self._chunk, self.prefixes
-        attended, batch = 0, worker.batch
-        while queue and room:
-            length = inputs[queue[0]]
-            start = worker.done_tokens
-            if prefixes is not None and not start:
-                start = self._take_up(worker, queue[0])
-            end = min(length, start + room)
-            room -= end - start
-            attended += end * end - start * start
-            if end == length:
-                batch.append(queue.popleft())
-                worker.done_tokens = 0
-            else:
-                worker.done_tokens = end
-        tokens = self._chunk - room
-        worker.waiting_tokens -= tokens
+        """Take what goes into the next forward pass out of the queue, and let it run."""
+        taken = worker.queue.next_pass(self.now, self._chunk)
+        worker.batch += taken.completed
         worker.busy = True
-        seconds = self._pass_seconds[tokens] + self._attention * attended
+        seconds = self._pass_seconds[taken.tokens] + self._attention * taken.attended
         self.prefill_busy_seconds += seconds
         self._push(self.now + seconds, _PASS_DONE, worker, 0)
 
@@ -354,21 +356,6 @@ class Cluster:
         else:
             worker.busy = False
             self._release_if_idle(worker)
-
-    def _look_up(self, worker: PrefillWorker, request: int) -> list[int]:
-        """Set the tokens of a prompt that its worker has to compute; returns the blocks that it holds."""
-        assert self.prefixes is not None
-        blocks = self.prefixes.of(request)
-        held = worker.cache.held(blocks)
-        self.uncached_tokens[request] = max(1, self._inputs[request] - held * BLOCK_TOKENS)
-        return blocks[:held]
-
-    def _take_up(self, worker: PrefillWorker, request: int) -> int:
-        """Look a prompt up again, as its prefill begins; returns the tokens that are cached."""
-        worker.waiting_tokens -= self.uncached_tokens[request]
-        worker.cache.use(self._look_up(worker, request))
-        worker.waiting_tokens += self.uncached_tokens[request]
-        return self._inputs[request] - self.uncached_tokens[request]
 
     def _keep(self, worker: PrefillWorker, batch: list[int]) -> None:
         """Hold the prefixes of prompts whose prefill has ended."""

@@ -1,5 +1,6 @@
 """One trace, one profile, one policy: run it and measure what clients met and what it cost."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -39,6 +40,9 @@ class Result:
         lost: requests without an answer.
         timeline: (seconds, prefill target, decode target) at each change.
         cached_share: share of the prompt tokens that prefix caches held.
+        ttft_p50: seconds.
+        longest_attainment_ttft: share within the TTFT objective of the longest tenth of the prompts.
+        longest_ttft_p99: of that tenth, seconds.
         late_shares: share of the requests that arrived in each part of the trace and missed an objective; None of a
             part in which none arrived; empty where the simulator does not tell.
     """
@@ -56,6 +60,9 @@ class Result:
     lost: int
     timeline: tuple[tuple[float, int, int], ...]
     cached_share: float = 0.0
+    ttft_p50: float = math.nan
+    longest_attainment_ttft: float = math.nan
+    longest_ttft_p99: float = math.nan
     late_shares: tuple[float | None, ...] = ()
 
 
@@ -97,6 +104,8 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
     ttft, itl = np.array(cluster.ttft_seconds[first_counted:]), np.array(cluster.itl_seconds[first_counted:])
     first, steady = ttft <= objectives.ttft_seconds, itl <= objectives.itl_seconds
     good = first & steady
+    inputs = cluster.trace.input_tokens[first_counted:]
+    longest = inputs >= np.quantile(inputs, 0.9)
     return Result(
         attainment=float(good.mean()),
         attainment_ttft=float(first.mean()),
@@ -111,6 +120,9 @@ def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float
         lost=int(np.isnan(itl).sum()),
         timeline=tuple(timeline),
         cached_share=1 - cluster.computed_tokens / cluster.prefilled_tokens if cluster.prefilled_tokens else 0.0,
+        ttft_p50=float(np.quantile(ttft, 0.5)),
+        longest_attainment_ttft=float(first[longest].mean()),
+        longest_ttft_p99=float(np.quantile(ttft[longest], 0.99)),
         late_shares=_late_shares(cluster.trace, first_counted, good),
     )
 

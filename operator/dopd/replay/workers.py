@@ -7,7 +7,12 @@ from enum import IntEnum, StrEnum
 
 from dopd.api.names import Role
 from dopd.planning import Objectives
+from dopd.replay.prefill_queue import PrefillQueue
 from dopd.replay.prefix_cache import PrefixCache
+from dopd_scheduling import Settings as OrderSettings
+
+FIRST_COME = "fcfs"
+"""The order of engines that nobody told another one."""
 
 
 class Phase(IntEnum):
@@ -60,6 +65,9 @@ class Settings:
         objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
         scrape_seconds: how old the numbers are that a policy sees.
         counted_from_seconds: what comes before is served, and counts in no figure.
+        order: of the prompts at prefill (`dopd_scheduling`).
+        late_share: of that order.
+        most_unfinished: prompts of which a prefill worker may have computed a part; first come, first served has one.
     """
 
     startup_seconds: dict[Role, float]
@@ -73,6 +81,9 @@ class Settings:
     objectives: Objectives = field(default_factory=Objectives)
     scrape_seconds: float = 5.0
     counted_from_seconds: float = 0.0
+    order: str = FIRST_COME
+    late_share: float = OrderSettings.late_share
+    most_unfinished: int = 3
 
 
 class Worker:
@@ -98,23 +109,24 @@ class PrefillWorker(Worker):
     """A queue of prompts and the forward pass that runs.
 
     Attributes:
-        queue: prompts that wait; of the first one a part may be done.
-        waiting_tokens: tokens of the queue that are yet to be computed.
-        done_tokens: tokens of the first prompt that are cached or computed.
+        queue: prompts that wait, and those of which a part is computed.
         batch: prompts that the pass completes.
         cache: prefixes that it holds; empty in a new worker.
     """
 
-    __slots__ = ("batch", "busy", "cache", "done_tokens", "queue", "waiting_tokens")
+    __slots__ = ("batch", "busy", "cache", "queue")
 
-    def __init__(self, kv_tokens: int) -> None:
+    def __init__(self, queue: PrefillQueue, cache: PrefixCache) -> None:
         super().__init__(Role.PREFILL)
-        self.cache = PrefixCache(kv_tokens)
-        self.queue: deque[int] = deque()
-        self.waiting_tokens = 0
-        self.done_tokens = 0
+        self.cache = cache
+        self.queue = queue
         self.batch: list[int] = []
         self.busy = False
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens of the queue that are yet to be computed."""
+        return self.queue.waiting_tokens
 
 
 class DecodeWorker(Worker):

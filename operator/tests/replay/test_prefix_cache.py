@@ -10,6 +10,7 @@ from dopd.planning import Objectives
 from dopd.replay.cluster import Cluster
 from dopd.replay.policies import catalogue, static
 from dopd.replay.policies.base import Setting
+from dopd.replay.prefill_queue import FirstCome, Prompts
 from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixCache, Prefixes, PrefixIndex
 from dopd.replay.runner import run, with_uncached_tokens
 from dopd.replay.telemetry import Telemetry
@@ -215,7 +216,8 @@ def test_every_token_is_cached_or_computed_whatever_the_scaling(model, data, mov
 
 
 def workers(*loads):
-    made = [PrefillWorker(100 * BLOCK_TOKENS) for _ in loads]
+    caches = [PrefixCache(100 * BLOCK_TOKENS) for _ in loads]
+    made = [PrefillWorker(FirstCome(Prompts([], [], None, []), cache), cache) for cache in caches]
     for worker, load_ in zip(made, loads, strict=True):
         worker.assigned = load_
     return made

@@ -34,7 +34,7 @@ def most_on_time(jobs: Sequence[Job], now_seconds: float) -> tuple[list[Job], li
         now_seconds: when the machine is free.
 
     Returns:
-        Those that can all be on time, done in order of deadline, and those that are given up; both in order of deadline.
+        Those that can all be on time, done in order of deadline, and those given up; both in order of deadline.
     """
     done_seconds = now_seconds
     longest: list[tuple[float, int]] = []
