@@ -49,9 +49,9 @@ class OnTimeFirst(Order):
         return pieces
 
     def _split(self, now_seconds: float, prompts: list[Prompt]) -> tuple[list[Job], list[Prompt]]:
-        objective, work = self.settings.ttft_seconds, self.settings.times.work_seconds
+        deadline, work = self.settings.deadline_seconds, self.settings.times.work_seconds
         jobs = [
-            Job(HEADROOM * work(prompt.tokens, prompt.context_tokens), prompt.arrived_seconds + objective, index)
+            Job(HEADROOM * work(prompt.tokens, prompt.context_tokens), deadline(prompt), index)
             for index, prompt in enumerate(prompts)
         ]
         jobs.sort(key=lambda job: job.deadline_seconds)
