@@ -6,8 +6,9 @@ Before each pass:
    (`schedule.most_on_time`). Under load that gives up the longest, which free the most time.
 2. Those on time are ordered so that they wait least while none becomes late (`schedule.least_waiting`): the shortest
    first, and a long one before shorter ones when its time has come.
-3. The late come in order of arrival. They go first while they have had less than their share and nobody becomes late
-   by it, and in any case for a fifth of their share: nobody starves, and a shortage that lasts does not make all late.
+3. The late come in order of arrival, one that is begun before one that can not begin beside it. They go first while
+   they have had less than their share and nobody becomes late by it, and in any case for a fifth of their share: nobody
+   starves, and a shortage that lasts does not make all late.
 4. Prompts share a pass as long as that saves more waiting than it costs: a piece delays those that the pass completes,
    and spares those behind the pass that it would have had of its own.
 """
@@ -42,8 +43,10 @@ class OnTimeFirst(Order):
         on_time, late = self._split(now_seconds, prompts)
         ranked = [prompts[job.index] for job in least_waiting(on_time, now_seconds)]
         if late:
-            turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
-            ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
+            first = self._first_in_turn(late, unfinished, room_tokens)
+            turn = self._is_turn_of(first, on_time, now_seconds, room_tokens)
+            late = [first, *(prompt for prompt in late if prompt is not first)]
+            ranked = [first, *ranked, *late[1:]] if turn else [*ranked, *late]
         pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(len(prompts)))
         self._account(pieces, late, bool(on_time), room_tokens)
         return pieces
@@ -57,6 +60,16 @@ class OnTimeFirst(Order):
         jobs.sort(key=lambda job: job.deadline_seconds)
         on_time, late = most_on_time(jobs, now_seconds)
         return on_time, [prompts[job.index] for job in late]
+
+    def _first_in_turn(self, late: list[Prompt], unfinished: Sequence[Prompt], room_tokens: int) -> Prompt:
+        """The first that came; one that is begun, where the first can not begin before one of those has ended.
+
+        Else neither would get anything: the first may not be cut, and the begun one stands behind it.
+        """
+        if late[0].tokens <= room_tokens or len(unfinished) < self.settings.most_unfinished:
+            return late[0]
+        begun = {id(prompt) for prompt in unfinished}
+        return next((prompt for prompt in late if id(prompt) in begun), late[0])
 
     def _is_turn_of(self, prompt: Prompt, on_time: list[Job], now_seconds: float, room_tokens: int) -> bool:
         if self._owed_for_certain_seconds > 0:
