@@ -59,9 +59,7 @@ class Minute:
         if not self.rate:
             return Demand.none()
         prompts, answers = self.prompts.astype(float), self.answers.astype(float)
-        return Demand(
-            self.rate, prompts.mean(), (prompts**2).mean(), answers.mean(), 1.0, float((answers**2).mean())
-        )
+        return Demand(self.rate, prompts.mean(), (prompts**2).mean(), answers.mean(), 1.0, float((answers**2).mean()))
 
 
 def prefill_load(minute: Minute, model: EngineModel) -> PrefillLoad:
@@ -175,7 +173,9 @@ def minutes_of(trace: Trace) -> list[Minute]:
 def lengths_table(names: list[str], trace: Trace, objectives: Objectives) -> None:
     """Print the lengths of each profile, at the fullest batch that the planner allows."""
     whole = Minute(trace.input_tokens, trace.output_tokens).demand()
-    print("| profile | batch, step | S(1) | transfer, fixed | S(n) <= fixed | S(n) <= transfer | fits a gap | prefill share |")
+    print(
+        "| profile | batch, step | S(1) | transfer, fixed | S(n) <= fixed | S(n) <= transfer | fits a gap | prefill share |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         model = EngineModel.from_profile(load_profile(name))

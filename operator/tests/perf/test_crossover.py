@@ -13,7 +13,9 @@ from dopd.perf.crossover import crossover, longest_within
 from dopd.perf.engine import interpolate
 
 PROFILES = [e for e in resources.files("dopd.perf").joinpath("profiles").iterdir() if e.name.endswith(".yaml")]
-MODELS = [EngineModel.from_profile(EngineProfileSpec.model_validate(yaml.safe_load(p.read_text())["spec"])) for p in PROFILES]
+MODELS = [
+    EngineModel.from_profile(EngineProfileSpec.model_validate(yaml.safe_load(p.read_text())["spec"])) for p in PROFILES
+]
 
 models = st.sampled_from(MODELS)
 batches = st.floats(1, 256)

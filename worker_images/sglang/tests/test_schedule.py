@@ -33,9 +33,7 @@ def test_as_many_are_on_time_as_brute_force_finds(jobs, now):
     assert sorted([*on_time, *late], key=lambda job: job.index) == jobs
     assert all(a.index < b.index for part in (on_time, late) for a, b in pairwise(part))
     assert all_on_time(on_time, now)
-    most = next(
-        n for n in range(len(jobs), -1, -1) if any(all_on_time(some, now) for some in combinations(jobs, n))
-    )
+    most = next(n for n in range(len(jobs), -1, -1) if any(all_on_time(some, now) for some in combinations(jobs, n)))
     assert len(on_time) == most
 
 
