@@ -12,13 +12,15 @@ a length served
     mixed           the same, but within a decode step (as SGLang's mixed chunks): the pass costs its tokens alone
     regular         by a third pool of workers that do both, and nothing else
 
-and the mean TTFT of these prompts. Left out: prefix caches, start-up, and that the gateway does not know lengths in tokens.
+and the mean TTFT of these prompts. Left out: prefix caches, start-up, and that
+a gateway does not know lengths in tokens.
 """
 
 import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -147,7 +149,7 @@ def serve(minute: Minute, up_to: int, way: str, model: EngineModel, objectives: 
     least = fewest(pool.late_share, allowed * 0.99)
     for decode_workers in range(least, least + 3):
         left = allowed - pool.late_share(decode_workers)
-        prefill_workers = fewest(lambda n: weight * prefill.late_share(n, objectives.ttft_seconds), left)  # noqa: B023
+        prefill_workers = fewest(lambda n: weight * prefill.late_share(n, objectives.ttft_seconds), left)
         best = min(best, (prefill_workers + decode_workers, prefill_workers, decode_workers))
     ttft = 0.0
     if short.rate:
@@ -165,16 +167,14 @@ def minutes_of(trace: Trace) -> list[Minute]:
     """The trace in equal parts."""
     edges = np.arange(0, trace.duration_seconds, MINUTE)
     at = np.searchsorted(trace.arrival_seconds, [*edges, math.inf])
-    return [
-        Minute(trace.input_tokens[a:b], trace.output_tokens[a:b]) for a, b in zip(at, at[1:], strict=False) if b > a
-    ]
+    return [Minute(trace.input_tokens[a:b], trace.output_tokens[a:b]) for a, b in pairwise(at) if b > a]
 
 
 def lengths_table(names: list[str], trace: Trace, objectives: Objectives) -> None:
     """Print the lengths of each profile, at the fullest batch that the planner allows."""
     whole = Minute(trace.input_tokens, trace.output_tokens).demand()
     print(
-        "| profile | batch, step | S(1) | transfer, fixed | S(n) <= fixed | S(n) <= transfer | fits a gap | prefill share |"
+        "| profile | batch, step | S(1) | fixed cost | S(n) <= fixed | S(n) <= transfer | fits a gap | prefill share |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
@@ -184,8 +184,8 @@ def lengths_table(names: list[str], trace: Trace, objectives: Objectives) -> Non
         found = crossover(model, batch, context, objectives.itl_seconds)
         print(
             f"| {name} | {batch}, {1e3 * found.step_seconds:.1f} ms | {1e3 * found.first_pass_seconds:.1f} ms | "
-            f"{1e3 * model.transfer_base_seconds:.0f} ms | {found.handshake_tokens:.0f} | {found.transfer_tokens:.0f} | "
-            f"{found.gap_tokens:.0f} | {found.prefill_share:.0%} |"
+            f"{1e3 * model.transfer_base_seconds:.0f} ms | {found.handshake_tokens:.0f} | "
+            f"{found.transfer_tokens:.0f} | {found.gap_tokens:.0f} | {found.prefill_share:.0%} |"
         )
 
 

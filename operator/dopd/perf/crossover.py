@@ -16,6 +16,7 @@ third keeps the stricter one, each gap by itself.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dopd.perf.engine import Curve, EngineModel
 
@@ -76,7 +77,7 @@ def longest_within(curve: Curve, limit: Callable[[float], float]) -> float:
     points = [(1.0, curve[0][1]), *(point for point in curve if point[0] > 1)]
     if points[0][1] > limit(1.0):
         return 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         over = y1 - limit(x1)
         if over > 0:
             within = limit(x0) - y0

@@ -1,4 +1,5 @@
 import pytest
+
 from dopd_scheduling import ORDERS, OnTimeFirst, Settings, make
 
 from .simulation import TIMES

@@ -1,8 +1,9 @@
 import pytest
-from dopd_scheduling import ORDERS, Prompt, Settings, make
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+
+from dopd_scheduling import ORDERS, Prompt, Settings, make
 
 from .simulation import TIMES, ServiceTimes, Worker, prompts
 

@@ -1,12 +1,13 @@
 from dataclasses import replace
 
 import pytest
-from dopd_scheduling import OnTimeFirst, Prompt, ServiceTimes, Settings
-from dopd_scheduling.on_time import CERTAIN_PART, HEADROOM
-from dopd_scheduling.schedule import Job, most_on_time
 from hypothesis import assume, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
+
+from dopd_scheduling import OnTimeFirst, Prompt, ServiceTimes, Settings
+from dopd_scheduling.on_time import CERTAIN_PART, HEADROOM
+from dopd_scheduling.schedule import Job, most_on_time
 
 from .simulation import TIMES, Worker, copied, prompts
 

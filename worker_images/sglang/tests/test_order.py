@@ -2,10 +2,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from dopd_scheduling import ORDERS, Prompt, Settings, make
-from dopd_scheduling.order import fill
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dopd_scheduling import ORDERS, Prompt, Settings, make
+from dopd_scheduling.order import fill
 
 from .simulation import TIMES, Worker, check, copied, prompts, settings
 

@@ -1,7 +1,8 @@
 import pytest
-from dopd_scheduling import Prompt
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dopd_scheduling import Prompt
 
 from .simulation import lengths, times
 

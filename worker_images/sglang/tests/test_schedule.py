@@ -2,16 +2,20 @@ from itertools import combinations, pairwise, permutations
 from math import inf
 
 import pytest
-from dopd_scheduling.schedule import Job, least_waiting, most_on_time, slack_seconds
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dopd_scheduling.schedule import Job, least_waiting, most_on_time, slack_seconds
 
 eighths = st.integers(1, 64).map(lambda n: n / 8)
 """Sums of them are exact, so that brute force and rule agree on what is late."""
 
 
+deadlines = st.integers(0, 160).map(lambda n: n / 8)
+
+
 @st.composite
-def jobs(draw, most, deadlines=st.integers(0, 160).map(lambda n: n / 8)):
+def jobs(draw, most):
     drawn = draw(st.lists(st.tuples(eighths, deadlines), max_size=most))
     return [Job(work, due, i) for i, (work, due) in enumerate(sorted(drawn, key=lambda job: job[1]))]
 
