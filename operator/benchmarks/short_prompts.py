@@ -1,7 +1,7 @@
 """Short prompts without a transfer: from which length a transfer pays, and what else they would be worth.
 
 OMP_NUM_THREADS=1 python operator/benchmarks/short_prompts.py TRACE [--rate-scale 20]
-    [--profiles NAME,...] [--up-to 0,64,...] [--slo-ttft 1.5 --slo-itl 0.05 --attainment 0.99]
+    [--profiles NAME,...] [--up-to 0,64,...] [--slo-ttft 1.5 --slo-itl 0.05 --attainment 0.99] [--counts 6,3]
 
 First a table of lengths for each profile (`dopd.perf.crossover`), then for the first profile the GPU-hours of the trace
 when each minute gets the workers that it needs by the planner's formulas (`dopd.planning.queueing`), with prompts up to
@@ -13,7 +13,8 @@ a length served
     regular         by a third pool of workers that do both, and nothing else
 
 and the mean TTFT of these prompts. Left out: prefix caches, start-up, and that
-a gateway does not know lengths in tokens.
+a gateway does not know lengths in tokens. With --counts at last what the order of prompts alone does for short ones,
+in the replay of the whole trace on so many workers.
 """
 
 import argparse
@@ -25,13 +26,16 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.perf.crossover import crossover
 from dopd.planning.demand import Demand, squared_cv
 from dopd.planning.policy import Objectives
 from dopd.planning.queueing import DecodeLoad, PrefillLoad
+from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.trace import Trace, load
+from dopd.replay.workers import Settings
 
 MINUTE = 60.0
 CELLS = 40
@@ -189,8 +193,21 @@ def lengths_table(names: list[str], trace: Trace, objectives: Objectives) -> Non
         )
 
 
+def orders_table(trace: Trace, model: EngineModel, counts: tuple[int, int], lengths: list[int]) -> None:
+    """Print the mean TTFT of the short prompts under each order, served as all others."""
+    print("\n| order | " + " | ".join(f"up to {up_to}" for up_to in lengths) + " | all |")
+    print("|---" * (len(lengths) + 2) + "|")
+    for order in ("fcfs", "on-time-first"):
+        settings = Settings(startup_seconds=dict.fromkeys(Role, 60.0), order=order)
+        cluster = Cluster(model, trace, *counts, settings)
+        cluster.run()
+        ttft = np.array(cluster.ttft_seconds)
+        means = [ttft[trace.input_tokens <= up_to].mean() for up_to in (*lengths, math.inf)]
+        print(f"| {order} | " + " | ".join(f"{1e3 * mean:.0f} ms" for mean in means) + " |", flush=True)
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trace")
     parser.add_argument("--rate-scale", type=float, default=20.0)
@@ -199,6 +216,7 @@ def main() -> None:
     parser.add_argument("--slo-ttft", type=float, default=1.5)
     parser.add_argument("--slo-itl", type=float, default=0.05)
     parser.add_argument("--attainment", type=float, default=0.99)
+    parser.add_argument("--counts", metavar="P,D", help="prefill and decode workers of the replay")
     args = parser.parse_args()
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
     trace, names = load(args.trace, args.rate_scale), args.profiles.split(",")
@@ -228,6 +246,9 @@ def main() -> None:
                 f"{total.gpu_minutes / 60:.1f} | {mean} |",
                 flush=True,
             )
+    if args.counts:
+        prefill, decode = (int(count) for count in args.counts.split(","))
+        orders_table(trace, model, (prefill, decode), [int(text) for text in args.up_to.split(",") if int(text)])
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ Before each pass:
    (`schedule.most_on_time`). Under load that gives up the longest, which free the most time.
 2. Those on time are ordered so that they wait least while none becomes late (`schedule.least_waiting`): the shortest
    first, and a long one before shorter ones when its time has come.
-3. The late come in order of arrival, one that is begun before one that can not begin beside it. They go first while
-   they have had less than their share and nobody becomes late by it, and in any case for a fifth of their share: nobody
-   starves, and a shortage that lasts does not make all late.
+3. The late come in order of arrival. They go first while they have had less than their share and nobody becomes late
+   by it, and in any case for a fifth of their share: nobody starves, and a shortage that lasts does not make all late.
 4. Prompts share a pass as long as that saves more waiting than it costs: a piece delays those that the pass completes,
    and spares those behind the pass that it would have had of its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from dopd_scheduling.order import Order, Settings, fill
@@ -37,19 +37,32 @@ class OnTimeFirst(Order):
     def next_pass(  # noqa: D102
         self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt], room_tokens: int
     ) -> list[Piece]:
-        prompts = [*waiting, *unfinished]
-        if len(prompts) == 1:
-            return fill(prompts, unfinished, room_tokens, self.settings.most_unfinished)
-        on_time, late = self._split(now_seconds, prompts)
+        count = len(waiting) + len(unfinished)
+        if count == 1:
+            return fill([*unfinished, *waiting], unfinished, room_tokens, self.settings.most_unfinished)
+        prompts, late = self._without_the_expired(now_seconds, waiting, unfinished)
+        on_time, given_up = self._split(now_seconds, prompts)
+        late += given_up
         ranked = [prompts[job.index] for job in least_waiting(on_time, now_seconds)]
         if late:
-            first = self._first_in_turn(late, unfinished, room_tokens)
-            turn = self._is_turn_of(first, on_time, now_seconds, room_tokens)
-            late = [first, *(prompt for prompt in late if prompt is not first)]
-            ranked = [first, *ranked, *late[1:]] if turn else [*ranked, *late]
-        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(len(prompts)))
+            turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
+            ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
+        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(count))
         self._account(pieces, late, bool(on_time), room_tokens)
         return pieces
+
+    def _without_the_expired(
+        self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt]
+    ) -> tuple[list[Prompt], list[Prompt]]:
+        """The prompts whose objective has not passed yet, and the others; both in order of arrival, begun ones first.
+
+        In a shortage that lasts the others are many: they are told apart without a look at each.
+        """
+        since = now_seconds - self.settings.ttft_seconds
+        fresh = bisect_left(waiting, since, key=_arrival)
+        begun = [prompt for prompt in unfinished if prompt.arrived_seconds >= since]
+        expired = [prompt for prompt in unfinished if prompt.arrived_seconds < since]
+        return [*begun, *waiting[fresh:]], [*expired, *waiting[:fresh]]
 
     def _split(self, now_seconds: float, prompts: list[Prompt]) -> tuple[list[Job], list[Prompt]]:
         deadline, work = self.settings.deadline_seconds, self.settings.times.work_seconds
@@ -60,16 +73,6 @@ class OnTimeFirst(Order):
         jobs.sort(key=lambda job: job.deadline_seconds)
         on_time, late = most_on_time(jobs, now_seconds)
         return on_time, [prompts[job.index] for job in late]
-
-    def _first_in_turn(self, late: list[Prompt], unfinished: Sequence[Prompt], room_tokens: int) -> Prompt:
-        """The first that came; one that is begun, where the first can not begin before one of those has ended.
-
-        Else neither would get anything: the first may not be cut, and the begun one stands behind it.
-        """
-        if late[0].tokens <= room_tokens or len(unfinished) < self.settings.most_unfinished:
-            return late[0]
-        begun = {id(prompt) for prompt in unfinished}
-        return next((prompt for prompt in late if id(prompt) in begun), late[0])
 
     def _is_turn_of(self, prompt: Prompt, on_time: list[Job], now_seconds: float, room_tokens: int) -> bool:
         if self._owed_for_certain_seconds > 0:
@@ -113,3 +116,7 @@ class OnTimeFirst(Order):
         self._owed_seconds = min(most, self._owed_seconds + share * sum(work) - given)
         certain = CERTAIN_PART * share
         self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * sum(work) - given)
+
+
+def _arrival(prompt: Prompt) -> float:
+    return prompt.arrived_seconds

@@ -22,7 +22,7 @@ class Settings:
 
     ttft_seconds: float
     times: ServiceTimes
-    late_share: float = 1 / 3
+    late_share: float = 0.5
     predicted_tokens: float = 0.0
     most_unfinished: int = 1
 

@@ -109,16 +109,18 @@ def test_the_wait_of_a_late_one_is_bounded_however_long_a_shortage_lasts(
 ):
     """The bound, in seconds of work (here: of time).
 
-        W = (A + w + R) / c + O + (n + 2) R
+        W = (A + w + B + R) / c + O + (n + m + 2) R
 
-    w work of the prompt, A of the n that came before it, R of one full pass, c = CERTAIN_PART x late_share, O the
-    objective: for so long one that is begun and on time may keep it from beginning.
+    w work of the prompt, A of the n that came before it, R of one full pass, c = CERTAIN_PART x late_share, B of the m
+    longer than a pass that may be begun before it, O the objective: for so long one of these that is not yet late for
+    certain may keep it from beginning.
     """
     settings = Settings(ttft, PLAIN, late_share=share, most_unfinished=most)
     one_pass = room * 1e-3
     work = 1e-3 * (sum(before) + tokens)
-    bound = (work + one_pass) / (CERTAIN_PART * share) + ttft + (len(before) + 2) * one_pass
     turn, gap = overload
+    begun = 1e-3 * most * max(turn)
+    bound = (work + begun + one_pass) / (CERTAIN_PART * share) + ttft + (len(before) + most + 2) * one_pass
     ahead = [Prompt(("before", i), 0.0, each) for i, each in enumerate(before)]
     crowd = [Prompt(i, 1e-6 + gap * i, turn[i % len(turn)]) for i in range(int(1.1 * bound / gap))]
     worker = Worker(OnTimeFirst(settings), room)
