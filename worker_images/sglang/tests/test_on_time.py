@@ -9,7 +9,7 @@ from dopd_scheduling import OnTimeFirst, Prompt, ServiceTimes, Settings
 from dopd_scheduling.on_time import CERTAIN_PART, HEADROOM
 from dopd_scheduling.schedule import Job, most_on_time
 
-from .simulation import TIMES, Worker, copied, prompts
+from .simulation import ROOM, TIMES, Worker, copied, prompts
 
 PLAIN = ServiceTimes(0.0, 0.0, 1e-3)
 """A millisecond a token and nothing for a pass: work is time."""
@@ -136,6 +136,23 @@ def test_one_that_is_begun_and_became_late_keeps_no_other_from_its_share():
     worker.serve([first, second, *crowd], until="first")
     assert worker.finished_seconds["second"] < 10
     assert worker.finished_seconds["first"] < 8 / (CERTAIN_PART / 3) + 5
+
+
+@pytest.mark.parametrize("gap", [0.002, 0.004, 0.007])
+def test_the_share_is_one_of_time_also_where_passes_are_small(gap):
+    """Prompts of ten tokens keep a worker busy with passes that do next to nothing."""
+    late = Prompt("late", 0.0, 40_000)
+    crowd = [Prompt(i, 1e-4 + gap * i, 10) for i in range(round(20 / gap))]
+    settings = Settings(0.3, TIMES, late_share=0.5)
+    alone = sum(TIMES.pieces_seconds([(Prompt(0, 0.0, n, at), n)]) for n, at in pieces_of(40_000))
+    worker = Worker(OnTimeFirst(settings)).serve([late, *crowd], until="late")
+    assert worker.finished_seconds["late"] <= (alone + TIMES.pass_seconds(TIMES.work_seconds(ROOM))) / (
+        CERTAIN_PART * 0.5
+    )
+
+
+def pieces_of(tokens):
+    return [(min(ROOM, tokens - at), at) for at in range(0, tokens, ROOM)]
 
 
 @pytest.mark.parametrize("share", [0.0, 1 / 3, 1.0])
