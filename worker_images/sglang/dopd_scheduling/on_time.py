@@ -110,12 +110,14 @@ class OnTimeFirst(Order):
             return
         times, late_ones = self.settings.times, {id(prompt) for prompt in late}
         work = [times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces]
-        given = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
-        most = times.work_seconds(room_tokens)  # what was not taken is not saved up for more than a pass
+        spent = times.pass_seconds(sum(work))  # time, not work: small passes take far more of it
+        of_late = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
+        given = spent * of_late / sum(work) if of_late else 0.0
+        most = times.pass_seconds(times.work_seconds(room_tokens))  # no more is saved up than a pass
         share = self.settings.late_share
-        self._owed_seconds = min(most, self._owed_seconds + share * sum(work) - given)
+        self._owed_seconds = min(most, self._owed_seconds + share * spent - given)
         certain = CERTAIN_PART * share
-        self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * sum(work) - given)
+        self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * spent - given)
 
 
 def _arrival(prompt: Prompt) -> float:
