@@ -20,7 +20,7 @@ SETTINGS = Settings(dict.fromkeys(Role, 60.0), dict.fromkeys(Role, GPUS))
 def counts(model, poisson):
     """Prompts of 0.06 s and answers of 100 tokens; a step of 25 ms is what many of them at once take."""
 
-    def make(rps=60.0, count=1500, ttft=0.5, itl=0.025, **lengths):
+    def make(rps=60.0, count=600, ttft=0.5, itl=0.025, **lengths):
         setting = Setting(model, Objectives(ttft, itl, 0.99), 60.0, GPUS, GPUS)
         return FixedCounts(setting, poisson(rps, count, **{"inputs": 2000, "outputs": 100} | lengths), SETTINGS)
 

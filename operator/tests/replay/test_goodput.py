@@ -17,7 +17,7 @@ from dopd.replay.workers import Settings
 def ground(model):
     setting = Setting(model, Objectives(0.5, 0.02, 0.9), 60.0)
     lengths = Lengths(np.array([500, 2000, 1500]), np.array([50, 10, 200]))
-    return Ground(setting, Settings(dict.fromkeys(Role, 60.0)), lengths, 4, 30.0, seed=3)
+    return Ground(setting, Settings(dict.fromkeys(Role, 60.0)), lengths, 4, 15.0, seed=3)
 
 
 def served(attainment: float) -> Result:
