@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dopd_scheduling import OnTimeFirst, Prompt, ServiceTimes, Settings
 from dopd_scheduling.on_time import CERTAIN_PART, HEADROOM
-from dopd_scheduling.schedule import Job, most_on_time
+from dopd_scheduling.schedule import Job, promised
 
 from .simulation import ROOM, TIMES, Worker, copied, prompts
 
@@ -19,13 +19,13 @@ def keys(pieces):
     return [prompt.key for prompt, _ in pieces]
 
 
-def promised(queue, settings, now):
+def all_promised(queue, settings, now):
     """Whether all can be on time with the headroom that the order keeps."""
     work = settings.times.work_seconds
     jobs = [
         Job(HEADROOM * work(p.tokens, p.context_tokens), settings.deadline_seconds(p), i) for i, p in enumerate(queue)
     ]
-    return not most_on_time(sorted(jobs, key=lambda job: job.deadline_seconds), now)[1]
+    return not promised(sorted(jobs, key=lambda job: job.deadline_seconds), now)[1]
 
 
 def lateness(queue, settings, room):
@@ -44,7 +44,7 @@ tightness = st.floats(1, 2)
 def test_what_can_be_on_time_is_on_time(queue, tight, room, most):
     work = sum(PLAIN.work_seconds(prompt.tokens) for prompt in queue)
     settings = Settings(HEADROOM * work * tight, PLAIN, most_unfinished=most)
-    assume(promised(queue, settings, queue[-1].arrived_seconds))
+    assume(all_promised(queue, settings, queue[-1].arrived_seconds))
     assert lateness(queue, settings, room) <= 1e-6
 
 
@@ -52,7 +52,7 @@ def test_what_can_be_on_time_is_on_time(queue, tight, room, most):
 def test_where_passes_cost_something_nobody_is_later_than_that_for_each_that_waits(queue, tight, room, most):
     work = sum(TIMES.work_seconds(prompt.tokens, prompt.context_tokens) for prompt in queue)
     settings = Settings(HEADROOM * work * tight, TIMES, most_unfinished=most)
-    assume(promised(queue, settings, queue[-1].arrived_seconds))
+    assume(all_promised(queue, settings, queue[-1].arrived_seconds))
     passes = sum(1 + prompt.tokens // room for prompt in queue)
     assert lateness(queue, settings, room) <= passes * TIMES.least_seconds
 
@@ -64,7 +64,7 @@ def test_the_shortest_goes_first_and_a_long_one_when_its_time_has_come():
     assert keys(order.next_pass(0.2, [long, short], [], 1000)) == ["long"]
 
 
-def test_the_longest_is_given_up_where_not_all_can_be_on_time():
+def test_one_that_can_not_be_on_time_waits_for_those_that_can():
     queue = [Prompt("long", 0.0, 900), *(Prompt(i, 0.01, 200) for i in range(4))]
     order = OnTimeFirst(Settings(1.1, PLAIN, late_share=0.0))
     worker = Worker(order, 1000, waiting=queue, now_seconds=0.01).serve([])
