@@ -97,8 +97,15 @@ def own(policy: str) -> Callable[[int], tuple[float, float]]:
 def ours(waiting: int) -> tuple[float, float]:
     """The plan of dopd, in place of the sort."""
     engine = Engine("fcfs")
+    budget = SimpleNamespace(remaining_total=10_000_000)
     scheduler = SimpleNamespace(
-        page_size=1, chunked_prefill_size=8192, max_prefill_tokens=16_384, is_mixed_chunk=False, chunked_req=None
+        page_size=1,
+        chunked_prefill_size=8192,
+        max_prefill_tokens=16_384,
+        is_mixed_chunk=False,
+        chunked_req=None,
+        tree_cache=engine.cache,
+        token_to_kv_pool_allocator=SimpleNamespace(create_prefill_budget=lambda cache: budget),
     )
     control = Control(scheduler, Ranks(), None, engine.match, file=SettingsFile("/nowhere"))
     return steps(engine, waiting, lambda queue: _planned(control, queue))

@@ -207,6 +207,14 @@ class Control:
             room -= running
         return int(room // self.requests.page_tokens * self.requests.page_tokens)
 
+    def _free_tokens(self) -> float:
+        """What SGLang will find free for waiting prompts, less what is reserved for unfinished ones."""
+        scheduler = self.scheduler
+        budget = scheduler.token_to_kv_pool_allocator.create_prefill_budget(scheduler.tree_cache)
+        reserved = sum(self._rest_tokens(request) for request in self.unfinished.all())
+        page = self.requests.page_tokens
+        return float(budget.remaining_total - reserved - page - 1)
+
     def _refresh(self, waiting: Sequence[Any]) -> bool:
         """On all ranks alike, so before they agree: whether it went well."""
         try:
@@ -232,7 +240,8 @@ class Control:
             most = self.planner.file.current.most_unfinished if self.unfinished.can_park else 1
             if not self._may_leave_out(unfinished):
                 most = 1
-            return self.planner.decide(now_seconds, self.requests, waiting, unfinished, room, most)
+            free = self._free_tokens()
+            return self.planner.decide(now_seconds, self.requests, waiting, unfinished, room, free, most)
         except Exception as error:
             self._failed("planning a pass", error)
             return OWN_ORDER

@@ -66,6 +66,11 @@ class Scheduler:
         self.waiting_queue, self.chunked_req, self.control = [], None, None
         self._pending_chunked_abort_req = None
         self.admits = lambda req: True
+        self.free_tokens = float("inf")
+        self.tree_cache = None
+        self.token_to_kv_pool_allocator = SimpleNamespace(
+            create_prefill_budget=lambda tree_cache: SimpleNamespace(remaining_total=self.free_tokens)
+        )
 
     def compose(self):
         """One pass: {rid: tokens}."""

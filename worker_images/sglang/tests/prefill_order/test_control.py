@@ -109,6 +109,25 @@ def test_room_for_the_rest_of_the_unfinished_prompt_is_reserved(engine):
     assert adder.memory_budget.total_offset == 4000 - 700 + 1
 
 
+def test_a_prompt_that_the_pool_has_no_room_for_does_not_stop_those_behind_it(engine):
+    large, small = request(3000, 1.0), request(900, 2.0)
+    engine.set(policy="fcfs")
+    engine.now += 2
+    engine.wait(large, small)
+    engine.scheduler.free_tokens = 2000
+    assert engine.scheduler.compose() == {small.rid: 900}
+
+
+def test_after_some_patience_those_behind_it_wait_for_the_pool_to_have_room(engine):
+    large, small = request(3000, 1.0), request(900, 2.0)
+    engine.set(policy="fcfs", ttftSeconds=10)
+    engine.now += 2
+    engine.wait(large, small)
+    engine.scheduler.free_tokens = 2000
+    engine.scheduler.admits = lambda req: req is small
+    assert engine.scheduler.compose() == {}
+
+
 def test_those_that_were_not_admitted_keep_their_places(engine):
     first, second, third = request(900, 1.0), request(800, 2.0), request(100, 3.0)
     engine.wait(first, second, third)
