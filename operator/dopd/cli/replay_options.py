@@ -5,13 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from dopd_scheduling import ORDERS
-
 from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
 from dopd.replay.workers import FIRST_COME, Routing, Settings
+from dopd_scheduling import ORDERS
 
 ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale", "profile_correction")
 AT_LEAST_ZERO = ("start_up_seconds", "from_seconds")

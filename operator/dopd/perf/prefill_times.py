@@ -1,8 +1,7 @@
 """Service times of prefill in the few numbers that an order of prompts goes by."""
 
-from dopd_scheduling import ServiceTimes
-
 from dopd.perf.engine import EngineModel
+from dopd_scheduling import ServiceTimes
 
 
 def service_times(model: EngineModel) -> ServiceTimes:

@@ -24,9 +24,6 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from dopd_scheduling import Settings as OrderSettings
-from dopd_scheduling import make
-
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.perf.prefill_times import service_times
@@ -34,6 +31,8 @@ from dopd.replay.prefill_queue import FirstCome, Ordered, PrefillQueue, Prompts
 from dopd.replay.prefix_cache import PrefixCache, PrefixIndex
 from dopd.replay.trace import Trace
 from dopd.replay.workers import FIRST_COME, DecodeWorker, Dialect, Phase, PrefillWorker, Routing, Settings, Worker
+from dopd_scheduling import Settings as OrderSettings
+from dopd_scheduling import make
 
 _PASS_DONE, _DECODE_DUE, _READY, _TICK = range(4)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from dopd_scheduling import ORDERS
 
 from dopd.api.names import Role
 from dopd.perf import EngineModel
@@ -23,6 +22,7 @@ from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result, measure
 from dopd.replay.trace import Trace, load
 from dopd.replay.workers import FIRST_COME, Settings
+from dopd_scheduling import ORDERS
 
 MIX = "mix"
 AMPLE_DECODE_WORKERS = 64

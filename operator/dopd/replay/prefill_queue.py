@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from dopd_scheduling import Order, Piece, Prompt
-
 from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixCache, Prefixes
+from dopd_scheduling import Order, Piece, Prompt
 
 LOOKED_UP = 128
 """Waiting prompts that are looked up before each pass, the oldest ones (SGLang, WAITING_QUEUE_PREFIX_MATCH_MAX)."""
@@ -176,10 +175,10 @@ class Ordered:
         while True:
             pieces = self._order.next_pass(now_seconds, self._candidates(), begun, room_tokens)
             fresh = [prompt.key for prompt, _ in pieces if prompt.key in self._waiting]
-            if not any([self._refresh(request) for request in fresh]):  # type: ignore[arg-type]
+            if not any([self._refresh(request) for request in fresh]):
                 break
         for request in fresh:
-            self._cache.use(self._prompts.look_up(request, self._cache))  # type: ignore[arg-type]
+            self._cache.use(self._prompts.look_up(request, self._cache))
         return pieces
 
     def _refresh(self, request: int) -> bool:

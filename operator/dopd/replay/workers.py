@@ -5,12 +5,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
-from dopd_scheduling import Settings as OrderSettings
-
 from dopd.api.names import Role
 from dopd.planning import Objectives
 from dopd.replay.prefill_queue import PrefillQueue
 from dopd.replay.prefix_cache import PrefixCache
+from dopd_scheduling import Settings as OrderSettings
 
 FIRST_COME = "fcfs"
 """The order of engines that nobody told another one."""

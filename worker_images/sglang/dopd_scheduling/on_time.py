@@ -12,7 +12,7 @@ Before each pass:
    and spares those behind the pass that it would have had of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dopd_scheduling.order import Order, Settings, fill
 from dopd_scheduling.prompts import Piece, Prompt
@@ -67,7 +67,7 @@ class OnTimeFirst(Order):
         work = times.work_seconds(min(prompt.tokens, room_tokens), prompt.context_tokens)
         return slack_seconds(on_time, now_seconds) >= times.pass_seconds(work)
 
-    def _worth_it(self, count: int):  # type: ignore[no-untyped-def]
+    def _worth_it(self, count: int) -> Callable[[list[Piece], Prompt, int], bool]:
         times = self.settings.times
         work, completed, seen = 0.0, 0, 0
 

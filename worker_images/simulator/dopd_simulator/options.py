@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dopd_scheduling import ORDERS, Settings
+
+FIRST_COME = "fcfs"
 MODES = ("null", "prefill", "decode")
 BACKENDS = ("mooncake", "nixl", "ascend", "fake", "mori", "mooncake_tcp")
 SIM_ENV_PREFIX = "DOPD_SIM_"
@@ -102,6 +105,10 @@ class Options:
     sim_transfer_failure_probability: float = 0.0
     sim_sigterm_poll_seconds: float = 5.0
     sim_tick_seconds: float = 0.002
+    sim_order: str = FIRST_COME
+    sim_order_ttft_seconds: float = 1.5
+    sim_order_late_share: float = Settings.late_share
+    sim_order_most_unfinished: int = 3
     timeouts: Timeouts = Timeouts()
     advertised_host: str | None = None
     force_shutdown: bool = False
@@ -157,6 +164,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="least wall time between two wake-ups of the scheduler [0.002]",
     )
+    add(
+        "--sim-order",
+        choices=tuple(ORDERS),
+        help=f"order of waiting prompts, as dopd's engine image has it [{FIRST_COME}]",
+    )
+    add("--sim-order-ttft-seconds", type=float, metavar="S", help="objective that the order goes by [1.5]")
+    add("--sim-order-late-share", type=float, metavar="X", help="share of the time that late prompts may take [0.33]")
+    add("--sim-order-most-unfinished", type=int, metavar="N", help="prompts that may be computed in part [3]")
     return parser
 
 
@@ -207,6 +222,8 @@ def _validate(options: Options) -> None:
         "--context-length": options.context_length,
         "--max-running-requests": options.max_running_requests,
         "--max-total-tokens": options.max_total_tokens,
+        "--sim-order-ttft-seconds": options.sim_order_ttft_seconds,
+        "--sim-order-most-unfinished": options.sim_order_most_unfinished,
     }
     for flag, value in positive.items():
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -221,6 +238,9 @@ def _validate(options: Options) -> None:
     for flag, value in not_negative.items():
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{flag} {value}: must not be negative")
+    share = options.sim_order_late_share
+    if not 0 <= share <= 1:
+        raise ValueError(f"--sim-order-late-share {share}: must be between 0 and 1")
     probability = options.sim_transfer_failure_probability
     if not 0 <= probability <= 1:
         raise ValueError(f"--sim-transfer-failure-probability {probability}: must be between 0 and 1")

@@ -186,8 +186,7 @@ class Reporter:
         awaited = [request for request in waiting if request.stage in (Stage.PREALLOC, Stage.TRANSFER)]
         ready = [request for request in scheduler.prealloc if request.handshaken]
         total_tokens = used + _context(pending)
-        chunked = scheduler.chunked
-        left = chunked.context_tokens - chunked.prefilled_tokens if chunked is not None else 0
+        left = sum(each.context_tokens - each.prefilled_tokens for each in scheduler.unfinished)
         entry: dict[str, Any] = {
             "timestamp": time.time(),
             "dp_rank": 0,

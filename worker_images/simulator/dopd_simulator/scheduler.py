@@ -1,9 +1,10 @@
 """Which requests run together, for how long, and what happens when the KV cache is full. Pure: no clock, no I/O.
 
 In the large as SGLang 0.5.23 schedules (managers/scheduler.py, schedule_policy.py, disaggregation/decode.py): first
-come first served; prefill before decode; prefill passes of at most `chunk_tokens`, long prompts in chunks; decode as
-one continuous batch; in a decode worker, KV cache reserved before the transfer; when the cache is full, the requests
-with the least output are retracted first. There is no prefix cache: every prompt token is computed.
+come first served, unless an order is given; prefill before decode; prefill passes of at most `chunk_tokens`, long
+prompts in chunks; decode as one continuous batch; in a decode worker, KV cache reserved before the transfer; when the
+cache is full, the requests with the least output are retracted first. There is no prefix cache: every prompt token is
+computed.
 """
 
 import math
@@ -11,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dopd.perf import EngineModel
+from dopd_simulator.prefill_order import PrefillOrder
 from dopd_simulator.request import Finish, Request
 
 CLIP_NEW_TOKENS = 4096
@@ -69,10 +71,11 @@ class Scheduler:
         waiting: requests that wait for a place in a batch.
         running: the decode batch.
         retracted: decode only: requests put aside while the KV cache is full.
-        chunked: the request whose prompt is computed in part.
+        unfinished: requests whose prompt is computed in part; one at most, unless an order allows more.
         transferring: requests that own KV cache while it is sent or received.
         slow_down_seconds: added to each forward pass (`/slow_down`).
         new_token_ratio: share of the allowed output that admission reserves.
+        order: of waiting prompts; first come, first served if None.
     """
 
     model: EngineModel
@@ -82,10 +85,11 @@ class Scheduler:
     waiting: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
     retracted: deque[Request] = field(default_factory=deque)
-    chunked: Request | None = None
+    unfinished: list[Request] = field(default_factory=list)
     kv_used: int = 0
     transferring: set[Request] = field(default_factory=set)
     slow_down_seconds: float = 0.0
+    order: PrefillOrder | None = None
 
     def __post_init__(self) -> None:
         self.initial_ratio = min(1.0, 0.7 * self.limits.conservativeness)
@@ -108,10 +112,8 @@ class Scheduler:
 
     def remove(self, request: Request) -> None:
         """Forget a request, wherever it is."""
-        if request is self.chunked:
-            self.chunked = None
         self.transferring.discard(request)
-        for queue in (self.prealloc, self.waiting, self.retracted, self.running):
+        for queue in (self.prealloc, self.waiting, self.retracted, self.running, self.unfinished):
             if request in queue:
                 queue.remove(request)
         self.release(request)
@@ -199,45 +201,65 @@ class Scheduler:
             joined.append(request)
         return joined
 
-    def plan(self) -> PrefillPass | DecodePass | None:
-        """The next forward pass, or None when there is nothing to run. Prefill goes first, except in decode workers."""
+    def plan(self, now: float = 0.0) -> PrefillPass | DecodePass | None:
+        """The next forward pass, or None when there is nothing to run. Prefill goes first, except in decode workers.
+
+        Args:
+            now: engine seconds, by which an order tells who is late.
+        """
         if self.role != "decode":
-            prefill = self._plan_prefill()
+            prefill = self._plan_prefill(now)
             if prefill is not None:
                 return prefill
         return self._plan_decode()
 
-    def _plan_prefill(self) -> PrefillPass | None:
-        room = math.inf if self.limits.chunk_tokens is None else self.limits.chunk_tokens
-        pieces: list[tuple[Request, int]] = []
-        if self.chunked is not None:
-            tokens = int(min(room, self.chunked.context_tokens - self.chunked.prefilled_tokens))
-            pieces.append((self.chunked, tokens))
-            room -= tokens
-        reserve = sum(self._growth(request) for request in self.running)
-        while self.waiting and room > 0:
-            request = self.waiting[0]
-            occupied = len(self.running) + len(self.transferring) + len(pieces)
-            if occupied >= self.limits.max_running_requests:
-                break
-            if request.context_tokens + self._growth(request) + reserve > self.kv_free and (pieces or self.kv_used):
-                break
-            self.waiting.popleft()
-            self.hold(request, request.context_tokens)
-            reserve += self._growth(request)
-            tokens = int(min(room, request.context_tokens))
-            pieces.append((request, tokens))
-            room -= tokens
+    def _plan_prefill(self, now: float) -> PrefillPass | None:
+        pieces = self._admit(self._in_order_of_arrival() if self.order is None else self._in_order(self.order, now))
+        if not pieces:  # nothing that was chosen fits; those that have begun hold their KV cache, and go on
+            pieces = self._admit([(request, _left(request)) for request in self.unfinished])
         if not pieces:
             return None
+        finished = {request for request, tokens in pieces if tokens == _left(request)}
+        begun = dict.fromkeys([*self.unfinished, *(request for request, _ in pieces)])
+        self.unfinished = [request for request in begun if request not in finished]
         new_tokens = sum(tokens for _, tokens in pieces)
-        last, tokens = pieces[-1]
-        self.chunked = last if last.prefilled_tokens + tokens < last.context_tokens else None
         # Prompts that share a pass pay no attention to each other; a piece does to what is computed of its prompt.
         spans = [(request.prefilled_tokens, request.prefilled_tokens + tokens) for request, tokens in pieces]
         attended = sum(end * end - start * start for start, end in spans)
         seconds = self.model.prefill_pass_seconds(new_tokens, attended) + self.slow_down_seconds
         return PrefillPass(seconds, tuple(pieces))
+
+    def _in_order_of_arrival(self) -> list[tuple[Request, int]]:
+        return [(request, _left(request)) for request in (*self.unfinished, *self.waiting)]
+
+    def _in_order(self, order: PrefillOrder, now: float) -> list[tuple[Request, int]]:
+        if not (self.waiting or self.unfinished):
+            return []
+        room = self.limits.chunk_tokens or sum(map(_left, (*self.waiting, *self.unfinished)))
+        return order.next_pieces(now, self.waiting, self.unfinished, room)
+
+    def _admit(self, wanted: list[tuple[Request, int]]) -> list[tuple[Request, int]]:
+        """Take pieces into a pass while there is room for their tokens, their requests and their KV cache."""
+        room: float = math.inf if self.limits.chunk_tokens is None else self.limits.chunk_tokens
+        pieces: list[tuple[Request, int]] = []
+        reserve = sum(self._growth(request) for request in self.running)
+        begun = set(self.unfinished)
+        for request, tokens in wanted:
+            if room <= 0:
+                break
+            if request not in begun:
+                occupied = len(self.running) + len(self.transferring) + len(pieces)
+                if occupied >= self.limits.max_running_requests:
+                    break
+                if request.context_tokens + self._growth(request) + reserve > self.kv_free and (pieces or self.kv_used):
+                    break
+                self.waiting.remove(request)
+                self.hold(request, request.context_tokens)
+                reserve += self._growth(request)
+            taken = int(min(room, tokens))
+            pieces.append((request, taken))
+            room -= taken
+        return pieces
 
     def _growth(self, request: Request) -> int:
         """Output tokens to reserve for a request: none in a prefill worker, which generates one."""
@@ -297,3 +319,8 @@ class Scheduler:
         decoded = sum(request.output_tokens for request in kept)
         allowed = sum(request.max_new_tokens for request in kept)
         return min(1.0, (decoded + RETRACT_STEPS * len(kept)) / (allowed + 1))
+
+
+def _left(request: Request) -> int:
+    """Tokens that are still to be computed."""
+    return request.context_tokens - request.prefilled_tokens

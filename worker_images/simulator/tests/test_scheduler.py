@@ -8,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.perf import EngineModel
+from dopd.perf.prefill_times import service_times
+from dopd_scheduling import ORDERS, Settings, make
+from dopd_simulator.prefill_order import PrefillOrder
 from dopd_simulator.profile import DEFAULT_PROFILE
 from dopd_simulator.request import Request, Stage
 from dopd_simulator.scheduler import DecodePass, Limits, PrefillPass, Scheduler
@@ -57,7 +60,7 @@ def test_a_long_prompt_comes_in_chunks_and_takes_as_long_as_the_performance_mode
     engine = scheduler()
     engine.waiting.append(request(5000, output=1))
     passes = []
-    while engine.waiting or engine.chunked:
+    while engine.waiting or engine.unfinished:
         passes.append(step(engine))
     assert [each.tokens for each in passes] == [1024, 1024, 1024, 1024, 904]
     assert math.fsum(each.seconds for each in passes) == pytest.approx(
@@ -203,9 +206,9 @@ def test_removing_a_request_leaves_nothing_of_it():
     long = request(5000)
     engine.waiting.append(long)
     engine.plan()
-    assert engine.chunked is long
+    assert engine.unfinished == [long]
     engine.remove(long)
-    assert engine.chunked is None
+    assert engine.unfinished == []
     assert engine.kv_used == 0
 
 
@@ -235,4 +238,56 @@ def test_everything_ends_and_nothing_leaks(sizes, kv_tokens, max_running, chunk)
         assert 0 <= engine.kv_used <= kv_tokens
         assert len(engine.running) <= max_running
     assert all(each.finish is not None and each.output_tokens == each.length for each in everything)
+    assert engine.kv_used == 0
+
+
+def ordered(name="on-time-first", ttft_seconds=1.0, most_unfinished=2, **limits):
+    engine = scheduler("prefill", **limits)
+    engine.order = PrefillOrder(
+        make(name, Settings(ttft_seconds, service_times(MODEL), most_unfinished=most_unfinished))
+    )
+    return engine
+
+
+def test_an_order_lets_a_short_prompt_pass_a_long_one_that_has_begun():
+    engine = ordered(ttft_seconds=60, kv_tokens=100_000)
+    long, short = request(20_000), request(100)
+    engine.waiting.append(long)
+    engine.complete_prefill(engine.plan(0.0))
+    engine.waiting.append(short)
+    assert engine.plan(0.1).pieces == ((short, 100),)
+    assert engine.unfinished == [long]
+
+
+def test_no_more_prompts_are_computed_in_part_than_the_order_allows():
+    engine = ordered("shortest-first", kv_tokens=100_000)
+    for tokens in (9000, 8000, 7000, 6000):
+        engine.waiting.append(request(tokens))
+        engine.complete_prefill(engine.plan(0.0))
+        assert len(engine.unfinished) <= 2
+    assert [each.prompt_tokens for each in engine.unfinished] == [9000, 8000]
+
+
+def test_a_prompt_that_is_chosen_and_does_not_fit_the_cache_lets_those_that_have_begun_go_on():
+    engine = ordered(ttft_seconds=60, kv_tokens=20_000)
+    long, short = request(20_000), request(100)
+    engine.waiting.append(long)
+    engine.complete_prefill(engine.plan(0.0))
+    engine.waiting.append(short)
+    assert engine.plan(0.1).pieces == ((long, 1024),)
+
+
+@given(requests, st.sampled_from(sorted(ORDERS)), st.integers(64, 2048), st.integers(1, 3))
+def test_every_order_serves_every_prompt(sizes, name, chunk, most_unfinished):
+    engine = ordered(name, most_unfinished=most_unfinished, kv_tokens=2000, chunk_tokens=chunk)
+    everything = [request(prompt, output) for prompt, output in sizes]
+    engine.waiting.extend(everything)
+    now, complete = 0.0, []
+    while (planned := engine.plan(now)) is not None:
+        assert 0 < planned.tokens <= chunk
+        now += planned.seconds
+        for each in engine.complete_prefill(planned):
+            complete.append(each)
+            engine.remove(each)
+    assert sorted(map(id, complete)) == sorted(map(id, everything))
     assert engine.kv_used == 0

@@ -1,0 +1,38 @@
+"""The order of waiting prompts in a simulated engine: the same object that dopd's plugin puts into SGLang."""
+
+from collections.abc import Iterable, Sequence
+
+from dopd_scheduling import Order, Prompt
+from dopd_simulator.request import Request
+
+
+class PrefillOrder:
+    """Translates between requests and prompts."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+
+    @property
+    def most_unfinished(self) -> int:
+        """Prompts of which a part may be computed at a time."""
+        return self.order.settings.most_unfinished
+
+    def next_pieces(
+        self, now: float, waiting: Iterable[Request], unfinished: Sequence[Request], room_tokens: int
+    ) -> list[tuple[Request, int]]:
+        """What should go into the next pass, the most urgent first; engine seconds and tokens."""
+        requests = {id(request): request for request in (*waiting, *unfinished)}
+        prompts = {key: _prompt(request) for key, request in requests.items()}
+        begun = {id(request) for request in unfinished}
+        pieces = self.order.next_pass(
+            now,
+            [prompt for key, prompt in prompts.items() if key not in begun],
+            [prompts[id(request)] for request in unfinished],
+            room_tokens,
+        )
+        return [(requests[prompt.key], tokens) for prompt, tokens in pieces]  # type: ignore[index]
+
+
+def _prompt(request: Request) -> Prompt:
+    done = request.prefilled_tokens
+    return Prompt(id(request), request.created, request.context_tokens - done, done)
