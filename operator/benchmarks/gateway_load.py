@@ -8,15 +8,18 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from dopd.api.profile import EngineProfileSpec
+from dopd.api.names import Role
 from dopd.perf import EngineModel
+from dopd.planning import Objectives
 from dopd.replay.profiles import load_profile
 from dopd.replay.trace import Trace
+from dopd.replay.workers import Routing, Settings
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-PROFILE = load_profile("llama-3.1-8b-h100")
+ENGINE = EngineModel.from_profile(load_profile("llama-3.1-8b-h100"))
+AMPLE_DECODE_WORKERS = 16
 MEAN_PROMPT_TOKENS, PROMPT_CV, LONGEST_PROMPT_TOKENS = 4000, 1.2, 49_152
 MOONCAKE_TOKENS = (
     891, 896, 901, 913, 964, 1090, 1261, 1442, 1662, 1924, 2307, 2745, 3263, 3810, 4250, 4596, 4993, 5378, 5871, 6348,
@@ -49,8 +52,8 @@ MIXES: dict[str, tuple[Callable[[np.random.Generator, int], Ints], float]] = {
     "short-and-long": (_short_and_long, 1.5),
     "mooncake": (_mooncake, 15.0),
 }
-"""How lengths are drawn, and the TTFT objective, seconds, at the profile's own pace; 90 % of short-and-long have 200 to
-800 tokens, 10 % have 16,000."""
+"""How lengths are drawn, and the TTFT objective, seconds; 90 % of short-and-long have 200 to 800 tokens, 10 % have
+16,000."""
 
 
 @dataclass(frozen=True)
@@ -60,95 +63,78 @@ class Load:
     Attributes:
         mix: one of `MIXES`.
         seed: of arrivals and lengths.
-        seconds: how long requests arrive.
+        requests: how many arrive.
         workers: prefill workers.
         utilisation: share of their time that prompts take.
-        prefill_seconds: mean prefill of a prompt; the engines are as much slower than their profile, so that few
-            cores keep up.
-        answer_tokens: mean length of an answer; half to one and a half of it.
     """
 
     mix: str
     seed: int
-    seconds: float
+    requests: int
     workers: int
     utilisation: float
-    prefill_seconds: float
-    answer_tokens: int
-
-    @cached_property
-    def pace(self) -> float:
-        """How much slower than their profile the engines are."""
-        engine = EngineModel.from_profile(PROFILE)
-        lengths = MIXES[self.mix][0](np.random.default_rng(0), 20_000)
-        return self.prefill_seconds / float(np.mean([engine.prefill_seconds(int(n)) for n in lengths]))
-
-    @property
-    def profile(self) -> EngineProfileSpec:
-        """Of the slower engines."""
-        return PROFILE.model_copy(update={"correction": PROFILE.correction * self.pace})
 
     @property
     def ttft_seconds(self) -> float:
         """The TTFT objective."""
-        return MIXES[self.mix][1] * self.pace
+        return MIXES[self.mix][1]
+
+    @cached_property
+    def prefill_seconds(self) -> float:
+        """Mean prefill of a prompt alone."""
+        lengths = MIXES[self.mix][0](np.random.default_rng(0), 20_000)
+        return float(np.mean([ENGINE.passes_seconds(int(n)) for n in lengths]))
 
     @cached_property
     def trace(self) -> Trace:
-        """The requests."""
+        """The requests; their answers are short."""
         generator = np.random.default_rng(self.seed)
-        rate = self.utilisation * self.workers / self.prefill_seconds
-        count = int(generator.poisson(rate * self.seconds))
-        arrivals = np.sort(generator.uniform(0, self.seconds, count))
-        lengths = MIXES[self.mix][0](generator, count)
-        half = self.answer_tokens // 2
-        return Trace("poisson", arrivals, lengths, generator.integers(half, 3 * half + 1, count), "requests")
+        mean = self.prefill_seconds / (self.utilisation * self.workers)
+        arrivals = np.cumsum(generator.exponential(mean, self.requests))
+        lengths = MIXES[self.mix][0](generator, self.requests)
+        return Trace("poisson", arrivals, lengths, generator.integers(4, 9, self.requests), "requests")
 
-    @cached_property
-    def service_seconds(self) -> Floats:
-        """From each arrival at an idle worker to the first token: prefill and transfer."""
-        engine = EngineModel.from_profile(self.profile)
-        tokens = self.trace.input_tokens.tolist()
-        return np.array([engine.prefill_seconds(n) + engine.transfer_seconds(n) for n in tokens])
+    def cluster(self, order: str, routing: Routing = Routing.LEAST_REQUESTS) -> tuple[EngineModel, Trace, int, int, Settings]:
+        """What a cluster of the replay is made from; decode is ample."""
+        settings = Settings(
+            dict.fromkeys(Role, 0.0), routing=routing, seed=self.seed, order=order,
+            objectives=Objectives(self.ttft_seconds, 1.0, 0.99),
+        )  # fmt: skip
+        return ENGINE, self.trace, self.workers, AMPLE_DECODE_WORKERS, settings
 
 
 HEADER = (
-    "late %", "against the first", "TTFT mean, s", "P90, s", "longest tenth: late %", "its P99, s", "failed",
-    "over service P05, s", "sent late P99, s",
+    "late %", "against the first", "TTFT mean, s", "P90, s", "longest tenth: late %", "its P99, s",
+    "load in 1 s of SMG, s",
 )  # fmt: skip
 
 
-def _plus_minus(values: Floats, of: Callable[[Floats], float] = np.nanmean) -> str:  # type: ignore[assignment]
+def _plus_minus(values: Floats, of: Callable[[Floats], float] = np.mean) -> str:  # type: ignore[assignment]
     parts = np.array([of(part) for part in np.array_split(values, BATCHES)])
     return f"{of(values):.2f} ± {T_QUANTILE * float(parts.std(ddof=1)) / math.sqrt(BATCHES):.2f}"
 
 
-def cells(loads: list[Load], ttft: Floats, first: Floats, sent_late: Floats | None) -> list[str]:
-    """A row of the table, for `HEADER`; a request that failed is late.
+def cells(load: Load, ttft: Floats, first: Floats, speed: float | None) -> list[str]:
+    """A row of the table, for `HEADER`.
 
-    Precisions are half a 95 % interval, by batch means; that of the difference is paired, request by request. The
-    overhead is what the luckiest prompts took beyond their service: some 10 ms, unless the machine is too busy to
-    measure or hardly any prompt meets an idle worker.
+    Precisions are half a 95 % interval, by batch means; that of the difference is paired, request by request.
 
     Args:
-        loads: that were played one after the other.
-        ttft: of all their requests, seconds; NaN for one that failed.
+        load: that was played.
+        ttft: of all its requests, seconds.
         first: the same of the row to compare with.
-        sent_late: how late each was sent, seconds; None in a simulation.
+        speed: seconds of the load in a second of the gateway's clock; None without one.
     """
-    objective = np.concatenate([np.full(len(load.trace), load.ttft_seconds) for load in loads])
-    service = np.concatenate([load.service_seconds for load in loads])
+    tokens = load.trace.input_tokens
     long = np.zeros(len(ttft), dtype=bool)
-    long[np.argsort(service, kind="stable")[-(len(ttft) // 10) :]] = True
-    late, late_first = 100.0 * ~(ttft <= objective), 100.0 * ~(first <= objective)
+    long[np.argsort(tokens, kind="stable")[-(len(ttft) // 10) :]] = True
+    late, late_first = 100.0 * (ttft > load.ttft_seconds), 100.0 * (first > load.ttft_seconds)
     return [
         _plus_minus(late),
         _plus_minus(late - late_first),
         _plus_minus(ttft),
-        _plus_minus(ttft, lambda part: float(np.nanquantile(part, 0.9))),
+        _plus_minus(ttft, lambda part: float(np.quantile(part, 0.9))),
         _plus_minus(late[long]),
-        f"{np.nanquantile(ttft[long], 0.99):.1f}",
-        str(int(np.isnan(ttft).sum())),
-        "" if sent_late is None else f"{np.nanquantile(ttft - service, 0.05):.3f}",
-        "" if sent_late is None else f"{np.quantile(sent_late, 0.99):.3f}",
+        f"{np.quantile(ttft[long], 0.99):.2f}",
+        "" if speed is None else f"{speed:.2f}",
     ]
