@@ -82,8 +82,12 @@ class Load:
     @cached_property
     def prefill_seconds(self) -> float:
         """Mean prefill of a prompt alone."""
-        lengths = MIXES[self.mix][0](np.random.default_rng(0), 20_000)
-        return float(np.mean([ENGINE.passes_seconds(int(n)) for n in lengths]))
+        return float(self.work_seconds(MIXES[self.mix][0](np.random.default_rng(0), 20_000)).mean())
+
+    @staticmethod
+    def work_seconds(tokens: Ints) -> Floats:
+        """Prefill of each prompt alone."""
+        return np.array([ENGINE.passes_seconds(int(n)) for n in tokens])
 
     @cached_property
     def trace(self) -> Trace:

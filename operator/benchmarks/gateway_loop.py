@@ -100,9 +100,18 @@ class Gateways:
             prefill = number < self._load.workers
             workers += [f"--{'prefill' if prefill else 'decode'}", f"http://127.0.0.1:{port}"]
             workers += [str(port)] if prefill else []
-        self._urls = [await self._stack.enter_async_context(self._gateway(workers)) for _ in range(self._count)]
+        self._urls = [await self._start_gateway(workers) for _ in range(self._count)]
         self._http = await self._stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
         await asyncio.sleep(2)
+
+    async def _start_gateway(self, workers: list[str]) -> str:
+        for attempts_left in reversed(range(3)):  # somebody else may have taken a port that was free
+            try:
+                return await self._stack.enter_async_context(self._gateway(workers))
+            except RuntimeError:
+                if not attempts_left:
+                    raise
+        raise AssertionError("unreachable")
 
     @asynccontextmanager
     async def _gateway(self, workers: list[str]) -> AsyncIterator[str]:

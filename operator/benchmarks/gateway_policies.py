@@ -22,6 +22,7 @@ import numpy as np
 from dopd_scheduling import ORDERS
 from gateway_load import HEADER, MIXES, Floats, Load, cells
 from gateway_loop import Run
+from gateway_rules import rules
 
 from dopd.replay.cluster import Cluster
 from dopd.replay.workers import Routing
@@ -80,6 +81,7 @@ def main() -> None:
             rows |= {f"`{flags}`": run.result() for flags, run in running.items()}
     for routing in Routing:
         rows[f"replay, {routing}"] = replayed(load, routing, args.order), None
+    rows |= {f"replay, {name}": (ttft, None) for name, ttft in rules(load, args.order, args.gateways).items()}
     print(
         f"{args.mix}, {args.order}, {args.workers} prefill workers, use {args.use}, {args.gateways} gateway(s), "
         f"mean prefill {load.prefill_seconds:.3f} s, TTFT objective {load.ttft_seconds} s, {args.requests} requests, "
