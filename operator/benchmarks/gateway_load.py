@@ -98,7 +98,9 @@ class Load:
         lengths = MIXES[self.mix][0](generator, self.requests)
         return Trace("poisson", arrivals, lengths, generator.integers(4, 9, self.requests), "requests")
 
-    def cluster(self, order: str, routing: Routing = Routing.LEAST_REQUESTS) -> tuple[EngineModel, Trace, int, int, Settings]:
+    def cluster(
+        self, order: str, routing: Routing = Routing.LEAST_REQUESTS
+    ) -> tuple[EngineModel, Trace, int, int, Settings]:
         """What a cluster of the replay is made from; decode is ample."""
         settings = Settings(
             dict.fromkeys(Role, 0.0), routing=routing, seed=self.seed, order=order,

@@ -4,8 +4,8 @@ All rows of a table have the same arrivals: those of the real gateway (--smg), w
 cluster (`gateway_loop.py`), and those of the replay, whose routing is to stand for the gateway's. The first row is the
 one to compare with.
 
-OMP_NUM_THREADS=1 PYTHONPATH=. python operator/benchmarks/gateway_policies.py [--smg PATH] [--gateways 2] [--workers 8] \
-    [--mix lognormal] [--order fcfs] [--use 0.9] [--requests 6000] [--speed 1] [--at-once 4] \
+OMP_NUM_THREADS=1 PYTHONPATH=. python operator/benchmarks/gateway_policies.py [--smg PATH] [--gateways 2] \
+    [--workers 8] [--mix lognormal] [--order fcfs] [--use 0.9] [--requests 6000] [--speed 1] [--at-once 4] \
     [-- "--prefill-policy power_of_two" "--prefill-policy bucket --bucket-adjust-interval-secs 1"]
 
 Intervals of SMG are whole seconds. A shorter one is had by a slower load: with --speed 0.25 a second of SMG is a
@@ -19,13 +19,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from dopd_scheduling import ORDERS
 from gateway_load import HEADER, MIXES, Floats, Load, cells
 from gateway_loop import Run
 from gateway_rules import rules
 
 from dopd.replay.cluster import Cluster
 from dopd.replay.workers import Routing
+from dopd_scheduling import ORDERS
 
 COMMON = "--decode-policy round_robin --load-monitor-interval 1 --power-of-two-load-metric least_requests"
 POLICIES = (

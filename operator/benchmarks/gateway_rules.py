@@ -12,9 +12,9 @@ from dopd.replay.workers import PrefillWorker, Worker
 
 
 class ByLength(Cluster):
-    """A worker for each range of lengths, all of equal work: the idea of SMG's bucket, with the lengths known before."""
+    """A worker for each range of lengths, all of equal work: the idea of SMG's bucket, with lengths known before."""
 
-    def __init__(self, load: Load, *args: Any) -> None:  # noqa: ANN401
+    def __init__(self, load: Load, *args: Any) -> None:
         super().__init__(*args)
         tokens = np.sort(load.trace.input_tokens)
         work = np.cumsum(load.work_seconds(tokens))
@@ -32,7 +32,7 @@ class ByLength(Cluster):
 class Strangers(Cluster):
     """Several gateways, each of which knows only what it has sent itself and is not prefilled yet."""
 
-    def __init__(self, load: Load, gateways: int, by_tokens: bool, *args: Any) -> None:  # noqa: ANN401
+    def __init__(self, load: Load, gateways: int, by_tokens: bool, *args: Any) -> None:
         super().__init__(*args)
         self._by_tokens = by_tokens
         self._sent = [dict.fromkeys(self.serving[Role.PREFILL], 0) for _ in range(gateways)]
