@@ -21,4 +21,6 @@ def service_times(model: EngineModel) -> ServiceTimes:
         fixed_seconds=linear(chunk) - token_seconds * chunk,
         token_seconds=token_seconds,
         attention_seconds=attention,
+        transfer_seconds=model.transfer_base_seconds,
+        transfer_token_seconds=1 / model.transfer_tokens_per_second,
     )

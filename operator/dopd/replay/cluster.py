@@ -124,7 +124,7 @@ class Cluster:
         self._transfer_base, self._transfer_rate = model.transfer_base_seconds, 1 / model.transfer_tokens_per_second
         mean_tokens = sum(self._inputs) / max(1, len(self._inputs))
         self._order_settings = OrderSettings(
-            self.settings.objectives.ttft_seconds - model.transfer_seconds(mean_tokens),
+            self.settings.objectives.ttft_seconds,
             service_times(model),
             late_share=self.settings.late_share,
             predicted_tokens=mean_tokens,

@@ -73,7 +73,7 @@ class CanMakeItFirst(Ranked):
 
     def rank(self, prompt: Prompt, now_seconds: float) -> float:  # noqa: D102
         work = self._work(prompt)
-        if now_seconds + work <= prompt.arrived_seconds + self.settings.ttft_seconds:
+        if now_seconds + work <= self.settings.deadline_seconds(prompt):
             return work
         far = 1e12 if self._passes % 10 else -1e12
         return far + prompt.arrived_seconds

@@ -12,6 +12,7 @@ Before each pass:
    and spares those behind the pass that it would have had of its own.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from dopd_scheduling.order import Order, Settings, fill
@@ -36,22 +37,37 @@ class OnTimeFirst(Order):
     def next_pass(  # noqa: D102
         self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt], room_tokens: int
     ) -> list[Piece]:
-        prompts = [*waiting, *unfinished]
-        if len(prompts) == 1:
-            return fill(prompts, unfinished, room_tokens, self.settings.most_unfinished)
-        on_time, late = self._split(now_seconds, prompts)
+        count = len(waiting) + len(unfinished)
+        if count == 1:
+            return fill([*unfinished, *waiting], unfinished, room_tokens, self.settings.most_unfinished)
+        prompts, late = self._without_the_expired(now_seconds, waiting, unfinished)
+        on_time, given_up = self._split(now_seconds, prompts)
+        late += given_up
         ranked = [prompts[job.index] for job in least_waiting(on_time, now_seconds)]
         if late:
             turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
             ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
-        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(len(prompts)))
+        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(count))
         self._account(pieces, late, bool(on_time), room_tokens)
         return pieces
 
+    def _without_the_expired(
+        self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt]
+    ) -> tuple[list[Prompt], list[Prompt]]:
+        """The prompts whose objective has not passed yet, and the others; both in order of arrival, begun ones first.
+
+        In a shortage that lasts the others are many: they are told apart without a look at each.
+        """
+        since = now_seconds - self.settings.ttft_seconds
+        fresh = bisect_left(waiting, since, key=_arrival)
+        begun = [prompt for prompt in unfinished if prompt.arrived_seconds >= since]
+        expired = [prompt for prompt in unfinished if prompt.arrived_seconds < since]
+        return [*begun, *waiting[fresh:]], [*expired, *waiting[:fresh]]
+
     def _split(self, now_seconds: float, prompts: list[Prompt]) -> tuple[list[Job], list[Prompt]]:
-        objective, work = self.settings.ttft_seconds, self.settings.times.work_seconds
+        deadline, work = self.settings.deadline_seconds, self.settings.times.work_seconds
         jobs = [
-            Job(HEADROOM * work(prompt.tokens, prompt.context_tokens), prompt.arrived_seconds + objective, index)
+            Job(HEADROOM * work(prompt.tokens, prompt.context_tokens), deadline(prompt), index)
             for index, prompt in enumerate(prompts)
         ]
         jobs.sort(key=lambda job: job.deadline_seconds)
@@ -100,3 +116,7 @@ class OnTimeFirst(Order):
         self._owed_seconds = min(most, self._owed_seconds + share * sum(work) - given)
         certain = CERTAIN_PART * share
         self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * sum(work) - given)
+
+
+def _arrival(prompt: Prompt) -> float:
+    return prompt.arrived_seconds

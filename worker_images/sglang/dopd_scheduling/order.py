@@ -12,7 +12,7 @@ class Settings:
     """What an order goes by; replaced whole while an engine runs.
 
     Attributes:
-        ttft_seconds: objective of the time to first token, less what comes after prefill.
+        ttft_seconds: objective of the time to first token.
         times: service times of this engine.
         late_share: share of the prefill time, 0 to 1, that prompts which can not be on time may take from others, as
             far as that makes no other late; a fifth of it they get in any case.
@@ -22,9 +22,13 @@ class Settings:
 
     ttft_seconds: float
     times: ServiceTimes
-    late_share: float = 1 / 3
+    late_share: float = 0.5
     predicted_tokens: float = 0.0
     most_unfinished: int = 1
+
+    def deadline_seconds(self, prompt: Prompt) -> float:
+        """When the last pass of a prompt must have ended for it to be on time."""
+        return prompt.arrived_seconds + self.ttft_seconds - self.times.handover_seconds(prompt)
 
 
 class Order(ABC):

@@ -34,16 +34,24 @@ class ServiceTimes:
         fixed_seconds: of a large pass, beside its tokens.
         token_seconds: of each new token of a large pass.
         attention_seconds: of each squared token: end^2 - start^2 of a piece.
+        transfer_seconds: of each prompt, from its last pass until decode has its KV cache.
+        transfer_token_seconds: of each token of it, cached ones, too.
     """
 
     least_seconds: float
     fixed_seconds: float
     token_seconds: float
     attention_seconds: float = 0.0
+    transfer_seconds: float = 0.0
+    transfer_token_seconds: float = 0.0
 
     def work_seconds(self, tokens: int, context_tokens: int = 0) -> float:
         """What `tokens` tokens after `context_tokens` add to a large pass."""
         return tokens * (self.token_seconds + self.attention_seconds * (tokens + 2 * context_tokens))
+
+    def handover_seconds(self, prompt: Prompt) -> float:
+        """Time from the last pass of a prompt to its first token."""
+        return self.transfer_seconds + self.transfer_token_seconds * (prompt.tokens + prompt.context_tokens)
 
     def pass_seconds(self, work_seconds: float) -> float:
         """Time of a pass over pieces that add so much to it."""

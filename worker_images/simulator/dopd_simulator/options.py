@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"order of waiting prompts, as dopd's engine image has it [{FIRST_COME}]",
     )
     add("--sim-order-ttft-seconds", type=float, metavar="S", help="objective that the order goes by [1.5]")
-    add("--sim-order-late-share", type=float, metavar="X", help="share of the time that late prompts may take [0.33]")
+    add("--sim-order-late-share", type=float, metavar="X", help="share of the time that late prompts may take [0.5]")
     add("--sim-order-most-unfinished", type=int, metavar="N", help="prompts that may be computed in part [3]")
     return parser
 
