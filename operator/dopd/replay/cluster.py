@@ -73,6 +73,7 @@ class Cluster:
         self.ttft_seconds = [math.nan] * count
         self.itl_seconds = [math.nan] * count
         self._joined = [0.0] * count
+        self._assigned_tokens = [0] * count
         self._decode_of: list[DecodeWorker | None] = [None] * count
         self.prefixes = trace.prefixes
         self.uncached_tokens: list[int] = list(self._inputs)
@@ -88,6 +89,7 @@ class Cluster:
             Routing.POWER_OF_TWO: self._less_of_two,
             Routing.ROUND_ROBIN: self._next_in_turn,
             Routing.CACHE_AWARE: self._least,
+            Routing.LEAST_WORK: self._least,
         }[settings.routing]
         self._index = PrefixIndex() if settings.routing is Routing.CACHE_AWARE else None
         self._set_model(model)
@@ -310,7 +312,7 @@ class Cluster:
         if not (self.serving[Role.PREFILL] and self.serving[Role.DECODE]):
             self._held.append(request)
             return
-        prefill = self._pick(Role.PREFILL) if self._index is None else self._holder(self._index, request)
+        prefill = self._pick_prefill(request)
         decode = self._pick(Role.DECODE)
         assert isinstance(prefill, PrefillWorker)
         assert isinstance(decode, DecodeWorker)
@@ -318,12 +320,23 @@ class Cluster:
         self._decode_of[request] = decode
         prefill.assigned += 1
         prefill.queue.append(request)
+        self._assigned_tokens[request] = self.uncached_tokens[request]
+        prefill.assigned_tokens += self.uncached_tokens[request]
         if not prefill.busy:
             self._start_pass(prefill)
 
-    def _holder(self, index: PrefixIndex, request: int) -> Worker:
-        blocks = self.prefixes.of(request) if self.prefixes is not None else ()
-        return index.choose(blocks, self._inputs[request], self.serving[Role.PREFILL])  # type: ignore[arg-type]
+    def _pick_prefill(self, request: int) -> Worker:
+        if self._index is not None:
+            blocks = self.prefixes.of(request) if self.prefixes is not None else ()
+            return self._index.choose(blocks, self._inputs[request], self.serving[Role.PREFILL])  # type: ignore[arg-type]
+        if self.settings.routing is Routing.LEAST_WORK:
+            return min(self.serving[Role.PREFILL], key=lambda worker: self._work_with(worker, request))  # type: ignore[arg-type]
+        return self._pick(Role.PREFILL)
+
+    def _work_with(self, worker: PrefillWorker, request: int) -> int:
+        """Tokens that a worker has to compute once it has taken a prompt."""
+        self._prompts.look_up(request, worker.cache)
+        return worker.assigned_tokens + self.uncached_tokens[request]
 
     # --- prefill ------------------------------------------------------------------------------------------------
 
@@ -342,6 +355,7 @@ class Cluster:
             return
         batch, worker.batch = worker.batch, []
         worker.assigned -= len(batch)
+        worker.assigned_tokens -= sum(self._assigned_tokens[request] for request in batch)
         if self.prefixes is not None:
             self._keep(worker, batch)
         for request in batch:

@@ -37,6 +37,9 @@ class Routing(StrEnum):
     CACHE_AWARE = "cache_aware"
     """Prefill: the worker to which the prefix went before (`dopd.replay.prefix_cache.PrefixIndex`); decode: the
     one with the fewest outstanding requests."""
+    LEAST_WORK = "least_work"
+    """Prefill: the worker that has the least to compute with the prompt, by tokens that are not cached of all its
+    outstanding prompts; decode: the one with the fewest outstanding requests. SMG 1.13.0 has no such rule."""
 
 
 class Dialect(StrEnum):
@@ -109,15 +112,17 @@ class PrefillWorker(Worker):
     """A queue of prompts and the forward pass that runs.
 
     Attributes:
+        assigned_tokens: of its outstanding prompts, those that were not cached when the prompt came.
         queue: prompts that wait, and those of which a part is computed.
         batch: prompts that the pass completes.
         cache: prefixes that it holds; empty in a new worker.
     """
 
-    __slots__ = ("batch", "busy", "cache", "queue")
+    __slots__ = ("assigned_tokens", "batch", "busy", "cache", "queue")
 
     def __init__(self, queue: PrefillQueue, cache: PrefixCache) -> None:
         super().__init__(Role.PREFILL)
+        self.assigned_tokens = 0
         self.cache = cache
         self.queue = queue
         self.batch: list[int] = []

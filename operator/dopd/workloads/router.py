@@ -110,8 +110,8 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--prefill-policy", spec.router.prefill_policy,
         "--decode-policy", spec.router.decode_policy,
         # power_of_two by default compares loads that it reads every 10 s: no better than taking turns where prompts
-        # differ much (operator/benchmarks/gateway_policies.py). So it takes the worker with the fewest requests in
-        # flight, of equal ones the one with the shortest wait.
+        # differ much. So it takes the worker with the fewest requests in flight, of equal ones the one with the
+        # shortest wait; no policy of SMG serves mixed lengths better (docs/notes/gateway-policies.md).
         "--power-of-two-load-metric", "least_requests",
         "--load-monitor-interval", "1",
         "--log-level", "warn",  # four lines for each request otherwise

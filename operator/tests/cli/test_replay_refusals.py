@@ -109,7 +109,10 @@ def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "expected"),
-    [("--within", "linear, constant"), ("--routing", "least_requests, power_of_two, round_robin, cache_aware")],
+    [
+        ("--within", "linear, constant"),
+        ("--routing", "least_requests, power_of_two, round_robin, cache_aware, least_work"),
+    ],
 )
 def test_a_name_that_is_none_of_an_option_is_told_those_it_has(option, expected, capsys):
     with pytest.raises(SystemExit, match="2"):

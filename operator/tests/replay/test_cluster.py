@@ -49,6 +49,17 @@ def test_a_long_prompt_is_cut_into_passes(model):
     assert cluster.ttft_seconds[0] == pytest.approx(cut)
 
 
+def test_least_work_keeps_short_prompts_from_behind_a_long_one(model):
+    arrivals = trace([0.0, 0.001, 0.002], [8000, 100, 100], 2)
+    waited = {}
+    for routing in (Routing.LEAST_REQUESTS, Routing.LEAST_WORK):
+        cluster = Cluster(model, arrivals, 2, 1, replace(NOW, routing=routing))
+        cluster.run()
+        waited[routing] = cluster.ttft_seconds[2]
+    assert waited[Routing.LEAST_REQUESTS] > model.prefill_seconds(8000)
+    assert waited[Routing.LEAST_WORK] < 3 * model.prefill_seconds(100)
+
+
 def test_a_full_decode_worker_makes_requests_wait(model):
     small = replace(model, max_running_requests=2)
     cluster = Cluster(small, trace([0.0] * 3, 100, 101), 1, 1, NOW)
@@ -126,6 +137,7 @@ def test_nothing_is_lost_and_gpu_time_is_counted_whatever_the_scaling(model, dat
     assert cluster.gpu_seconds >= 2 * arrivals[-1] * 0.99 - 1e-6
     for role in Role:
         assert all(worker.assigned == 0 for worker in cluster.workers[role])
+    assert all(worker.assigned_tokens == 0 for worker in cluster.workers[Role.PREFILL])
 
 
 def test_a_started_worker_serves_after_its_start_up_and_costs_from_the_decision(model, poisson):

@@ -264,15 +264,16 @@ def test_an_index_forgets_beyond_its_size():
     assert index.choose([1, 2], 1024, serving) is serving[1]
 
 
-def test_cache_aware_routing_computes_less_than_a_choice_by_load(model):
+def test_routing_that_knows_prefixes_computes_less_than_a_choice_by_load(model):
     turns = [list(range(10 * user, 10 * user + 4)) for user in range(8)] * 12
     arrivals = trace(np.arange(len(turns)) * 0.4, 4 * BLOCK_TOKENS, *turns)
     shares = {}
-    for routing in (Routing.POWER_OF_TWO, Routing.CACHE_AWARE):
+    for routing in (Routing.POWER_OF_TWO, Routing.CACHE_AWARE, Routing.LEAST_WORK):
         cluster = Cluster(replace(model, kv_tokens=40 * BLOCK_TOKENS), arrivals, 4, 1, replace(NOW, routing=routing))
         cluster.run()
         shares[routing] = cluster.computed_tokens / cluster.prefilled_tokens
     assert shares[Routing.CACHE_AWARE] < 0.7 * shares[Routing.POWER_OF_TWO]
+    assert shares[Routing.LEAST_WORK] < 0.7 * shares[Routing.POWER_OF_TWO]
 
 
 # --- what policies see ----------------------------------------------------------------------------------------------
