@@ -11,14 +11,12 @@ import math
 import time
 
 from dopd.perf import EngineModel
-from dopd.perf.prefill_times import service_times
-from dopd_scheduling import Settings, make
 from dopd_simulator.bootstrap import BootstrapServer
 from dopd_simulator.clock import Alarm, Clock
 from dopd_simulator.intake import Intake
 from dopd_simulator.metrics import Metrics
-from dopd_simulator.options import FIRST_COME, Options
-from dopd_simulator.prefill_order import PrefillOrder
+from dopd_simulator.options import Options
+from dopd_simulator.ordering import Ordering
 from dopd_simulator.report import Reporter
 from dopd_simulator.request import Finish, Request, Stage
 from dopd_simulator.scheduler import DecodePass, Limits, PrefillPass, Scheduler
@@ -48,7 +46,7 @@ class Engine:
         self.clock = Clock(options.sim_speedup)
         self.metrics = Metrics(options)
         self.scheduler = Scheduler(model, limits(options, model), options.disaggregation_mode)
-        self.scheduler.order = prefill_order(options, model, self.clock)
+        self.ordering = Ordering(options, model, self.clock, self.metrics.families)
         self.books = Bookkeeper(self.metrics, self.clock)
         self.report = Reporter(self)
         self.requests: dict[str, Request] = {}
@@ -202,6 +200,7 @@ class Engine:
         start = self.clock.now()
         while True:
             self._prepare(start)
+            self.scheduler.order = self.ordering.refresh()
             planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
                 self.in_pass = False
@@ -263,11 +262,12 @@ class Engine:
 
     def _enter(self, planned: PrefillPass | DecodePass, now: float) -> None:
         if isinstance(planned, PrefillPass):
-            for request, _ in planned.pieces:
-                if request.stage is Stage.WAITING:
-                    if request.retractions == 0:
-                        self.books.first_pass(request, self.role, now)
-                    request.enter(Stage.PREFILLING, now)
+            beginning = [request for request, _ in planned.pieces if request.stage is Stage.WAITING]
+            self.ordering.began(beginning, self.scheduler.waiting, now)
+            for request in beginning:
+                if request.retractions == 0:
+                    self.books.first_pass(request, self.role, now)
+                request.enter(Stage.PREFILLING, now)
             self.report.prefill_started(planned)
 
     async def _spend(self, planned: PrefillPass | DecodePass, start: float) -> int:
@@ -290,6 +290,7 @@ class Engine:
         self.report.publish()
         for request in self.scheduler.complete_prefill(done):
             self.books.stage("prefill_forward", now - request.times[Stage.PREFILLING])
+            self.ordering.done(request, now, len(self.scheduler.unfinished))
             if self.role == "prefill":
                 request.enter(Stage.INFLIGHT, now)
                 request.prefilled.set()
@@ -307,20 +308,6 @@ class Engine:
             if request.emission_due():
                 self.emit(request, end)
         self.report.decode_done(done, steps, ended)
-
-
-def prefill_order(options: Options, model: EngineModel, clock: Clock) -> PrefillOrder | None:
-    """The order of waiting prompts; None for first come, first served, which is the scheduler's own."""
-    if options.sim_order == FIRST_COME:
-        return None
-    wall_seconds = clock.wall(1.0)
-    settings = Settings(
-        options.sim_order_ttft_seconds / wall_seconds,
-        service_times(model),
-        late_share=options.sim_order_late_share,
-        most_unfinished=options.sim_order_most_unfinished,
-    )
-    return PrefillOrder(make(options.sim_order, settings))
 
 
 def limits(options: Options, model: EngineModel) -> Limits:

@@ -216,7 +216,7 @@ class Metrics:
     """All metrics of one engine, with the registry to show them from."""
 
     def __init__(self, options: Options) -> None:
-        families = Families()
+        self.families = families = Families()
         self.scheduler = SchedulerMetrics(families, options)
         self.requests = RequestMetrics(families, options)
         self.http = HttpMetrics(families)
