@@ -37,11 +37,8 @@ def ordering_of(speedup=1.0, **options):
 
 
 def samples(families):
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in families.collect()
-        for sample in family.samples
-    }
+    every = [sample for family in families.collect() for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in every}
 
 
 def request(tokens, created=0.0):
