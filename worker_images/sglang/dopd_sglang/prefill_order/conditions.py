@@ -33,9 +33,10 @@ def obstacle_to_parking(scheduler: Any) -> str | None:
     from sglang.srt.mem_cache.unified_radix_cache import UnifiedRadixCache
     from sglang.srt.runtime_context import get_disagg, get_memory
 
+    if scheduler.disaggregation_mode.value != "prefill":
+        return "no prefill of its own: it decodes, too"
     disagg, memory = get_disagg(), get_memory()
     obstacles = (
-        ("no prefill engine", scheduler.disaggregation_mode.value != "prefill"),
         ("sliding window attention", bool(scheduler.is_hybrid_swa)),
         ("state space layers", bool(scheduler.is_hybrid_ssm)),
         ("a hierarchical cache", bool(scheduler.enable_hierarchical_cache)),

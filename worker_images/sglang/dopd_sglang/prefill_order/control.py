@@ -178,6 +178,8 @@ class Control:
             self._failed("counting a pass", error)
         complete = self.unfinished.composed(batch)
         self._again = not complete and not self._again
+        if self.metrics:
+            self.metrics.set_unfinished(len(self.unfinished.all()))
         return complete
 
     def measured(self, batch: Any, busy_seconds: float) -> None:
@@ -309,7 +311,7 @@ class Control:
         if plan is not None:
             before = sum(1 for _ in takewhile(lambda request: id(request) in begun, plan.queue))
             overtakings = len(begun) - before if before < len(plan.queue) else 0
-        self.metrics.began(waited, overtakings, len(self.unfinished.all()))
+        self.metrics.began(waited, overtakings)
 
     def _count_done(self, request: Any) -> None:
         known: Known | None = getattr(request, "dopd_known", None)

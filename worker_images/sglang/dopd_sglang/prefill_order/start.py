@@ -15,18 +15,28 @@ log = logging.getLogger(__name__)
 
 def start(scheduler: Any) -> Control | None:
     """Called once, when the scheduler is ready; never raises."""
+    metrics = None
     try:
-        return _start(scheduler)
+        metrics = _metrics_of_first_rank()
+        return _start(scheduler, metrics)
     except Exception:
         log.exception("dopd: could not be started: prompts are in the engine's own order")
+        if metrics:
+            metrics.set_policy(ENGINE_DEFAULT, active=False)
+            metrics.fallbacks.labels("error").inc()
         return None
 
 
-def _start(scheduler: Any) -> Control | None:
+def _metrics_of_first_rank() -> Metrics | None:
+    from sglang.srt.runtime_context import get_parallel
+
+    return new_metrics() if get_parallel().tp_rank == 0 and get_parallel().pp_rank == 0 else None
+
+
+def _start(scheduler: Any, metrics: Metrics | None) -> Control | None:
     from sglang.srt.runtime_context import get_parallel
 
     parallel = get_parallel()
-    metrics = new_metrics() if parallel.tp_rank == 0 and parallel.pp_rank == 0 else None
     obstacle = obstacle_to_order(scheduler)
     if obstacle:
         log.warning("dopd: prompts are in the engine's own order: this engine has %s", obstacle)

@@ -70,6 +70,8 @@ def test_a_parked_one_whose_client_has_gone_is_ended_and_the_others_stay(engine)
     assert long.finished()
     assert engine.control.unfinished.all() == [middle]
     assert not middle.finished()
+    engine.scheduler.compose()
+    assert engine.metric("dopd_prefill_unfinished_prompts") == 1
 
 
 def test_when_sglangs_own_one_is_ended_a_parked_one_takes_its_place(engine):
