@@ -37,7 +37,7 @@ def test_ready_pods_stream_through_the_gateway(served: Stack) -> None:
 
 
 async def test_a_second_decode_worker_comes_and_goes_and_nothing_is_lost(served: Stack, watcher: Watcher) -> None:
-    target = Target(served.gateway_url, MODEL, token_ids=True)
+    target = Target(served.gateway_url, MODEL)
     with BackgroundLoad(target, LOAD) as load:
         wait_for(
             lambda: watcher.samples and watcher.samples[-1].decode.ready >= 2,
