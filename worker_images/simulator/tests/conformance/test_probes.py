@@ -186,7 +186,8 @@ async def test_loads_are_renewed_each_fifteen_decode_steps(regular):
         assert (await answer)[0] == 200
     finally:
         await regular.slow_down(None)
-    # The first are fewer: a step that follows a gap is not counted.
+    # The first are fewer: a step that follows a gap is not counted. A busy machine may miss one.
     first, *others = (later - earlier for earlier, later in itertools.pairwise(dict.fromkeys(steps)))
-    assert first <= 15
-    assert set(others) == {15}
+    assert 0 < first <= 15
+    assert others
+    assert all(more % 15 == 0 for more in others)
