@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
@@ -20,46 +20,58 @@ LONG_TOKENS, SHORT_TOKENS = 8192, 50
 PASS_SECONDS = 0.3
 
 
+ORDERS = ("engine default", "shortest-prefill-first", "plugin")
+DOOMED = {"decode": (Role.DECODE, ()), "prefill without its cache": (Role.PREFILL, ("--disable-radix-cache",))}
+
+
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[Fleet]:
     with Fleet() as each:
         yield each
 
 
-@pytest.mark.parametrize(("role", "flags"), [(Role.DECODE, ()), (Role.PREFILL, ("--disable-radix-cache",))])
-def test_shortest_prefill_first_needs_the_prefix_cache(fleet: Fleet, role: Role, flags: tuple[str, ...]) -> None:
+@pytest.fixture(scope="module")
+def doomed(fleet: Fleet) -> dict[str, StartedEngine]:
+    """Engines that cannot have the order that they are told, started together."""
+    return {name: start_engine(fleet, role, *SHORTEST, *flags) for name, (role, flags) in DOOMED.items()}
+
+
+@pytest.mark.parametrize("which", DOOMED)
+def test_shortest_prefill_first_needs_the_prefix_cache(doomed: dict[str, StartedEngine], which: str) -> None:
     """managers/schedule_policy.py: a decode worker has the cache forced off, so the flag ends it at its start."""
-    engine = start_engine(fleet, role, *SHORTEST, *flags)
+    server = doomed[which].server
     with pytest.raises(ClusterError, match="ended after"):
-        engine.server.wait_until_ready()
-    assert "requires prefix caching" in engine.server.log.read_text()
+        server.wait_until_ready()
+    assert "requires prefix caching" in server.log.read_text()
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Prefill workers by their order of prompts, and the decode worker of them all."""
+
+    prefill: dict[str, StartedEngine]
+    decode: StartedEngine
 
 
 @pytest.fixture(scope="module")
-def decode(fleet: Fleet) -> StartedEngine:
-    return start_engine(fleet, Role.DECODE)
+def workers(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Workers:
+    """Started together, ready."""
+    flags = {"shortest-prefill-first": SHORTEST}
+    plugins = {"plugin": [plugin_folder(IMAGE_FOLDER, tmp_path_factory.mktemp("plugin"))]}
+    prefill = {
+        order: start_engine(fleet, Role.PREFILL, *flags.get(order, ()), plugins=plugins.get(order, ()))
+        for order in ORDERS
+    }
+    decode = start_engine(fleet, Role.DECODE)
+    for engine in (*prefill.values(), decode):
+        engine.server.wait_until_ready()
+    return Workers(prefill, decode)
 
 
-@pytest.fixture(scope="module", params=["engine default", "shortest-prefill-first", "plugin"])
-def prefill(
-    request: pytest.FixtureRequest, fleet: Fleet, decode: StartedEngine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StartedEngine]:
-    """A prefill worker with one order of prompts, ready together with its decode worker."""
-    flags = SHORTEST if request.param == "shortest-prefill-first" else ()
-    plugins: list[Path] = []
-    if request.param == "plugin":
-        plugins = [plugin_folder(IMAGE_FOLDER, tmp_path_factory.mktemp("plugin"))]
-    engine = start_engine(fleet, Role.PREFILL, *flags, plugins=plugins)
-    engine.server.wait_until_ready()
-    decode.server.wait_until_ready()
-    yield engine
-    engine.server.stop()
-
-
-def test_short_prompts_pass_long_ones(
-    prefill: StartedEngine, decode: StartedEngine, request: pytest.FixtureRequest
-) -> None:
-    """managers/schedule_policy.py: calc_priority; first come first served is what an engine does by itself."""
+@pytest.mark.parametrize("order", ORDERS)
+def test_short_prompts_pass_long_ones(workers: Workers, order: str) -> None:
+    """managers/schedule_policy.py: calc_priority; by itself an engine takes first what came first."""
+    prefill, decode = workers.prefill[order], workers.decode
     ended: list[str] = []
 
     def run(name: str, tokens: int) -> None:
@@ -83,5 +95,4 @@ def test_short_prompts_pass_long_ones(
             each.result()
     last_short = max(place for place, name in enumerate(ended) if name.startswith("short"))
     last_long = max(place for place, name in enumerate(ended) if name.startswith("long"))
-    first_come_first_served = "engine default" in request.node.name
-    assert (last_short > last_long) == first_come_first_served, ended
+    assert (last_short > last_long) == (order == "engine default"), ended
