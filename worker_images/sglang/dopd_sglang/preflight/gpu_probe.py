@@ -1,5 +1,6 @@
 """Print what torch says of the GPUs, as JSON. Run as a process of its own by `gpus.probe`."""
 
+import ctypes
 import json
 import re
 from itertools import combinations
@@ -17,7 +18,7 @@ def facts() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "torch_cuda": torch.version.cuda or "",
         "torch_hip": torch.version.hip or "",
-        "driver_cuda": torch._C._cuda_getDriverVersion() if torch.version.cuda else 0,
+        "driver_cuda": driver_cuda(),
         "driver": driver_version(DRIVER.read_text()) if DRIVER.exists() else "",
         "devices": [],
         "no_peer": [],
@@ -31,6 +32,19 @@ def facts() -> dict[str, Any]:
         reach = torch.cuda.can_device_access_peer
         answer["no_peer"] = [[a, b] for a, b in combinations(indices, 2) if not (reach(a, b) and reach(b, a))]
     return answer
+
+
+def driver_cuda(library: str = "libcuda.so.1") -> int:
+    """Ask the driver's library which CUDA release it knows, such as 13000; 0 without a driver.
+
+    torch says it in no stable way, and CUDA's libraries for older drivers answer here with what they make of them.
+    """
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return 0
+    number = ctypes.c_int()
+    return 0 if driver.cuDriverGetVersion(ctypes.byref(number)) else number.value
 
 
 def driver_version(text: str) -> str:

@@ -1,17 +1,19 @@
 """Number of GPUs, driver and peer access."""
 
 import json
+import sys
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd_sglang.preflight import gpus
+from dopd_sglang.preflight import gpu_probe, gpus
 from dopd_sglang.preflight.checks import check_gpus
 from dopd_sglang.preflight.findings import Level
 from dopd_sglang.preflight.flags import EngineFlags
-from dopd_sglang.preflight.gpu_probe import driver_version
+from dopd_sglang.preflight.gpu_probe import driver_cuda, driver_version
 from dopd_sglang.preflight.model import Folder
 
 GIB = 2**30
@@ -108,8 +110,31 @@ def test_the_probes_answer_is_read_back():
     assert gpus.from_json(text) == seen
 
 
+def test_the_probe_asks_torch_for_each_gpu_and_each_pair(monkeypatch):
+    torch = ModuleType("torch")
+    torch.__version__ = "2.14.1+cu130"
+    torch.version = SimpleNamespace(cuda="13.0", hip=None)
+    torch.cuda = SimpleNamespace(
+        is_available=lambda: True,
+        device_count=lambda: 3,
+        mem_get_info=lambda index: (70 * GIB, 80 * GIB),
+        get_device_name=lambda index: f"H100 {index}",
+        can_device_access_peer=lambda first, second: (first, second) != (2, 0),
+    )
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(gpu_probe, "driver_cuda", lambda: 13000)
+    seen = gpus.from_json(json.dumps(gpu_probe.facts()))
+    assert (seen.torch, seen.torch_cuda, seen.torch_hip, seen.driver_cuda) == ("2.14.1+cu130", "13.0", "", 13000)
+    assert seen.devices[1] == gpus.Gpu(1, "H100 1", 70 * GIB, 80 * GIB)
+    assert seen.no_peer == ((0, 2),)
+
+
 def test_a_probe_that_cannot_import_torch_says_so():
     assert "torch" in gpus.probe().error
+
+
+def test_a_machine_without_a_driver_knows_no_cuda():
+    assert driver_cuda("libcuda-that-is-not-there.so.1") == 0
 
 
 def test_the_drivers_version_is_found():
