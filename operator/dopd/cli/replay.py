@@ -15,6 +15,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
 from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, gpu_budget, most_attained
+from dopd.replay.fixed import AGGREGATED, MIXED, Comparison, FixedCounts
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import Try, tries
@@ -72,7 +73,14 @@ def replay(args: argparse.Namespace) -> Report:
     chosen: dict[str, Result] = {}
     knobs: dict[str, str] = {}
     all_tries: dict[str, list[dict[str, Any]]] = {}
+    fixed = None
     for name in replay_options.policies(args):
+        if name == AGGREGATED:
+            fixed = _compare(args, setting, trace)
+            for deployment in (AGGREGATED, MIXED):
+                knobs[deployment], chosen[deployment] = best(fixed.tried[deployment], args.attainment)
+                all_tries[deployment] = _tried(fixed.tried[deployment])
+            continue
         results = []
         for label, result_of in runs(name):
             began = time.monotonic()
@@ -85,7 +93,17 @@ def replay(args: argparse.Namespace) -> Report:
     if args.equal_hours:
         _add_equal_hours(args, setting, trace, chosen, knobs, all_tries)
     facts = _facts(args, trace, profile.correction)
-    return Report(trace.name, args.profile, facts, chosen, knobs, all_tries, load_over_time(trace))
+    return Report(trace.name, args.profile, facts, chosen, knobs, all_tries, load_over_time(trace), fixed)
+
+
+def _compare(args: argparse.Namespace, setting: Setting, trace: Trace) -> Comparison:
+    """Prefill and decode split, and engines that do both, at fixed counts of equal GPUs."""
+
+    def served(deployment: str, label: str, result: Result) -> None:
+        if not args.quiet:
+            print(f"{deployment} {label}: {result.attainment:.2%}", file=sys.stderr, flush=True)
+
+    return FixedCounts(setting, trace, _settings(args, setting), served).compare()
 
 
 Runs = Callable[[str], list[tuple[str, Callable[[], Result]]]]

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from dopd.cli.arguments import output_file
 from dopd.replay import foreign
+from dopd.replay.fixed import AGGREGATED
 from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
 from dopd.replay.workers import FIRST_COME, Routing, Settings
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policies",
         help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
-        f"(default: all; besides {', '.join(VARIANTS)})",
+        f"(default: all; besides {', '.join((*VARIANTS, AGGREGATED))})",
     )
     parser.add_argument(
         "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
@@ -133,7 +134,7 @@ def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], e
 
 def _check_policies(args: argparse.Namespace) -> None:
     names = policies(args)
-    known = foreign.NAMES if args.simulator == "dynamo" else NAMES + VARIANTS
+    known = foreign.NAMES if args.simulator == "dynamo" else (*NAMES, *VARIANTS, AGGREGATED)
     for name in names:
         if name not in known:
             raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")

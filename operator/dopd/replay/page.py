@@ -49,6 +49,7 @@ def page(report: "Report") -> str:
         return [
             Line(name, colours[name], _targets(result, column, end), steps=True, dashed=name == "oracle")
             for name, result in on_top.items()
+            if result.timeline  # engines that do both have no workers of a role
         ]
 
     late = [

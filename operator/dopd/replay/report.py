@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dopd.replay.fixed import Comparison
 from dopd.replay.page import page
 from dopd.replay.runner import Result
 
@@ -20,6 +21,7 @@ class Report:
         knobs: value of the knob of the chosen run, by policy.
         tries: attainment and GPU-hours of every run, by policy.
         load: what arrived over time: bin_seconds, requests_per_second, input_tokens_per_second.
+        fixed: the split and engines that do both at equal GPUs; None unless asked for.
     """
 
     trace: str
@@ -29,6 +31,7 @@ class Report:
     knobs: dict[str, str]
     tries: dict[str, list[dict[str, Any]]]
     load: dict[str, Any]
+    fixed: Comparison | None = None
 
     @property
     def seconds(self) -> float:
@@ -70,6 +73,8 @@ class Report:
             "tries": self.tries,
             "load": self.load,
         }
+        if self.fixed:
+            content["fixed_counts"] = self.fixed.as_json()
         return json.dumps(content, indent=1)
 
     def as_text(self) -> str:
@@ -77,14 +82,16 @@ class Report:
         facts = ", ".join(f"{key} {value}" for key, value in self.facts.items())
         lines = [
             f"{self.trace} on {self.profile}: {facts}",
-            "policy         attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes turns/h cached  knob",
+            "policy            attained    TTFT     ITL    GPU-h  TTFT p90  ITL p90 changes turns/h cached  knob",
         ]
         for name, r in self.policies.items():
             lines.append(
-                f"{name:<14}{r.attainment:>9.2%}{r.attainment_ttft:>8.1%}{r.attainment_itl:>8.1%}{r.gpu_hours:>9.2f}"
+                f"{name:<17}{r.attainment:>9.2%}{r.attainment_ttft:>8.1%}{r.attainment_itl:>8.1%}{r.gpu_hours:>9.2f}"
                 f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8}{self.reversals_per_hour(r):>8.1f}"
                 f"{r.cached_share:>7.0%}  {self.knobs[name]}"
             )
+        if self.fixed:
+            lines += ["", self.fixed.as_text()]
         return "\n".join(lines)
 
     def as_html(self) -> str:

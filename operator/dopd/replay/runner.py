@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ class Result:
         changes: how often a target changed.
         reversals: how often a role's target turned from growing to shrinking or back.
         lost: requests without an answer.
-        timeline: (seconds, prefill target, decode target) at each change.
+        timeline: (seconds, prefill target, decode target) at each change; empty for engines that do both.
         cached_share: share of the prompt tokens that prefix caches held.
         ttft_p50: seconds.
         longest_attainment_ttft: share within the TTFT objective of the longest tenth of the prompts.
@@ -97,7 +98,20 @@ def run(
     return measure(cluster, objectives, timeline)
 
 
-def measure(cluster: Cluster, objectives: Objectives, timeline: list[tuple[float, int, int]]) -> Result:
+class Served(Protocol):
+    """A simulated cluster that has served its trace: `dopd.replay.cluster` and `aggregated` say what is what."""
+
+    trace: Trace
+    settings: Settings
+    ttft_seconds: list[float]
+    itl_seconds: list[float]
+    gpu_seconds: float
+    changes: int
+    prefilled_tokens: int
+    computed_tokens: int
+
+
+def measure(cluster: Served, objectives: Objectives, timeline: list[tuple[float, int, int]]) -> Result:
     """What the clients of a finished run met."""
     since = cluster.settings.counted_from_seconds
     first_counted = int(np.searchsorted(cluster.trace.arrival_seconds, since))

@@ -38,6 +38,25 @@ def test_the_report_holds_every_policy_and_the_page_stands_alone(trace, tmp_path
     assert rows(content)[0].count("|") == HEADER.splitlines()[0].count("|")
 
 
+def test_engines_that_do_both_are_compared_with_a_split_at_equal_gpus(trace, tmp_path, capsys):
+    report, page = tmp_path / "out.json", tmp_path / "out.html"
+    arguments = ["replay", str(trace), "--policies", "dopd,aggregated", "--profile", "llama-3.1-8b-l40s", "--quiet"]
+    assert main([*arguments, "--json", str(report), "--html", str(page)]) == 0
+    content, text = json.loads(report.read_text()), capsys.readouterr().out
+    assert set(content["policies"]) == {"dopd", "aggregated", "aggregated-mixed"}
+    fixed = content["fixed_counts"]
+    fewest = fixed["fewest_gpus"]
+    assert set(fewest) == {"split", "aggregated", "aggregated-mixed"}
+    for name in ("aggregated", "aggregated-mixed"):
+        best = content["policies"][name]
+        assert best["attainment"] >= 0.99
+        assert best["gpu_hours"] == pytest.approx(fewest[name] * content["seconds"] / 3600, rel=0.01)
+        assert name in page.read_text()
+    for row in fixed["rows"]:
+        assert f"{row['attainment']:.2%}" in text
+        assert row["workers"] in text
+
+
 def test_dopd_at_the_hours_of_a_peer_costs_no_more_than_it(tmp_path):
     trace, report = tmp_path / "waves.csv", tmp_path / "out.json"
     lines = [f"{k / 8},{2000 + k % 7 * 300},{20 + k % 5}" for k in range(4800) if k // 1200 % 2 or k % 4 == 0]

@@ -2,10 +2,10 @@
 
 Before each pass:
 
-1. The waiting prompts are split into those that can all still be on time, as many as possible, and the late
-   (`schedule.most_on_time`). Under load that gives up the longest, which free the most time.
-2. Those on time are ordered so that they wait least while none becomes late (`schedule.least_waiting`): the shortest
-   first, and a long one before shorter ones when its time has come.
+1. In order of their deadlines prompts are promised to be on time, if they can be behind the promises before them
+   (`schedule.promised`). The others are late. What comes later breaks no promise.
+2. Those that are promised are ordered so that they wait least and none becomes late (`schedule.least_waiting`): the
+   shortest first, and a long one before shorter ones when its time has come.
 3. The late come in order of arrival. They go first while they have had less than their share and nobody becomes late
    by it, and in any case for a fifth of their share: nobody starves, and a shortage that lasts does not make all late.
 4. Prompts share a pass as long as that saves more waiting than it costs: a piece delays those that the pass completes,
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from dopd_scheduling.order import Order, Settings, fill
 from dopd_scheduling.prompts import Piece, Prompt
-from dopd_scheduling.schedule import Job, least_waiting, most_on_time, slack_seconds
+from dopd_scheduling.schedule import Job, least_waiting, promised, slack_seconds
 
 HEADROOM = 1.25
 """Promises are made with work a quarter longer than it is: what arrives meanwhile also wants to be on time."""
@@ -71,7 +71,7 @@ class OnTimeFirst(Order):
             for index, prompt in enumerate(prompts)
         ]
         jobs.sort(key=lambda job: job.deadline_seconds)
-        on_time, late = most_on_time(jobs, now_seconds)
+        on_time, late = promised(jobs, now_seconds)
         return on_time, [prompts[job.index] for job in late]
 
     def _is_turn_of(self, prompt: Prompt, on_time: list[Job], now_seconds: float, room_tokens: int) -> bool:
@@ -110,12 +110,14 @@ class OnTimeFirst(Order):
             return
         times, late_ones = self.settings.times, {id(prompt) for prompt in late}
         work = [times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces]
-        given = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
-        most = times.work_seconds(room_tokens)  # what was not taken is not saved up for more than a pass
+        spent = times.pass_seconds(sum(work))  # time, not work: small passes take far more of it
+        of_late = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
+        given = spent * of_late / sum(work) if of_late else 0.0
+        most = times.pass_seconds(times.work_seconds(room_tokens))  # no more is saved up than a pass
         share = self.settings.late_share
-        self._owed_seconds = min(most, self._owed_seconds + share * sum(work) - given)
+        self._owed_seconds = min(most, self._owed_seconds + share * spent - given)
         certain = CERTAIN_PART * share
-        self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * sum(work) - given)
+        self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * spent - given)
 
 
 def _arrival(prompt: Prompt) -> float:

@@ -80,7 +80,7 @@ def needs(
     around = (smooth_seconds - step_seconds) / 2
     return np.array(
         [
-            _pair(
+            needed(
                 setting,
                 true_demand(trace, k * step_seconds - around, (k + 1) * step_seconds + around).scaled(load_factor),
             )
@@ -114,7 +114,14 @@ def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Deman
     )
 
 
-def _pair(setting: Setting, demand: Demand) -> Pair:
+def busy_workers(setting: Setting, demand: Demand) -> tuple[float, float]:
+    """Prefill and decode workers that a demand keeps busy, not rounded and without room: their ratio."""
+    answer = size(demand, setting.model, setting.objectives, setting.prefill_gpus, setting.decode_gpus)
+    return answer.prefill_exact, answer.decode_exact
+
+
+def needed(setting: Setting, demand: Demand) -> Pair:
+    """Prefill and decode workers that a demand needs."""
     answer = size(demand, setting.model, setting.objectives, setting.prefill_gpus, setting.decode_gpus)
     return answer.prefill, answer.decode
 
