@@ -13,10 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-log = logging.getLogger(__name__)
+from dopd_sglang.versions import KNOWN
 
-KNOWN_VERSIONS = ("0.5.23",)
-"""Releases of SGLang that the plugin was tried with on a real engine."""
+log = logging.getLogger(__name__)
 
 SCHEDULER_MODULE = "sglang.srt.managers.scheduler"
 
@@ -53,6 +52,15 @@ SELECT = Target(
         "has_chunked_req",
     ),
 )
+GO_ON = Target(f"{_ADDER}.add_chunked_req", ("self", "req"))
+STASH = Target(f"{_SCHEDULER}.process_prefill_chunk", ("self", "last_batch", "running_batch"))
+ABORT = Target(f"{_SCHEDULER}.process_pending_chunked_abort", ("self",))
+INFLIGHT = Target(f"{_SCHEDULER}.collect_inflight_reqs", ("self",))
+_PARTS = "sglang.srt.managers.scheduler_components"
+OWNERS = Target(f"{_PARTS}.invariant_checker.SchedulerInvariantChecker._requests_owning_rows", ("self",))
+_INQUIRER = f"{_PARTS}.load_inquirer.SchedulerLoadInquirer"
+PENDING = Target(f"{_INQUIRER}._get_num_pending_tokens", ("self", "chunk_deduct"))
+UNCACHED = Target(f"{_INQUIRER}.get_num_waiting_uncached_tokens", ("self",))
 STATE = Target("sglang.srt.observability.req_time_stats.APIServerReqTimeStats.__getstate__", ("self",))
 
 
@@ -66,8 +74,8 @@ def register() -> None:
 
 def obstacle(version: str, targets: list[Target], resolve: Callable[[str], Any] = pkgutil.resolve_name) -> str | None:
     """Why this SGLang is not one that the plugin knows; None if it is."""
-    if version not in KNOWN_VERSIONS:
-        return f"SGLang {version} is not one of those that are known: {', '.join(KNOWN_VERSIONS)}"
+    if version not in KNOWN:
+        return f"SGLang {version} is not one of those that are known: {', '.join(KNOWN)}"
     for target in targets:
         owner, name = target.path.rsplit(".", 1)
         try:
@@ -107,14 +115,25 @@ def _register_order() -> None:
         CHUNK_LIMIT: hooks.chunk_limit,
         ADD: hooks.add_one_req,
         SELECT: hooks.select_admission,
+        GO_ON: hooks.add_chunked_req,
+        STASH: hooks.process_prefill_chunk,
+        ABORT: hooks.process_pending_chunked_abort,
     }
-    reason = obstacle(str(sglang.__version__), list(around))
+    after = {
+        INFLIGHT: hooks.inflight,
+        OWNERS: hooks.owners,
+        PENDING: hooks.pending_tokens,
+        UNCACHED: hooks.pending_tokens,
+    }
+    reason = obstacle(str(sglang.__version__), [*around, *after])
     if reason:
         log.error("dopd: prompts are in the engine's own order: %s", reason)
         _report_unknown()
         return
     for target, hook in around.items():
         HookRegistry.register(target.path, hook, HookType.AROUND)
+    for target, hook in after.items():
+        HookRegistry.register(target.path, hook, HookType.AFTER)
 
 
 def _report_unknown() -> None:

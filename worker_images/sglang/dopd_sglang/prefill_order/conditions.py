@@ -21,3 +21,36 @@ def obstacle_to_order(scheduler: Any) -> str | None:
         ("priorities of requests", bool(scheduler.enable_priority_scheduling)),
     )
     return next((name for name, applies in obstacles if applies), None)
+
+
+def obstacle_to_parking(scheduler: Any) -> str | None:
+    """Why only one prompt may be computed in part; None if several may be.
+
+    Known to be safe is what was tried: a prefill engine with one KV pool for full attention, and SGLang's own prefix
+    cache on the device, or none.
+    """
+    from sglang.srt.mem_cache.radix_cache import RadixCache
+    from sglang.srt.mem_cache.unified_radix_cache import UnifiedRadixCache
+    from sglang.srt.runtime_context import get_disagg, get_memory
+
+    disagg, memory = get_disagg(), get_memory()
+    obstacles = (
+        ("no prefill engine", scheduler.disaggregation_mode.value != "prefill"),
+        ("sliding window attention", bool(scheduler.is_hybrid_swa)),
+        ("state space layers", bool(scheduler.is_hybrid_ssm)),
+        ("a hierarchical cache", bool(scheduler.enable_hierarchical_cache)),
+        ("LMCache", bool(scheduler.enable_lmcache)),
+        ("FlexKV", bool(memory.enable_flexkv)),
+        ("an external cache", bool(scheduler.enable_unified_cache_external_linker)),
+        ("a prefix cache of another kind", type(scheduler.tree_cache) not in (RadixCache, UnifiedRadixCache)),
+        ("a sparse cache", bool(scheduler.enable_hisparse)),
+        ("LoRA adapters", bool(scheduler.enable_lora)),
+        ("speculative decoding", not scheduler.spec_algorithm.is_none()),
+        ("a delay of prefill", scheduler.prefill_delayer is not None),
+        ("n-gram embeddings", bool(scheduler.ngram_embedding_manager.enabled)),
+        ("a staging buffer for transfers", bool(scheduler.enable_staging)),
+        ("prefill before the decode engine is ready", bool(disagg.optimistic_prefill_attempts)),
+        ("decode memory after prefill", disagg.disaggregation_decode_allocation_policy == "prefill_complete"),
+        ("a model that generates nothing", not scheduler.is_generation),
+    )
+    return next((name for name, applies in obstacles if applies), None)

@@ -3,7 +3,7 @@
 SGLang composes a pass in four steps, and the plugin has a say in each:
 
 1. it sorts the waiting queue: here the plan is made, and what it names goes to the front;
-2. the prompt that is computed in part goes on, with at most `chunk_limit` tokens;
+2. prompts that are computed in part go on, the first with at most `chunk_limit` tokens (`go_on`);
 3. waiting prompts are admitted from the front while they fit: the plan's, and then no more (`may_add`);
 4. the pass is launched: what was admitted is counted.
 
@@ -23,8 +23,9 @@ from dopd_sglang.prefill_order.guard import Guard
 from dopd_sglang.prefill_order.metrics import Metrics
 from dopd_sglang.prefill_order.planner import Planner
 from dopd_sglang.prefill_order.refusal import refuse
-from dopd_sglang.prefill_order.requests import Known, Requests, whole_pages
+from dopd_sglang.prefill_order.requests import Known, Requests, token_count, whole_pages
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, SettingsFile
+from dopd_sglang.prefill_order.unfinished import Unfinished, can_be_parked
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Pass:
     Attributes:
         pieces: tokens of each waiting request that is to go into it, by identity.
         chunk_limit: tokens for the unfinished prompt at most; None without one.
-        reserve_tokens: of the KV pool, for the rest of the unfinished prompts.
+        reserve_tokens: of the KV pool, for the rest of the unfinished prompts after this pass.
         queue: the waiting requests as they stood before the plan's were put first.
     """
 
@@ -56,6 +57,8 @@ class Control:
         metrics: None on all ranks but the first.
         match: looks a request up in the prefix cache; None without one.
         clock: seconds, the same as that of the requests' arrival.
+        file: the operator's settings.
+        can_park: whether several prompts may be computed in part.
     """
 
     def __init__(
@@ -66,13 +69,16 @@ class Control:
         match: Callable[[Any], None] | None,
         clock: Callable[[], float] = time.perf_counter,
         file: SettingsFile | None = None,
+        can_park: bool = False,
     ) -> None:
         self.scheduler, self.ranks, self.metrics = scheduler, ranks, metrics
+        self.unfinished = Unfinished(scheduler, can_park)
         self.guard = Guard()
         self.requests = Requests(scheduler.page_size, match)
         self.planner = Planner(file or SettingsFile(), self._settings_changed)
         self._clock = clock
         self._pass: Pass | None = None
+        self._again = False  # the pass is composed a second time, without a plan
         self._follows = True  # whether the last decision was a plan; so all ranks look up prefixes, or none
         self.planner.refresh(clock())
         self._report()
@@ -88,20 +94,22 @@ class Control:
             False where the engine's own order decides.
         """
         self._pass = None
-        unfinished = self._unfinished()
+        if self._again:
+            return False
+        unfinished = self.unfinished.choices()
         if len(waiting) + len(unfinished) < 2:
             return False
         known = self._refresh(waiting)
         decision = self.ranks.agree(lambda: self._decide(waiting, unfinished, running) if known else OWN_ORDER)
         self._follows = decision.planned
-        if not decision.planned:
-            return False
         try:
-            self._pass = self._apply(decision, waiting, unfinished)
+            if decision.planned:
+                self._pass = self._apply(decision, waiting, unfinished)
+            else:
+                self.unfinished.take_turns()
         except Exception as error:
             self._failed("applying the plan", error)
-            return False
-        return True
+        return self._pass is not None
 
     def chunk_limit(self) -> int | None:
         """Tokens for the unfinished prompt at most; None if it may take all."""
@@ -111,27 +119,53 @@ class Control:
         """Whether a plan is in force for the pass that is being composed."""
         return self._pass is not None
 
+    def go_on(self, adder: Any, add: Callable[[Any], Any], first: Any) -> Any:
+        """SGLang adds its unfinished prompt to the pass: add it, and the others that the plan goes on with.
+
+        Returns:
+            The one that remains unfinished; None if none does.
+        """
+
+        def add_next(request: Any, limit: int) -> Any:
+            request.init_next_round_input()
+            adder.chunked_req_limit = limit
+            return add(request)
+
+        return self.unfinished.go_on(add_next, add(first))
+
+    def reserve(self, adder: Any) -> None:
+        """Keep what unfinished prompts still need of the KV pool from those that wait; before the first is admitted."""
+        if getattr(adder, "dopd_reserved", False):
+            return
+        adder.dopd_reserved = True
+        if self._pass is not None:
+            adder.memory_budget.total_offset += self._pass.reserve_tokens
+        elif self.unfinished.parked:  # SGLang does without for its own one
+            adder.memory_budget.total_offset += sum(self._rest_tokens(request) for request in self.unfinished.all())
+
     def may_add(self, adder: Any, request: Any, has_unfinished: bool) -> bool:
         """Whether a waiting request may join the pass; if not, the pass is complete.
 
         A pass is never left empty by this: where the plan's requests can not be admitted, others are.
         """
-        plan = self._pass
-        assert plan is not None
-        if not plan.reserved:
-            plan.reserved = True
-            adder.memory_budget.total_offset += plan.reserve_tokens
         tokens = len(request.full_untruncated_fill_ids) - request.prefix_len
         fits = adder.rem_chunk_tokens is None or whole_pages(tokens, adder.page_size) <= adder.rem_chunk_tokens
-        if has_unfinished and not fits:
+        plan = self._pass
+        if plan is None:
+            return True
+        piece = plan.pieces.get(id(request))
+        if not fits and (has_unfinished or (self.unfinished.parked and not self._is_cut(piece, request))):
             return False  # SGLang can cut one prompt at a time
         if not adder.can_run_list:
             return True
-        piece = plan.pieces.get(id(request))
-        return piece is not None and (fits or piece < self.requests.know(request).prompt.tokens)
+        return piece is not None and (fits or self._is_cut(piece, request))
 
-    def composed(self, batch: Any) -> None:
-        """Take note of the pass that was composed; None if none was."""
+    def composed(self, batch: Any) -> bool:
+        """Take note of the pass that was composed; None if none was.
+
+        Returns:
+            False if none was though an unfinished prompt can go on: it has to be composed again, without a plan.
+        """
         plan, self._pass = self._pass, None
         try:
             if plan is not None:
@@ -140,6 +174,11 @@ class Control:
                 self._count_begun(plan, batch)
         except Exception as error:
             self._failed("counting a pass", error)
+        complete = self.unfinished.composed(batch)
+        self._again = not complete and not self._again
+        if self.metrics:
+            self.metrics.set_unfinished(len(self.unfinished.all()))
+        return complete
 
     def measured(self, batch: Any, busy_seconds: float) -> None:
         """Learn from a pass that is done, and count the prompts that it completed."""
@@ -154,8 +193,12 @@ class Control:
         except Exception as error:
             self._failed("measuring a pass", error)
 
-    def _unfinished(self) -> list[Any]:
-        return [] if self.scheduler.chunked_req is None else [self.scheduler.chunked_req]
+    def _rest_tokens(self, request: Any) -> int:
+        page = self.requests.page_tokens
+        return whole_pages(token_count(request) - request.prefix_len, page) + page
+
+    def _is_cut(self, piece: int | None, request: Any) -> bool:
+        return piece is not None and piece < self.requests.know(request).prompt.tokens
 
     def _room_tokens(self, running: int) -> int:
         scheduler = self.scheduler
@@ -163,6 +206,14 @@ class Control:
         if scheduler.is_mixed_chunk:
             room -= running
         return int(room // self.requests.page_tokens * self.requests.page_tokens)
+
+    def _free_tokens(self) -> float:
+        """What SGLang will find free for waiting prompts, less what is reserved for unfinished ones."""
+        scheduler = self.scheduler
+        budget = scheduler.token_to_kv_pool_allocator.create_prefill_budget(scheduler.tree_cache)
+        reserved = sum(self._rest_tokens(request) for request in self.unfinished.all())
+        page = self.requests.page_tokens
+        return float(budget.remaining_total - reserved - page - 1)
 
     def _refresh(self, waiting: Sequence[Any]) -> bool:
         """On all ranks alike, so before they agree: whether it went well."""
@@ -182,10 +233,16 @@ class Control:
             if self.guard.off:
                 return OWN_ORDER
             page = self.requests.page_tokens
-            room = self._room_tokens(running) - (page if unfinished else 0)
+            room = self._room_tokens(running)
+            if unfinished and not self._may_leave_out(unfinished):
+                room -= page
             if room < page:
                 return OWN_ORDER
-            return self.planner.decide(now_seconds, self.requests, waiting, unfinished, room, 1)
+            most = self.planner.file.current.most_unfinished if self.unfinished.can_park else 1
+            if not self._may_leave_out(unfinished):
+                most = 1
+            free = self._free_tokens()
+            return self.planner.decide(now_seconds, self.requests, waiting, unfinished, room, free, most)
         except Exception as error:
             self._failed("planning a pass", error)
             return OWN_ORDER
@@ -199,17 +256,34 @@ class Control:
             gone = {id(request) for request in refused}
             waiting[:] = [request for request in waiting if id(request) not in gone]
             for request in refused:
-                refuse(self.scheduler, request)
-            if self.metrics:
-                self.metrics.refused.inc(len(refused))
+                self._refuse(request, waiting)
         plan = Pass({id(request): tokens for request, tokens in chosen}, queue=list(waiting))
-        for place, request in enumerate(unfinished):
-            rest = self.requests.unfinished(request).tokens
+        if self._may_leave_out(unfinished):
+            going_on = [(unfinished[place], tokens) for place, tokens in continued.items()]
+            plan.chunk_limit = self.unfinished.lend(going_on)
+        elif unfinished:
             # SGLang computes a page of it, at least: the room for that was not given to others.
-            plan.chunk_limit = min(rest, continued.get(place, 0) + page)
-            plan.reserve_tokens += rest - plan.chunk_limit + page
+            rest = self.requests.unfinished(unfinished[0]).tokens
+            plan.chunk_limit = min(rest, continued.get(0, 0) + page)
+            continued = {0: plan.chunk_limit}
+        plan.reserve_tokens = sum(self._rest_tokens(request) for request in self.unfinished.all_with_next())
+        plan.reserve_tokens -= sum(continued.values())
         waiting[:] = [request for request, _ in chosen] + [r for r in waiting if id(r) not in plan.pieces]
         return plan
+
+    def _refuse(self, request: Any, waiting: list[Any]) -> None:
+        try:
+            refuse(self.scheduler, request)
+        except Exception as error:  # then it is served late: no request may be lost
+            self._failed("refusing a prompt", error)
+            waiting.append(request)
+        else:
+            if self.metrics:
+                self.metrics.refused.inc()
+
+    def _may_leave_out(self, unfinished: Sequence[Any]) -> bool:
+        """Whether these unfinished prompts may be left out of a pass; SGLang alone goes on with its own in each."""
+        return self.unfinished.can_park and all(can_be_parked(request) for request in unfinished)
 
     def _restore_queue(self, plan: Pass, batch: Any) -> None:
         """Put those that the plan named and SGLang did not admit back to their places."""
@@ -236,7 +310,7 @@ class Control:
         if plan is not None:
             before = sum(1 for _ in takewhile(lambda request: id(request) in begun, plan.queue))
             overtakings = len(begun) - before if before < len(plan.queue) else 0
-        self.metrics.began(waited, overtakings, len(self._unfinished()))
+        self.metrics.began(waited, overtakings)
 
     def _count_done(self, request: Any) -> None:
         known: Known | None = getattr(request, "dopd_known", None)
@@ -244,8 +318,7 @@ class Control:
         if known is None or known.done or not done_seconds or known.long is None or self.metrics is None:
             return
         known.done = True
-        late = done_seconds - known.prompt.arrived_seconds > self.planner.file.current.ttft_seconds
-        self.metrics.finished(_length(known), late)
+        self.metrics.finished(_length(known), self.planner.is_late(known.prompt, done_seconds))
 
     def _settings_changed(self, error: str | None) -> None:
         if error and self.metrics:

@@ -12,11 +12,13 @@ from dopd_sglang.prefill_order.start import start
 _composing: Control | None = None
 """Whose pass is being composed: SGLang's policy and adder do not know their scheduler, which has one thread."""
 
+_started: Control | None = None
+"""Of the process's scheduler, for what of SGLang knows no scheduler."""
+
 
 def run_event_loop(original: Callable[..., Any], scheduler: Any) -> Any:
     """The scheduler is ready: say what is in use before the first prompt comes."""
-    if scheduler.disaggregation_mode.value != "decode":
-        _control(scheduler)
+    _control(scheduler)
     return original(scheduler)
 
 
@@ -29,9 +31,11 @@ def compose(original: Callable[..., Any], scheduler: Any, *args: Any, **kwargs: 
     _composing = control
     try:
         composed = original(scheduler, *args, **kwargs)
+        if not control.composed(composed[0]):  # nothing that waits can be admitted: go on with what has begun
+            composed = original(scheduler, *args, **kwargs)
+            control.composed(composed[0])
     finally:
         _composing = None
-    control.composed(composed[0])
     return composed
 
 
@@ -60,6 +64,14 @@ def chunk_limit(original: Callable[..., Any], policy: Any, *args: Any, **kwargs:
     return limit
 
 
+def add_chunked_req(original: Callable[..., Any], adder: Any, req: Any) -> Any:
+    """SGLang goes on with its unfinished prompt: `PrefillAdder.add_chunked_req`."""
+    control = _composing
+    if control is None:
+        return original(adder, req)
+    return control.go_on(adder, lambda request: original(adder, request), req)
+
+
 def add_one_req(
     original: Callable[..., Any],
     adder: Any,
@@ -69,8 +81,9 @@ def add_one_req(
 ) -> Any:
     """SGLang admits a waiting request: `PrefillAdder.add_one_req`."""
     control = _composing
-    if control is not None and control.planned():
+    if control is not None:
         try:
+            control.reserve(adder)
             may = control.may_add(adder, req, has_chunked_req)
         except Exception as error:
             # The unfinished prompt has its share of the plan already: another one must not be cut now.
@@ -102,6 +115,40 @@ def record_step(original: Callable[..., Any], scheduler: Any, batch: Any, *args:
         control.measured(batch, (scheduler.total_prefill_busy_us - before) / 1e6)
 
 
+def process_prefill_chunk(original: Callable[..., Any], scheduler: Any, **kwargs: Any) -> Any:
+    """SGLang stashes and sends the last pass's part of its unfinished prompt: `Scheduler.process_prefill_chunk`."""
+    control = _control(scheduler)
+    if control is None:
+        return original(scheduler, **kwargs)
+    return control.unfinished.stash(lambda: original(scheduler, **kwargs))
+
+
+def process_pending_chunked_abort(original: Callable[..., Any], scheduler: Any) -> None:
+    """SGLang ends its unfinished prompt, if its client has gone: `Scheduler.process_pending_chunked_abort`."""
+    control = _control(scheduler)
+    if control is None:
+        original(scheduler)
+    else:
+        control.unfinished.abort(lambda: original(scheduler))
+
+
+def inflight(requests: set[Any], scheduler: Any) -> set[Any]:
+    """SGLang looks for requests to abort or to mark: `Scheduler.collect_inflight_reqs`."""
+    control: Control | None = getattr(scheduler, "dopd_order", None)
+    return requests if control is None else {*requests, *control.unfinished.parked}
+
+
+def owners(requests: list[Any], checker: Any) -> list[Any]:
+    """SGLang adds up who holds KV: `SchedulerInvariantChecker._requests_owning_rows`."""
+    known = {id(request) for request in requests}
+    return [*requests, *(r for r in _parked() if id(r) not in known and r.kv.holds_kv)]
+
+
+def pending_tokens(tokens: int, *_: Any, **__: Any) -> int:
+    """SGLang adds up the tokens that are still to be computed, for `/v1/loads` and its log."""
+    return tokens + sum(max(0, int(request.seqlen) - int(request.prefix_len)) for request in _parked())
+
+
 def arrival_travels(state: dict[str, Any], stats: Any) -> dict[str, Any]:
     """The tokenizer's process sends a request's times: `APIServerReqTimeStats.__getstate__`; its arrival goes along."""
     state.setdefault("created_time", stats.created_time)
@@ -114,8 +161,15 @@ def _complete() -> Any:
     return AddReqResult.OTHER
 
 
+def _parked() -> list[Any]:
+    return [] if _started is None else _started.unfinished.parked
+
+
 def _control(scheduler: Any) -> Control | None:
+    global _started
+    if scheduler.disaggregation_mode.value == "decode":  # it may become a prefill engine later
+        return None
     if not hasattr(scheduler, "dopd_order"):
-        scheduler.dopd_order = start(scheduler)
+        scheduler.dopd_order = _started = start(scheduler)
     control: Control | None = scheduler.dopd_order
     return control

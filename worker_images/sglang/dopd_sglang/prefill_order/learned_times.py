@@ -1,6 +1,7 @@
-"""How long passes really take: a factor to the service times that the settings give."""
+"""How long passes really take: a factor to the service times that the settings give, but for those of transfers."""
 
 from collections import deque
+from dataclasses import replace
 
 from dopd_scheduling import ServiceTimes
 
@@ -42,7 +43,8 @@ class LearnedTimes:
         low, high = self._bounds
         factor = min(max(_weighted_median(list(self._passes)), low), high)
         base = self._base
-        self.times = ServiceTimes(
+        self.times = replace(
+            base,
             least_seconds=factor * base.least_seconds,
             fixed_seconds=factor * base.fixed_seconds,
             token_seconds=factor * base.token_seconds,

@@ -29,6 +29,7 @@ class Metrics:
         to: dict[str, Any] = {"registry": registry or REGISTRY}
         self._versions = {"plugin_version": plugin_version, "sglang_version": sglang_version}
         self._policy: str | None = None
+        self._unfinished_count = 0
         info = ("policy", *self._versions)
         self._info = Gauge(names.INFO, "The order of prompts in prefill", info, multiprocess_mode="max", **to)
         self._active = Gauge(names.ACTIVE, "1 if dopd orders the prompts", multiprocess_mode="min", **to)
@@ -59,19 +60,23 @@ class Metrics:
         self._info.labels(policy, *self._versions.values()).set(1)
         self._policy = policy
 
-    def began(self, waited: Sequence[tuple[str, float]], overtakings: int, unfinished: int) -> None:
+    def set_unfinished(self, count: int) -> None:
+        """Prompts of which a part is computed; cheap when nothing has changed."""
+        if count != self._unfinished_count:
+            self._unfinished.set(count)
+            self._unfinished_count = count
+
+    def began(self, waited: Sequence[tuple[str, float]], overtakings: int) -> None:
         """A pass was composed.
 
         Args:
             waited: of each prompt that begins with it, its length and for how many seconds it had waited.
             overtakings: how many of them left behind one that came earlier.
-            unfinished: prompts of which a part will be computed.
         """
         for length, seconds in waited:
             self.wait.labels(length).observe(seconds)
         if overtakings:
             self.overtakings.inc(overtakings)
-        self._unfinished.set(unfinished)
 
     def finished(self, length: str, late: bool) -> None:
         """The prefill of a prompt is done."""

@@ -10,6 +10,9 @@ from dopd_sglang.prefill_order.learned_times import LearnedTimes
 from dopd_sglang.prefill_order.requests import Requests
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, SettingsFile
 
+PATIENCE = 4
+"""Objectives that a prompt waits for room in the KV pool while smaller ones pass it."""
+
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +55,7 @@ class Planner:
         waiting: Sequence[Any],
         unfinished: Sequence[Any],
         room_tokens: int,
+        free_tokens: float,
         most_unfinished: int,
     ) -> Decision:
         """What goes into the next pass.
@@ -62,6 +66,7 @@ class Planner:
             waiting: those of which nothing is computed.
             unfinished: those of which a part is.
             room_tokens: of the pass.
+            free_tokens: of the KV pool, for waiting requests; one that needs more is not chosen now.
             most_unfinished: at most so many may be computed in part, whatever the settings allow.
         """
         if self.policy == ENGINE_DEFAULT:
@@ -73,6 +78,8 @@ class Planner:
             refused = self._hopeless(now_seconds, prompts, bool(started))
             gone = set(refused)
             prompts = [item for item in prompts if item[0] not in gone]
+        since = now_seconds - PATIENCE * self.file.current.ttft_seconds
+        prompts = _admissible(prompts, room_tokens, free_tokens, since) or ([] if started else prompts)
         positions = {id(prompt): position for position, prompt in prompts}
         positions |= {id(prompt): len(waiting) + place for place, prompt in enumerate(started)}
         order = self._current_order(most_unfinished)
@@ -81,15 +88,22 @@ class Planner:
         requests.chosen({position for position, _ in chosen})
         return Decision(True, chosen, tuple(refused))
 
-    def _current_order(self, most_unfinished: int) -> Order:
+    def is_late(self, prompt: Prompt, done_seconds: float) -> bool:
+        """Whether a prompt misses the objective whose prefill is done then."""
+        return done_seconds > self._settings().deadline_seconds(prompt)
+
+    def _settings(self, most_unfinished: int = 1) -> Settings:
         wanted = self.file.current
-        settings = Settings(
+        return Settings(
             ttft_seconds=wanted.ttft_seconds,
             times=self.learned.times,
             late_share=wanted.late_share,
             predicted_tokens=wanted.predicted_tokens,
             most_unfinished=min(wanted.most_unfinished, most_unfinished),
         )
+
+    def _current_order(self, most_unfinished: int) -> Order:
+        wanted, settings = self.file.current, self._settings(most_unfinished)
         if self._order is None or self._policy != wanted.policy:
             self._order, self._policy = make(wanted.policy, settings), wanted.policy
         self._order.settings = settings
@@ -99,12 +113,29 @@ class Planner:
         """Those that would be late even if they were next; not the only one there is, which takes time from nobody."""
         if len(prompts) == 1 and not others:
             return []
-        times, objective = self.learned.times, self.file.current.ttft_seconds
+        times, deadline_seconds = self.learned.times, self._settings().deadline_seconds
         hopeless = []
         for position, prompt in prompts:
-            done = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
-            if done > prompt.arrived_seconds + objective:
+            done_seconds = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
+            if done_seconds > deadline_seconds(prompt):
                 hopeless.append(position)
                 if len(hopeless) == MOST_REFUSED:
                     break
         return hopeless
+
+
+def _admissible(
+    prompts: list[tuple[int, Prompt]], room_tokens: int, free_tokens: float, since_seconds: float
+) -> list[tuple[int, Prompt]]:
+    """Those that SGLang would admit: one that is cut takes the KV pool for all of it, beside a pass of others.
+
+    One that has waited since then is always among them: where it is chosen, those behind it wait until the pool has
+    room for it, as they do in SGLang.
+    """
+    if free_tokens >= 2 * room_tokens + max((prompt.tokens for _, prompt in prompts), default=0):
+        return prompts
+
+    def fits(prompt: Prompt) -> bool:
+        return prompt.tokens + room_tokens * (prompt.tokens > room_tokens) < free_tokens
+
+    return [item for item in prompts if fits(item[1]) or item[1].arrived_seconds < since_seconds]

@@ -26,7 +26,7 @@ class Scheduling:
 
     Attributes:
         policy: name of an order, or "engine-default" for SGLang's own.
-        ttft_seconds: objective of the time to first token, less what comes after prefill.
+        ttft_seconds: objective of the time to first token.
         late_share: share of the time for prompts that can not be on time, 0 to 1.
         refuse_late: whether a waiting prompt that can not be on time is ended early.
         predicted_tokens: where short ends and long begins, in uncached tokens.
@@ -36,7 +36,7 @@ class Scheduling:
 
     policy: str = "on-time-first"
     ttft_seconds: float = 2.0
-    late_share: float = 1 / 3
+    late_share: float = 0.5
     refuse_late: bool = False
     predicted_tokens: float = 1024.0
     most_unfinished: int = 3
@@ -81,6 +81,8 @@ def _times(fields: Any) -> ServiceTimes:
         fixed_seconds=_number(fields, "fixedSeconds", None, least=0),
         token_seconds=_number(fields, "tokenSeconds", None, above=0),
         attention_seconds=_number(fields, "attentionSeconds", 0.0, least=0),
+        transfer_seconds=_number(fields, "transferSeconds", 0.0, least=0),
+        transfer_token_seconds=_number(fields, "transferTokenSeconds", 0.0, least=0),
     )
 
 

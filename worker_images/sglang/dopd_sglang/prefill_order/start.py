@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from dopd_sglang.prefill_order.conditions import obstacle_to_order
+from dopd_sglang.prefill_order.conditions import obstacle_to_order, obstacle_to_parking
 from dopd_sglang.prefill_order.control import Control
 from dopd_sglang.prefill_order.decision import Ranks
 from dopd_sglang.prefill_order.metrics import Metrics
@@ -36,8 +36,11 @@ def _start(scheduler: Any) -> Control | None:
         return None
     group = scheduler.tp_group
     ranks = Ranks(parallel.tp_size, parallel.tp_rank, group.cpu_group, group.first_rank)
-    control = Control(scheduler, ranks, metrics, _prefix_lookup(scheduler.tree_cache))
+    alone = obstacle_to_parking(scheduler)
+    control = Control(scheduler, ranks, metrics, _prefix_lookup(scheduler.tree_cache), can_park=alone is None)
     log.info("dopd: prompts are in dopd's order: %s", control.planner.file.current)
+    if alone:
+        log.warning("dopd: one prompt at a time is computed in part, not several: this engine has %s", alone)
     return control
 
 

@@ -16,7 +16,7 @@ TIMES = {"leastSeconds": 0.01, "fixedSeconds": 0.0, "tokenSeconds": 0.001}
 class Engine:
     """A scheduler under the plugin, with its clock, its settings and its metrics."""
 
-    def __init__(self, tmp_path, chunk=1000, page_size=1, **settings):
+    def __init__(self, tmp_path, chunk=1000, page_size=1, can_park=False, **settings):
         self.now = 100.0
         self.path = tmp_path / "scheduling.json"
         self.set(**settings)
@@ -24,7 +24,7 @@ class Engine:
         self.scheduler = Scheduler(chunk, page_size)
         metrics = Metrics("1", "2", self.registry)
         file = SettingsFile(str(self.path))
-        self.control = Control(self.scheduler, Ranks(), metrics, None, lambda: self.now, file)
+        self.control = Control(self.scheduler, Ranks(), metrics, None, lambda: self.now, file, can_park)
         self.scheduler.control = self.control
 
     def set(self, **settings):
@@ -95,9 +95,28 @@ def test_room_for_the_rest_of_the_unfinished_prompt_is_reserved(engine):
     engine.control.plan(engine.scheduler.waiting_queue, 0)
     adder = type("Adder", (), {})()
     adder.memory_budget = type("Budget", (), {"total_offset": 0})()
-    adder.rem_chunk_tokens, adder.page_size, adder.can_run_list = 300, 1, [long]
-    engine.control.may_add(adder, engine.scheduler.waiting_queue[0], True)
+    for _ in range(2):
+        engine.control.reserve(adder)
     assert adder.memory_budget.total_offset == 4000 - 700 + 1
+
+
+def test_a_prompt_that_the_pool_has_no_room_for_does_not_stop_those_behind_it(engine):
+    large, small = request(3000, 1.0), request(900, 2.0)
+    engine.set(policy="fcfs")
+    engine.now += 2
+    engine.wait(large, small)
+    engine.scheduler.free_tokens = 2000
+    assert engine.scheduler.compose() == {small.rid: 900}
+
+
+def test_after_some_patience_those_behind_it_wait_for_the_pool_to_have_room(engine):
+    large, small = request(3000, 1.0), request(900, 2.0)
+    engine.set(policy="fcfs", ttftSeconds=10)
+    engine.now += 2
+    engine.wait(large, small)
+    engine.scheduler.free_tokens = 2000
+    engine.scheduler.admits = lambda req: req is small
+    assert engine.scheduler.compose() == {}
 
 
 def test_those_that_were_not_admitted_keep_their_places(engine):
@@ -191,6 +210,19 @@ def test_prompts_that_can_not_be_on_time_are_refused_if_asked_for(tmp_path, monk
     assert refused == [(engine.scheduler, hopeless)]
     assert engine.scheduler.waiting_queue == []
     assert engine.metric("dopd_prefill_refused_prompts_total") == 1
+
+
+def test_a_prompt_that_can_not_be_refused_is_served(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("dopd_sglang.prefill_order.control.refuse", broken)
+    engine = Engine(tmp_path, latePrompts="Refuse", ttftSeconds=5)
+    hopeless, fine = request(900, 95.5), request(200, 99.0)
+    engine.wait(hopeless, fine)
+    passes = [engine.scheduler.compose() for _ in range(2)]
+    assert sum(composed.get(hopeless.rid, 0) for composed in passes) == 900
+    assert engine.metric("dopd_prefill_order_fallbacks_total", reason="error") == 1
 
 
 def test_the_ranks_of_a_group_compose_the_same_passes(tmp_path):

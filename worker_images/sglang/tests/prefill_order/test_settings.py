@@ -14,12 +14,18 @@ WHOLE = {
     "latePrompts": "Refuse",
     "predictedTokens": 700,
     "mostUnfinished": 2,
-    "times": {"leastSeconds": 0.02, "fixedSeconds": 0.01, "tokenSeconds": 0.0001, "attentionSeconds": 1e-9},
+    "times": {
+        "leastSeconds": 0.02,
+        "fixedSeconds": 0.01,
+        "tokenSeconds": 0.0001,
+        "attentionSeconds": 1e-9,
+        "transferSeconds": 0.03,
+    },
 }
 
 
 def test_all_fields_are_read():
-    times = ServiceTimes(0.02, 0.01, 0.0001, 1e-9)
+    times = ServiceTimes(0.02, 0.01, 0.0001, 1e-9, 0.03)
     assert parse(json.dumps(WHOLE)) == Scheduling("fcfs", 1.4, 0.25, True, 700.0, 2, times)
 
 
