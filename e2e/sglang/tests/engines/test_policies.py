@@ -13,7 +13,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.sglang.engines import StartedEngine, plugin_folder, start_engine
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import IMAGE_FOLDER
-from e2e.sglang.tests.http import generate, load_of, post
+from e2e.sglang.tests.http import generate, load_of, metrics_of, post
 
 SHORTEST = ("--schedule-policy", "shortest-prefill-first")
 LONG_TOKENS, SHORT_TOKENS = 8192, 50
@@ -56,11 +56,16 @@ class Workers:
 @pytest.fixture(scope="module")
 def workers(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Workers:
     """Started together, ready."""
-    flags = {"shortest-prefill-first": SHORTEST}
-    plugins = {"plugin": [plugin_folder(IMAGE_FOLDER, tmp_path_factory.mktemp("plugin"))]}
+    folder = tmp_path_factory.mktemp("plugin")
+    settings = folder / "scheduling.json"
+    settings.write_text('{"version": 1, "policy": "shortest-first"}')
+    told = {"DOPD_SCHEDULING_FILE": str(settings)}
     prefill = {
-        order: start_engine(fleet, Role.PREFILL, *flags.get(order, ()), plugins=plugins.get(order, ()))
-        for order in ORDERS
+        "engine default": start_engine(fleet, Role.PREFILL),
+        "shortest-prefill-first": start_engine(fleet, Role.PREFILL, *SHORTEST),
+        "plugin": start_engine(
+            fleet, Role.PREFILL, environment=told, plugins=[plugin_folder(IMAGE_FOLDER, folder / "path")]
+        ),
     }
     decode = start_engine(fleet, Role.DECODE)
     for engine in (*prefill.values(), decode):
@@ -96,3 +101,11 @@ def test_short_prompts_pass_long_ones(workers: Workers, order: str) -> None:
     last_short = max(place for place, name in enumerate(ended) if name.startswith("short"))
     last_long = max(place for place, name in enumerate(ended) if name.startswith("long"))
     assert (last_short > last_long) == (order == "engine default"), ended
+
+
+def test_the_plugin_says_that_its_order_holds(workers: Workers) -> None:
+    """dopd_sglang/plugin.py: loaded in the scheduler by its entry point, and heard of in the engine's own /metrics."""
+    said = metrics_of(workers.prefill["plugin"].url)
+    assert said["dopd_prefill_order_active"] == 1
+    assert said["dopd_prefill_prompts_total"] >= 7
+    assert "dopd_prefill_order_active" not in metrics_of(workers.prefill["engine default"].url)
