@@ -61,6 +61,14 @@ unit: $(READY) ## unit tests alone
 e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
 	$(BIN)/python -m pytest e2e/tests
 
+.PHONY: test-sglang
+test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
+	$(BIN)/python -m e2e.sglang test
+
+.PHONY: e2e-sglang
+e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind cluster, which is taken down afterwards
+	$(BIN)/python -m pytest e2e/sglang/tests/cluster
+
 .PHONY: demo
 demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
 	$(BIN)/python -m e2e.demo --scenario $(SCENARIO) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \

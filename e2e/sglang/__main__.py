@@ -73,7 +73,7 @@ def _test(*, write: bool) -> int:
     """Run the suites one after the other, so that no more engines run than one needs."""
     suites = (
         ["worker_images/simulator/tests/conformance", "--engines=both"],
-        ["e2e/sglang/tests"],
+        ["e2e/sglang/tests/engines"],
     )
     with tempfile.TemporaryDirectory(prefix="dopd-record-") as folder:
         records = [Path(folder) / f"{place}.json" for place in range(len(suites))]

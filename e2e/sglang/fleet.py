@@ -167,8 +167,7 @@ class Fleet(AbstractContextManager["Fleet"]):
             ClusterError: one ended, or did not answer in time.
         """
         for server in self._servers:
-            if server.running:
-                say(f"{server.name} is ready after {server.wait_until_ready(timeout_seconds):.0f} s")
+            say(f"{server.name} is ready after {server.wait_until_ready(timeout_seconds):.0f} s")
 
     def close(self) -> None:
         """End all, together."""

@@ -30,7 +30,7 @@ CPU_ENVIRONMENT = {
 }
 """What SGLang needs to be told where there is no GPU."""
 
-_LIBRARIES = {"ibverbs": "libibverbs1", "rdmacm": "librdmacm1", "numa": "libnuma1"}
+_LIBRARIES = {"curl": "libcurl4", "ibverbs": "libibverbs1", "rdmacm": "librdmacm1", "numa": "libnuma1"}
 """Shared libraries that the KV transfer links against, and their Debian packages."""
 _COMPILERS = {"gcc": "gcc", "nm": "binutils", "readelf": "binutils"}
 """Programs that the stand-ins for NVIDIA's libraries are made with, and their Debian packages."""

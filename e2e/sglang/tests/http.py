@@ -1,4 +1,4 @@
-"""Requests to engines and gateways, with the standard library alone: each in a thread of its caller's choice."""
+"""Requests to engines and gateways, without an event loop: each in a thread of its caller's choice."""
 
 import json
 import urllib.error
@@ -6,6 +6,8 @@ import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 REQUEST_SECONDS = 240
 
@@ -34,6 +36,17 @@ def load_of(url: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"{url}/v1/loads", timeout=REQUEST_SECONDS) as answer:
         entry: dict[str, Any] = json.load(answer)["loads"][0]
         return entry
+
+
+def metrics_of(url: str) -> dict[str, float]:
+    """An engine's metrics by name, each summed over its labels."""
+    with urllib.request.urlopen(f"{url}/metrics", timeout=REQUEST_SECONDS) as answer:
+        text = answer.read().decode()
+    values: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            values[sample.name] = values.get(sample.name, 0.0) + sample.value
+    return values
 
 
 def generate(ids: Sequence[int], tokens: int, **more: Any) -> dict[str, Any]:

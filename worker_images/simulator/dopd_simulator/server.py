@@ -170,11 +170,12 @@ class Server:
             self.engine.abort(request)
 
     def abort(self, rid: str, *, everything: bool) -> None:
-        """/abort_request: one request, or all."""
+        """/abort_request: a request and all whose ids begin with its id (as SGLang compares them), or all."""
+        requests = self.engine.requests
         if everything:
-            chosen = [request for request in self.engine.requests.values() if not request.is_health_check]
+            chosen = [request for request in requests.values() if not request.is_health_check]
         else:
-            chosen = [self.engine.requests[rid]] if rid in self.engine.requests else []
+            chosen = [each for name, each in requests.items() if name.startswith(rid)] if rid in requests else []
         if not chosen and not everything:
             return
         self.engine.metrics.requests.aborted.inc()

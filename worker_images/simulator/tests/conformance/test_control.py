@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 SAMPLING = {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}
 
 
@@ -18,6 +20,37 @@ async def test_pause_and_continue(regular):
     assert (status, answer) == (200, {"message": "Generation continued successfully.", "status": "ok"})
     assert (await waiting)[0] == 200
     assert (await regular.get("/ready"))[0] == 200
+
+
+@pytest.mark.differs("live while paused")
+async def test_loads_stand_still_while_paused(regular):
+    """managers/scheduler.py: a paused scheduler takes no snapshots."""
+    assert (await regular.post("/pause_generation", {"mode": "in_place"}))[0] == 200
+    try:
+        await asyncio.sleep(0.3)
+        first = await regular.load()
+        await asyncio.sleep(1.2)  # an idle one takes one each second at least
+        assert (await regular.load())["timestamp"] == first["timestamp"]
+    finally:
+        await regular.post("/continue_generation", {})
+
+
+@pytest.mark.differs("the request ends at once")
+async def test_an_abort_while_paused_in_place_is_lost(regular, rid):
+    """managers/tokenizer_manager.py: what waits for the end of a pause is not with the scheduler yet."""
+    await regular.post("/pause_generation", {"mode": "in_place"})
+    try:
+        waiting = asyncio.create_task(
+            regular.post("/generate", {"input_ids": [5], "rid": rid, "sampling_params": SAMPLING})
+        )
+        await asyncio.sleep(0.3)
+        await regular.post("/abort_request", {"rid": rid})
+        done, _ = await asyncio.wait([waiting], timeout=0.3)
+        assert not done
+    finally:
+        await regular.post("/continue_generation", {})
+        status, answer = await waiting
+    assert (status, answer["meta_info"]["finish_reason"]["type"]) == (200, "length")
 
 
 async def test_pause_that_aborts(regular):

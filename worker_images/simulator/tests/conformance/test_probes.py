@@ -175,7 +175,7 @@ async def test_loads_are_renewed_each_fifteen_decode_steps(regular):
     await regular.slow_down(0.02)
     steps = []
     try:
-        body = {"input_ids": [5], "sampling_params": {"max_new_tokens": 80, "ignore_eos": True}}
+        body = {"input_ids": [5], "sampling_params": {"max_new_tokens": 100, "ignore_eos": True}}
         answer = asyncio.create_task(regular.stream("/generate", body))
         await regular.until(lambda load: load["num_running_reqs"] == 1)
         while not answer.done():
@@ -186,4 +186,8 @@ async def test_loads_are_renewed_each_fifteen_decode_steps(regular):
         assert (await answer)[0] == 200
     finally:
         await regular.slow_down(None)
-    assert {later - earlier for earlier, later in itertools.pairwise(dict.fromkeys(steps))} == {15}
+    # The first are fewer: a step that follows a gap is not counted. A busy machine may miss one.
+    first, *others = (later - earlier for earlier, later in itertools.pairwise(dict.fromkeys(steps)))
+    assert 0 < first <= 15
+    assert others
+    assert all(more % 15 == 0 for more in others)

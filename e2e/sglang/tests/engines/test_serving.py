@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from e2e.sglang.tests.conftest import Served
+from e2e.sglang.tests.engines.conftest import Served
 from e2e.sglang.tests.http import generate, load_of, post, status_of
 
 TOKENS = 12
