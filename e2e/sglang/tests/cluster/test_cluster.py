@@ -55,7 +55,7 @@ async def test_a_second_decode_worker_comes_and_goes_and_nothing_is_lost(served:
     assert generous < 0.5 < strict  # a machine that starts an engine beside may hold a token back for many seconds
 
     # A trickle, so that the worker that goes has something to finish.
-    trickle = Schedule.steady(requests_per_second=0.5, seconds=FALL_SECONDS, input_tokens=64, output_tokens=TOKENS)
+    trickle = Schedule.steady(requests_per_second=0.2, seconds=FALL_SECONDS, input_tokens=64, output_tokens=TOKENS)
     with BackgroundLoad(target, trickle) as load:
         wait_for(
             lambda: watcher.samples[-1].decode.present == 1, "one decode worker again", timeout_seconds=FALL_SECONDS
