@@ -46,7 +46,7 @@ class Recorder:
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
         """Note how a test ended, or that it could not begin."""
         report = yield
-        kind = item.callspec.params.get("kind") if hasattr(item, "callspec") else "real"
+        kind = item.callspec.params.get("kind", "real") if hasattr(item, "callspec") else "real"
         if kind in KINDS and (report.when == "call" or report.failed):
             assert isinstance(item, pytest.Function)
             name = item.originalname

@@ -13,7 +13,7 @@ from e2e.sglang.tests.cluster.resource import MODEL, NAME
 from e2e.sglang.tests.http import post
 from e2e.stack import Stack, wait_for
 
-TOKENS = 48
+TOKENS, LONG_TOKENS = 48, 1200
 RISE_SECONDS = 600
 FALL_SECONDS = 300
 LOAD = Schedule.steady(requests_per_second=1.5, seconds=RISE_SECONDS, input_tokens=64, output_tokens=TOKENS)
@@ -54,13 +54,13 @@ async def test_a_second_decode_worker_comes_and_goes_and_nothing_is_lost(served:
     assert strict is not None
     assert generous < 0.5 < strict  # a machine that starts an engine beside may hold a token back for many seconds
 
-    # A trickle, so that the worker that goes has something to finish.
-    trickle = Schedule.steady(requests_per_second=0.5, seconds=FALL_SECONDS, input_tokens=64, output_tokens=TOKENS)
-    with BackgroundLoad(target, trickle) as load:
+    # A few long answers, so that the worker that goes has something to finish.
+    last = Schedule.steady(requests_per_second=1, seconds=4, input_tokens=64, output_tokens=LONG_TOKENS)
+    with BackgroundLoad(target, last) as load:
         wait_for(
             lambda: watcher.samples[-1].decode.present == 1, "one decode worker again", timeout_seconds=FALL_SECONDS
         )
-        load.stop()
+        load.wait()
         assert load.lost == []
     assert any(sample.decode.draining for sample in watcher.samples)
 
