@@ -36,6 +36,8 @@ BATCHES = (1, 4, 16, 32, 64, 128, 256)
 REPEATS = 3
 OUTPUT_TOKENS = 256
 STEADY_SECONDS = 1.0
+MOST_STEPS_UNSEEN = 50
+"""Decode steps between two looks that an engine grants at its counters: 15 in SGLang, unless told otherwise."""
 FASTEST_STEP_SECONDS = 0.004
 BATCH_TOLERANCE = 0.05
 POLL_SECONDS = 0.05
@@ -146,6 +148,7 @@ async def _measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport
                 # The first must not have finished before the last prompt is through.
                 until_full = batch * interpolate(tuple(zip(lengths, prefill, strict=True)), context)
                 steps = ceil(1.5 * (until_full + STEADY_SECONDS) / (row[0] if row else FASTEST_STEP_SECONDS))
+                steps += 3 * MOST_STEPS_UNSEEN
                 row.append(await pair.step_seconds(batch, context, max(OUTPUT_TOKENS, steps)))
             decode.append(row)
         progress.end()
@@ -217,9 +220,9 @@ class Pair:
         requests = [asyncio.create_task(self._generate(context_tokens, output_tokens)) for _ in range(batch)]
         try:
             await self._until_running(batch, requests)
-            before = await self._moments()
+            before = await self._moments_when_published(requests)
             await asyncio.sleep(STEADY_SECONDS)
-            after = await self._moments()
+            after = await self._moments_when_published(requests)
         except asyncio.CancelledError:
             for request in requests:
                 request.cancel()
@@ -244,6 +247,14 @@ class Pair:
             if any(request.done() for request in requests):
                 return
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _moments_when_published(self, requests: list[asyncio.Task[None]]) -> list[float]:
+        """The counters as soon as they move: engines show them every few steps, a large part of what is measured."""
+        known = moments = await self._moments()
+        while moments[0] == known[0] and not any(request.done() for request in requests):
+            await asyncio.sleep(POLL_SECONDS)
+            moments = await self._moments()
+        return moments
 
     async def _moments(self) -> list[float]:
         moments = (await self.loads(self.decode_url))["decode_moments"]

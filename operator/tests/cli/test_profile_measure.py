@@ -52,7 +52,7 @@ def arguments(**changes):
     [
         (FakePair(running=3), "runs 3 requests; take it out of the gateway"),
         (FakePair(cached=True), "disable its prefix cache"),
-        (FakePair(moments=False), "needs SGLang 0.5.20"),
+        (FakePair(moments=False), "needs SGLang 0.5.17"),
         (FakePair(status=400), "answered 400"),
         (FakePair(), "no decode step was counted"),
     ],
