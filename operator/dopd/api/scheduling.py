@@ -41,8 +41,9 @@ class Scheduling(Model):
     as far as that makes no other late; a fifth of it they get in any case. Lower: the P90 of all falls, and the longest
     prompts lose more in a shortage. Higher: the reverse."""
     late_prompts: LatePrompts = LatePrompts.SERVE
-    """Prompts that can not be on time any more. Serve: late. Refuse: they end early, with status 503, so that the
-    client may try elsewhere, and the time goes to others."""
+    """Prompts that can not be on time any more. Serve: late. Refuse: they end early, and the time goes to others. The
+    gateway tries again unless router.args holds --disable-retries; then a whole answer is status 503, and a stream ends
+    with an error in it."""
     most_unfinished: Annotated[int, Field(ge=1, le=8)] = 3
     """Prompts of which a prefill worker may have computed a part at a time. More let short prompts pass more long ones;
     each holds KV cache until it is done."""
