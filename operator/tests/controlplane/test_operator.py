@@ -49,9 +49,12 @@ def test_drift_is_repaired_and_deleted_children_come_back(
     plane.kubectl("scale", "deployment/m-decode", "--replicas=7", here)
     plane.kubectl("delete", "service/m-router", here)
     plane.kubectl("label", "deployment/m-prefill", "dopd.dev/pool=other", "--overwrite", here)
-    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "drift repaired")
-    labels = children(api, namespace)["Deployment/m-prefill"]["metadata"]["labels"]
-    assert labels["dopd.dev/pool"] == "prefill"
+
+    def repaired() -> bool:
+        pool = children(api, namespace)["Deployment/m-prefill"]["metadata"]["labels"]["dopd.dev/pool"]
+        return pool == "prefill" and expected_children(api, namespace, {"m": (1, 1)})
+
+    eventually(repaired, "drift repaired")
 
 
 def test_a_deleted_resource_takes_its_children_along_while_the_operator_is_down(
