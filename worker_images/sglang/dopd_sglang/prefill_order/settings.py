@@ -6,6 +6,7 @@ A ConfigMap's folder is replaced whole, a minute or less after it was written; n
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,9 @@ def _number(
     above: float = -math.inf,
 ) -> float:
     value = fields.get(name, default)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not (least <= value <= most and value > above):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # An integer of JSON may be too large for a float, which math.isfinite takes for an error.
+    if not (number and abs(value) <= sys.float_info.max and least <= value <= most and value > above):
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
         limits += [f"at most {most:g}"] * (most < math.inf)
         raise ValueError(f"{name} {value!r}: expected a number {', '.join(limits)}")
