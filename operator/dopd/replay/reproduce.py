@@ -206,12 +206,13 @@ def _parser() -> argparse.ArgumentParser:
                 "--prompts", type=_numbers, default=LENGTHS_INPUT_TOKENS, help="mean tokens, comma separated"
             )
             claim.add_argument("--itl", type=_numbers, default=LENGTHS_ITL_SECONDS, help="objectives, seconds")
-        claim.add_argument(
-            "--mixed-pass", choices=tuple(Mixing), default=Mixing.COMPOSED, help=f"what a pass of {MIXED} takes"
-        )
         if run is not order:
+            claim.add_argument(
+                "--mixed-pass", choices=tuple(Mixing), default=Mixing.COMPOSED, help=f"what a pass of {MIXED} takes"
+            )
             claim.add_argument("--gpus", type=int, default=16, help="of all workers together")
         else:
+            claim.set_defaults(mixed_pass=Mixing.COMPOSED)  # no engine mixes here
             claim.add_argument("--counts", type=_pair, default=(1, 1), metavar="P,D", help="workers")
             claim.add_argument("--fcfs-ttft-p90", type=float, default=7.1, help="seconds, of first come, first served")
             claim.add_argument(

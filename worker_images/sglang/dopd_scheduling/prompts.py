@@ -1,6 +1,6 @@
 """What an order is given: waiting prompts, and how long prefill takes."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -56,7 +56,3 @@ class ServiceTimes:
     def pass_seconds(self, work_seconds: float) -> float:
         """Time of a pass over pieces that add so much to it."""
         return max(self.least_seconds, self.fixed_seconds + work_seconds)
-
-    def pieces_seconds(self, pieces: Iterable[Piece]) -> float:
-        """Time of a pass over these pieces."""
-        return self.pass_seconds(sum(self.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces))

@@ -9,7 +9,7 @@ from dopd_scheduling import OnTimeFirst, Prompt, ServiceTimes, Settings
 from dopd_scheduling.on_time import CERTAIN_PART, HEADROOM
 from dopd_scheduling.schedule import Job, promised
 
-from .simulation import ROOM, TIMES, Worker, copied, prompts
+from .simulation import ROOM, TIMES, Worker, copied, pieces_seconds, prompts
 
 PLAIN = ServiceTimes(0.0, 0.0, 1e-3)
 """A millisecond a token and nothing for a pass: work is time."""
@@ -144,7 +144,7 @@ def test_the_share_is_one_of_time_also_where_passes_are_small(gap):
     late = Prompt("late", 0.0, 40_000)
     crowd = [Prompt(i, 1e-4 + gap * i, 10) for i in range(round(20 / gap))]
     settings = Settings(0.3, TIMES, late_share=0.5)
-    alone = sum(TIMES.pieces_seconds([(Prompt(0, 0.0, n, at), n)]) for n, at in pieces_of(40_000))
+    alone = sum(pieces_seconds(TIMES, [(Prompt(0, 0.0, n, at), n)]) for n, at in pieces_of(40_000))
     worker = Worker(OnTimeFirst(settings)).serve([late, *crowd], until="late")
     assert worker.finished_seconds["late"] <= (alone + TIMES.pass_seconds(TIMES.work_seconds(ROOM))) / (
         CERTAIN_PART * 0.5

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dopd_scheduling import ORDERS, ServiceTimes
+from dopd_scheduling import ORDERS, ServiceTimes, Settings
 
 VERSION = 1
 ENGINE_DEFAULT = "engine-default"
@@ -37,7 +37,7 @@ class Scheduling:
 
     policy: str = "on-time-first"
     ttft_seconds: float = 2.0
-    late_share: float = 0.5
+    late_share: float = Settings.late_share
     refuse_late: bool = False
     predicted_tokens: float = 1024.0
     most_unfinished: int = 3
