@@ -31,7 +31,7 @@ class ServiceTimes:
 
     Attributes:
         least_seconds: of any pass, however small: weights, kernel launches, the scheduler's own work.
-        fixed_seconds: of a large pass, beside its tokens.
+        fixed_seconds: of a large pass, beside its tokens; negative where the time of a pass grows ever faster.
         token_seconds: of each new token of a large pass.
         attention_seconds: of each squared token: end^2 - start^2 of a piece.
         transfer_seconds: of each prompt, from its last pass until decode has its KV cache.

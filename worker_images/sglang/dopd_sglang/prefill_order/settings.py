@@ -79,7 +79,7 @@ def _times(fields: Any) -> ServiceTimes:
         raise ValueError(f"times {fields!r}: expected an object")
     return ServiceTimes(
         least_seconds=_number(fields, "leastSeconds", None, least=0),
-        fixed_seconds=_number(fields, "fixedSeconds", None, least=0),
+        fixed_seconds=_number(fields, "fixedSeconds", None),  # negative, where times are convex
         token_seconds=_number(fields, "tokenSeconds", None, above=0),
         attention_seconds=_number(fields, "attentionSeconds", 0.0, least=0),
         transfer_seconds=_number(fields, "transferSeconds", 0.0, least=0),
@@ -108,7 +108,7 @@ def _number(
     if not (number and abs(value) <= sys.float_info.max and least <= value <= most and value > above):
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
         limits += [f"at most {most:g}"] * (most < math.inf)
-        raise ValueError(f"{name} {value!r}: expected a number {', '.join(limits)}")
+        raise ValueError(f"{name} {value!r}: expected a number{' ' if limits else ''}{', '.join(limits)}")
     return float(value)
 
 
