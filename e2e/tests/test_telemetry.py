@@ -133,7 +133,7 @@ def test_the_queries_of_the_dashboard(stack: Stack, apply: Apply) -> None:
     with BackgroundLoad(Target(stack.gateway_url, MODEL), load) as playing:
         # A steady load may leave the forecast no better than the last value, and then there is none to show.
         # No bound bites then, either.
-        # Simulated engines have no plugin.
+        # Simulated engines export a part of what the plugin does, and refuse no prompt.
         allowed = {"Changes", "Forecast", "Limited by"} | {title for title, query in queries() if PLUGIN in query}
         wait_for(
             lambda: {title for title, query in queries() if not shown(stack, name, query)} <= allowed,

@@ -20,6 +20,8 @@ from e2e.sglang.engines import SPEC, StartedEngine, plugin_folder, start_engine
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import IMAGE_FOLDER
 
+pytestmark = pytest.mark.timeout(120, func_only=True)
+
 
 def spec(**scheduling: Any) -> DisaggregatedInferenceSpec:
     """A resource with an image whose name promises this release."""

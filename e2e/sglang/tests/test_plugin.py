@@ -18,6 +18,8 @@ from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import IMAGE_FOLDER
 from e2e.sglang.tests.http import load_of
 
+pytestmark = pytest.mark.timeout(600, func_only=True)  # the first start may install SGLang, which is not limited
+
 LONG, SHORT = 5000, 100
 TIMES = {"leastSeconds": 0.05, "fixedSeconds": 0.02, "tokenSeconds": 0.001}
 

@@ -140,6 +140,9 @@ def _check_policies(args: argparse.Namespace) -> None:
             raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")
         if names.count(name) > 1:
             raise ValueError(f"policy {name!r} is named twice in --policies; expected each once")
+    if AGGREGATED in names and args.routing is Routing.LEAST_WORK:
+        others = ", ".join(routing for routing in Routing if routing is not Routing.LEAST_WORK)
+        raise ValueError(f"--routing {args.routing} with policy {AGGREGATED!r}: expected one of {others}")
     peer = args.equal_hours
     if peer is not None and (args.simulator != "dopd" or peer not in names or "dopd" not in names or peer == "dopd"):
         raise ValueError(f"--equal-hours {peer}: expected one of --policies, dopd among them, with --simulator dopd")

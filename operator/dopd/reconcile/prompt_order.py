@@ -20,7 +20,7 @@ NAMED_WORKERS = 3
 _CAUSES = {
     "version": "it does not know this release of SGLang",
     "condition": "the engine has what prompts can not be ordered with (pipeline parallelism, priorities, ...)",
-    "switched-off": "several errors within a minute",
+    "switched-off": "an error at its start, or several errors within a minute",
 }
 """What the plugin's reasons mean."""
 

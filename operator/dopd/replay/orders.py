@@ -18,6 +18,7 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay.cluster import Cluster
+from dopd.replay.options import numbers, pair
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result, measure
 from dopd.replay.trace import Trace, load
@@ -103,7 +104,7 @@ def variants(args: argparse.Namespace) -> list[Variant]:
     """Every order asked for, with every late share and number of unfinished prompts that concerns it."""
     found = []
     for order in args.orders:
-        for most_unfinished in args.most_unfinished if order != FIRST_COME else (1,):
+        for most_unfinished in map(int, args.most_unfinished) if order != FIRST_COME else (1,):
             for share in args.late_share if order == "on-time-first" else (Settings.late_share,):
                 found.append(Variant(order, share, most_unfinished))
     return found
@@ -112,6 +113,30 @@ def variants(args: argparse.Namespace) -> list[Variant]:
 def main(arguments: list[str]) -> int:
     """Print the table."""
     args = _parser().parse_args(arguments)
+    try:
+        _check(args)
+        _compare(args)
+    except (OSError, ValueError) as error:
+        print(f"orders: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("slo_ttft", "slo_itl", "rate_scale", "utilisation", "workers", "requests"):
+        if not getattr(args, name) > 0:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected a number above 0")
+    for share in args.late_share:
+        if not 0 <= share <= 1:
+            raise ValueError(f"--late-share {share:g}: expected a share of 0 to 1")
+    for count in args.most_unfinished:
+        if not (count >= 1 and count == int(count)):
+            raise ValueError(f"--most-unfinished {count:g}: expected a whole number of at least 1")
+    if args.counts and args.trace == MIX:
+        raise ValueError(f"--counts with {MIX}: expected a trace, whose own arrivals are replayed")
+
+
+def _compare(args: argparse.Namespace) -> None:
     model = EngineModel.from_profile(load_profile(args.profile))
     objectives = Objectives(args.slo_ttft, args.slo_itl, 0.99)
     if args.counts:
@@ -129,13 +154,14 @@ def main(arguments: list[str]) -> int:
     print(f"TTFT {args.slo_ttft:g} s, ITL {args.slo_itl:g} s, {len(trace)} requests, seed {args.seed}\n\n{HEADER}")
     for variant in variants(args):
         print(row(variant.label, *serve(trace, model, objectives, counts, variant, args.seed)), flush=True)
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dopd.replay.orders", description=__doc__)
     parser.add_argument("trace", help=f"a trace with requests (see docs/replay.md), or {MIX}")
-    parser.add_argument("--counts", type=_pair, help="P,D: replay the trace's own arrivals at these numbers of workers")
+    parser.add_argument(
+        "--counts", type=pair, metavar="P,D", help="replay the trace's own arrivals at these numbers of workers"
+    )
     parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of the trace, with --counts")
     parser.add_argument("--prefix-cache", action="store_true", help="with prefix caches, with --counts")
     parser.add_argument("--profile", default="llama-3.1-8b-h100")
@@ -145,15 +171,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--utilisation", type=float, default=0.9, help="of them, without --counts")
     parser.add_argument("--requests", type=int, default=30_000, help="without --counts")
     parser.add_argument("--orders", type=_names, default=tuple(ORDERS), help="separated by commas; all if absent")
-    parser.add_argument("--late-share", type=_floats, default=(Settings.late_share,), help="one or more, by commas")
-    parser.add_argument("--most-unfinished", type=_ints, default=(1, 3), help="one or more, by commas")
+    parser.add_argument("--late-share", type=numbers, default=(Settings.late_share,), help="one or more, by commas")
+    parser.add_argument("--most-unfinished", type=numbers, default=(1, 3), help="one or more, by commas")
     parser.add_argument("--seed", type=int, default=1)
     return parser
-
-
-def _pair(text: str) -> tuple[int, int]:
-    prefill, decode = (int(part) for part in text.split(","))
-    return prefill, decode
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -162,14 +183,6 @@ def _names(text: str) -> tuple[str, ...]:
         if name not in ORDERS:
             raise argparse.ArgumentTypeError(f"{name}: expected some of {', '.join(ORDERS)}")
     return names
-
-
-def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
-
-
-def _ints(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay.fixed import AGGREGATED, MIXED, SPLIT
 from dopd.replay.goodput import Ground, Lengths, Serve, highest
+from dopd.replay.options import numbers, pair
 from dopd.replay.pass_times import Mixing
 from dopd.replay.policies.base import Setting
 from dopd.replay.profiles import load_profile
@@ -176,6 +177,9 @@ def _check(args: argparse.Namespace) -> None:
     for name in ("slo_ttft", "seconds", *(name for name in ("slo_itl", "fcfs_ttft_p90") if name in args)):
         if not getattr(args, name) > 0:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected seconds above 0")
+    for name in ("prompts", "itl") if "itl" in args else ():
+        if not min(getattr(args, name)) > 0:
+            raise ValueError(f"--{name} {min(getattr(args, name)):g}: expected numbers above 0")
     if not 0 < args.share < 1:
         raise ValueError(f"--share {args.share:g}: expected a share above 0 and below 1")
     for name in args.orders if "orders" in args else ():
@@ -203,35 +207,22 @@ def _parser() -> argparse.ArgumentParser:
             claim.add_argument("--slo-itl", type=float, default=0.05, help="seconds")
         if run is lengths:
             claim.add_argument(
-                "--prompts", type=_numbers, default=LENGTHS_INPUT_TOKENS, help="mean tokens, comma separated"
+                "--prompts", type=numbers, default=LENGTHS_INPUT_TOKENS, help="mean tokens, comma separated"
             )
-            claim.add_argument("--itl", type=_numbers, default=LENGTHS_ITL_SECONDS, help="objectives, seconds")
-        claim.add_argument(
-            "--mixed-pass", choices=tuple(Mixing), default=Mixing.COMPOSED, help=f"what a pass of {MIXED} takes"
-        )
+            claim.add_argument("--itl", type=numbers, default=LENGTHS_ITL_SECONDS, help="objectives, seconds")
         if run is not order:
+            claim.add_argument(
+                "--mixed-pass", choices=tuple(Mixing), default=Mixing.COMPOSED, help=f"what a pass of {MIXED} takes"
+            )
             claim.add_argument("--gpus", type=int, default=16, help="of all workers together")
         else:
-            claim.add_argument("--counts", type=_pair, default=(1, 1), metavar="P,D", help="workers")
+            claim.set_defaults(mixed_pass=Mixing.COMPOSED)  # no engine mixes here
+            claim.add_argument("--counts", type=pair, default=(1, 1), metavar="P,D", help="workers")
             claim.add_argument("--fcfs-ttft-p90", type=float, default=7.1, help="seconds, of first come, first served")
             claim.add_argument(
                 "--orders", type=lambda text: text.split(","), default=list(ORDERS), help="comma separated"
             )
     return parser
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    numbers = tuple(float(part) for part in text.split(","))
-    if not all(number > 0 for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text}: expected numbers above 0, comma separated")
-    return numbers
-
-
-def _pair(text: str) -> tuple[int, int]:
-    prefill, _, decode = text.partition(",")
-    if not (prefill.isdigit() and decode.isdigit() and int(prefill) and int(decode)):
-        raise argparse.ArgumentTypeError(f"{text}: expected two whole numbers above 0, like 1,1")
-    return int(prefill), int(decode)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Values that are predicted or measured are written again only when they have move
 
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 from pydantic.alias_generators import to_camel
@@ -90,11 +89,7 @@ _MEASURED = ("predictedTokens", "times")
 
 
 def _times(engine: EngineModel) -> dict[str, float]:
-    times = service_times(engine)
-    if times.fixed_seconds < 0:  # the curve is convex: a line from the origin, which meets it at a full pass
-        slope = times.token_seconds + times.fixed_seconds / engine.chunk_tokens
-        times = replace(times, fixed_seconds=0.0, token_seconds=slope)
-    return {to_camel(name): _rounded(value) for name, value in vars(times).items()}
+    return {to_camel(name): _rounded(value) for name, value in vars(service_times(engine)).items()}
 
 
 def _rounded(value: float) -> float:
@@ -113,9 +108,9 @@ def _measured(config: Manifest) -> _Measured:
 
 def _numbers(value: Any) -> _Value:
     numbers = {name: float(number) for name, number in value.items()} if isinstance(value, dict) else float(value)
-    for number in _flat(numbers).values():
-        if not (math.isfinite(number) and number >= 0):
-            raise ValueError(f"{number}: expected a finite number >= 0")
+    for name, number in _flat(numbers).items():
+        if not (math.isfinite(number) and (number >= 0 or name == "fixedSeconds")):
+            raise ValueError(f"{name} {number}: expected a finite number of at least 0")
     return numbers
 
 
@@ -125,7 +120,7 @@ def _settled(old: _Value | None, new: _Value | None) -> _Value | None:
         return new if old is None else old
     before, after = _flat(old), _flat(new)
     same = before.keys() == after.keys()
-    return old if same and all(abs(after[n] - v) <= WORTH_WRITING * v for n, v in before.items()) else new
+    return old if same and all(abs(after[n] - v) <= WORTH_WRITING * abs(v) for n, v in before.items()) else new
 
 
 def _flat(value: _Value) -> dict[str, float]:

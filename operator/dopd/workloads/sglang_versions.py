@@ -1,8 +1,8 @@
 """What each SGLang release can do, so that an engine is never given a flag that ends it.
 
-Each first release was found by reading the released wheels of 0.5.7 to 0.5.23, one by one; `docs/conformance.md` shows
-the same as a table. A flag that an engine does not know ends it at its start, so what is unknown counts as absent.
-What a release has is taken to be in later ones too.
+Each first release was found by reading the released wheels of 0.5.7 to 0.5.23, one by one;
+`docs/reference/sglang-versions.md` shows the same as a table. A flag that an engine does not know ends it at its start,
+so what is unknown counts as absent. What a release has is taken to be in later ones too.
 """
 
 import re

@@ -45,6 +45,10 @@ def test_attainment_is_a_share_below_one(refusal, value):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        (
+            ["--routing", "least_work", "--policies", "static-peak,aggregated"],
+            "--routing least_work with policy 'aggregated': expected one of least_requests",
+        ),
         (["--start-up-seconds", "-5"], "--start-up-seconds -5: expected seconds of at least 0"),
         (["--start-up-seconds", "nan"], "--start-up-seconds nan: expected seconds of at least 0"),
         (["--from-seconds", "-1"], "--from-seconds -1: expected seconds of at least 0"),

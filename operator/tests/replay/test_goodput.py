@@ -111,6 +111,7 @@ def test_lengths_prints_a_cell_for_each_objective(capsys):
         (["goodput", "--gpus", "2"], "expected at least the 4 of one worker"),
         (["goodput", "--share", "90"], "expected a share above 0 and below 1"),
         (["lengths", "--slo-ttft", "0"], "--slo-ttft 0: expected seconds above 0"),
+        (["lengths", "--itl", "0.02,0"], "--itl 0: expected numbers above 0"),
         (["order", "--orders", "magic"], "expected some of on-time-first"),
     ],
 )
@@ -119,8 +120,10 @@ def test_what_can_not_be_used_is_told_with_what_was_expected(options, expected, 
     assert expected in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [["order", "--counts", "0,1"], ["lengths", "--itl", "0"]])
+@pytest.mark.parametrize(
+    "options", [["order", "--counts", "0,1"], ["lengths", "--itl", "fast"], ["order", "--mixed-pass", "sum"]]
+)
 def test_a_number_that_can_not_be_used_is_refused(options, capsys):
     with pytest.raises(SystemExit):
         main(options)
-    assert "expected" in capsys.readouterr().err
+    assert options[1] in capsys.readouterr().err

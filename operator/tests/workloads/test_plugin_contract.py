@@ -12,10 +12,11 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import LatePrompts, SchedulingPolicy
 from dopd.perf import EngineModel
+from dopd.reconcile.prompt_order import order_verdict
 from dopd.telemetry.prompt_order import PLUGIN_METRICS, PromptOrder, parse_prompt_order
 from dopd.workloads import Owner
 from dopd.workloads.scheduling import FILE, FOLDER, PLUGIN_POLICIES, scheduling_config
-from dopd_sglang.prefill_order import settings
+from dopd_sglang.prefill_order import settings, start
 from dopd_sglang.prefill_order.metrics import Metrics
 
 SCALING = {"prefill": {"min": 1, "max": 2}, "decode": {"min": 1, "max": 2}, "profileRef": {"name": "p"}}
@@ -65,6 +66,18 @@ def test_the_operator_reads_what_the_plugin_exports():
     metrics.fallbacks.labels("switched-off").inc()
     metrics.set_policy(settings.ENGINE_DEFAULT, active=False)
     assert read() == PromptOrder(frozenset({"engine-default"}), False, ("switched-off",))
+
+
+def test_a_plugin_that_could_not_be_started_is_reported_as_one_that_gave_up(
+    spec: DisaggregatedInferenceSpec, monkeypatch: pytest.MonkeyPatch
+):
+    registry = CollectorRegistry()
+    monkeypatch.setattr(start, "_metrics_of_first_rank", lambda: Metrics("0.1.0", "0.5.23", registry))
+    assert start.start(None) is None
+    told = parse_prompt_order(generate_latest(registry).decode())
+    verdict = order_verdict(spec, {"llama-prefill-x": told})
+    assert verdict
+    assert verdict[1] == "Fallback"
 
 
 def test_the_dashboard_may_rest_on_what_is_exported():

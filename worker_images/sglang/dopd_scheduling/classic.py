@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from dopd_scheduling.order import Order, fill
+from dopd_scheduling.order import Order, Settings, fill
 from dopd_scheduling.prompts import Piece, Prompt
 
 
@@ -61,8 +61,8 @@ class LongestPrefix(Ranked):
 class CanMakeItFirst(Ranked):
     """The shortest of those that can still meet the objective; of the others the first that came, one pass in ten."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self._passes = 0
 
     def next_pass(  # noqa: D102

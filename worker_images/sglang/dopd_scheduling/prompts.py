@@ -1,6 +1,6 @@
 """What an order is given: waiting prompts, and how long prefill takes."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -31,7 +31,7 @@ class ServiceTimes:
 
     Attributes:
         least_seconds: of any pass, however small: weights, kernel launches, the scheduler's own work.
-        fixed_seconds: of a large pass, beside its tokens.
+        fixed_seconds: of a large pass, beside its tokens; negative where the time of a pass grows ever faster.
         token_seconds: of each new token of a large pass.
         attention_seconds: of each squared token: end^2 - start^2 of a piece.
         transfer_seconds: of each prompt, from its last pass until decode has its KV cache.
@@ -56,7 +56,3 @@ class ServiceTimes:
     def pass_seconds(self, work_seconds: float) -> float:
         """Time of a pass over pieces that add so much to it."""
         return max(self.least_seconds, self.fixed_seconds + work_seconds)
-
-    def pieces_seconds(self, pieces: Iterable[Piece]) -> float:
-        """Time of a pass over these pieces."""
-        return self.pass_seconds(sum(self.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces))

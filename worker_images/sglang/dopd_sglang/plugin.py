@@ -80,7 +80,7 @@ def obstacle(version: str, targets: list[Target], resolve: Callable[[str], Any] 
         owner, name = target.path.rsplit(".", 1)
         try:
             parameters = tuple(inspect.signature(getattr(resolve(owner), name)).parameters)
-        except (AttributeError, ImportError, ValueError) as error:
+        except (AttributeError, ImportError, TypeError, ValueError) as error:  # of inspect: no function, or a builtin
             return f"{target.path} is not there: {error}"
         if parameters != target.parameters:
             return f"{target.path} takes {', '.join(parameters)}, not {', '.join(target.parameters)}"

@@ -13,6 +13,11 @@ TIMES = ServiceTimes(least_seconds=0.007, fixed_seconds=0.002, token_seconds=22e
 ROOM = 8192
 
 
+def pieces_seconds(times: ServiceTimes, pieces: Iterable[Piece]) -> float:
+    """Time of a pass over these pieces."""
+    return times.pass_seconds(sum(times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces))
+
+
 @dataclass
 class Worker:
     """What a worker has before it and behind it.
@@ -38,7 +43,7 @@ class Worker:
         pieces = self.order.next_pass(self.now_seconds, self.waiting, self.unfinished, self.room_tokens)
         check(pieces, self.waiting, self.unfinished, self.room_tokens, settings.most_unfinished)
         self.work_seconds += sum(times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces)
-        self.now_seconds += times.pieces_seconds(pieces)
+        self.now_seconds += pieces_seconds(times, pieces)
         self.passes += 1
         for prompt, tokens in pieces:
             prompt.tokens -= tokens

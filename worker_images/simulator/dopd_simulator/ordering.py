@@ -2,6 +2,7 @@
 
 As the plugin does, it reads the operator's file (`DOPD_SCHEDULING_FILE`, else the mounted folder) again when that has
 changed, and keeps what it had where the file is bad or gone. Until a file was seen, the flags `--sim-order...` hold.
+Service times are those of its own profile, and nothing is refused.
 """
 
 import logging
@@ -16,6 +17,7 @@ from dopd_scheduling import Settings, make
 from dopd_sglang.prefill_order import metric_names as names
 from dopd_sglang.prefill_order.metrics import WAIT_BUCKETS_SECONDS
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, Scheduling, SettingsFile
+from dopd_simulator import SGLANG_VERSION
 from dopd_simulator.clock import Clock
 from dopd_simulator.metric_store import Counter, Families, Gauge, Histogram
 from dopd_simulator.options import FIRST_COME, Options
@@ -23,8 +25,6 @@ from dopd_simulator.prefill_order import PrefillOrder
 from dopd_simulator.request import Request
 
 log = logging.getLogger(__name__)
-
-STANDS_FOR_SGLANG = "0.5.23"
 
 
 class Ordering:
@@ -127,7 +127,7 @@ class OrderMetrics:
     def set_policy(self, policy: str, active: bool) -> None:
         """Say which order is in use."""
         self._active.set(int(active))
-        versions = (__version__, STANDS_FOR_SGLANG)
+        versions = (__version__, SGLANG_VERSION)
         if self._policy is not None:
             self._info.set(0, self._policy, *versions)
         self._policy = policy

@@ -64,7 +64,7 @@ def test_the_file_sets_the_order_and_a_change_of_it_is_taken_over(file):
     assert engine.refresh() is None
     told = samples(families)
     assert told["dopd_prefill_order_active",] == 0
-    versions = ordering.__version__, ordering.STANDS_FOR_SGLANG
+    versions = ordering.__version__, ordering.SGLANG_VERSION
     assert told["dopd_prefill_order_info", "engine-default", *versions] == 1
     assert told["dopd_prefill_order_info", "on-time-first", *versions] == 0
 

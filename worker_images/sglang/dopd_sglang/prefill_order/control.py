@@ -97,7 +97,7 @@ class Control:
         if self._again:
             return False
         if self.ranks.rank == 0:  # here, so that a worker with little to do takes settings over, and says so
-            self.planner.refresh(self._clock())
+            self._refresh_settings()
         unfinished = self.unfinished.choices()
         if len(waiting) + len(unfinished) < 2:
             return False
@@ -178,8 +178,11 @@ class Control:
             self._failed("counting a pass", error)
         complete = self.unfinished.composed(batch)
         self._again = not complete and not self._again
-        if self.metrics:
-            self.metrics.set_unfinished(len(self.unfinished.all()))
+        try:
+            if self.metrics:
+                self.metrics.set_unfinished(len(self.unfinished.all()))
+        except Exception as error:
+            self._failed("counting unfinished prompts", error)
         return complete
 
     def measured(self, batch: Any, busy_seconds: float) -> None:
@@ -216,6 +219,12 @@ class Control:
         reserved = sum(self._rest_tokens(request) for request in self.unfinished.all())
         page = self.requests.page_tokens
         return float(budget.remaining_total - reserved - page - 1)
+
+    def _refresh_settings(self) -> None:
+        try:
+            self.planner.refresh(self._clock())
+        except Exception as error:
+            self._failed("reading the settings", error)
 
     def _refresh(self, waiting: Sequence[Any]) -> bool:
         """On all ranks alike, so before they agree: whether it went well."""

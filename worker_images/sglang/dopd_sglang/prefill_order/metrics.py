@@ -11,7 +11,8 @@ WAIT_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2,
 LENGTHS = ("short", "long")
 REASONS = ("version", "condition", "settings", "error", "switched-off")
 """Why the engine's own order is, or was, used: an SGLang that is not known; an engine that can not be ordered safely; a
-settings file that can not be read; an error of the plugin, for one pass; errors that switched it off for good."""
+settings file that can not be read; an error of the plugin, for one pass; errors that switched it off for good, or one
+at its start."""
 
 
 class Metrics:

@@ -6,12 +6,13 @@ A ConfigMap's folder is replaced whole, a minute or less after it was written; n
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dopd_scheduling import ORDERS, ServiceTimes
+from dopd_scheduling import ORDERS, ServiceTimes, Settings
 
 VERSION = 1
 ENGINE_DEFAULT = "engine-default"
@@ -36,7 +37,7 @@ class Scheduling:
 
     policy: str = "on-time-first"
     ttft_seconds: float = 2.0
-    late_share: float = 0.5
+    late_share: float = Settings.late_share
     refuse_late: bool = False
     predicted_tokens: float = 1024.0
     most_unfinished: int = 3
@@ -78,7 +79,7 @@ def _times(fields: Any) -> ServiceTimes:
         raise ValueError(f"times {fields!r}: expected an object")
     return ServiceTimes(
         least_seconds=_number(fields, "leastSeconds", None, least=0),
-        fixed_seconds=_number(fields, "fixedSeconds", None, least=0),
+        fixed_seconds=_number(fields, "fixedSeconds", None),  # negative, where times are convex
         token_seconds=_number(fields, "tokenSeconds", None, above=0),
         attention_seconds=_number(fields, "attentionSeconds", 0.0, least=0),
         transfer_seconds=_number(fields, "transferSeconds", 0.0, least=0),
@@ -102,11 +103,12 @@ def _number(
     above: float = -math.inf,
 ) -> float:
     value = fields.get(name, default)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not (least <= value <= most and value > above):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # An integer of JSON may be too large for a float, which math.isfinite takes for an error.
+    if not (number and abs(value) <= sys.float_info.max and least <= value <= most and value > above):
         limits = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
         limits += [f"at most {most:g}"] * (most < math.inf)
-        raise ValueError(f"{name} {value!r}: expected a number {', '.join(limits)}")
+        raise ValueError(f"{name} {value!r}: expected a number{' ' if limits else ''}{', '.join(limits)}")
     return float(value)
 
 

@@ -23,7 +23,8 @@ def start(scheduler: Any) -> Control | None:
         log.exception("dopd: could not be started: prompts are in the engine's own order")
         if metrics:
             metrics.set_policy(ENGINE_DEFAULT, active=False)
-            metrics.fallbacks.labels("error").inc()
+            for reason in ("error", "switched-off"):  # for good: an error alone is one of a pass
+                metrics.fallbacks.labels(reason).inc()
         return None
 
 

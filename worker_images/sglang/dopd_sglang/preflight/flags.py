@@ -141,7 +141,7 @@ def from_config(path: Path) -> list[str]:
 
     try:
         content = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise FlagError(f"--config {path}: {error}") from error
     if not isinstance(content, dict):
         raise FlagError(f"--config {path}: expected a mapping of flags to values")

@@ -56,7 +56,10 @@ def probe(timeout_seconds: float = PROBE_TIMEOUT_SECONDS) -> Gpus:
         return Gpus(error=f"the driver did not answer in {timeout_seconds:.0f} s")
     if done.returncode != 0:
         return Gpus(error=(done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1])
-    return from_json(done.stdout.splitlines()[-1])
+    try:
+        return from_json(done.stdout.splitlines()[-1])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return Gpus(error=f"the probe answered {done.stdout[-200:]!r}")
 
 
 def from_json(text: str) -> Gpus:

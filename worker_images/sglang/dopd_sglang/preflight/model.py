@@ -43,14 +43,15 @@ def read_folder(model_path: str | None) -> Folder:
     if not model_path:
         return Folder("")
     folder = Path(model_path)
-    if not folder.exists() and not model_path.startswith(("/", ".", "~")):
-        return Folder("")
     try:
+        if not folder.exists() and not model_path.startswith(("/", ".", "~")):
+            return Folder("")
         files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     except OSError:
         return Folder(model_path)
     index = _json(folder / INDEX)
-    named = set((index or {}).get("weight_map", {}).values())
+    weight_map = (index or {}).get("weight_map")
+    named = set(weight_map.values()) if isinstance(weight_map, dict) else set()
     return Folder(
         model_path,
         readable=True,

@@ -166,6 +166,19 @@ def test_a_bad_file_is_counted_and_changes_nothing(engine):
     assert engine.metric("dopd_prefill_order_fallbacks_total", reason="settings") == 1
 
 
+@pytest.mark.parametrize("broken", ["planner.refresh", "metrics.set_unfinished"])
+def test_an_error_beside_the_plan_does_not_reach_the_engine(engine, monkeypatch, broken):
+    def fail(*_):
+        raise RuntimeError("broken")
+
+    part, name = broken.split(".")
+    monkeypatch.setattr(getattr(engine.control, part), name, fail)
+    long, short = request(900, 1.0), request(200, 2.0)
+    engine.wait(long, short)
+    assert engine.scheduler.compose() == {short.rid: 200, long.rid: 800}
+    assert engine.metric("dopd_prefill_order_fallbacks_total", reason="error") == 1
+
+
 def test_an_error_leaves_the_pass_to_the_engine_and_three_switch_it_off(engine, monkeypatch):
     def broken(*_):
         raise RuntimeError("broken")

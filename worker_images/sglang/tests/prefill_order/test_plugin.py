@@ -27,6 +27,11 @@ def test_a_method_that_is_gone_is_named():
     assert "Scheduler._record_step_counters is not there" in reason
 
 
+def test_a_name_that_is_no_method_any_more_is_named():
+    changed = SimpleNamespace(run_event_loop="gone")
+    assert "run_event_loop is not there" in plugin.obstacle("0.5.23", [plugin.RUN], lambda path: changed)
+
+
 def test_a_method_that_takes_something_else_is_named():
     changed = SimpleNamespace(run_event_loop=lambda self, more: None)
     reason = plugin.obstacle("0.5.23", [plugin.RUN], lambda path: changed)

@@ -39,6 +39,8 @@ def test_what_is_absent_has_its_default():
         ({"version": 2}, "version 2"),
         ({"policy": "lifo"}, "policy 'lifo'"),
         ({"ttftSeconds": 0}, "ttftSeconds 0"),
+        ({"ttftSeconds": 10**400}, "ttftSeconds 10"),
+        ({"ttftSeconds": float("nan")}, "ttftSeconds nan"),
         ({"lateShare": 1.5}, "lateShare 1.5"),
         ({"lateShare": None}, "lateShare None"),
         ({"latePrompts": "Drop"}, "latePrompts 'Drop'"),

@@ -67,6 +67,13 @@ def test_what_sglang_would_refuse_names_the_flag(words, said):
         flags(*words)
 
 
+def test_a_config_that_is_no_text_is_told(tmp_path):
+    file = tmp_path / "flags.yaml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FlagError, match=f"--config {file}"):
+        flags("--config", str(file))
+
+
 def test_another_command_is_not_guessed_at():
     with pytest.raises(FlagError, match="sglang"):
         engine_arguments(["vllm", "serve", "model"])

@@ -133,6 +133,13 @@ def test_a_probe_that_cannot_import_torch_says_so():
     assert "torch" in gpus.probe().error
 
 
+@pytest.mark.parametrize("answer", ["", "no JSON", "{}", "[]"])
+def test_a_probe_that_answers_something_else_says_so(monkeypatch, answer):
+    done = SimpleNamespace(returncode=0, stdout=answer, stderr="")
+    monkeypatch.setattr(gpus.subprocess, "run", lambda *_, **__: done)
+    assert gpus.probe().error == f"the probe answered {answer!r}"
+
+
 def test_a_machine_without_a_driver_knows_no_cuda():
     assert driver_cuda("libcuda-that-is-not-there.so.1") == 0
 

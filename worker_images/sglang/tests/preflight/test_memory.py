@@ -157,6 +157,18 @@ def test_a_missing_or_empty_part_is_named(tmp_path):
     assert "lacks 2 of the files in model.safetensors.index.json: b.safetensors, c.safetensors" in finding.found
 
 
+def test_an_index_that_is_none_is_as_good_as_no_index(tmp_path):
+    assert write(tmp_path, LLAMA_8B, {"a.safetensors": 3}, ["a.safetensors"]).weights_bytes == 3
+
+
+def test_a_path_below_a_folder_that_is_closed_cannot_be_read(monkeypatch):
+    def closed(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("pathlib.Path.exists", closed)
+    assert check(read_folder("/closed/model"), EngineFlags(model_path="/closed/model")).level is Level.REFUSED
+
+
 def test_weights_that_are_published_twice_count_once():
     assert weights_bytes({"consolidated.safetensors": 9, "model-1.safetensors": 5}, set()) == 5
     assert weights_bytes({"consolidated.safetensors": 9}, set()) == 9
