@@ -28,8 +28,8 @@ from dopd_scheduling import ORDERS
 MIX = "mix"
 AMPLE_DECODE_WORKERS = 64
 HEADER = (
-    "| order | attained | goodput | TTFT p50 | p90 | p99 | longest tenth attained | its p99 | prefill busy |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| order | attained | goodput | TTFT p50 | p90 | p99 | longest tenth attained | its p99 | prefill busy | cached |\n"
+    "|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -96,7 +96,7 @@ def row(label: str, result: Result, busy: float) -> str:
     return (
         f"| {label} | {result.attainment:.2%} | {result.goodput_rps:.2f}/s | {result.ttft_p50:.2f} s "
         f"| {result.ttft_p90:.2f} | {result.ttft_p99:.2f} | {result.longest_attainment_ttft:.2%} "
-        f"| {result.longest_ttft_p99:.2f} s | {busy:.3f} |"
+        f"| {result.longest_ttft_p99:.2f} s | {busy:.3f} | {result.cached_share:.1%} |"
     )
 
 
