@@ -8,12 +8,13 @@ Service times are those of its own profile, and nothing is refused.
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from dopd import __version__
 from dopd.perf import EngineModel
 from dopd.perf.prefill_times import service_times
-from dopd_scheduling import Settings, make
+from dopd_scheduling import ORDERS, make
 from dopd_sglang.prefill_order import metric_names as names
 from dopd_sglang.prefill_order.metrics import WAIT_BUCKETS_SECONDS
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, Scheduling, SettingsFile
@@ -82,24 +83,19 @@ class Ordering:
         return "long" if request.prompt_tokens > self._asked.predicted_tokens else "short"
 
     def _take_over(self, seen: bool) -> None:
-        asked, former = self._asked, self.order
+        asked = self._asked
         active = asked.policy != ENGINE_DEFAULT
         if seen:
             self._metrics.set_policy(asked.policy, active)
         if not active:
             self.order = None
             return
-        settings = Settings(
-            asked.ttft_seconds / self._clock.wall(1.0),
-            service_times(self._model),
-            late_share=asked.late_share,
-            predicted_tokens=asked.predicted_tokens,
-            most_unfinished=asked.most_unfinished,
-        )
-        self.order = PrefillOrder(make(asked.policy, settings))
-        if former is not None and type(former.order) is type(self.order.order):
-            former.order.settings = settings
-            self.order = former
+        settings = asked.for_order(service_times(self._model))
+        settings = replace(settings, ttft_seconds=asked.ttft_seconds / self._clock.wall(1.0))
+        if self.order is not None and type(self.order.order) is ORDERS[asked.policy]:
+            self.order.order.settings = settings  # what the late are owed stays
+        else:
+            self.order = PrefillOrder(make(asked.policy, settings))
 
 
 class OrderMetrics:

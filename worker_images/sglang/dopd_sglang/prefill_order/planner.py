@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dopd_scheduling import Order, Prompt, Settings, make
@@ -93,14 +94,8 @@ class Planner:
         return done_seconds > self._settings().deadline_seconds(prompt)
 
     def _settings(self, most_unfinished: int = 1) -> Settings:
-        wanted = self.file.current
-        return Settings(
-            ttft_seconds=wanted.ttft_seconds,
-            times=self.learned.times,
-            late_share=wanted.late_share,
-            predicted_tokens=wanted.predicted_tokens,
-            most_unfinished=min(wanted.most_unfinished, most_unfinished),
-        )
+        settings = self.file.current.for_order(self.learned.times)
+        return replace(settings, most_unfinished=min(settings.most_unfinished, most_unfinished))
 
     def _current_order(self, most_unfinished: int) -> Order:
         wanted, settings = self.file.current, self._settings(most_unfinished)

@@ -43,6 +43,16 @@ class Scheduling:
     most_unfinished: int = 3
     times: ServiceTimes | None = None
 
+    def for_order(self, times: ServiceTimes) -> Settings:
+        """What an order goes by, with the service times that hold now."""
+        return Settings(
+            ttft_seconds=self.ttft_seconds,
+            times=times,
+            late_share=self.late_share,
+            predicted_tokens=self.predicted_tokens,
+            most_unfinished=self.most_unfinished,
+        )
+
 
 def parse(text: str) -> Scheduling:
     """Read the file's text.
