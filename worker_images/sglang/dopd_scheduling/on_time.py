@@ -47,7 +47,7 @@ class OnTimeFirst(Order):
         if late:
             turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
             ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
-        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it(count))
+        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it({id(prompts[job.index]) for job in on_time}))
         self._account(pieces, late, bool(on_time), room_tokens)
         return pieces
 
@@ -80,24 +80,26 @@ class OnTimeFirst(Order):
         if self._owed_seconds < 0:
             return False
         times = self.settings.times
-        work = times.work_seconds(min(prompt.tokens, room_tokens), prompt.context_tokens)
-        return slack_seconds(on_time, now_seconds) >= times.pass_seconds(work)
+        tokens = min(prompt.tokens, room_tokens)
+        alone = times.pass_seconds(tokens, times.attention(tokens, prompt.context_tokens))
+        return slack_seconds(on_time, now_seconds) >= alone
 
-    def _worth_it(self, count: int) -> Callable[[list[Piece], Prompt, int], bool]:
+    def _worth_it(self, on_time: set[int]) -> Callable[[list[Piece], Prompt, int], bool]:
         times = self.settings.times
-        work, completed, seen = 0.0, 0, 0
+        together, completed, seen, behind = 0, 0, 0, len(on_time)
 
         def worth_it(pieces: list[Piece], prompt: Prompt, tokens: int) -> bool:
-            nonlocal work, completed, seen
+            nonlocal together, completed, seen, behind
             for chosen, chosen_tokens in pieces[seen:]:
-                work += times.work_seconds(chosen_tokens, chosen.context_tokens)
-                completed += chosen_tokens == chosen.tokens
+                together += chosen_tokens
+                if id(chosen) in on_time:
+                    behind -= 1
+                    completed += chosen_tokens == chosen.tokens
             seen = len(pieces)
-            added = times.work_seconds(tokens, prompt.context_tokens)
-            together = times.pass_seconds(work + added)
-            delay = together - times.pass_seconds(work)
-            saved = times.pass_seconds(added) - delay
-            return delay * completed <= saved * (count - seen)
+            longer = times.pass_seconds(together + tokens) - times.pass_seconds(together)
+            saved = times.pass_seconds(tokens) - longer
+            delay = longer + times.attention(tokens, prompt.context_tokens)
+            return delay * completed <= saved * behind
 
         return worth_it
 
@@ -110,10 +112,12 @@ class OnTimeFirst(Order):
             return
         times, late_ones = self.settings.times, {id(prompt) for prompt in late}
         work = [times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces]
-        spent = times.pass_seconds(sum(work))  # time, not work: small passes take far more of it
+        attention = sum(times.attention(tokens, prompt.context_tokens) for prompt, tokens in pieces)
+        # Time, not work: small passes take far more of it.
+        spent = times.pass_seconds(sum(tokens for _, tokens in pieces), attention)
         of_late = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
         given = spent * of_late / sum(work) if of_late else 0.0
-        most = times.pass_seconds(times.work_seconds(room_tokens))  # no more is saved up than a pass
+        most = times.pass_seconds(room_tokens, times.attention(room_tokens))  # no more is saved up than a pass
         share = self.settings.late_share
         self._owed_seconds = min(most, self._owed_seconds + share * spent - given)
         certain = CERTAIN_PART * share

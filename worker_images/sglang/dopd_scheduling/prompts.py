@@ -1,7 +1,10 @@
 """What an order is given: waiting prompts, and how long prefill takes."""
 
+from bisect import bisect_right
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
+from math import inf
 
 
 @dataclass(slots=True, eq=False)
@@ -25,34 +28,53 @@ Piece = tuple[Prompt, int]
 """A prompt, and how many of its tokens a pass computes."""
 
 
+Points = tuple[tuple[float, float], ...]
+"""(tokens, seconds), tokens strictly ascending."""
+
+
 @dataclass(frozen=True)
 class ServiceTimes:
-    """How long a forward pass takes: it reads the weights once, and computes; the longer of the two counts.
+    """How long a forward pass takes: a curve over its tokens, and attention.
 
     Attributes:
-        least_seconds: of any pass, however small: weights, kernel launches, the scheduler's own work.
-        fixed_seconds: of a large pass, beside its tokens; negative where the time of a pass grows ever faster.
-        token_seconds: of each new token of a large pass.
+        pass_points: (tokens, seconds) of a pass without attention. Linear in between, as before the first point as at
+            it, and beyond the last one as each token of that one. The last one is a full pass.
         attention_seconds: of each squared token: end^2 - start^2 of a piece.
         transfer_seconds: of each prompt, from its last pass until decode has its KV cache.
         transfer_token_seconds: of each token of it, cached ones, too.
     """
 
-    least_seconds: float
-    fixed_seconds: float
-    token_seconds: float
+    pass_points: Points
     attention_seconds: float = 0.0
     transfer_seconds: float = 0.0
     transfer_token_seconds: float = 0.0
 
+    @cached_property
+    def token_seconds(self) -> float:
+        """Of each token of a full pass, without attention."""
+        tokens, seconds = self.pass_points[-1]
+        return seconds / tokens
+
     def work_seconds(self, tokens: int, context_tokens: int = 0) -> float:
-        """What `tokens` tokens after `context_tokens` add to a large pass."""
+        """What `tokens` tokens after `context_tokens` take of full passes."""
         return tokens * (self.token_seconds + self.attention_seconds * (tokens + 2 * context_tokens))
+
+    def attention(self, tokens: int, context_tokens: int = 0) -> float:
+        """The part of a pass that such a piece adds by its attention, in seconds."""
+        return self.attention_seconds * tokens * (tokens + 2 * context_tokens)
 
     def handover_seconds(self, prompt: Prompt) -> float:
         """Time from the last pass of a prompt to its first token."""
         return self.transfer_seconds + self.transfer_token_seconds * (prompt.tokens + prompt.context_tokens)
 
-    def pass_seconds(self, work_seconds: float) -> float:
-        """Time of a pass over pieces that add so much to it."""
-        return max(self.least_seconds, self.fixed_seconds + work_seconds)
+    def pass_seconds(self, tokens: int, attention: float = 0.0) -> float:
+        """Time of a pass over so many tokens, all pieces together, whose attention takes so many seconds."""
+        points = self.pass_points
+        right = bisect_right(points, (tokens, inf))
+        if right == 0:
+            return points[0][1] + attention
+        x0, y0 = points[right - 1]
+        if right == len(points):
+            return y0 + (tokens - x0) * self.token_seconds + attention
+        x1, y1 = points[right]
+        return y0 + (y1 - y0) * (tokens - x0) / (x1 - x0) + attention
