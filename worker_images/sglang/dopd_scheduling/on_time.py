@@ -8,16 +8,17 @@ Before each pass:
    shortest first, and a long one before shorter ones when its time has come.
 3. The late come in order of arrival. They go first while they have had less than their share and nobody becomes late
    by it, and in any case for a fifth of their share: nobody starves, and a shortage that lasts does not make all late.
-4. Prompts share a pass as long as that saves more waiting than it costs: a piece delays those that the pass completes,
-   and spares those behind the pass that it would have had of its own.
+4. Prompts share a pass as long as that saves more waiting than it costs, and makes nobody late (`sharing`).
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from math import inf
 
 from dopd_scheduling.order import Order, Settings, fill
-from dopd_scheduling.prompts import Piece, Prompt
+from dopd_scheduling.prompts import Piece, Prompt, ServiceTimes
 from dopd_scheduling.schedule import Job, least_waiting, promised, slack_seconds
+from dopd_scheduling.sharing import Sharing
 
 HEADROOM = 1.25
 """Promises are made with work a quarter longer than it is: what arrives meanwhile also wants to be on time."""
@@ -33,21 +34,35 @@ class OnTimeFirst(Order):
         super().__init__(settings)
         self._owed_seconds = 0.0
         self._owed_for_certain_seconds = 0.0
+        self._served = 0  # since the worker was idle
+        self._busy_until_seconds = -inf
 
     def next_pass(  # noqa: D102
         self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt], room_tokens: int
     ) -> list[Piece]:
-        count = len(waiting) + len(unfinished)
-        if count == 1:
-            return fill([*unfinished, *waiting], unfinished, room_tokens, self.settings.most_unfinished)
+        if not unfinished and (not waiting or waiting[0].arrived_seconds > self._busy_until_seconds):
+            self._served = 0
+        if len(waiting) + len(unfinished) == 1:
+            pieces = fill([*unfinished, *waiting], unfinished, room_tokens, self.settings.most_unfinished)
+        else:
+            pieces = self._choose(now_seconds, waiting, unfinished, room_tokens)
+        self._served += sum(tokens == prompt.tokens for prompt, tokens in pieces)
+        self._busy_until_seconds = now_seconds + _pass_seconds(self.settings.times, pieces)
+        return pieces
+
+    def _choose(
+        self, now_seconds: float, waiting: Sequence[Prompt], unfinished: Sequence[Prompt], room_tokens: int
+    ) -> list[Piece]:
         prompts, late = self._without_the_expired(now_seconds, waiting, unfinished)
         on_time, given_up = self._split(now_seconds, prompts)
         late += given_up
         ranked = [prompts[job.index] for job in least_waiting(on_time, now_seconds)]
+        deadlines = {id(prompts[job.index]): job.deadline_seconds for job in on_time}
         if late:
             turn = self._is_turn_of(late[0], on_time, now_seconds, room_tokens)
             ranked = [late[0], *ranked, *late[1:]] if turn else [*ranked, *late]
-        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, self._worth_it({id(prompts[job.index]) for job in on_time}))
+        sharing = Sharing(self.settings.times, now_seconds, deadlines, self._served)
+        pieces = fill(ranked, unfinished, room_tokens, self.settings.most_unfinished, sharing)
         self._account(pieces, late, bool(on_time), room_tokens)
         return pieces
 
@@ -81,27 +96,7 @@ class OnTimeFirst(Order):
             return False
         times = self.settings.times
         tokens = min(prompt.tokens, room_tokens)
-        alone = times.pass_seconds(tokens, times.attention(tokens, prompt.context_tokens))
-        return slack_seconds(on_time, now_seconds) >= alone
-
-    def _worth_it(self, on_time: set[int]) -> Callable[[list[Piece], Prompt, int], bool]:
-        times = self.settings.times
-        together, completed, seen, behind = 0, 0, 0, len(on_time)
-
-        def worth_it(pieces: list[Piece], prompt: Prompt, tokens: int) -> bool:
-            nonlocal together, completed, seen, behind
-            for chosen, chosen_tokens in pieces[seen:]:
-                together += chosen_tokens
-                if id(chosen) in on_time:
-                    behind -= 1
-                    completed += chosen_tokens == chosen.tokens
-            seen = len(pieces)
-            longer = times.pass_seconds(together + tokens) - times.pass_seconds(together)
-            saved = times.pass_seconds(tokens) - longer
-            delay = longer + times.attention(tokens, prompt.context_tokens)
-            return delay * completed <= saved * behind
-
-        return worth_it
+        return slack_seconds(on_time, now_seconds) >= _pass_seconds(times, [(prompt, tokens)])
 
     def _account(self, pieces: list[Piece], late: list[Prompt], contended: bool, room_tokens: int) -> None:
         """Book what the late got of a pass for which others waited, too."""
@@ -112,16 +107,19 @@ class OnTimeFirst(Order):
             return
         times, late_ones = self.settings.times, {id(prompt) for prompt in late}
         work = [times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces]
-        attention = sum(times.attention(tokens, prompt.context_tokens) for prompt, tokens in pieces)
-        # Time, not work: small passes take far more of it.
-        spent = times.pass_seconds(sum(tokens for _, tokens in pieces), attention)
+        spent = _pass_seconds(times, pieces)  # not the work: small passes take far more
         of_late = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
         given = spent * of_late / sum(work) if of_late else 0.0
-        most = times.pass_seconds(room_tokens, times.attention(room_tokens))  # no more is saved up than a pass
+        most = times.pass_seconds(room_tokens, times.piece_attention_seconds(room_tokens))  # no more is saved up than a pass
         share = self.settings.late_share
         self._owed_seconds = min(most, self._owed_seconds + share * spent - given)
         certain = CERTAIN_PART * share
         self._owed_for_certain_seconds = min(most, self._owed_for_certain_seconds + certain * spent - given)
+
+
+def _pass_seconds(times: ServiceTimes, pieces: Sequence[Piece]) -> float:
+    attention = sum(times.piece_attention_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces)
+    return times.pass_seconds(sum(tokens for _, tokens in pieces), attention)
 
 
 def _arrival(prompt: Prompt) -> float:

@@ -38,7 +38,7 @@ class ServiceTimes:
 
     Attributes:
         pass_points: (tokens, seconds) of a pass without attention. Linear in between, as before the first point as at
-            it, and beyond the last one as each token of that one. The last one is a full pass.
+            it. The last one is a full pass: beyond it each token takes its share of that one.
         attention_seconds: of each squared token: end^2 - start^2 of a piece.
         transfer_seconds: of each prompt, from its last pass until decode has its KV cache.
         transfer_token_seconds: of each token of it, cached ones, too.
@@ -55,26 +55,26 @@ class ServiceTimes:
         tokens, seconds = self.pass_points[-1]
         return seconds / tokens
 
+    def piece_attention_seconds(self, tokens: int, context_tokens: int = 0) -> float:
+        """The attention of `tokens` tokens after `context_tokens`, in whatever pass."""
+        return self.attention_seconds * tokens * (tokens + 2 * context_tokens)
+
     def work_seconds(self, tokens: int, context_tokens: int = 0) -> float:
         """What `tokens` tokens after `context_tokens` take of full passes."""
-        return tokens * (self.token_seconds + self.attention_seconds * (tokens + 2 * context_tokens))
-
-    def attention(self, tokens: int, context_tokens: int = 0) -> float:
-        """The part of a pass that such a piece adds by its attention, in seconds."""
-        return self.attention_seconds * tokens * (tokens + 2 * context_tokens)
+        return tokens * self.token_seconds + self.piece_attention_seconds(tokens, context_tokens)
 
     def handover_seconds(self, prompt: Prompt) -> float:
         """Time from the last pass of a prompt to its first token."""
         return self.transfer_seconds + self.transfer_token_seconds * (prompt.tokens + prompt.context_tokens)
 
-    def pass_seconds(self, tokens: int, attention: float = 0.0) -> float:
-        """Time of a pass over so many tokens, all pieces together, whose attention takes so many seconds."""
+    def pass_seconds(self, tokens: int, attention_seconds: float = 0.0) -> float:
+        """Time of a pass over so many tokens, all pieces together, whose attention takes so long."""
         points = self.pass_points
         right = bisect_right(points, (tokens, inf))
         if right == 0:
-            return points[0][1] + attention
+            return points[0][1] + attention_seconds
         x0, y0 = points[right - 1]
         if right == len(points):
-            return y0 + (tokens - x0) * self.token_seconds + attention
+            return y0 + (tokens - x0) * self.token_seconds + attention_seconds
         x1, y1 = points[right]
-        return y0 + (y1 - y0) * (tokens - x0) / (x1 - x0) + attention
+        return y0 + (y1 - y0) * (tokens - x0) / (x1 - x0) + attention_seconds
