@@ -21,7 +21,7 @@ from e2e.sglang.tests.http import load_of
 pytestmark = pytest.mark.timeout(600, func_only=True)  # the first start may install SGLang, which is not limited
 
 LONG, SHORT = 5000, 100
-TIMES = {"leastSeconds": 0.05, "fixedSeconds": 0.02, "tokenSeconds": 0.001}
+TIMES = {"passPoints": [{"tokens": 30, "seconds": 0.05}, {"tokens": 1000, "seconds": 1.02}]}
 
 BROKEN = '''
 """Makes the plugin's planner raise errors while a file is there."""

@@ -5,11 +5,13 @@ Values that are predicted or measured are written again only when they have move
 """
 
 import json
-import math
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
+from pydantic import Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
+from dopd.api.base import Model
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.scheduling import SchedulingPolicy
@@ -50,12 +52,11 @@ def scheduling_config(
         stored: the ConfigMap as it is; None when there is none. What is not known now stays as it says, unless the
             resource does not scale: then nothing is predicted.
     """
-    old = _measured(stored) if stored and spec.scaling else {}
-    new: _Measured = {}
-    if predicted_tokens is not None:
-        new["predictedTokens"] = _rounded(predicted_tokens)
-    if engine is not None:
-        new["times"] = _times(engine)
+    old = _measured(stored) if stored and spec.scaling else _Measured()
+    new = _Measured(
+        predicted_tokens=None if predicted_tokens is None else _rounded(predicted_tokens),
+        times=None if engine is None else _times(engine),
+    )
     settings = {
         "version": VERSION,
         "policy": PLUGIN_POLICIES[spec.scheduling.policy],
@@ -63,7 +64,7 @@ def scheduling_config(
         "lateShare": spec.scheduling.late_share,
         "latePrompts": spec.scheduling.late_prompts,
         "mostUnfinished": spec.scheduling.most_unfinished,
-        **{name: _settled(old.get(name), new.get(name)) for name in _MEASURED if name in old or name in new},
+        **_settled(old, new).model_dump(by_alias=True, exclude_none=True),
     }
     return {
         "apiVersion": "v1",
@@ -83,13 +84,40 @@ def scheduling_mount() -> Manifest:
     return {"name": "scheduling", "mountPath": FOLDER, "readOnly": True}
 
 
-_Value = float | dict[str, float]
-_Measured = dict[str, _Value]
-_MEASURED = ("predictedTokens", "times")
+class _Point(Model):
+    tokens: float = Field(gt=0, allow_inf_nan=False)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
 
 
-def _times(engine: EngineModel) -> dict[str, float]:
-    return {to_camel(name): _rounded(value) for name, value in vars(service_times(engine)).items()}
+class _Times(Model):
+    pass_points: list[_Point] = Field(min_length=1)
+    attention_seconds: float = Field(ge=0, allow_inf_nan=False)
+    transfer_seconds: float = Field(ge=0, allow_inf_nan=False)
+    transfer_token_seconds: float = Field(ge=0, allow_inf_nan=False)
+
+    @field_validator("pass_points")
+    @classmethod
+    def _ascending(cls, points: list[_Point]) -> list[_Point]:
+        if any(b.tokens <= a.tokens or b.seconds < a.seconds for a, b in pairwise(points)):
+            raise ValueError("expected ascending tokens, and seconds that never fall")
+        return points
+
+
+class _Measured(Model):
+    """What is measured or predicted, as the file says it."""
+
+    predicted_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    times: _Times | None = None
+
+
+def _times(engine: EngineModel) -> _Times:
+    times = service_times(engine)
+    return _Times(
+        pass_points=[_Point(tokens=tokens, seconds=_rounded(seconds)) for tokens, seconds in times.pass_points],
+        attention_seconds=_rounded(times.attention_seconds),
+        transfer_seconds=_rounded(times.transfer_seconds),
+        transfer_token_seconds=_rounded(times.transfer_token_seconds),
+    )
 
 
 def _rounded(value: float) -> float:
@@ -97,31 +125,45 @@ def _rounded(value: float) -> float:
 
 
 def _measured(config: Manifest) -> _Measured:
-    """What a stored ConfigMap says of measured and predicted values, as far as it can be read."""
+    """What a stored ConfigMap says of it, each of the two as far as it can be read."""
     try:
         settings = json.loads(config["data"][FILE])
-        found = {name: settings[name] for name in _MEASURED if name in settings}
-        return {name: _numbers(value) for name, value in found.items()}
+        stored = {name: settings[name] for name in map(to_camel, _Measured.model_fields) if name in settings}
     except (KeyError, TypeError, ValueError, AttributeError):  # somebody's edit: written anew
-        return {}
+        return _Measured()
+    return _Measured.model_validate({name: value for name, value in stored.items() if _can_be_read(name, value)})
 
 
-def _numbers(value: Any) -> _Value:
-    numbers = {name: float(number) for name, number in value.items()} if isinstance(value, dict) else float(value)
-    for name, number in _flat(numbers).items():
-        if not (math.isfinite(number) and (number >= 0 or name == "fixedSeconds")):
-            raise ValueError(f"{name} {number}: expected a finite number of at least 0")
-    return numbers
+def _can_be_read(name: str, value: Any) -> bool:
+    try:
+        _Measured.model_validate({name: value})
+    except ValidationError:
+        return False
+    return True
 
 
-def _settled(old: _Value | None, new: _Value | None) -> _Value | None:
-    """The new value; the old one while the new is not known, or no number of it moved by a tenth."""
+def _settled(old: _Measured, new: _Measured) -> _Measured:
+    """Of each the new value; the old one while the new is not known, or no number of it moved by a tenth."""
+    return _Measured(
+        predicted_tokens=_kept(old.predicted_tokens, new.predicted_tokens),
+        times=_kept(old.times, new.times),
+    )
+
+
+_Value = TypeVar("_Value", float | None, _Times | None)
+
+
+def _kept(old: _Value, new: _Value) -> _Value:
     if new is None or old is None:
         return new if old is None else old
-    before, after = _flat(old), _flat(new)
-    same = before.keys() == after.keys()
-    return old if same and all(abs(after[n] - v) <= WORTH_WRITING * abs(v) for n, v in before.items()) else new
+    before, after = _numbers(old), _numbers(new)
+    same = len(before) == len(after)
+    moved = any(abs(b - a) > WORTH_WRITING * abs(a) for a, b in zip(before, after, strict=False))
+    return old if same and not moved else new
 
 
-def _flat(value: _Value) -> dict[str, float]:
-    return value if isinstance(value, dict) else {"": value}
+def _numbers(value: float | _Times) -> list[float]:
+    if not isinstance(value, _Times):
+        return [value]
+    points = [number for point in value.pass_points for number in (point.tokens, point.seconds)]
+    return [*points, value.attention_seconds, value.transfer_seconds, value.transfer_token_seconds]

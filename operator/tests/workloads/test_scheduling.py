@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic.alias_generators import to_snake
 
 from dopd import perf
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -30,6 +29,7 @@ ENGINE = EngineModel(
     startup_seconds={"prefill": 20.0, "decode": 30.0},
     flip_seconds=5.0,
 )
+POINTS = [{"tokens": 1, "seconds": 0.01}, {"tokens": 4096, "seconds": 0.11}, {"tokens": 8192, "seconds": 0.21}]
 SCALING = {"prefill": {"min": 1, "max": 2}, "decode": {"min": 1, "max": 2}, "profileRef": {"name": "p"}}
 
 
@@ -73,11 +73,9 @@ def full(owner: Owner, scaling: Any, **others: Any) -> dict[str, Any]:
 def test_a_resource_that_scales_is_told_what_is_predicted_and_how_long_its_engines_take(owner: Owner, scaling: Any):
     settings = said(full(owner, scaling))
     assert settings["predictedTokens"] == 1500.0
+    assert settings["times"].pop("passPoints") == POINTS
     assert settings["times"] == pytest.approx(
         {
-            "leastSeconds": 0.01,
-            "fixedSeconds": 0.01,
-            "tokenSeconds": 2.441e-5,
             "attentionSeconds": 0.0,
             "transferSeconds": 0.005,
             "transferTokenSeconds": 1e-5,
@@ -92,9 +90,11 @@ def test_a_resource_that_scales_is_told_what_is_predicted_and_how_long_its_engin
 def test_the_times_told_are_those_that_the_replay_orders_by(owner: Owner, scaling: Any, path: Path):
     engine = EngineModel.from_profile(EngineProfileSpec.model_validate(yaml.safe_load(path.read_text())["spec"]))
     told = said(full(owner, scaling, engine=engine))["times"]
-    assert {to_snake(name): value for name, value in told.items()} == pytest.approx(
-        vars(perf.service_times(engine)), rel=1e-3
-    )
+    times = perf.service_times(engine)
+    for tokens, seconds in ((point["tokens"], point["seconds"]) for point in told["passPoints"]):
+        assert seconds == pytest.approx(times.pass_seconds(tokens), rel=1e-3)
+    assert told["attentionSeconds"] == pytest.approx(times.attention_seconds, rel=1e-3)
+    assert told["transferTokenSeconds"] == pytest.approx(times.transfer_token_seconds, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,8 @@ def test_what_a_resource_no_longer_predicts_is_not_told(owner: Owner, scaling: A
         "nonsense",
         "[]",
         '{"times": 3}',
-        '{"times": {"leastSeconds": "NaN"}}',
+        '{"times": {"passPoints": []}}',
+        '{"times": {"leastSeconds": 0.1, "fixedSeconds": 0.1, "tokenSeconds": 0.1}}',
         '{"predictedTokens": -5, "times": {}}',
     ],
 )
@@ -150,13 +151,6 @@ def test_somebodys_edit_is_written_over(owner: Owner, scaling: Any, text: str):
 def test_somebodys_edit_that_the_plugin_would_refuse_is_not_kept(owner: Owner, scaling: Any):
     edited = {"metadata": {}, "data": {"scheduling.json": '{"predictedTokens": -5}'}}
     assert "predictedTokens" not in said(full(owner, scaling, predicted_tokens=None, stored=edited))
-
-
-def test_times_of_a_convex_curve_are_written_once(owner: Owner, scaling: Any):
-    convex = replace(ENGINE, prefill_curve=((1.0, 0.01), (4096.0, 0.08), (8192.0, 0.21)))
-    stored = full(owner, scaling, engine=convex)
-    assert said(stored)["times"]["fixedSeconds"] < 0
-    assert full(owner, scaling, engine=convex.corrected(prefill=1.05), stored=stored) == stored
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,6 @@ One object, used three times: by the replay, by the engine simulator and by the 
 from dopd_scheduling.catalogue import ORDERS, make
 from dopd_scheduling.on_time import OnTimeFirst
 from dopd_scheduling.order import Order, Settings
-from dopd_scheduling.prompts import Piece, Prompt, ServiceTimes
+from dopd_scheduling.prompts import Piece, Points, Prompt, ServiceTimes
 
-__all__ = ["ORDERS", "OnTimeFirst", "Order", "Piece", "Prompt", "ServiceTimes", "Settings", "make"]
+__all__ = ["ORDERS", "OnTimeFirst", "Order", "Piece", "Points", "Prompt", "ServiceTimes", "Settings", "make"]

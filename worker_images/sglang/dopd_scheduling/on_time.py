@@ -110,7 +110,9 @@ class OnTimeFirst(Order):
         spent = _pass_seconds(times, pieces)  # not the work: small passes take far more
         of_late = sum(w for w, (prompt, _) in zip(work, pieces, strict=True) if id(prompt) in late_ones)
         given = spent * of_late / sum(work) if of_late else 0.0
-        most = times.pass_seconds(room_tokens, times.piece_attention_seconds(room_tokens))  # no more is saved up than a pass
+        most = times.pass_seconds(
+            room_tokens, times.piece_attention_seconds(room_tokens)
+        )  # no more is saved up than a pass
         share = self.settings.late_share
         self._owed_seconds = min(most, self._owed_seconds + share * spent - given)
         certain = CERTAIN_PART * share

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from dopd_scheduling import Order, Piece, Prompt, ServiceTimes, Settings
+from dopd_scheduling import Order, Piece, Points, Prompt, ServiceTimes, Settings
 
-TIMES = ServiceTimes(least_seconds=0.007, fixed_seconds=0.002, token_seconds=22e-6, attention_seconds=0.4e-9)
+TIMES = ServiceTimes(pass_points=((227, 0.007), (8192, 0.182)), attention_seconds=0.4e-9)
 """About an 8B model on one H100."""
 
 ROOM = 8192
@@ -15,7 +15,9 @@ ROOM = 8192
 
 def pieces_seconds(times: ServiceTimes, pieces: Iterable[Piece]) -> float:
     """Time of a pass over these pieces."""
-    return times.pass_seconds(sum(times.work_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces))
+    pieces = list(pieces)
+    attention = sum(times.piece_attention_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces)
+    return times.pass_seconds(sum(tokens for _, tokens in pieces), attention)
 
 
 @dataclass
@@ -92,11 +94,17 @@ def copied(prompts: Iterable[Prompt]) -> list[Prompt]:
 
 
 lengths = st.one_of(st.integers(1, 300), st.integers(1, 3000), st.integers(1, 40_000))
+
+
+def _roofline(least_seconds: float, fixed_seconds: float, token_seconds: float) -> Points:
+    """A pass reads the weights once, and computes; the longer of the two counts."""
+    counts = sorted({1.0, max(1.0, (least_seconds - fixed_seconds) / token_seconds), ROOM})
+    return tuple((tokens, max(least_seconds, fixed_seconds + token_seconds * tokens)) for tokens in counts)
+
+
 times = st.builds(
     ServiceTimes,
-    least_seconds=st.floats(0, 0.02),
-    fixed_seconds=st.floats(0, 0.02),
-    token_seconds=st.floats(1e-6, 1e-3),
+    pass_points=st.builds(_roofline, st.floats(0, 0.02), st.floats(0, 0.02), st.floats(1e-6, 1e-3)),
     attention_seconds=st.floats(0, 1e-8),
     transfer_seconds=st.floats(0, 0.01),
     transfer_token_seconds=st.floats(0, 1e-5),

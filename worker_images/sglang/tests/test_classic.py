@@ -7,7 +7,7 @@ from dopd_scheduling import ORDERS, Prompt, Settings, make
 
 from .simulation import TIMES, ServiceTimes, Worker, prompts
 
-PLAIN = ServiceTimes(0.0, 0.0, 1e-3)
+PLAIN = ServiceTimes(((1, 0.001), (1000, 1.0)))
 STARVE = {"shortest-first", "hrrn", "lpm", "dopd-paper"}
 """Under an overload that lasts these put somebody off as long as it does."""
 

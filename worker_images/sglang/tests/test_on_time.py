@@ -11,7 +11,7 @@ from dopd_scheduling.schedule import Job, promised
 
 from .simulation import ROOM, TIMES, Worker, copied, pieces_seconds, prompts
 
-PLAIN = ServiceTimes(0.0, 0.0, 1e-3)
+PLAIN = ServiceTimes(((1, 0.001), (1000, 1.0)))
 """A millisecond a token and nothing for a pass: work is time."""
 
 
@@ -52,7 +52,7 @@ def test_what_can_be_on_time_is_on_time(queue, tight, room, most):
 def test_where_passes_cost_something_that_can_be_on_time_with_it_is_on_time(queue, tight, room, most):
     """Without that time a prompt that was promised may become late, and then it waits as the late do."""
     work = sum(TIMES.work_seconds(prompt.tokens, prompt.context_tokens) for prompt in queue)
-    cost = TIMES.least_seconds * sum(1 + prompt.tokens // room for prompt in queue)
+    cost = TIMES.pass_seconds(1) * sum(1 + prompt.tokens // room for prompt in queue)
     settings = Settings(HEADROOM * work * tight + cost, TIMES, most_unfinished=most)
     assume(all_promised(queue, settings, queue[-1].arrived_seconds + cost))
     assert lateness(queue, settings, room) <= 1e-6
@@ -147,9 +147,9 @@ def test_the_share_is_one_of_time_also_where_passes_are_small(gap):
     settings = Settings(0.3, TIMES, late_share=0.5)
     alone = sum(pieces_seconds(TIMES, [(Prompt(0, 0.0, n, at), n)]) for n, at in pieces_of(40_000))
     worker = Worker(OnTimeFirst(settings)).serve([late, *crowd], until="late")
-    assert worker.finished_seconds["late"] <= (alone + TIMES.pass_seconds(TIMES.work_seconds(ROOM))) / (
-        CERTAIN_PART * 0.5
-    )
+    assert worker.finished_seconds["late"] <= (
+        alone + TIMES.pass_seconds(ROOM, TIMES.piece_attention_seconds(ROOM))
+    ) / (CERTAIN_PART * 0.5)
 
 
 def pieces_of(tokens):
@@ -176,5 +176,6 @@ def test_it_forgets_what_it_owes_when_nobody_is_late(queue, share):
     used.settings = settings
     for order in (fresh, used):
         order.next_pass(100.0, copied(queue), [], 500)
-    passes = [keys(order.next_pass(100.0, copied(queue), [], 500)) for order in (fresh, used)]
+    later = [replace(prompt, arrived_seconds=1e6) for prompt in queue]  # the worker was idle in between
+    passes = [keys(order.next_pass(1e6, copied(later), [], 500)) for order in (fresh, used)]
     assert passes[0] == passes[1]

@@ -8,7 +8,7 @@ from dopd_scheduling import ServiceTimes
 PASSES = 64
 """The last so many passes count."""
 
-UNKNOWN = ServiceTimes(least_seconds=0.015, fixed_seconds=0.01, token_seconds=1 / 20_000)
+UNKNOWN = ServiceTimes(pass_points=((100, 0.015), (8192, 0.42)))
 """To begin with where no times are given: a model of some 8 billion parameters on one GPU of the H100's kind."""
 
 GIVEN_BOUNDS = (0.25, 4.0)
@@ -31,8 +31,8 @@ class LearnedTimes:
 
     def expected_seconds(self, pieces: list[tuple[int, int]]) -> float:
         """Of a pass over so many (tokens, tokens before them), before the factor."""
-        work = self._base.work_seconds
-        return self._base.pass_seconds(sum(work(tokens, context) for tokens, context in pieces))
+        attention = sum(self._base.piece_attention_seconds(tokens, context) for tokens, context in pieces)
+        return self._base.pass_seconds(sum(tokens for tokens, _ in pieces), attention)
 
     def observe(self, pieces: list[tuple[int, int]], measured_seconds: float) -> None:
         """Learn from a pass; `times` is new afterwards."""
@@ -45,9 +45,7 @@ class LearnedTimes:
         base = self._base
         self.times = replace(
             base,
-            least_seconds=factor * base.least_seconds,
-            fixed_seconds=factor * base.fixed_seconds,
-            token_seconds=factor * base.token_seconds,
+            pass_points=tuple((tokens, factor * seconds) for tokens, seconds in base.pass_points),
             attention_seconds=factor * base.attention_seconds,
         )
 

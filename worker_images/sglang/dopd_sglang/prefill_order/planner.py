@@ -111,7 +111,8 @@ class Planner:
         times, deadline_seconds = self.learned.times, self._settings().deadline_seconds
         hopeless = []
         for position, prompt in prompts:
-            done_seconds = now_seconds + times.pass_seconds(times.work_seconds(prompt.tokens, prompt.context_tokens))
+            attention = times.piece_attention_seconds(prompt.tokens, prompt.context_tokens)
+            done_seconds = now_seconds + times.pass_seconds(prompt.tokens, attention)
             if done_seconds > deadline_seconds(prompt):
                 hopeless.append(position)
                 if len(hopeless) == MOST_REFUSED:

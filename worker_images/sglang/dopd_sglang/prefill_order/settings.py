@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dopd_scheduling import ORDERS, ServiceTimes, Settings
+from dopd_scheduling import ORDERS, Points, ServiceTimes, Settings
 
 VERSION = 1
 ENGINE_DEFAULT = "engine-default"
@@ -88,13 +88,24 @@ def _times(fields: Any) -> ServiceTimes:
     if not isinstance(fields, dict):
         raise ValueError(f"times {fields!r}: expected an object")
     return ServiceTimes(
-        least_seconds=_number(fields, "leastSeconds", None, least=0),
-        fixed_seconds=_number(fields, "fixedSeconds", None),  # negative, where times are convex
-        token_seconds=_number(fields, "tokenSeconds", None, above=0),
+        pass_points=_points(fields.get("passPoints")),
         attention_seconds=_number(fields, "attentionSeconds", 0.0, least=0),
         transfer_seconds=_number(fields, "transferSeconds", 0.0, least=0),
         transfer_token_seconds=_number(fields, "transferTokenSeconds", 0.0, least=0),
     )
+
+
+def _points(points: Any) -> Points:
+    if not (isinstance(points, list) and points and all(isinstance(point, dict) for point in points)):
+        raise ValueError(f"passPoints {points!r:.200}: expected a list of objects with tokens and seconds")
+    read: list[tuple[float, float]] = []
+    for point in points:
+        more_than, least = read[-1] if read else (0.0, 0.0)
+        tokens = _number(point, "tokens", None, above=more_than)
+        read.append((tokens, _number(point, "seconds", None, least=least)))
+    if not read[-1][1]:
+        raise ValueError("passPoints: the last seconds are 0: expected more than 0")
+    return tuple(read)
 
 
 def _choice(fields: Mapping[str, Any], name: str, allowed: tuple[str, ...], default: str) -> str:

@@ -10,7 +10,7 @@ from dopd_sglang.prefill_order.settings import SettingsFile
 
 from .fakes import Scheduler, request
 
-TIMES = {"leastSeconds": 0.01, "fixedSeconds": 0.0, "tokenSeconds": 0.001}
+TIMES = {"passPoints": [{"tokens": 10, "seconds": 0.01}, {"tokens": 1000, "seconds": 1.0}]}
 
 
 class Engine:

@@ -3,7 +3,7 @@ import pytest
 from dopd_scheduling import ServiceTimes
 from dopd_sglang.prefill_order.learned_times import LearnedTimes
 
-GIVEN = ServiceTimes(least_seconds=0.02, fixed_seconds=0.01, token_seconds=0.0001, attention_seconds=1e-9)
+GIVEN = ServiceTimes(pass_points=((100, 0.02), (5000, 0.5)), attention_seconds=1e-9)
 
 
 def test_times_are_those_given_until_a_pass_was_measured():
@@ -16,7 +16,7 @@ def test_all_times_follow_what_is_measured():
         learned.observe([(4000, 0)], 1.5 * learned.expected_seconds([(4000, 0)]))
     assert learned.times.token_seconds == pytest.approx(0.00015)
     assert learned.times.attention_seconds == pytest.approx(1.5e-9)
-    assert learned.times.least_seconds == pytest.approx(0.03)
+    assert learned.times.pass_seconds(1) == pytest.approx(0.03)
 
 
 def test_a_single_stall_moves_nothing():
@@ -44,7 +44,7 @@ def test_given_times_are_moved_by_a_factor_of_four_at_most():
 def test_unknown_times_are_learned_from_a_slow_engine():
     learned = LearnedTimes(None)
     learned.observe([(4000, 0)], 50 * learned.expected_seconds([(4000, 0)]))
-    assert learned.times.token_seconds == pytest.approx(50 / 20_000)
+    assert learned.times.token_seconds == pytest.approx(50 * 0.42 / 8192)
 
 
 def test_a_pass_that_was_not_measured_teaches_nothing():

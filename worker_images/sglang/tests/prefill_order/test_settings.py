@@ -15,9 +15,7 @@ WHOLE = {
     "predictedTokens": 700,
     "mostUnfinished": 2,
     "times": {
-        "leastSeconds": 0.02,
-        "fixedSeconds": 0.01,
-        "tokenSeconds": 0.0001,
+        "passPoints": [{"tokens": 1, "seconds": 0.02}, {"tokens": 2000, "seconds": 0.1}],
         "attentionSeconds": 1e-9,
         "transferSeconds": 0.03,
     },
@@ -25,7 +23,7 @@ WHOLE = {
 
 
 def test_all_fields_are_read():
-    times = ServiceTimes(0.02, 0.01, 0.0001, 1e-9, 0.03)
+    times = ServiceTimes(((1, 0.02), (2000, 0.1)), 1e-9, 0.03)
     assert parse(json.dumps(WHOLE)) == Scheduling("fcfs", 1.4, 0.25, True, 700.0, 2, times)
 
 
@@ -46,7 +44,12 @@ def test_what_is_absent_has_its_default():
         ({"latePrompts": "Drop"}, "latePrompts 'Drop'"),
         ({"mostUnfinished": 0}, "mostUnfinished 0"),
         ({"predictedTokens": True}, "predictedTokens True"),
-        ({"times": {"leastSeconds": 0.1}}, "fixedSeconds None"),
+        ({"times": {"tokenSeconds": 0.1}}, "passPoints None"),
+        ({"times": {"passPoints": []}}, r"passPoints \[\]"),
+        ({"times": {"passPoints": [{"tokens": 0, "seconds": 1}]}}, "tokens 0: expected a number above 0"),
+        ({"times": {"passPoints": [{"tokens": 9, "seconds": 1}, {"tokens": 9, "seconds": 1}]}}, "tokens 9"),
+        ({"times": {"passPoints": [{"tokens": 8, "seconds": 1}, {"tokens": 9, "seconds": 0.9}]}}, "seconds 0.9"),
+        ({"times": {"passPoints": [{"tokens": 8, "seconds": 0}]}}, "seconds are 0"),
         ({"times": 3}, "times 3"),
     ],
 )
