@@ -25,7 +25,7 @@ def test_it(server):
 """
 
 
-def test_a_run_that_is_ended_takes_down_what_it_started(tmp_path: Path):
+def test_a_run_that_is_ended_takes_down_what_it_started(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TEST)
     command = [sys.executable, "-m", "pytest", "-s", "-p", "conftest", "-p", "no:cacheprovider", "test_it.py"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
