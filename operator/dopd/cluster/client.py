@@ -5,12 +5,9 @@ and does not look into them.
 """
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
@@ -32,13 +29,11 @@ class ApiError(Exception):
         status: HTTP status (0: no answer).
         reason: Kubernetes reason, such as Conflict, Invalid, Forbidden.
         message: the server's message for people.
-        retry_after_seconds: as it asks for; 0 where it does not.
     """
 
-    def __init__(self, status: int, reason: str, message: str, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message or reason)
         self.status, self.reason, self.message = status, reason, message or reason
-        self.retry_after_seconds = retry_after_seconds
 
 
 class Kubernetes:
@@ -63,10 +58,6 @@ class Kubernetes:
             except config.ConfigException as error:
                 raise RuntimeError(f"no cluster: {error}; set KUBECONFIG, or run inside a cluster") from error
         configuration.connection_pool_maxsize = 64
-        # The API server redirects nobody. A pod behind its proxy may try to, to wherever it likes.
-        no_redirects = aiohttp.TraceConfig()
-        no_redirects.on_request_redirect.append(_refuse_redirect)
-        configuration.trace_configs = [no_redirects]
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
@@ -157,45 +148,7 @@ class Kubernetes:
         content_type: str = "application/json",
     ) -> str:
         """One request; the answer as text (for the pod proxy, which passes on what the pod says)."""
-        request = await self._serialize(method, path, query, content_type, body)
-        try:
-            response = await self.api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
-            text: str = (await response.read()).decode()
-        except (ApiException, OSError, TimeoutError) as error:
-            raise ApiError(0, "Unreachable", f"{method} {path}: {type(error).__name__} {error}") from error
-        if response.status >= 300:
-            raise _error(response.status, text, response.headers.get("Retry-After"))
-        return text
-
-    @asynccontextmanager
-    async def stream(self, path: str, query: dict[str, str] | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        """One GET whose answer may be of any size (what the pod proxy passes on): its body as it comes, decompressed.
-
-        Raises:
-            ApiError: the server refused it, or did not answer in time.
-        """
-        request = await self._serialize("GET", path, query)
-        try:
-            answer = await self.api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
-            response: aiohttp.ClientResponse = answer.response
-            try:
-                if response.status != 200:
-                    raise ApiError(response.status, "", f"status {response.status}, expected 200")
-                yield response.content.iter_any()
-            finally:
-                response.close()
-        except (ApiException, aiohttp.ClientError, OSError) as error:
-            raise ApiError(0, "Unreachable", f"GET {path}: {type(error).__name__} {error}") from error
-
-    async def _serialize(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None,
-        content_type: str = "application/json",
-        body: Json | None = None,
-    ) -> Any:
-        return await self.api.param_serialize(
+        request = await self.api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
@@ -203,6 +156,14 @@ class Kubernetes:
             body=body,
             auth_settings=["BearerToken"],
         )
+        try:
+            response = await self.api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_SECONDS)
+            text: str = (await response.read()).decode()
+        except (ApiException, OSError, TimeoutError) as error:
+            raise ApiError(0, "Unreachable", f"{method} {path}: {type(error).__name__} {error}") from error
+        if response.status >= 300:
+            raise _error(response.status, text)
+        return text
 
 
 def in_cluster() -> bool:
@@ -216,15 +177,9 @@ def own_namespace(default: str = "default") -> str:
     return path.read_text().strip() if path.exists() else default
 
 
-async def _refuse_redirect(*_: Any) -> NoReturn:
-    raise aiohttp.ClientError("redirected, which is not followed")
-
-
-def _error(status: int, text: str, retry_after: str | None) -> ApiError:
+def _error(status: int, text: str) -> ApiError:
     try:
         answer = json.loads(text)
-        reason, message = answer.get("reason", ""), answer.get("message", "")
-    except (ValueError, RecursionError, AttributeError):
-        reason, message = "", text[:500]
-    # The API server sends whole seconds.
-    return ApiError(status, reason, message, float(retry_after) if retry_after and retry_after.isdecimal() else 0.0)
+        return ApiError(status, answer.get("reason", ""), answer.get("message", ""))
+    except (json.JSONDecodeError, AttributeError):
+        return ApiError(status, "", text[:500])

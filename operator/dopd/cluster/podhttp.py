@@ -9,15 +9,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Protocol, cast
+from typing import Any, NoReturn, Protocol, cast
 
+import aiohttp
 import httpx
+from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import INSTANCE_LABEL
 from dopd.cluster import kinds
 from dopd.cluster.backoff import Backoff
 from dopd.cluster.bodies import BadBody, Body, parse_json
-from dopd.cluster.client import ApiError, Kubernetes
+from dopd.cluster.client import Kubernetes
 from dopd.cluster.fairness import FairGate
 
 TIMEOUT_SECONDS = 5.0
@@ -150,14 +152,33 @@ class ProxyPodHttp(_Guarded):
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         super().__init__()
-        self._kubernetes = kubernetes
+        self._api = kubernetes.api
+        # The API server redirects nobody. A pod behind its proxy may try to, to wherever it likes.
+        no_redirects = aiohttp.TraceConfig()
+        no_redirects.on_request_redirect.append(_refuse_redirect)
+        self._api.configuration.trace_configs = [no_redirects]
 
     @asynccontextmanager
     async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
+        request = await self._api.param_serialize(
+            "GET", target, query_params=list((query or {}).items()), auth_settings=["BearerToken"]
+        )
         try:
-            async with self._kubernetes.stream(target, query) as pieces:
-                yield "", pieces
-        except ApiError as error:
-            raise PodHttpError(f"pod {meta['name']} {path}: {error}") from error
+            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+            response: aiohttp.ClientResponse = answer.response
+            try:
+                if response.status != httpx.codes.OK:
+                    raise PodHttpError(f"pod {meta['name']} {path}: status {response.status}, expected 200")
+                yield "", response.content.iter_any()  # aiohttp decompresses, a bounded piece at a time
+            finally:
+                response.close()
+        except (ApiException, aiohttp.ClientError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise PodHttpError(f"pod {meta['name']} {path}: {type(error).__name__} {error}") from error
+
+
+async def _refuse_redirect(*_: Any) -> NoReturn:
+    raise aiohttp.ClientError("redirected, which is not followed")

@@ -3,7 +3,6 @@
 The door for it: an answer is an `EngineLoad` or the named failure of that one worker.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -23,9 +22,8 @@ from dopd.telemetry.doors import (
     printable,
     validated,
 )
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
-PATIENCE_SECONDS = 5.0
-"""For one look at all engines of a resource; those that have not answered by then are absent from it."""
 MOST_RANKS = 4096
 
 
@@ -86,29 +84,21 @@ class EngineLoads(dict[str, EngineLoad]):
 
 async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> EngineLoads:
     """Loads by pod name; a pod that does not answer, or answers what is none, is absent."""
-    found = EngineLoads()
 
-    async def one(pod: dict[str, Any]) -> None:
-        name = pod["metadata"]["name"]
-        found.problems[name] = f"no answer within {PATIENCE_SECONDS:g} s"
+    async def one(pod: dict[str, Any]) -> EngineLoad | str:
         try:
-            found[name] = parse_loads(
-                await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"})
-            )
-            del found.problems[name]
+            return parse_loads(await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"}))
         except (PodHttpError, BadAnswer) as error:
-            found.problems[name] = printable(str(error))
+            return printable(str(error))
 
-    asked = [asyncio.ensure_future(one(pod)) for pod in pods]
-    try:
-        if asked:
-            await asyncio.wait(asked, timeout=PATIENCE_SECONDS)
-    finally:
-        for task in asked:
-            task.cancel()
-    for task in asked:
-        if task.done() and not task.cancelled():
-            task.result()
+    answers = await answers_within(LOOK_SECONDS, map(one, pods))
+    found = EngineLoads()
+    for pod, answer in zip(pods, answers, strict=True):
+        name = pod["metadata"]["name"]
+        if isinstance(answer, EngineLoad):
+            found[name] = answer
+        else:
+            found.problems[name] = answer or f"no answer within {LOOK_SECONDS:g} s"
     return found
 
 

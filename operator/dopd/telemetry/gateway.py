@@ -3,7 +3,6 @@
 The door for it: a row is a worker, or makes it unknown who else that gateway pod lists.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, Field
 from dopd.api.names import ROUTER_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
 from dopd.telemetry.doors import Answer, BadAnswer, printable, validated
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
 MOST_WORKERS = 10_000
 
@@ -106,7 +106,8 @@ async def read_gateways(http: PodHttp, pods: Sequence[dict[str, Any]]) -> Gatewa
 
     # A gateway pod without an address never got a request and knows no worker.
     asked = [pod for pod in pods if pod.get("status", {}).get("podIP")]
-    answers = await asyncio.gather(*(one(pod) for pod in asked))
+    late = Workers(problem=f"no answer within {LOOK_SECONDS:g} s")
+    answers = [answer or late for answer in await answers_within(LOOK_SECONDS, map(one, asked))]
     problems = {p["metadata"]["name"]: a.problem for p, a in zip(asked, answers, strict=True) if a.problem}
     return GatewayView(
         listed=frozenset().union(*(answer.listed for answer in answers)),

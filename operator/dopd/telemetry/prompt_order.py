@@ -7,7 +7,6 @@ The door for it: few lines of few short labels, or the named failure of that one
 condition.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
 from dopd.telemetry.doors import BadAnswer, printable
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
 _LOG = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class PromptOrderReader:
         """Orders by pod name; a pod that does not answer is absent."""
         now = self._now()
         self._known = {uid: known for uid, known in self._known.items() if 0 <= now - known[0] < AGAIN_SECONDS}
-        found = await asyncio.gather(*(self._one(pod, now) for pod in pods))
+        found = await answers_within(LOOK_SECONDS, (self._one(pod, now) for pod in pods))
         return {pod["metadata"]["name"]: order for pod, order in zip(pods, found, strict=True) if order is not None}
 
     async def _one(self, pod: dict[str, Any], now_seconds: float) -> PromptOrder | None:
