@@ -43,10 +43,8 @@ class FairGate:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if not place.cancelled():
                 self.leave(asker)
-            else:
-                self._forget(asker, place)
             raise
 
     def leave(self, asker: Asker) -> None:
@@ -63,18 +61,20 @@ class FairGate:
                 return
             # Of equals the one that has waited longest: the order of the dictionary.
             asker = min(able, key=lambda one: (self._of_group[one[0]], self._of_asker[one]))
-            place = self._waiting[asker][0]
-            self._forget(asker, place)
+            place = self._next_of(asker)
+            if place.cancelled():  # whoever waited for it has given up
+                continue
             self._free -= 1
             self._of_group[asker[0]] += 1
             self._of_asker[asker] += 1
             place.set_result(None)
 
-    def _forget(self, asker: Asker, place: asyncio.Future[None]) -> None:
+    def _next_of(self, asker: Asker) -> asyncio.Future[None]:
         places = self._waiting.pop(asker)
-        places.remove(place)
+        place = places.popleft()
         if places:  # behind the others that wait
             self._waiting[asker] = places
+        return place
 
 
 def _count_down(counter: Counter[Hashable], key: Hashable) -> None:

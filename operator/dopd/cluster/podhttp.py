@@ -58,6 +58,9 @@ class PodHttp(Protocol):
             PodHttpError: no answer in time, an error status, or too much of it.
         """
 
+    async def close(self) -> None:
+        """Give the connections up."""
+
 
 class _Guarded:
     """What both ways to a pod have in common: limits, fairness and pauses."""
@@ -80,6 +83,10 @@ class _Guarded:
     async def get_text(self, pod: Pod, port: int, path: str) -> str:
         """See PodHttp."""
         return (await self._get(pod, port, path, None, json=False)).decode(errors="replace")
+
+    async def close(self) -> None:
+        """See PodHttp."""
+        self._parsers.shutdown(wait=False)
 
     async def _get(self, pod: Pod, port: int, path: str, query: dict[str, str] | None, *, json: bool) -> bytearray:
         meta = pod["metadata"]
@@ -129,6 +136,11 @@ class DirectPodHttp(_Guarded):
             follow_redirects=False,
             headers={"Accept-Encoding": "gzip"},
         )
+
+    async def close(self) -> None:
+        """See PodHttp."""
+        await super().close()
+        await self._client.aclose()
 
     @asynccontextmanager
     async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:

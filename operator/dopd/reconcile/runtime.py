@@ -69,7 +69,8 @@ async def run(options: Options) -> None:
     http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
     connector = Connector(options.prometheus)
-    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(Servers(connector)))
+    servers = Servers(connector)
+    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(servers))
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)
@@ -101,6 +102,8 @@ async def run(options: Options) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.cleanup()
+        servers.close()
+        await http.close()
         await kubernetes.close()
 
 

@@ -5,6 +5,8 @@ of the one series. A series without a value (a native histogram, say), an answer
 what is no number at all are failures of the query, since it can not be told whose they are.
 """
 
+import math
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
@@ -73,3 +75,23 @@ def parse_answer(kind: Kind, body: bytes | bytearray) -> dict[str, Any]:
     except ValidationError as error:
         raise BadAnswer(first_problem(error)) from None
     return answer
+
+
+def buckets(series: Iterable[Mapping[str, Any]]) -> dict[float, float]:
+    """A cumulative histogram, of series with an upper bound in label `le`; `1` and `1.0` are one bound.
+
+    Raises:
+        BadAnswer: a series has no number in that label.
+    """
+    found: dict[float, float] = {}
+    for item in series:
+        try:
+            bound = float(item["metric"].get("le", ""))
+        except ValueError:
+            bound = math.nan
+        if math.isnan(bound):
+            raise BadAnswer("a bucket has no number in label le; look at what relabels it")
+        value = float(item["value"][1])
+        if math.isfinite(value):
+            found[bound] = found.get(bound, 0.0) + value
+    return found

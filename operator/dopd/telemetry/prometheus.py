@@ -204,6 +204,13 @@ class Servers:
     def _forget(self, url: str) -> None:
         self._servers.pop(url).client.close()
 
+    def close(self) -> None:
+        """Give all connections up."""
+        for url, server in list(self._servers.items()):
+            if server.forgetting:
+                server.forgetting.cancel()
+            self._forget(url)
+
     def __len__(self) -> int:
         return len(self._servers)
 
