@@ -18,10 +18,11 @@ class FairGate:
     Args:
         total: through the gate at a time.
         each: of one asker.
+        own: a group that has fewer than these under way never waits, whatever others do; they count beyond the total.
     """
 
-    def __init__(self, total: int, each: int) -> None:
-        self._free, self._each = total, each
+    def __init__(self, total: int, each: int, own: int = 0) -> None:
+        self._free, self._each, self._own = total, each, own
         self._of_group: Counter[Hashable] = Counter()
         self._of_asker: Counter[Hashable] = Counter()
         self._waiting: dict[Asker, deque[asyncio.Future[None]]] = {}
@@ -55,8 +56,12 @@ class FairGate:
         self._let_in()
 
     def _let_in(self) -> None:
-        while self._free > 0:
-            able = [asker for asker in self._waiting if self._of_asker[asker] < self._each]
+        while True:
+            able = [
+                asker
+                for asker in self._waiting
+                if self._of_asker[asker] < self._each and (self._free > 0 or self._of_group[asker[0]] < self._own)
+            ]
             if not able:
                 return
             # Of equals the one that has waited longest: the order of the dictionary.

@@ -58,6 +58,16 @@ async def test_a_place_that_becomes_free_is_for_the_group_with_the_fewest():
     await holder.end()
 
 
+async def test_a_group_has_some_places_of_its_own_whatever_others_do():
+    holder = Holder(FairGate(total=4, each=4, own=2))
+    for group in ("bad", "worse", "worst"):
+        await holder.ask(group, "a", times=8)
+    assert [holder.inside.count((group, "a")) for group in ("bad", "worse", "worst")] == [4, 2, 2]
+    await holder.ask("good", "v", times=3)
+    assert holder.inside.count(("good", "v")) == 2
+    await holder.end()
+
+
 async def test_within_a_group_it_is_for_the_member_with_the_fewest_and_then_for_who_waited_longest():
     holder = Holder(FairGate(total=2, each=2))
     first, second = await holder.ask("g", "a", times=2)

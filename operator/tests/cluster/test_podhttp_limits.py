@@ -43,7 +43,7 @@ async def http() -> AsyncIterator[DirectPodHttp]:
         (answer(b"", b"204 No Content"), "status 204, expected 200"),
         (answer(b"", b"302 Found", b"Location: http://127.0.0.1:1/elsewhere\r\n"), "status 302, expected 200"),
         (answer(b"", b"307 Found", b"Location: //[\r\n"), "status 307, expected 200"),
-        (drip(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 50_000), "RemoteProtocolError"),
+        (drip(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 50_000), "bytes"),
         (answer(b"\xff\xfe"), "no JSON"),
     ],
 )
@@ -69,7 +69,7 @@ async def test_a_byte_now_and_then_ends_with_the_time_for_the_whole_answer(
 ):
     monkeypatch.setattr(podhttp, "TIMEOUT_SECONDS", 0.2)
     async with endpoint(talk) as port:
-        with pytest.raises(PodHttpError, match=r"no whole answer within 0\.2 s|RemoteProtocolError"):
+        with pytest.raises(PodHttpError, match=r"no whole answer within 0\.2 s|bytes"):
             await http.get_json(pod(), port, "/v1/loads")
 
 
@@ -101,9 +101,9 @@ async def test_a_pod_that_wastes_time_is_left_alone_for_a_while_and_others_are_n
 async def test_a_refused_connection_is_tried_again_at_once(http: DirectPodHttp):
     async with endpoint(answer(b"{}")) as port:
         pass
-    with pytest.raises(PodHttpError, match="ConnectError"):
+    with pytest.raises(PodHttpError, match="ClientConnectorError"):
         await http.get_json(pod(), port, "/workers")
-    with pytest.raises(PodHttpError, match="ConnectError"):
+    with pytest.raises(PodHttpError, match="ClientConnectorError"):
         await http.get_json(pod(), port, "/workers")
 
 
