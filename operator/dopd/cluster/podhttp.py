@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = 5.0
 LARGEST_ANSWER_BYTES = 2**20
 """After decompression; a real engine's longest, `/metrics`, is a third of that."""
 PARSED_ON_THE_LOOP_BYTES = 2**15
-CONNECTIONS, CONNECTIONS_OF_RESOURCE, CONNECTIONS_OF_NAMESPACE = 128, 16, 8
+CONNECTIONS, CONNECTIONS_OF_RESOURCE, CONNECTIONS_OF_NAMESPACE = 128, 8, 8
 """Of all, of a resource at most, and of a namespace whatever the others do."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 """After an answer that took too long or was too large. A refused connection costs nothing, so it is no reason."""
