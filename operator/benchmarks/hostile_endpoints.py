@@ -1,12 +1,13 @@
 """What endpoints that misbehave cost the operator: its memory, the pace of a resource that is well, the Lease.
 
-Usage: python operator/benchmarks/hostile_endpoints.py [--seconds 40] [--urls 60]
+Usage: python operator/benchmarks/hostile_endpoints.py [--seconds 40] [--urls 60] [--engines 10]
 
 The operator (its loop, its Lease, its clients) runs in a process of its own against a cluster in memory. One resource,
 the victim, is well. The others have engines that answer 512 MiB of zipped blanks, send a byte a second (eight of them),
 hang, or answer brackets; and a Prometheus each: of all kinds of these, and one of 60 MiB of brackets. It is measured
-twice, alone and beside them, and prints passes of the victim, its longest pause between two, renewals of the Lease, and
-the process' largest memory (VmHWM) with the base: what the process had before its first pass.
+alone, beside as many that are well, and beside these. Printed are passes of the victim, its longest pause between two,
+renewals of the Lease, and the process' largest memory (VmHWM); before its first pass it has that of its libraries, and
+the cluster in memory is part of it, so what the hostile ones cost is the difference of the last two lines.
 """
 
 import argparse
@@ -40,8 +41,6 @@ INTERVAL_SECONDS = 5
 EVENT_SECONDS = 1.0
 """The victim is named so often, as if its pods changed."""
 LEASE_SECONDS = 15.0
-ENGINES = 10
-"""Of each role of a hostile resource."""
 KINDS = ("blanks", *("drips",) * 8, "drips_header", "hangs", "brackets")
 
 
@@ -67,14 +66,16 @@ def serve(ports: Any, well: bool) -> None:
     asyncio.run(run())
 
 
-def operate(ports: dict[str, int], others: int, seconds: float, told: Any) -> None:
+def operate(ports: dict[str, int], others: int, engines: int, hostile_ones: bool, seconds: float, told: Any) -> None:
     """The process of the operator; `others` resources beside the victim."""
     logging.basicConfig(level=logging.CRITICAL)
-    told.put(asyncio.run(_operate(ports, others, seconds)))
+    told.put(asyncio.run(_operate(ports, others, engines, hostile_ones, seconds)))
 
 
-async def _operate(ports: dict[str, int], others: int, seconds: float) -> dict[str, Any]:
-    cluster = _Cluster(ports, others)
+async def _operate(
+    ports: dict[str, int], others: int, engines: int, hostile_ones: bool, seconds: float
+) -> dict[str, Any]:
+    cluster = _Cluster(ports, others, engines, hostile_ones)
     times: list[float] = []
     passes: Counter[Key] = Counter()
 
@@ -116,7 +117,7 @@ async def _operate(ports: dict[str, int], others: int, seconds: float) -> dict[s
         "status", {"conditions": [{"type": "MetricsAvailable", "status": "none"}]}
     )["conditions"]
     return {
-        "resources": len(cluster.keys),
+        "others": f"{others} {'hostile' if hostile_ones else 'well'}" if others else "none",
         "victim_passes": passes[VICTIM],
         "victim_longest_pause_seconds": round(max(gaps), 2),
         "victim_metrics_available": next(
@@ -133,7 +134,7 @@ async def _operate(ports: dict[str, int], others: int, seconds: float) -> dict[s
 
 
 class _Cluster(hostile.MemoryCluster):
-    def __init__(self, ports: dict[str, int], others: int) -> None:
+    def __init__(self, ports: dict[str, int], others: int, engines: int, hostile_ones: bool) -> None:
         super().__init__()
         self.ports = dict(ports)
         self.renewals = 0
@@ -141,12 +142,14 @@ class _Cluster(hostile.MemoryCluster):
         behavior = {"behavior": {"interval": f"{INTERVAL_SECONDS}s"}}
         self.add_resource(*VICTIM, 2, f"http://127.0.0.1:{ports['victim']}", **behavior)
         for number in range(others):
-            kind = KINDS[number % len(KINDS)]
-            # A URL of its own for each: the path tells them apart, the server does not look at it.
-            key, where = Key(f"tenant-{number}", f"tenant-{number}"), KINDS[-1 - number % len(KINDS)]
+            key = Key(f"tenant-{number}", f"tenant-{number}")
+            kind, where = KINDS[number % len(KINDS)], KINDS[-1 - number % len(KINDS)]
+            if not hostile_ones:
+                kind = where = "victim"
+            # A URL of its own for each: the path tells them apart, and the servers do not look at it.
             self.ports[key.namespace] = ports[kind]
             self.keys.append(key)
-            self.add_resource(*key, ENGINES, f"http://127.0.0.1:{ports[where]}/{number}", **behavior)
+            self.add_resource(*key, engines, f"http://127.0.0.1:{ports[where]}/{number}", **behavior)
         spec = load_profile("llama-3.1-8b-h100").model_dump(mode="json", by_alias=True, exclude_none=True)
         for key in self.keys:
             self.put(kinds.PROFILE, key.namespace, "p", spec=spec)
@@ -171,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--urls", type=int, default=60, help="hostile resources, each with a Prometheus URL of its own")
+    parser.add_argument("--engines", type=int, default=10, help="of each role of a hostile resource")
     options = parser.parse_args()
     spawn = multiprocessing.get_context("spawn")
     found, told = spawn.Queue(), spawn.Queue()
@@ -178,8 +182,10 @@ def main() -> None:
     for server in servers:
         server.start()
     ports = found.get(timeout=120) | found.get(timeout=120)
-    for others in (0, options.urls):
-        operator = spawn.Process(target=operate, args=(ports, others, options.seconds, told))
+    for others, hostile_ones in ((0, False), (options.urls, False), (options.urls, True)):
+        operator = spawn.Process(
+            target=operate, args=(ports, others, options.engines, hostile_ones, options.seconds, told)
+        )
         operator.start()
         print(json.dumps(told.get(timeout=options.seconds + 30)), flush=True)
         operator.join()
