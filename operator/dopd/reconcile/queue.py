@@ -6,12 +6,10 @@ there is a short rest, whoever names it: a resource that changes without end cos
 """
 
 import asyncio
-from collections.abc import Hashable
 from typing import NamedTuple
 
 REST_SECONDS = 0.1
 REST_AFTER_FAILURE_SECONDS = 1.0
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 
 
 class Key(NamedTuple):
@@ -76,30 +74,3 @@ class KeyQueue:
 
     def __len__(self) -> int:
         return len(self._due)
-
-
-class Pace:
-    """How soon a resource that is not as it should be is looked at again: less often while nothing changes.
-
-    What a look waits for mostly comes as an event; the gateway and the engines send none.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[Key, tuple[Hashable, float]] = {}
-
-    def pause_seconds(self, key: Key, state: Hashable) -> float:
-        """Pause before the next look.
-
-        Args:
-            key: of the resource.
-            state: what this look saw; while it is the same, pauses grow.
-        """
-        before, pause = self._seen.get(key, (None, 0.0))
-        same = key in self._seen and before == state
-        pause = min(2 * pause, LONGEST_PAUSE_SECONDS) if same else FIRST_PAUSE_SECONDS
-        self._seen[key] = (state, pause)
-        return pause
-
-    def forget(self, key: Key) -> None:
-        """Begin anew: it is as it should be, or gone."""
-        self._seen.pop(key, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dopd.reconcile.queue import Key, KeyQueue, Pace
+from dopd.reconcile.queue import Key, KeyQueue
 
 A, B = Key("ns", "a"), Key("ns", "b")
 
@@ -67,13 +67,3 @@ async def test_a_key_rests_between_two_passes_whoever_names_it():
     await asyncio.sleep(0.01)
     assert not waiting.done()
     assert await waiting == A
-
-
-def test_pauses_grow_while_nothing_changes():
-    pace = Pace()
-    assert [pace.pause_seconds(A, "starting") for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
-    assert pace.pause_seconds(B, "starting") == 1.0
-    assert pace.pause_seconds(A, "registering") == 1.0
-    assert pace.pause_seconds(A, "registering") == 2.0
-    pace.forget(A)
-    assert pace.pause_seconds(A, "registering") == 1.0
