@@ -1,11 +1,15 @@
 """Which resource is looked at next.
 
 A key stands in the queue once, however many events name it. A key that is being worked on and named again is worked on
-once more afterwards, so no event is lost and no resource is handled twice at a time.
+once more afterwards, so no event is lost and no resource is handled twice at a time. Between two passes over a key
+there is a short rest, whoever names it: a resource that changes without end costs the others little.
 """
 
 import asyncio
 from typing import NamedTuple
+
+REST_SECONDS = 0.1
+REST_AFTER_FAILURE_SECONDS = 1.0
 
 
 class Key(NamedTuple):
@@ -24,6 +28,7 @@ class KeyQueue:
     def __init__(self) -> None:
         self._due: dict[Key, float] = {}
         self._working: set[Key] = set()
+        self._resting: dict[Key, float] = {}
         self._changed = asyncio.Event()
 
     def add(self, key: Key, delay_seconds: float = 0.0) -> None:
@@ -42,7 +47,13 @@ class KeyQueue:
         """Wait for a key that is due and not being worked on; it is the caller's until `done`."""
         loop = asyncio.get_running_loop()
         while True:
-            free = [(due, key) for key, due in self._due.items() if key not in self._working]
+            now = loop.time()
+            self._resting = {key: until for key, until in self._resting.items() if until > now}
+            free = [
+                (max(due, self._resting.get(key, due)), key)
+                for key, due in self._due.items()
+                if key not in self._working
+            ]
             due, key = min(free, default=(float("inf"), None))
             if key is not None and due <= loop.time():
                 del self._due[key]
@@ -55,9 +66,10 @@ class KeyQueue:
             except TimeoutError:
                 continue
 
-    def done(self, key: Key) -> None:
-        """Give a key back."""
+    def done(self, key: Key, rest_seconds: float = REST_SECONDS) -> None:
+        """Give a key back; it is not taken again before it has rested."""
         self._working.discard(key)
+        self._resting[key] = asyncio.get_running_loop().time() + rest_seconds
         self._changed.set()
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """From pods to conditions: each cause has its reason, and its message says what to do."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -224,3 +225,15 @@ def failed(reason: ConditionReason) -> Reading:
 def test_what_the_last_plan_rested_on(reading: Reading | None, kind: ConditionType, reason: str):
     found = findings(look(*ALL_WELL), (), Planned(None, reading))
     assert next(f for f in found if f.type is kind).reason == reason
+
+
+def test_engines_and_gateways_that_can_not_be_read_are_named_and_no_more_than_three():
+    problems = {f"m-prefill-{n}": f"loads.{n}: no number" for n in range(5)}
+    gateway = GatewayView(frozenset(), (), ("m-router-x",), {"m-router-x": "workers.1: no URL with a host"})
+    available = found(replace(look(*ALL_WELL), unread=problems), ConditionType.WORKERS_AVAILABLE)
+    assert available.status is ConditionStatus.TRUE
+    assert "m-prefill-0 (loads.0: no number)" in available.message
+    assert available.message.endswith("and 2 more")
+    in_sync = found(replace(look(*ALL_WELL), gateway=gateway), ConditionType.ROUTER_IN_SYNC)
+    assert in_sync.status is ConditionStatus.UNKNOWN
+    assert "m-router-x (workers.1: no URL with a host)" in in_sync.message

@@ -53,3 +53,17 @@ async def test_a_namespace_is_made_due_as_a_whole():
     queue.add(Key("elsewhere", "c"), 1000.0)
     queue.add_namespace("ns")
     assert await queue.take() == A
+
+
+async def test_a_key_rests_between_two_passes_whoever_names_it():
+    queue = KeyQueue()
+    queue.add(A)
+    assert await queue.take() == A
+    queue.done(A, rest_seconds=0.05)
+    queue.add(A)
+    queue.add(B)
+    assert await queue.take() == B, "the others do not wait for it"
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    assert await waiting == A
