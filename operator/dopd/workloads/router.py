@@ -14,8 +14,8 @@ from dopd.api.names import (
     ROUTER_PORT,
     Role,
 )
-from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.template import pod_template
 
 
 def router_manifests(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[Manifest]:
@@ -60,8 +60,8 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
         ],
         # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
-        "readinessProbe": {"httpGet": {"path": "/readiness", "port": "http"}, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/liveness", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "readinessProbe": {**_probe("/readiness"), "periodSeconds": 1},
+        "livenessProbe": {**_probe("/liveness"), "periodSeconds": 10, "timeoutSeconds": 5},
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -90,9 +90,19 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": owner.selector(ROUTER_POOL)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": overlay(template, router.template or {}),
+            "template": pod_template(
+                template,
+                router.template,
+                where="spec.router.template",
+                container=ROUTER_CONTAINER,
+                args="spec.router.args",
+            ),
         },
     }
+
+
+def _probe(path: str) -> Manifest:
+    return {"httpGet": {"path": path, "port": ROUTER_PORT}}  # not by name: a template may give that to another port
 
 
 def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
@@ -130,7 +140,7 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
 
 def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
     service = spec.router.service
-    port: Manifest = {"name": "http", "port": service.port, "targetPort": "http", "protocol": "TCP"}
+    port: Manifest = {"name": "http", "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:
         port["nodePort"] = service.node_port
     extra = {"annotations": service.annotations} if service.annotations else {}
