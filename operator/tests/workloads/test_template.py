@@ -57,7 +57,9 @@ def test_two_choices_of_the_user_are_left_as_they_are(decode):
 
 
 def test_other_capabilities_leave_our_default(decode):
-    context = decode(engine(securityContext={"capabilities": {"add": ["IPC_LOCK"]}}))["containers"][0]["securityContext"]
+    context = decode(engine(securityContext={"capabilities": {"add": ["IPC_LOCK"]}}))["containers"][0][
+        "securityContext"
+    ]
     assert context == {"allowPrivilegeEscalation": False, "capabilities": {"add": ["IPC_LOCK"]}}
 
 
@@ -81,7 +83,9 @@ def test_a_port_name_of_the_user_stands_for_the_users_port(decode):
     }
 
 
-@pytest.mark.parametrize(("grace", "hook"), [(600, {"sleep": {"seconds": 5}}), (3, {"sleep": {"seconds": 3}}), (0, None)])
+@pytest.mark.parametrize(
+    ("grace", "hook"), [(600, {"sleep": {"seconds": 5}}), (3, {"sleep": {"seconds": 3}}), (0, None)]
+)
 def test_the_pause_before_a_stop_fits_the_users_grace_period(decode, grace: int, hook: dict[str, Any] | None):
     pod = decode({"spec": {"terminationGracePeriodSeconds": grace}})
     assert pod["containers"][0]["lifecycle"].get("preStop") == hook
