@@ -45,7 +45,7 @@ class Observed:
         resource: the DisaggregatedInference as stored.
         spec: its spec; None when it can not be read.
         spec_problem: why it can not be read.
-        children: live children by (kind, name).
+        children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
         terminating: pods that are being deleted and still hold their GPUs, by role.
         gateway: what the gateway lists.
@@ -129,7 +129,12 @@ async def observe(
         asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
-    children = {(item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items}
+    meta = resource["metadata"]
+    owner = Owner(meta["name"], meta["namespace"], meta["uid"])
+    children = {
+        (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
+    }
+    pod_list = pod_reading.of_resource(pod_list, owner)
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
@@ -155,6 +160,12 @@ async def observe(
         model=await read_model(kubernetes, key, spec),
         orders=orders_now,
     )
+
+
+def belongs(child: Json, owner: Owner) -> bool:
+    """Whether the resource controls an object: by group, kind, name and uid."""
+    reference = kinds.controller(child)
+    return kinds.is_ours(reference, owner.name) and reference.get("uid") == owner.uid
 
 
 def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:

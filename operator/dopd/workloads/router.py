@@ -18,17 +18,8 @@ from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.template import pod_template
 
 
-def router_manifests(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[Manifest]:
-    """Everything that the gateway needs, in the order in which it should exist."""
-    return [
-        *_discovery_rights(owner),
-        _deployment(owner, spec),
-        _service(owner, spec),
-        owner.disruption_budget(ROUTER_POOL),
-    ]
-
-
-def _discovery_rights(owner: Owner) -> list[Manifest]:
+def discovery_rights(owner: Owner) -> list[Manifest]:
+    """What lets the gateway find the workers: its account, and the right to read pods."""
     name = owner.child_name(ROUTER_POOL)
     rbac = "rbac.authorization.k8s.io"
     return [
@@ -49,7 +40,12 @@ def _discovery_rights(owner: Owner) -> list[Manifest]:
     ]
 
 
-def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    """The gateway's pods.
+
+    Raises:
+        Refusal: the spec asks for what a pod can not have.
+    """
     router = spec.router
     container: Manifest = {
         "name": ROUTER_CONTAINER,
@@ -138,7 +134,8 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
     ]  # fmt: skip
 
 
-def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+def router_service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    """What clients talk to."""
     service = spec.router.service
     port: Manifest = {"name": "http", "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:

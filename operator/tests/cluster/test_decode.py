@@ -35,7 +35,9 @@ def nested(levels: int, opening: str = '{"a":', closing: str = "}") -> str:
     return opening * levels + "1" + closing * levels
 
 
-@pytest.mark.parametrize("inner", [nested(1_500), nested(9_990), nested(9_990, "[", "]"), nested(5_000, '[{"x\\"]}":', "}]")])
+@pytest.mark.parametrize(
+    "inner", [nested(1_500), nested(9_990), nested(9_990, "[", "]"), nested(5_000, '[{"x\\"]}":', "}]")]
+)
 def test_an_object_that_is_too_deep_keeps_its_name(inner: str):
     raw = f'{{"items": [{{"metadata": {{"name": "m"}}, "spec": {inner}, "status": {{"a": 1}}}}, {{"b": 2}}]}}'
     first, second = decode(raw.encode())["items"]

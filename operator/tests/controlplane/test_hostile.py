@@ -29,9 +29,7 @@ def victim(plane: ControlPlane) -> Iterator[str]:
 
 
 @pytest.fixture
-def operator(
-    plane: ControlPlane, crds: None, namespace: str, victim: str, tmp_path: Path
-) -> Iterator[OperatorProcess]:
+def operator(plane: ControlPlane, crds: None, namespace: str, victim: str, tmp_path: Path) -> Iterator[OperatorProcess]:
     namespaces = ("--namespace", namespace, "--namespace", victim)
     process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", *namespaces)
     yield process
@@ -43,7 +41,7 @@ def nested(levels: int) -> str:
 
 
 def post(api: httpx.Client, namespace: str, kind: kinds.Kind, text: str) -> None:
-    answer = api.post(kind.path(namespace), content=text, headers={"Content-Type": "application/json"})
+    answer = api.post(kind.path(namespace), content=text, headers={"Content-Type": "application/json"}, timeout=30)
     assert answer.status_code == 201, answer.text[:500]
 
 
@@ -86,8 +84,8 @@ def test_a_template_that_is_too_deep_concerns_itself_alone(
     served(api, victim, "before")
     if not first:
         post(api, namespace, kinds.INFERENCE, text)
-        where = "spec.engine.env" if field == "env" else f"spec.{field}.template"
-        eventually(lambda: reported(api, namespace, where, "levels deep"), "its condition")
+    where = "spec.engine.env" if field == "env" else f"spec.{field}.template"
+    eventually(lambda: reported(api, namespace, where, "levels deep"), "its condition")
     api.delete(kinds.INFERENCE.path(victim, "before")).raise_for_status()
     eventually(lambda: expected_children(api, victim, {}), "the children go")
     served(api, victim, "after")
@@ -106,14 +104,14 @@ def test_what_tenants_write_beside_it_concerns_them_alone(
         '[{"manager":"x","operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z",'
         f'"fieldsType":"FieldsV1","fieldsV1":{fields}}}]'
     )
-    for index in range(40):
+    for index in range(24):
         meta = {
             "name": f"odd-{index}",
             "labels": {**LABELS, "dopd.dev/pool": "" if index % 2 else "prefill"},
             "annotations": {"a": "\u0001" * 100_000, "dopd.dev/draining-since": "never", "b": "[" * 5_000},
             "managedFields": "MANAGED",
         }
-        text = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "x" * 700_000}})
+        text = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "x" * 600_000}})
         post(api, namespace, kinds.CONFIG_MAP, text.replace('"MANAGED"', managed))
     pod = {
         "apiVersion": "v1",
@@ -127,7 +125,7 @@ def test_what_tenants_write_beside_it_concerns_them_alone(
     }
     post(api, namespace, kinds.POD, json.dumps(pod))
     served(api, victim, "after")
-    assert len(get(api, namespace, kinds.CONFIG_MAP)) >= 41
+    assert api.get(kinds.CONFIG_MAP.path(namespace)).text.count('"name":"odd-') == 24
     (found,) = (p for p in get(api, namespace, kinds.POD) if p["metadata"]["name"] == "stranger")
     assert found["metadata"]["labels"]["dopd.dev/role"] == "x"
     assert operator.stop() == 0

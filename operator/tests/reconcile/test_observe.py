@@ -20,7 +20,9 @@ class Cluster:
     def __init__(self, *pods: dict[str, Any]) -> None:
         self.pods = list(pods)
 
-    async def list(self, kind: kinds.Kind, namespace: str, selector: str, most: int | None = None) -> list[dict[str, Any]]:
+    async def list(
+        self, kind: kinds.Kind, namespace: str, selector: str, most: int | None = None
+    ) -> list[dict[str, Any]]:
         return self.pods if kind is kinds.POD else []
 
 
