@@ -39,8 +39,11 @@ RESYNC_SECONDS = 60.0
 MOVING_SECONDS = 1.0
 """While workers start, register or drain: the gateway and the engines send no events."""
 
-LONGEST_MOVING_SECONDS = 15.0
-"""And while nothing new is seen of it for long: a worker that never starts should cost little."""
+LONGEST_MOVING_SECONDS = 2.0
+"""And while nothing new is seen for long."""
+
+LONGEST_UNREADY_SECONDS = 15.0
+"""And while no request is served either: a worker that never starts should cost little."""
 
 PASS_SECONDS = 100.0
 """A pass that takes longer is given up, and said to be so."""
@@ -218,7 +221,9 @@ class Pace:
         """Seconds until the next look."""
         if tuple(found) != self._seen:
             self._seen, self._since_seconds = tuple(found), now_seconds
-        return min(max((now_seconds - self._since_seconds) / 10, MOVING_SECONDS), LONGEST_MOVING_SECONDS)
+        served = any(f.type is ConditionType.READY and f.status is ConditionStatus.TRUE for f in found)
+        longest = LONGEST_MOVING_SECONDS if served else LONGEST_UNREADY_SECONDS
+        return min(max((now_seconds - self._since_seconds) / 10, MOVING_SECONDS), longest)
 
 
 def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> dict[Role, int]:

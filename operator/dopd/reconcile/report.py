@@ -114,7 +114,10 @@ class Reporter:
         await post_event(self._kubernetes, resource, decision.reason, note, now)
 
     async def _announce_condition(self, kind: ConditionType, resource: Json, status: Json, now: datetime) -> None:
-        before, after = _condition(kind, _json_of(resource)), _condition(kind, status)
+        before, after = (
+            _condition(kind, stored_status(resource).model_dump(mode="json", by_alias=True)),
+            _condition(kind, status),
+        )
         if after.get("status", ConditionStatus.UNKNOWN) == ConditionStatus.UNKNOWN:
             return
         if (before.get("status"), before.get("reason")) == (after["status"], after["reason"]):
