@@ -113,7 +113,7 @@ class Kubernetes:
         while True:
             raw = await self._read("GET", kind.path(namespace), query=query, most_bytes=left)
             answer, left = _decoded(raw, f"GET {kind.path(namespace)}"), left - len(raw)
-            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"]]
+            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"] or ()]
             query["continue"] = answer.get("metadata", {}).get("continue") or ""
             if not query["continue"] or (most is not None and len(items) >= most):
                 return items[:most]
@@ -131,7 +131,7 @@ class Kubernetes:
         while True:
             raw = await self._read("GET", kind.path(namespace), query=query, accept=accept)
             answer = _decoded(raw, f"GET {kind.path(namespace)}")
-            yield [item["metadata"] for item in answer["items"]], answer["metadata"]["resourceVersion"]
+            yield [item["metadata"] for item in answer["items"] or ()], answer["metadata"]["resourceVersion"]
             query["continue"] = answer["metadata"].get("continue") or ""
             if not query["continue"]:
                 return

@@ -31,11 +31,11 @@ _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-_PASSING = (0, 408, 429, 500, 502, 503, 504)
+_PASSING = (0, 408, 429, 502, 503, 504)
 """Answers of a server in trouble, as opposed to those that say that a manifest is not acceptable."""
 
-_LASTING = ("typed patch object", "request is too large", "failed calling webhook", "denied the request")
-"""Words of a 500 that says so too: a field that is not in the schema, too large an object, an admission hook."""
+_PASSING_WORDS = ("leader", "timed out", "timeout", "rpc error", "context deadline", "context canceled", "too many")
+"""Words of a 500 of a server in trouble; a 500 may as well say that a field is not in the schema."""
 
 _Name = tuple[str, str]
 
@@ -200,6 +200,7 @@ def _refusal(manifest: Json, error: ApiError) -> Trouble:
     if "port is already allocated" in error.message:
         fix = "Choose another spec.router.service.nodePort, or leave it out"
         return Trouble(ConditionReason.PORT_TAKEN, f"{name}: {error.message}. {fix}")
-    if error.status in _PASSING and not any(words in error.message for words in _LASTING):
+    passing_500 = error.status == 500 and any(words in error.message for words in _PASSING_WORDS)
+    if error.status in _PASSING or passing_500:
         return Trouble(ConditionReason.API_FAILED, f"{name}: {error.message}")
     return Trouble(ConditionReason.CHILD_REFUSED, f"{name} is refused: {error.message}")

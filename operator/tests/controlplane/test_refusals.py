@@ -1,4 +1,4 @@
-"""What the API server refuses of a resource, whatever its code: told by a condition, and no other child waits for it."""
+"""What the API server refuses of a resource, with whatever code: a condition, and no other child waits for it."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ REFUSED: dict[str, tuple[Json, str, list[str]]] = {
     "label": ({"metadata": {"labels": {"a": "b c"}}}, "ChildRefused", ["b c"]),
     "mount": (engine(volumeMounts=[{"name": "no-such", "mountPath": "/a"}]), "ChildRefused", ["no-such"]),
     "probe": (engine(startupProbe={"exec": {"command": ["x"]}, "tcpSocket": {"port": 1}}), "ChildRefused", ["handler"]),
-    "long": ({"spec": {"nodeSelector": {"x" * 60_000: "y"}}}, "ChildRefused", ["nodeSelector"]),
+    "long": ({"spec": {"nodeSelector": {"a": "x y" * 20_000}}}, "ChildRefused", ["nodeSelector", "(cut)"]),
+    "key": ({"spec": {"nodeSelector": {"x" * 60_000: "y"}}}, "ChildRefused", ["YAML"]),
     "annotation": ({"metadata": {"annotations": {"a": "x" * 400_000}}}, "ChildRefused", ["annotations"]),
     "twice": (engine(env=[{"name": "A"}, {"name": "A"}]), "SpecRefused", ["env[A]", "is there twice"]),
     "outside": ({"nodeSelector": {"a": "b"}}, "SpecRefused", ["template.nodeSelector", "spec.nodeSelector"]),
