@@ -30,10 +30,10 @@ def victim(plane: ControlPlane) -> Iterator[str]:
 
 @pytest.fixture
 def operator(plane: ControlPlane, crds: None, namespace: str, victim: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    namespaces = ("--namespace", namespace, "--namespace", victim)
+    namespaces = ("--namespace", namespace, "--namespace", victim, "--lease-seconds", "15")
     process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", *namespaces)
     yield process
-    process.kill()
+    process.stop()
 
 
 def nested(levels: int) -> str:

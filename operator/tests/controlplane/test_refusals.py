@@ -15,14 +15,16 @@ from .operator_process import OperatorProcess
 from .resources import CHILDREN, children, eventually, expected_children, get, inference
 
 Json = dict[str, Any]
+PATIENT = ("--lease-seconds", "15")
+"""On a busy machine: what is tested here is no matter of the Lease."""
 
 
 @pytest.fixture
 def operator(plane: ControlPlane, crds: None, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", "--namespace", namespace)
+    process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", "--namespace", namespace, *PATIENT)
     process.start()
     yield process
-    process.kill()
+    process.stop()
 
 
 def engine(**fields: Any) -> Json:
@@ -129,7 +131,7 @@ def test_a_change_that_is_refused_stops_neither_scaling_nor_what_runs(
 def test_what_is_not_ours_is_neither_deleted_nor_adopted(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
-    operator.kill()
+    operator.stop()
     create(api, namespace, resource("m"))
     uid = api.get(kinds.INFERENCE.path(namespace, "m")).json()["metadata"]["uid"]
     references = {
@@ -183,7 +185,7 @@ STORED = {
 def test_a_status_of_another_version_is_repaired(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
 ):
-    operator.kill()
+    operator.stop()
     definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/disaggregatedinferences.dopd.dev"
     ours = api.get(definition).raise_for_status().json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     headers = {"Content-Type": "application/json-patch+json"}
