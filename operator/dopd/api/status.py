@@ -108,7 +108,7 @@ class ConditionReason(StrEnum):
     """An object of a child's name exists and belongs to someone else. Delete or rename it, or rename the resource."""
 
     API_FAILED = "ApiServerFailed"
-    """The API server did not answer in time, with an error of its own, or refused what the operator needs to do its work.
+    """The API server did not answer in time, with an error of its own, or refused what the operator needs for its work.
     Wait; if it lasts, look at the API server and at the operator's rights."""
 
     PASS_FAILED = "PassFailed"

@@ -192,10 +192,15 @@ class Kubernetes:
                 return None
             raise
 
-    async def replace_status(self, kind: Kind, manifest: Json) -> Json:
-        """Put a status in the place of the whole stored one, whoever wrote that; the manifest names its version."""
-        meta = manifest["metadata"]
-        return await self.request("PUT", kind.path(meta["namespace"], meta["name"], "status"), body=manifest)
+    async def replace_status(self, kind: Kind, namespace: str, name: str, status: Json) -> Json:
+        """Put a status in the place of the whole stored one, whoever wrote that and in whatever form."""
+        return await self.request(
+            "PATCH",
+            kind.path(namespace, name, "status"),
+            body=[{"op": "add", "path": "/status", "value": status}],
+            content_type="application/json-patch+json",
+            query={"fieldManager": FIELD_MANAGER},
+        )
 
     async def create(self, kind: Kind, manifest: Json) -> Json:
         """Create an object."""
@@ -217,7 +222,7 @@ class Kubernetes:
         method: str,
         path: str,
         *,
-        body: Json | None = None,
+        body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Json:
@@ -234,7 +239,7 @@ class Kubernetes:
         method: str,
         path: str,
         *,
-        body: Json | None = None,
+        body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> str:
@@ -247,7 +252,7 @@ class Kubernetes:
         method: str,
         path: str,
         *,
-        body: Json | None = None,
+        body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
@@ -277,7 +282,7 @@ class Kubernetes:
         path: str,
         *,
         limit: aiohttp.ClientTimeout,
-        body: Json | None = None,
+        body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",

@@ -79,18 +79,15 @@ class Reporter:
         """
         meta = {key: resource["metadata"][key] for key in ("name", "namespace")}
         manifest = {"apiVersion": kinds.INFERENCE.api_version, "kind": kinds.INFERENCE.kind, "metadata": meta}
-        version = resource["metadata"].get("resourceVersion")
         try:
             try:
                 answer = await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
                 if answer.get("status") == status:
-                    return
-                version = answer["metadata"]["resourceVersion"]  # somebody else's fields are in it
+                    return  # else somebody else's fields are in it
             except ApiError as error:
                 if error.status not in (400, 409, 422, 500):
                     raise
-            manifest["metadata"] = {**meta, "resourceVersion": version}
-            await self._kubernetes.replace_status(kinds.INFERENCE, {**manifest, "status": status})
+            await self._kubernetes.replace_status(kinds.INFERENCE, meta["namespace"], meta["name"], status)
         except ApiError as error:
             note = f"The status can not be written: {error.message}"
             key = Key(meta["namespace"], meta["name"])

@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -45,47 +44,48 @@ def post(api: httpx.Client, namespace: str, kind: kinds.Kind, text: str) -> None
     assert answer.status_code == 201, answer.text[:500]
 
 
-def conditions(api: httpx.Client, namespace: str) -> dict[str, dict[str, Any]]:
-    """Conditions of the one resource that reports some, by type."""
-    text = api.get(kinds.INFERENCE.path(namespace)).raise_for_status().text
-    # Not decoded as a whole: it may be nested too deep for that.
-    start = text.rindex('"conditions":[') + len('"conditions":')
-    found, _ = json.JSONDecoder().raw_decode(text[start:])
-    return {condition["type"]: condition for condition in found}
-
-
 def served(api: httpx.Client, namespace: str, name: str) -> None:
     """A resource of somebody else is acted on."""
     post(api, namespace, kinds.INFERENCE, inference(name, 2, 3))
     eventually(lambda: expected_children(api, namespace, {name: (2, 3)}), "the children of the others' resource", 10)
 
 
-def reported(api: httpx.Client, namespace: str, *words: str) -> bool:
-    if '"conditions":[' not in api.get(kinds.INFERENCE.path(namespace)).text:
-        return False
-    message = conditions(api, namespace)["Ready"]["message"]
-    return all(word in message for word in words)
+def reported(api: httpx.Client, namespace: str, name: str, *words: str) -> bool:
+    # Not decoded as a whole: it is nested too deep for that.
+    _, found, rest = api.get(kinds.INFERENCE.path(namespace, name)).raise_for_status().text.rpartition('"conditions":')
+    conditions = json.JSONDecoder().raw_decode(rest)[0] if found else []
+    return any(c["type"] == "Ready" and all(word in c["message"] for word in words) for c in conditions)
 
 
-@pytest.mark.parametrize("field", ["prefill", "router", "env"])
-@pytest.mark.parametrize("first", [True, False])
-def test_a_template_that_is_too_deep_concerns_itself_alone(
-    api: httpx.Client, namespace: str, victim: str, operator: OperatorProcess, field: str, first: bool
-):
-    manifest = json.loads(inference("deep"))
+DEEP_FIELDS = {"prefill": "spec.prefill.template", "router": "spec.router.template", "env": "spec.engine.env"}
+
+
+def deep(field: str) -> str:
+    """A resource that is nested too deep in one place."""
+    manifest = json.loads(inference(f"deep-{field}"))
     if field == "env":
         manifest["spec"]["engine"]["env"] = [{"name": "A", "valueFrom": "DEEP"}]
     else:
         manifest["spec"][field]["template"] = {"spec": {"affinity": "DEEP"}}
-    text = json.dumps(manifest).replace('"DEEP"', nested(DEEP))
-    if first:  # the operator finds it at its start
-        post(api, namespace, kinds.INFERENCE, text)
+    return json.dumps(manifest).replace('"DEEP"', nested(DEEP))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_nested_too_deep_concerns_itself_alone(
+    api: httpx.Client, namespace: str, victim: str, operator: OperatorProcess, first: bool
+):
+    def write() -> None:
+        for field in DEEP_FIELDS:
+            post(api, namespace, kinds.INFERENCE, deep(field))
+
+    if first:  # the operator finds them at its start
+        write()
     operator.start()
     served(api, victim, "before")
     if not first:
-        post(api, namespace, kinds.INFERENCE, text)
-    where = "spec.engine.env" if field == "env" else f"spec.{field}.template"
-    eventually(lambda: reported(api, namespace, where, "levels deep"), "its condition")
+        write()
+    for field, where in DEEP_FIELDS.items():
+        eventually(lambda f=field, w=where: reported(api, namespace, f"deep-{f}", w, "levels deep"), "its condition")
     api.delete(kinds.INFERENCE.path(victim, "before")).raise_for_status()
     eventually(lambda: expected_children(api, victim, {}), "the children go")
     served(api, victim, "after")

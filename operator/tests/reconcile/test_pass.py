@@ -67,10 +67,9 @@ class Cluster:
         self.kept[kind.kind, name] = copy.deepcopy({**old, **manifest, "metadata": meta})
         return copy.deepcopy(self.kept[kind.kind, name])
 
-    async def replace_status(self, kind: kinds.Kind, manifest: Json) -> Json:
-        self._call("replace", kind, manifest["metadata"]["name"])
-        self.resource["status"] = manifest["status"]
-        return manifest
+    async def replace_status(self, kind: kinds.Kind, namespace: str, name: str, status: Json) -> None:
+        self._call("replace", kind, name)
+        self.resource["status"] = status
 
     async def create(self, kind: kinds.Kind, manifest: Json) -> None:
         self.events.append((manifest["reason"], manifest["note"]))
