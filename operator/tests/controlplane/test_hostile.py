@@ -86,9 +86,9 @@ def test_what_is_nested_too_deep_concerns_itself_alone(
         write()
     for field, where in DEEP_FIELDS.items():
         eventually(lambda f=field, w=where: reported(api, namespace, f"deep-{f}", w, "levels deep"), "its condition")
-    api.delete(kinds.INFERENCE.path(victim, "before")).raise_for_status()
-    eventually(lambda: expected_children(api, victim, {}), "the children go")
-    served(api, victim, "after")
+    patch, headers = {"spec": {"decode": {"replicas": 5}}}, {"Content-Type": "application/merge-patch+json"}
+    api.patch(kinds.INFERENCE.path(victim, "before"), json=patch, headers=headers).raise_for_status()
+    eventually(lambda: expected_children(api, victim, {"before": (2, 5)}), "the change of the others' resource", 10)
     assert operator.stop() == 0
 
 
