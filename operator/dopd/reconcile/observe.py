@@ -134,6 +134,11 @@ async def observe(
     children = {
         (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
     }
+    for role in Role:  # how many workers there are must not hang on a label that somebody took off
+        name = (kinds.DEPLOYMENT.kind, owner.child_name(role))
+        found = None if name in children else await kubernetes.get(kinds.DEPLOYMENT, key.namespace, name[1])
+        if found and belongs(found, owner):
+            children[name] = {"apiVersion": kinds.DEPLOYMENT.api_version, "kind": kinds.DEPLOYMENT.kind, **found}
     pod_list = pod_reading.of_resource(pod_list, owner)
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     spec, problem = read_spec(resource)

@@ -163,6 +163,26 @@ def test_what_is_not_ours_is_neither_deleted_nor_adopted(
         plane.start("kube-controller-manager")
 
 
+def test_a_deployment_whose_labels_somebody_took_off_is_still_ours(
+    api: httpx.Client, namespace: str, operator: OperatorProcess
+):
+    bounds = {"min": 1, "max": 9}
+    manifest = resource("m")
+    for role in ("prefill", "decode"):
+        del manifest["spec"][role]["replicas"]
+    scaling = {"mode": "Paused", "prefill": bounds, "decode": bounds, "profileRef": {"name": "p"}}
+    manifest["spec"]["scaling"] = scaling
+    create(api, namespace, manifest)
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
+    headers = {"Content-Type": "application/merge-patch+json"}
+    path = kinds.DEPLOYMENT.path(namespace, "m-decode")
+    changed = {"metadata": {"labels": {"dopd.dev/instance": None}}, "spec": {"replicas": 4}}
+    api.patch(path, content=json.dumps(changed), headers=headers).raise_for_status()
+    eventually(
+        lambda: expected_children(api, namespace, {"m": (1, 4)}), "its labels come back, and it holds its workers"
+    )
+
+
 STORED = {
     "conditions": [
         {
