@@ -2,7 +2,7 @@
 
 Layers, imports pointing down only (checked by import-linter)::
 
-    cli, reconcile, replay      what runs: commands, kopf handlers, the simulated cluster
+    cli, reconcile, replay      what runs: commands, the loop of the operator, the simulated cluster
     cluster, telemetry          I/O: Kubernetes; Prometheus, engines, gateway
     planning, workloads         pure: demand to decisions; resource and targets to manifests
     perf                        pure: how fast one engine is

@@ -44,4 +44,4 @@ def test_the_gateway_lock_is_of_the_version_that_its_image_is_named_after() -> N
 def test_the_development_lock_covers_running_testing_and_building() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     wanted = {re.split(r"[<>=]", each)[0].lower() for each in lockfiles.development_requirements(project)}
-    assert {"kopf", "pytest", "hatchling", "uvloop", "mypy"} <= wanted
+    assert {"kubernetes", "pytest", "hatchling", "uvloop", "mypy"} <= wanted

@@ -4,11 +4,12 @@ Live numbers (load, latency) belong to metrics. Status holds what changes rarely
 no writes.
 """
 
+import copy
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from dopd.api.base import Model
 
@@ -40,6 +41,10 @@ class ConditionType(StrEnum):
     """True: the prefill workers compute prompts in the order that spec.scheduling asks for, by dopd's plugin or by the
     engine's own best policy. False: they do not, and serve all the same; the message names worker and cause. Unknown:
     none has told yet. Absent with policy EngineDefault."""
+
+    RECONCILED = "Reconciled"
+    """True: the last pass of the operator did all that it meant to. False: a part of it failed, and the rest was done;
+    the message names each part, which is tried again with growing pauses. Always present."""
 
     PROFILE_FOUND = "ProfileFound"
     """True: spec.scaling.profileRef names an EngineProfile that can be planned with. False: it does not; the last
@@ -91,12 +96,23 @@ class ConditionReason(StrEnum):
     PORT_TAKEN = "PortTaken"
     """spec.router.service.nodePort belongs to another Service. Choose another, or leave it out."""
 
+    SPEC_REFUSED = "SpecRefused"
+    """A part of the spec can not become a pod, such as a template that says a variable twice. Correct the field that
+    the message names; what ran before goes on."""
+
     CHILD_REFUSED = "ChildRefused"
     """The API server refuses a child or its pods (quota, admission policy, a fault in a template). Do what the message
     says."""
 
     NAME_TAKEN = "NameTaken"
     """An object of a child's name exists and belongs to someone else. Delete or rename it, or rename the resource."""
+
+    API_FAILED = "ApiServerFailed"
+    """The API server did not answer in time, with an error of its own, or refused what the operator needs for its work.
+    Wait; if it lasts, look at the API server and at the operator's rights."""
+
+    PASS_FAILED = "PassFailed"
+    """The operator met an error that it does not know. Read its log, and report it."""
 
     ROUTER_UNAVAILABLE = "RouterUnavailable"
     """There is no gateway pod yet. Wait; if it lasts, look at the Deployment of the gateway."""
@@ -181,7 +197,12 @@ _PODS = (
     ConditionReason.CONFIG,
     ConditionReason.CRASHING,
 )
-_CHILDREN = (ConditionReason.CHILD_REFUSED, ConditionReason.NAME_TAKEN, ConditionReason.PORT_TAKEN)
+_CHILDREN = (
+    ConditionReason.SPEC_REFUSED,
+    ConditionReason.CHILD_REFUSED,
+    ConditionReason.NAME_TAKEN,
+    ConditionReason.PORT_TAKEN,
+)
 
 REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ConditionType.READY: (
@@ -205,6 +226,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.OLD_SETTINGS,
         ConditionReason.NOT_SEEN,
     ),
+    ConditionType.RECONCILED: (*_CHILDREN, ConditionReason.API_FAILED, ConditionReason.PASS_FAILED),
     ConditionType.PROFILE_FOUND: (ConditionReason.NO_PROFILE,),
     ConditionType.METRICS_AVAILABLE: (
         ConditionReason.STARTING,
@@ -227,6 +249,10 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
 """Reasons that each condition can have, beside AsExpected."""
 
 
+LONGEST_MESSAGE = 32768
+"""Characters of a condition's message (metav1.Condition)."""
+
+
 class ConditionStatus(StrEnum):
     """Kubernetes' three values."""
 
@@ -244,7 +270,7 @@ class Condition(Model):
     """True, False or Unknown."""
     reason: Annotated[str, Field(max_length=1024)]
     """Why, in one word."""
-    message: Annotated[str, Field(max_length=32768)] = ""
+    message: Annotated[str, Field(max_length=LONGEST_MESSAGE)] = ""
     """Why, for people, with the remedy."""
     last_transition_time: str
     """When status last changed (RFC 3339)."""
@@ -358,3 +384,51 @@ class DisaggregatedInferenceStatus(Model):
     """What plans have learnt from late requests; absent before the first."""
     decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = []
     """Last ten changes of the target, newest first."""
+
+
+def read_status(stored: Any) -> DisaggregatedInferenceStatus:
+    """What can be read of a stored status, which another version may have written; the rest is left out.
+
+    Args:
+        stored: JSON of no great depth.
+    """
+    readable = copy.deepcopy(stored) if isinstance(stored, dict) else {}
+    while True:
+        try:
+            status = DisaggregatedInferenceStatus.model_validate(readable)
+            break
+        except ValidationError as error:
+            faults = {path for problem in error.errors() for path in _faults(problem)}
+            for path in sorted(faults, key=_in_order, reverse=True):  # later items of a list first
+                _leave_out(readable, path)
+    first = {condition.type: condition for condition in reversed(status.conditions)}
+    return status.model_copy(update={"conditions": [c for c in status.conditions if first[c.type] is c]})
+
+
+_Path = tuple[int | str, ...]
+
+
+def _faults(problem: Any) -> list[_Path]:
+    """What to leave out for one of pydantic's errors: the part itself, what misses a part, the end of a long list."""
+    path: _Path = problem["loc"]
+    if problem["type"] == "too_long":
+        return [(*path, index) for index in range(problem["ctx"]["max_length"], problem["ctx"]["actual_length"])]
+    return [path[:-1] if problem["type"] == "missing" else path]
+
+
+def _in_order(path: _Path) -> list[str]:
+    return [f"{part:09d}" if isinstance(part, int) else part for part in path]
+
+
+def _leave_out(node: Any, path: _Path) -> None:
+    *parents, last = path
+    for part in parents:
+        node = node[part] if _holds(node, part) else None
+    if _holds(node, last):
+        del node[last]
+
+
+def _holds(node: Any, part: int | str) -> bool:
+    if isinstance(node, list):
+        return isinstance(part, int) and part < len(node)
+    return isinstance(node, dict) and part in node

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--http-port", type=int, default=int(env("DOPD_HTTP_PORT", "8080")), help="health and metrics; 0 for none"
     )
     parser.add_argument("--log-format", choices=("text", "json"), default=env("DOPD_LOG_FORMAT", "text"))
-    parser.add_argument("--verbose", action="store_true", help="log what kopf does too")
+    parser.add_argument("--verbose", action="store_true", help="log requests, too")
     add_prometheus_arguments(parser)
 
 
@@ -86,5 +86,5 @@ def _log_to_stderr(log_format: str, verbose: bool) -> None:
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not verbose:
-        for noisy in ("kopf", "httpx", "aiohttp.access"):
+        for noisy in ("httpx", "aiohttp.access"):
             logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,9 +1,8 @@
 """One active operator: a coordination.k8s.io Lease.
 
-kopf's peering is no leader election (equal priorities freeze all), and `kubernetes.aio.leaderelection` 37.0
-lets a request hang for five minutes and dies of a refused connection, so a stalled leader would go on acting
-beside the next. Here every request is bounded, the leader stops itself when it could not renew in time, and a
-clean stop gives the Lease away.
+`kubernetes.aio.leaderelection` 37.0 lets a request hang for five minutes and dies of a refused connection, so a
+stalled leader would go on acting beside the next. Here every request is bounded, the leader stops itself when it could
+not renew in time, and a clean stop gives the Lease away.
 
 As in client-go, expiry is judged by how long the record was *seen* unchanged on the local monotonic clock, never by
 comparing clocks of two machines.

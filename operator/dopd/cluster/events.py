@@ -9,7 +9,7 @@ from dopd.cluster import kinds
 from dopd.cluster.client import ApiError, Kubernetes
 
 _LOG = logging.getLogger(__name__)
-_LONGEST_NOTE = 1024
+_LONGEST_NOTE_BYTES = 1024
 
 
 async def post_event(
@@ -25,7 +25,7 @@ async def post_event(
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "action": "Reconcile",
-        "note": note[:_LONGEST_NOTE],
+        "note": note.encode(errors="replace")[:_LONGEST_NOTE_BYTES].decode(errors="ignore"),
         "reportingController": "dopd.dev/operator",
         "reportingInstance": "dopd",
         "regarding": {

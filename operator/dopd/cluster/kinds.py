@@ -57,3 +57,15 @@ CHILD_KINDS = (
 def kind_of(manifest: dict[str, Any]) -> Kind:
     """The kind of a child's manifest."""
     return next(k for k in CHILD_KINDS if (k.api_version, k.kind) == (manifest["apiVersion"], manifest["kind"]))
+
+
+def controller(thing: dict[str, Any]) -> dict[str, Any]:
+    """The owner reference of the controller of an object; empty without one."""
+    owners: list[dict[str, Any]] = thing["metadata"].get("ownerReferences") or []
+    return next((owner for owner in owners if owner.get("controller")), {})
+
+
+def is_ours(reference: dict[str, Any], name: str) -> bool:
+    """Whether a controller is a DisaggregatedInference of a name, this one or an earlier one: group, kind and name."""
+    group = str(reference.get("apiVersion", "")).rpartition("/")[0]
+    return (group, reference.get("kind"), reference.get("name")) == (INFERENCE.group, INFERENCE.kind, name)

@@ -40,22 +40,29 @@ _TRUST_REASONS = {
 _LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET}
 
 
+_OF_THE_SERVER = {Reason.API_FAILED, Reason.PASS_FAILED}
+"""Troubles that may pass by themselves, so that they say nothing of whether requests are served."""
+
+
 def findings(
-    observed: Observed, refused: Sequence[Trouble], planned: Planned | None, targets: Mapping[Role, int]
+    observed: Observed, troubles: Sequence[Trouble], planned: Planned | None, targets: Mapping[Role, int]
 ) -> list[Finding]:
     """All conditions of a resource.
 
     Args:
         observed: the look at the cluster.
-        refused: children that the API server refused, or that belong to someone else.
+        troubles: what failed in this pass: children that can not be made, that the API server refused or that belong
+            to someone else, and errors.
         planned: the latest plan; None without spec.scaling.
         targets: workers that should serve, by role; not what the Deployments ask for, which was read before this
             pass wrote to them.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
-        return [Finding(Type.READY, Status.FALSE, Reason.INVALID_SPEC, message)]
+        return [Finding(Type.READY, Status.FALSE, Reason.INVALID_SPEC, message), reconciled(troubles)]
+    refused = [trouble for trouble in troubles if trouble.reason not in _OF_THE_SERVER]
     result = [
+        reconciled(troubles),
         _ready(observed, refused),
         _workers_available(observed, refused, targets),
         _router_in_sync(observed),
@@ -73,6 +80,14 @@ def findings(
                 _budget_limited(planned),
             ]
     return result
+
+
+def reconciled(troubles: Sequence[Trouble]) -> Finding:
+    """Whether a pass did all that it meant to."""
+    if not troubles:
+        return Finding(Type.RECONCILED, Status.TRUE, Reason.AS_EXPECTED)
+    message = "; ".join(trouble.message for trouble in troubles)
+    return Finding(Type.RECONCILED, Status.FALSE, troubles[0].reason, message)
 
 
 def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:

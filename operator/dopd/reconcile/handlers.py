@@ -1,56 +1,64 @@
-"""What kopf does: watching. Every event becomes a key in the queue, nothing more.
+"""Watching: every change becomes a key in the queue, nothing more.
 
-Only `on.event` handlers are used: they set no finalizer (a resource can be deleted while the operator is down)
-and write no annotation (Git sees no drift). What an event says is not used either; the pass reads the cluster
-itself.
+What an event says beyond a name is not used; the pass reads the cluster itself.
 """
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import kopf
-
-from dopd.api.base import GROUP, VERSION
 from dopd.api.names import CHILD_SELECTOR, INSTANCE_LABEL
-from dopd.cluster import kinds
+from dopd.cluster import Kubernetes, kinds
+from dopd.cluster.watch import watch
 from dopd.reconcile.queue import Key, KeyQueue
 
 WATCHED_CHILDREN = (*kinds.CHILD_KINDS, kinds.POD)
 
+_Seen = Callable[[dict[str, Any]], None]
 
-def registry(queue: KeyQueue) -> kopf.OperatorRegistry:
-    """The handlers, feeding `queue`."""
-    handlers = kopf.OperatorRegistry()
 
-    async def inference(*, name: str, namespace: str | None, **_: Any) -> None:
-        queue.add(Key(namespace or "", name))
+async def watch_all(
+    kubernetes: Kubernetes, queue: KeyQueue, namespaces: Sequence[str], watching: asyncio.Event
+) -> None:
+    """Feed `queue` for ever.
 
-    async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        instance = labels.get(INSTANCE_LABEL)
+    Args:
+        kubernetes: a connection that each watch may keep one line of.
+        queue: of keys.
+        namespaces: to watch; empty for all.
+        watching: set once all watches have listed what is there.
+    """
+
+    def inference(metadata: dict[str, Any]) -> None:
+        queue.add(_key(metadata, metadata.get("name")))
+
+    def profile(metadata: dict[str, Any]) -> None:
+        queue.add_namespace(metadata.get("namespace", ""))
+
+    def child(metadata: dict[str, Any]) -> None:
+        instance = (metadata.get("labels") or {}).get(INSTANCE_LABEL)
         if instance:
-            queue.add(Key(namespace or "", instance))
+            queue.add(_key(metadata, instance))
 
-    async def profile(*, namespace: str | None, **_: Any) -> None:
-        queue.add_namespace(namespace or "")
+    watched: list[tuple[kinds.Kind, str, _Seen]] = [
+        (kinds.INFERENCE, "", inference),
+        (kinds.PROFILE, "", profile),
+        *((kind, CHILD_SELECTOR, child) for kind in WATCHED_CHILDREN),
+    ]
+    where: Sequence[str | None] = namespaces or (None,)
+    unlisted = {(kind, namespace) for kind, _, _ in watched for namespace in where}
 
-    async def login(*, settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    def listed(kind: kinds.Kind, namespace: str | None) -> None:
+        unlisted.discard((kind, namespace))
+        if not unlisted:
+            watching.set()
 
-    kopf.on.login(registry=handlers)(login)
-    kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(inference)
-    kopf.on.event(GROUP, VERSION, kinds.PROFILE.plural, registry=handlers)(profile)
-    for kind in WATCHED_CHILDREN:
-        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(child)
-    return handlers
+    async with asyncio.TaskGroup() as group:
+        for kind, selector, seen in watched:
+            for namespace in where:
+                group.create_task(watch(kubernetes, kind, namespace, selector, seen, partial(listed, kind, namespace)))
 
 
-def settings() -> kopf.OperatorSettings:
-    """Kopf set to watch and to write nothing."""
-    chosen = kopf.OperatorSettings()
-    chosen.posting.enabled = False
-    chosen.peering.standalone = True
-    chosen.scanning.disabled = True
-    chosen.watching.connect_timeout = 10
-    for kind in WATCHED_CHILDREN:
-        chosen.watching.label_selectors[kind.group, kind.version, kind.plural] = CHILD_SELECTOR
-    return chosen
+def _key(metadata: dict[str, Any], name: Any) -> Key:
+    return Key(metadata.get("namespace", ""), str(name))

@@ -16,6 +16,7 @@ from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
 from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.cluster.decode import depth_of
 from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
@@ -30,6 +31,11 @@ from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
 
 Json = dict[str, Any]
+MOST_LEVELS = 48
+"""Levels of nesting of a spec, the template of a pod included."""
+
+MOST_CHILDREN = 32
+"""Objects of a kind that are read by label; a resource has three. Whoever writes to a namespace can label as many."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Observed:
         resource: the DisaggregatedInference as stored.
         spec: its spec; None when it can not be read.
         spec_problem: why it can not be read.
-        children: live children by (kind, name).
+        children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
         terminating: pods that are being deleted and still hold their GPUs, by role.
         gateway: what the gateway lists.
@@ -123,10 +129,20 @@ async def observe(
     """Read everything about a resource."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
-        asyncio.gather(*(kubernetes.list(kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
+        asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
-    children = {(item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items}
+    meta = resource["metadata"]
+    owner = Owner(meta["name"], meta["namespace"], meta["uid"])
+    children = {
+        (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
+    }
+    for role in Role:  # how many workers there are must not hang on a label that somebody took off
+        name = (kinds.DEPLOYMENT.kind, owner.child_name(role))
+        found = None if name in children else await kubernetes.get(kinds.DEPLOYMENT, key.namespace, name[1])
+        if found and belongs(found, owner):
+            children[name] = {"apiVersion": kinds.DEPLOYMENT.api_version, "kind": kinds.DEPLOYMENT.kind, **found}
+    pod_list = pod_reading.of_resource(pod_list, owner)
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
@@ -156,10 +172,19 @@ async def observe(
     )
 
 
+def belongs(child: Json, owner: Owner) -> bool:
+    """Whether the resource controls an object: by group, kind, name and uid."""
+    reference = kinds.controller(child)
+    return kinds.is_ours(reference, owner.name) and reference.get("uid") == owner.uid
+
+
 def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
     """The spec of a stored resource, or what is wrong with it (stored under another version's schema, say)."""
+    spec = resource.get("spec", {})
+    if depth_of(spec) > MOST_LEVELS:
+        return None, f"{_deepest(spec)}: is nested more than {MOST_LEVELS} levels deep; a pod has at most 14"
     try:
-        return DisaggregatedInferenceSpec.model_validate(resource.get("spec", {})), ""
+        return DisaggregatedInferenceSpec.model_validate(spec), ""
     except ValidationError as error:
         return None, _problems("spec", error)
 
@@ -181,6 +206,15 @@ async def read_model(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInfere
         return f"EngineProfile {name}: {_problems('spec', error)}"
     except ValueError as error:
         return f"EngineProfile {name}: {error}"
+
+
+def _deepest(spec: Json) -> str:
+    """The field of a spec under which it is nested deepest, such as spec.prefill.template."""
+    path, node = ["spec"], spec
+    while len(path) < 3 and isinstance(node, dict):
+        name = max(node, key=lambda name: depth_of(node[name]))
+        path, node = [*path, name], node[name]
+    return ".".join(path)
 
 
 def _problems(root: str, error: ValidationError) -> str:

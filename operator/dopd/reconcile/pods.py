@@ -1,14 +1,17 @@
 """Reading pods: which worker they are, and what keeps them from serving. Pure."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL
 from dopd.api.status import ConditionReason
+from dopd.cluster.kinds import controller
 from dopd.planning.pool import Worker
 from dopd.telemetry.engines import EngineLoad
 from dopd.telemetry.gateway import GatewayView
+from dopd.workloads import Owner
 
 Pod = dict[str, Any]
 
@@ -26,6 +29,18 @@ class Trouble(NamedTuple):
 def of_pool(pods: Sequence[Pod], pool: str) -> list[Pod]:
     """Pods of one pool that hold their place: neither being deleted nor finished."""
     return [pod for pod in pods if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and alive(pod)]
+
+
+def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
+    """Pods that a ReplicaSet of the resource's Deployments made. Whoever may write pods can give them any label."""
+
+    def ours(pod: Pod) -> bool:
+        made_by = controller(pod)
+        deployment = owner.child_name(str(pod["metadata"].get("labels", {}).get(POOL_LABEL)))
+        replica_set = (made_by.get("apiVersion"), made_by.get("kind")) == ("apps/v1", "ReplicaSet")
+        return replica_set and str(made_by.get("name")).rpartition("-")[0] == deployment
+
+    return [pod for pod in pods if ours(pod)]
 
 
 def terminating(pods: Sequence[Pod], pool: str) -> int:
@@ -75,11 +90,19 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         ready=ready(pod),
         scheduled=bool(pod.get("spec", {}).get("nodeName")),
         created_seconds=epoch_seconds(meta["creationTimestamp"]),
-        draining_since_seconds=epoch_seconds(since) if since and not labelled else None,
+        draining_since_seconds=_since(since) if since and not labelled else None,
         registered=gateway.registered(address(pod)) if address(pod) else False,
         idle=load.idle if load else None,
         load=load.running + load.waiting if load else 0.0,
     )
+
+
+def _since(annotation: str) -> float:
+    """When a worker began to drain; the end of time if that can not be read, so that it goes when it is idle alone."""
+    try:
+        return epoch_seconds(annotation)
+    except ValueError:
+        return math.inf
 
 
 def trouble(pod: Pod) -> Trouble | None:

@@ -4,9 +4,11 @@ A pass is level-based: it starts from what is there, not from what happened, and
 closer to the spec whatever came before. So it may be killed between any two writes, and two passes in a row write once.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from dopd.api.base import seconds
@@ -17,7 +19,7 @@ from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
-from dopd.reconcile.act import Actor
+from dopd.reconcile.act import Actor, failed
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.observe import Observed, observe
@@ -37,6 +39,15 @@ RESYNC_SECONDS = 60.0
 MOVING_SECONDS = 1.0
 """While workers start, register or drain: the gateway and the engines send no events."""
 
+LONGEST_MOVING_SECONDS = 2.0
+"""And while nothing new is seen for long."""
+
+LONGEST_UNREADY_SECONDS = 15.0
+"""And while no request is served either: a worker that never starts should cost little."""
+
+PASS_SECONDS = 100.0
+"""A pass that takes longer is given up, and said to be so."""
+
 _MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC)
 
 
@@ -54,6 +65,7 @@ class Reconciler:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
+    _paces: dict[Key, "Pace"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
@@ -62,28 +74,55 @@ class Reconciler:
         self._orders = PromptOrderReader(self.http, lambda: self.now().timestamp())
 
     async def reconcile(self, key: Key) -> float | None:
-        """One pass; seconds until the next is due, None when the resource is gone."""
+        """One pass; seconds until the next is due, None when the resource is gone.
+
+        Raises:
+            Exception: a part of the pass failed. The rest was done, and the resource's condition Reconciled tells it.
+        """
         resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
-            self._stop_scaling(key)
-            self._actor.forget(key)
-            metrics.forget(key)
+            self._forget(key)
             return None
+        try:
+            async with asyncio.timeout(PASS_SECONDS):
+                return await self._pass(key, resource)
+        except _Reported as reported:
+            raise reported.error from None
+        except Exception as error:
+            await self._reporter.report_failure(resource, failed("the pass", error), self.now())
+            raise
+
+    async def _pass(self, key: Key, resource: Json) -> float:
         with STAGE_SECONDS.labels("observe").time():
             observed = await observe(self.kubernetes, self.http, self._orders, key, resource)
         if observed.spec is None:
             self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
             return RESYNC_SECONDS
-        planned = await self._plan(key, observed, observed.spec)
+        planned, error = None, None
+        try:
+            planned = await self._plan(key, observed, observed.spec)
+        except Exception as problem:  # what there is goes on, and what the spec says is made
+            error = problem
         targets = _targets(observed, observed.spec, planned)
         with STAGE_SECONDS.labels("act").time():
-            refused = await self._act(observed, observed.spec, targets, planned)
-        found = findings(observed, refused, planned, targets)
+            troubles = await self._act(observed, observed.spec, targets, planned)
+        if error:
+            troubles.append(failed("the plan", error))
+        found = findings(observed, troubles, planned, targets)
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now())
         metrics.report(key, observed, targets, planned, found)
+        if error:
+            raise _Reported(error)
         return self._next(key, found)
+
+    def _forget(self, key: Key) -> None:
+        self._stop_scaling(key)
+        self._actor.forget(key)
+        self._reporter.forget(key)
+        self._paces.pop(key, None)
+        metrics.forget(key)
 
     async def _plan(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Planned | None:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
@@ -115,10 +154,12 @@ class Reconciler:
         planned: Planned | None,
     ) -> list[Trouble]:
         steps = self._steps(observed, spec, targets)
-        for step in steps.values():
-            await self._actor.label(observed, step, self.now())
+        troubles = [
+            trouble for step in steps.values() for trouble in await self._actor.label(observed, step, self.now())
+        ]
         replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
-        return await self._actor.apply(observed, spec, replicas, order_settings(observed, spec, planned))
+        settings = partial(order_settings, observed, spec, planned)
+        return troubles + await self._actor.apply(observed, spec, replicas, settings)
 
     def _steps(
         self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
@@ -150,11 +191,39 @@ class Reconciler:
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
-        delay = RESYNC_SECONDS if settled else MOVING_SECONDS
+        now_seconds = self.now().timestamp()
+        delay = RESYNC_SECONDS if settled else self._paces.setdefault(key, Pace()).pause(found, now_seconds)
+        retry = self._actor.seconds_until_retry(key)
+        if retry is not None:
+            delay = min(delay, max(MOVING_SECONDS, retry))
         loop = self._loops.get(key)
         if loop:
-            delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))
+            delay = min(delay, max(0.1, loop.seconds_until_due(now_seconds)))
         return delay
+
+
+class _Reported(Exception):
+    """A part of a pass failed, and the resource tells it already."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Pace:
+    """How often a resource that changes is looked at: a tenth of the time since anything in it was new."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[Finding, ...] = ()
+        self._since_seconds = 0.0
+
+    def pause(self, found: Sequence[Finding], now_seconds: float) -> float:
+        """Seconds until the next look."""
+        if tuple(found) != self._seen:
+            self._seen, self._since_seconds = tuple(found), now_seconds
+        served = any(f.type is ConditionType.READY and f.status is ConditionStatus.TRUE for f in found)
+        longest = LONGEST_MOVING_SECONDS if served else LONGEST_UNREADY_SECONDS
+        return min(max((now_seconds - self._since_seconds) / 10, MOVING_SECONDS), longest)
 
 
 def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> dict[Role, int]:

@@ -7,13 +7,15 @@ from typing import Any
 
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason, ConditionStatus, ConditionType, DecisionStatus
-from dopd.cluster import Kubernetes, kinds
+from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.events import post_event
 from dopd.reconcile import metrics
-from dopd.reconcile.conditions import Finding
+from dopd.reconcile.conditions import Finding, reconciled
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import Trouble
+from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned
-from dopd.reconcile.status import build_status, decision_status, previous_decisions, rfc3339
+from dopd.reconcile.status import build_status, decision_status, failed_status, rfc3339, stored_status
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,6 +37,11 @@ class Reporter:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
+        self._told: dict[Key, str] = {}
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a resource that is gone."""
+        self._told.pop(key, None)
 
     async def report(
         self,
@@ -46,18 +53,48 @@ class Reporter:
     ) -> None:
         """Write the status if it differs from the stored one, and announce what is new in it."""
         resource = observed.resource
-        decisions = previous_decisions(resource)
+        decisions = stored_status(resource).decisions
         new = _new_decision(decisions, planned, now)
-        status = build_status(observed, found, targets, [*new, *decisions], planned, now)
+        partial = any(f.type is ConditionType.RECONCILED and f.status is ConditionStatus.FALSE for f in found)
+        status = build_status(observed, found, targets, [*new, *decisions], planned, now, partial=partial)
         if status == resource.get("status"):
             return
-        meta = {key: resource["metadata"][key] for key in ("name", "namespace")}
-        manifest = {"apiVersion": kinds.INFERENCE.api_version, "kind": kinds.INFERENCE.kind, "metadata": meta}
-        await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
+        await self._write(resource, status, now)
         for decision in new:
             await self._announce_decision(resource, decision, now)
         for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE):
             await self._announce_condition(kind, resource, status, now)
+
+    async def report_failure(self, resource: Json, trouble: Trouble, now: datetime) -> None:
+        """Write that a pass failed; what earlier passes found stays."""
+        status = failed_status(resource, reconciled([trouble]), now)
+        if status != resource.get("status"):
+            await self._write(resource, status, now)
+
+    async def _write(self, resource: Json, status: Json, now: datetime) -> None:
+        """Write the status; where it can not be merged with what is stored, in the place of that.
+
+        Raises:
+            ApiError: it can not be written either way; an Event says so.
+        """
+        meta = {key: resource["metadata"][key] for key in ("name", "namespace")}
+        manifest = {"apiVersion": kinds.INFERENCE.api_version, "kind": kinds.INFERENCE.kind, "metadata": meta}
+        try:
+            try:
+                answer = await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
+                if answer.get("status") == status:
+                    return  # else somebody else's fields are in it
+            except ApiError as error:
+                if error.status not in (400, 409, 422, 500):
+                    raise
+            await self._kubernetes.replace_status(kinds.INFERENCE, meta["namespace"], meta["name"], status)
+        except ApiError as error:
+            note = f"The status can not be written: {error.message}"
+            key = Key(meta["namespace"], meta["name"])
+            if error.status and self._told.get(key) != note:
+                self._told[key] = note
+                await post_event(self._kubernetes, resource, "StatusRefused", note, now, warning=True)
+            raise
 
     async def _announce_decision(self, resource: Json, decision: DecisionStatus, now: datetime) -> None:
         meta = resource["metadata"]
@@ -74,7 +111,10 @@ class Reporter:
         await post_event(self._kubernetes, resource, decision.reason, note, now)
 
     async def _announce_condition(self, kind: ConditionType, resource: Json, status: Json, now: datetime) -> None:
-        before, after = _condition(kind, resource.get("status", {})), _condition(kind, status)
+        before, after = (
+            _condition(kind, stored_status(resource).model_dump(mode="json", by_alias=True)),
+            _condition(kind, status),
+        )
         if after.get("status", ConditionStatus.UNKNOWN) == ConditionStatus.UNKNOWN:
             return
         if (before.get("status"), before.get("reason")) == (after["status"], after["reason"]):

@@ -8,6 +8,7 @@ from typing import Any
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import (
+    LONGEST_MESSAGE,
     Condition,
     DecisionStatus,
     DisaggregatedInferenceStatus,
@@ -16,13 +17,21 @@ from dopd.api.status import (
     LoadStatus,
     RatioStatus,
     RoleStatus,
+    read_status,
 )
+from dopd.cluster.decode import depth_of
 from dopd.planning import Decision, Demand, Learnt
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned
 
 KEPT_DECISIONS = 10
+MOST_LEVELS = 16
+"""Levels of nesting of a status that is read."""
+
+LONGEST_TEXT = 4096
+"""Characters of a text of the status, unless it has a limit of its own."""
+
 WORTH_TELLING = 0.1
 """A load that moved by less than this share is not written again, nor what was learnt if it moved by less than this."""
 
@@ -34,6 +43,8 @@ def build_status(
     decisions: Sequence[DecisionStatus],
     planned: Planned | None,
     now: datetime,
+    *,
+    partial: bool = False,
 ) -> dict[str, Any]:
     """The status as it should stand, with the times of conditions that did not change kept.
 
@@ -44,11 +55,16 @@ def build_status(
         decisions: last decisions, newest first.
         planned: the latest plan; None without spec.scaling.
         now: the time of the look.
+        partial: a part of the pass failed: what it would have found stays as stored.
     """
     resource = observed.resource
     generation = resource["metadata"].get("generation", 0)
-    old = {c["type"]: c for c in resource.get("status", {}).get("conditions", [])}
+    stored = stored_status(resource)
+    old = {condition.type: condition for condition in stored.conditions}
     conditions = [_condition(finding, old.get(finding.type), generation, rfc3339(now)) for finding in findings]
+    if partial:
+        found = {condition.type for condition in conditions}
+        conditions += [condition for condition in stored.conditions if condition.type not in found]
     status = DisaggregatedInferenceStatus(observed_generation=generation, conditions=conditions)
     if observed.spec is not None:
         roles = {role: _role(observed, role, targets[role]) for role in Role}
@@ -62,12 +78,27 @@ def build_status(
                 ),
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
-                "load": load_status(planned, resource.get("status", {}).get("load")),
-                "learnt": learnt_status(planned, resource.get("status", {}).get("learnt")),
+                "load": load_status(planned, stored.load),
+                "learnt": learnt_status(planned, stored.learnt),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }
         )
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return _json(status)
+
+
+def failed_status(resource: dict[str, Any], finding: Finding, now: datetime) -> dict[str, Any]:
+    """The stored status with one condition changed: of a pass that found nothing else."""
+    stored = stored_status(resource)
+    old = next((condition for condition in stored.conditions if condition.type == finding.type), None)
+    new = _condition(finding, old, resource["metadata"].get("generation", 0), rfc3339(now))
+    others = [condition for condition in stored.conditions if condition.type != finding.type]
+    return _json(stored.model_copy(update={"conditions": [new, *others]}))
+
+
+def stored_status(resource: dict[str, Any]) -> DisaggregatedInferenceStatus:
+    """What can be read of the status of a resource."""
+    status = resource.get("status")
+    return read_status(status if depth_of(status) <= MOST_LEVELS else None)
 
 
 def endpoint(observed: Observed, spec: DisaggregatedInferenceSpec) -> str:
@@ -89,16 +120,11 @@ def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus
             "from": before,
             "to": f"{decision.prefill}+{decision.decode}",
             "reason": decision.reason.value,
-            "message": decision.message,
+            "message": clipped(decision.message, LONGEST_TEXT),
             "limitedBy": [bound.value for bound in decision.limited_by],
             "demand": _load(decision.demand_prefill) if decision.demand_prefill else None,
         }
     )
-
-
-def previous_decisions(resource: dict[str, Any]) -> list[DecisionStatus]:
-    """The decisions that the stored status reports, newest first."""
-    return [DecisionStatus.model_validate(item) for item in resource.get("status", {}).get("decisions", [])]
 
 
 def ratio(prefill: int, decode: int) -> str:
@@ -118,10 +144,9 @@ def _role(observed: Observed, role: Role, target: int) -> RoleStatus:
     )
 
 
-def load_status(planned: Planned | None, stored: dict[str, Any] | None) -> LoadStatus | None:
+def load_status(planned: Planned | None, old: LoadStatus | None) -> LoadStatus | None:
     """The load that the latest plan rests on, or the stored one while no number of it moved by a tenth."""
     decision, reading = (planned.decision, planned.reading) if planned else (None, None)
-    old = LoadStatus.model_validate(stored) if stored else None
     if reading is None or reading.demand is None or decision is None:
         return old
     prefill, decode = decision.demand_prefill or reading.demand, decision.demand_decode or reading.demand
@@ -137,9 +162,8 @@ def load_status(planned: Planned | None, stored: dict[str, Any] | None) -> LoadS
     return old if old and not _moved(old, new) else new
 
 
-def learnt_status(planned: Planned | None, stored: dict[str, Any] | None) -> LearntStatus | None:
+def learnt_status(planned: Planned | None, old: LearntStatus | None) -> LearntStatus | None:
     """What the latest plan has learnt, or the stored one while neither number moved by a tenth."""
-    old = LearntStatus.model_validate(stored) if stored else None
     decision = planned.decision if planned else None
     if decision is None:
         return old
@@ -153,11 +177,8 @@ def learnt_status(planned: Planned | None, stored: dict[str, Any] | None) -> Lea
 
 def stored_learnt(resource: dict[str, Any]) -> Learnt | None:
     """What the stored status says that plans have learnt; None if it says nothing."""
-    stored = resource.get("status", {}).get("learnt")
-    if stored is None:
-        return None
-    learnt = LearntStatus.model_validate(stored)
-    return Learnt(caution=learnt.caution, error_budget=learnt.error_budget)
+    learnt = stored_status(resource).learnt
+    return Learnt(caution=learnt.caution, error_budget=learnt.error_budget) if learnt else None
 
 
 def _moved(old: LoadStatus, new: LoadStatus) -> bool:
@@ -180,13 +201,25 @@ def _rfc3339_of(epoch_seconds: float) -> str:
     return rfc3339(datetime.fromtimestamp(epoch_seconds, UTC))
 
 
-def _condition(finding: Finding, old: dict[str, Any] | None, generation: int, now: str) -> Condition:
-    same = old is not None and old["status"] == finding.status
+def _condition(finding: Finding, old: Condition | None, generation: int, now: str) -> Condition:
     return Condition(
         type=finding.type,
         status=finding.status,
         reason=finding.reason,
-        message=finding.message,
-        last_transition_time=old["lastTransitionTime"] if old and same else now,
+        message=clipped(finding.message, LONGEST_MESSAGE),
+        last_transition_time=old.last_transition_time if old and old.status == finding.status else now,
         observed_generation=generation,
     )
+
+
+def clipped(text: str, most: int) -> str:
+    """A text that the schema of the status takes: not too long, and of whole characters."""
+    whole = text.encode(errors="replace").decode()
+    return whole if len(whole) <= most else f"{whole[: most - len(_CUT)]}{_CUT}"
+
+
+_CUT = " ... (cut)"
+
+
+def _json(status: DisaggregatedInferenceStatus) -> dict[str, Any]:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True)

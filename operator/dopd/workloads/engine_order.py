@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ENGINE_CONTAINER
@@ -56,11 +57,15 @@ def engine_order(spec: DisaggregatedInferenceSpec) -> EngineOrder:
 
 
 def _words_of_template(spec: DisaggregatedInferenceSpec) -> list[str]:
-    """What the user's pod template adds to the engine's command line."""
+    """What the user's pod template adds to the engine's command line; nothing is known of the template's form yet."""
     pod = (spec.prefill.template or {}).get("spec")
-    containers = (pod.get("containers") if isinstance(pod, dict) else None) or []
-    engines = [c for c in containers if isinstance(c, dict) and c.get("name") == ENGINE_CONTAINER]
-    return [str(word) for engine in engines for part in ("command", "args") for word in engine.get(part) or []]
+    containers = pod.get("containers") if isinstance(pod, dict) else None
+    engines = [c for c in _items(containers) if isinstance(c, dict) and c.get("name") == ENGINE_CONTAINER]
+    return [word for engine in engines for word in _items(engine.get("args")) if isinstance(word, str)]
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def names_flag(words: Sequence[str], flag: str) -> bool:

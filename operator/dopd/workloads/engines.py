@@ -18,9 +18,10 @@ from dopd.api.names import (
     Role,
 )
 from dopd.workloads.engine_order import engine_order
-from dopd.workloads.merge import overlay
+from dopd.workloads.merge import overlay_list
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.scheduling import scheduling_mount, scheduling_volume
+from dopd.workloads.template import pod_template
 
 STARTUP_LIMIT_SECONDS = 3600
 """A worker that is not ready after this long is restarted: weights of large models take tens of minutes to load."""
@@ -37,10 +38,25 @@ CACHE_FOLDER = "/var/cache/dopd"
 """What engines compile on the way (kernels, graphs) is kept here over restarts of the container."""
 
 
+_OWN_ENV = [
+    {"name": name, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} for name in ("SGLANG_HOST_IP", "HOST_IP")
+]
+
+
 def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, replicas: int) -> Manifest:
-    """The Deployment of one role with `replicas` workers."""
+    """The Deployment of one role with `replicas` workers.
+
+    Raises:
+        Refusal: the spec asks for what a pod can not have.
+    """
     role_spec = spec.prefill if role is Role.PREFILL else spec.decode
-    template = overlay(_pod_template(owner, spec, role, role_spec), role_spec.template or {})
+    template = pod_template(
+        _pod_template(owner, spec, role, role_spec),
+        role_spec.template,
+        where=f"spec.{role}.template",
+        container=ENGINE_CONTAINER,
+        args=f"spec.engine.args or spec.{role}.args",
+    )
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -69,11 +85,7 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         "name": ENGINE_CONTAINER,
         "image": engine.image,
         "command": [*engine.command, *engine_flags(spec, role, role_spec), *engine.args, *role_spec.args],
-        "env": [
-            {"name": "SGLANG_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-            *(_env(entry) for entry in engine.env),
-        ],
+        "env": overlay_list(_OWN_ENV, [_env(entry) for entry in engine.env], "spec.engine.env", "spec.containers.env"),
         "ports": ports,
         "resources": {"limits": gpus, "requests": gpus},
         "startupProbe": _probe("/ready", period=1, failures=STARTUP_LIMIT_SECONDS),
@@ -131,7 +143,7 @@ def _env(entry: EnvVar) -> dict[str, Any]:
 
 def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": "http"},
+        "httpGet": {"path": path, "port": ENGINE_PORT},  # not its name, which a template may give to another port
         "periodSeconds": period,
         "timeoutSeconds": timeout,
         "failureThreshold": failures,

@@ -14,21 +14,12 @@ from dopd.api.names import (
     ROUTER_PORT,
     Role,
 )
-from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.template import pod_template
 
 
-def router_manifests(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[Manifest]:
-    """Everything that the gateway needs, in the order in which it should exist."""
-    return [
-        *_discovery_rights(owner),
-        _deployment(owner, spec),
-        _service(owner, spec),
-        owner.disruption_budget(ROUTER_POOL),
-    ]
-
-
-def _discovery_rights(owner: Owner) -> list[Manifest]:
+def discovery_rights(owner: Owner) -> list[Manifest]:
+    """What lets the gateway find the workers: its account, and the right to read pods."""
     name = owner.child_name(ROUTER_POOL)
     rbac = "rbac.authorization.k8s.io"
     return [
@@ -49,7 +40,12 @@ def _discovery_rights(owner: Owner) -> list[Manifest]:
     ]
 
 
-def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    """The gateway's pods.
+
+    Raises:
+        Refusal: the spec asks for what a pod can not have.
+    """
     router = spec.router
     container: Manifest = {
         "name": ROUTER_CONTAINER,
@@ -60,8 +56,8 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
         ],
         # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
-        "readinessProbe": {"httpGet": {"path": "/readiness", "port": "http"}, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/liveness", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "readinessProbe": {**_probe("/readiness"), "periodSeconds": 1},
+        "livenessProbe": {**_probe("/liveness"), "periodSeconds": 10, "timeoutSeconds": 5},
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -90,9 +86,19 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": owner.selector(ROUTER_POOL)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": overlay(template, router.template or {}),
+            "template": pod_template(
+                template,
+                router.template,
+                where="spec.router.template",
+                container=ROUTER_CONTAINER,
+                args="spec.router.args",
+            ),
         },
     }
+
+
+def _probe(path: str) -> Manifest:
+    return {"httpGet": {"path": path, "port": ROUTER_PORT}}  # not by name: a template may give that to another port
 
 
 def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
@@ -128,9 +134,10 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
     ]  # fmt: skip
 
 
-def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+def router_service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
+    """What clients talk to."""
     service = spec.router.service
-    port: Manifest = {"name": "http", "port": service.port, "targetPort": "http", "protocol": "TCP"}
+    port: Manifest = {"name": "http", "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:
         port["nodePort"] = service.node_port
     extra = {"annotations": service.annotations} if service.annotations else {}

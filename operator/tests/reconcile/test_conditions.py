@@ -192,14 +192,15 @@ def test_a_field_that_is_not_acted_on_is_said_so():
 
 def test_a_spec_of_another_schema_is_reported_with_the_field():
     observed = look(spec={**SPEC, "decode": {"gpus": 0, "replicas": 1}})
-    (only,) = findings(observed, (), None)
-    assert only.reason is ConditionReason.INVALID_SPEC
-    assert "spec.decode.gpus" in only.message
+    ready, reconciled = findings(observed, (), None)
+    assert ready.reason is ConditionReason.INVALID_SPEC
+    assert "spec.decode.gpus" in ready.message
+    assert reconciled.reason is ConditionReason.AS_EXPECTED
 
 
 def test_without_a_profile_nothing_is_claimed_of_metrics_and_forecast():
     planned = Planned(None, profile_problem="namespace ns has no EngineProfile p")
-    scaling = findings(look(*ALL_WELL), (), planned)[5:]
+    scaling = findings(look(*ALL_WELL), (), planned)[6:]
     assert [(f.type, f.status, f.reason) for f in scaling] == [
         (ConditionType.PROFILE_FOUND, ConditionStatus.FALSE, ConditionReason.NO_PROFILE)
     ]

@@ -23,22 +23,26 @@ def planned(engine, demand: Demand | None, ahead: Demand | None = None, at_secon
 def stored(engine, *arguments, **others):
     status = load_status(planned(engine, *arguments, **others), None)
     assert status
+    return status
+
+
+def told(status):
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def test_it_tells_the_load_now_and_the_load_planned_for(model):
-    told = stored(model, DEMAND, DEMAND.scaled(2))
-    assert told["time"] == "1970-01-01T00:16:40Z"
-    assert told["demand"] == {"requestsPerSecond": 100.0, "inputTokens": 1000.0, "outputTokens": 200.0}
-    assert told["prefill"]["requestsPerSecond"] == told["decode"]["requestsPerSecond"] == 200.0
-    assert told["quantile"] == 0.9
-    assert told["forecastTime"] == "1970-01-01T00:16:00Z"
+    as_told = told(stored(model, DEMAND, DEMAND.scaled(2)))
+    assert as_told["time"] == "1970-01-01T00:16:40Z"
+    assert as_told["demand"] == {"requestsPerSecond": 100.0, "inputTokens": 1000.0, "outputTokens": 200.0}
+    assert as_told["prefill"]["requestsPerSecond"] == as_told["decode"]["requestsPerSecond"] == 200.0
+    assert as_told["quantile"] == 0.9
+    assert as_told["forecastTime"] == "1970-01-01T00:16:00Z"
 
 
 def test_without_a_forecast_it_says_so_by_leaving_it_out(model):
-    told = stored(model, DEMAND)
-    assert "quantile" not in told
-    assert "forecastTime" not in told
+    as_told = told(stored(model, DEMAND))
+    assert "quantile" not in as_told
+    assert "forecastTime" not in as_told
 
 
 def test_a_ripple_is_not_written(model):
@@ -46,7 +50,7 @@ def test_a_ripple_is_not_written(model):
     ripple = planned(model, DEMAND.scaled(1.05), DEMAND.scaled(2.1), at_seconds=2000.0)
     status = load_status(ripple, first)
     assert status
-    assert status.model_dump(mode="json", by_alias=True, exclude_none=True) == first
+    assert status == first
 
 
 def test_a_move_is_written(model):

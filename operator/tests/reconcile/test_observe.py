@@ -20,8 +20,13 @@ class Cluster:
     def __init__(self, *pods: dict[str, Any]) -> None:
         self.pods = list(pods)
 
-    async def list(self, kind: kinds.Kind, namespace: str, selector: str) -> list[dict[str, Any]]:
+    async def list(
+        self, kind: kinds.Kind, namespace: str, selector: str, most: int | None = None
+    ) -> list[dict[str, Any]]:
         return self.pods if kind is kinds.POD else []
+
+    async def get(self, kind: kinds.Kind, namespace: str, name: str) -> None:
+        return None
 
 
 class Http:
@@ -48,7 +53,12 @@ async def test_ready_prefill_workers_are_asked_for_their_order_where_one_is_want
     starting["metadata"]["name"] = "m-prefill-y"
     pods = [*copy.deepcopy(ALL_WELL), starting]
     for one in pods:
-        one["metadata"]["uid"] = one["metadata"]["name"]
+        pool = one["metadata"]["labels"]["dopd.dev/pool"]
+        made_by = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"m-{pool}-5d", "controller": True}
+        one["metadata"] |= {"uid": one["metadata"]["name"], "ownerReferences": [made_by]}
+    stranger = copy.deepcopy(pods[0])
+    stranger["metadata"] |= {"name": "m-prefill-z", "uid": "z", "ownerReferences": []}
+    pods.append(stranger)
     http = Http()
     meta = {"name": "m", "namespace": "ns", "uid": "u"}
     resource = {"metadata": meta, "spec": {**SPEC, "scheduling": scheduling}}

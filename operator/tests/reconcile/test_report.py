@@ -25,9 +25,10 @@ class Cluster:
         self.events: list[tuple[str, str]] = []
         self.writes = 0
 
-    async def apply(self, kind: kinds.Kind, manifest: dict[str, Any], subresource: str) -> None:
+    async def apply(self, kind: kinds.Kind, manifest: dict[str, Any], subresource: str) -> dict[str, Any]:
         self.status = manifest["status"]
         self.writes += 1
+        return manifest
 
     async def create(self, kind: kinds.Kind, manifest: dict[str, Any]) -> None:
         self.events.append((manifest["type"], manifest["reason"]))

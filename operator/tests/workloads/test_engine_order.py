@@ -42,7 +42,7 @@ def test_the_users_arguments_come_after_it(owner: Owner, raw_spec: dict[str, Any
     assert words.index("--schedule-policy") < words.index("--mem-fraction-static")
 
 
-ENGINE_TEMPLATE = {"spec": {"containers": [{"name": "engine", "command": ["--disable-radix-cache"]}]}}
+ENGINE_TEMPLATE = {"spec": {"containers": [{"name": "engine", "args": ["--disable-radix-cache"]}]}}
 
 
 @pytest.mark.parametrize(
