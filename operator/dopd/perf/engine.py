@@ -50,16 +50,23 @@ class EngineModel:
 
     @classmethod
     def from_profile(cls, profile: EngineProfileSpec) -> "EngineModel":
-        """Build the model from a profile.
+        """Build the model from a profile that holds for workers of both roles.
 
         Raises:
             ValueError: the decode points are not a full grid of batches and contexts.
         """
-        factor = profile.correction
-        prefill = sorted((float(p.tokens), p.seconds * factor) for p in profile.prefill.points)
-        contexts = sorted({p.context_tokens for p in profile.decode.points})
-        batches = sorted({p.batch for p in profile.decode.points})
-        itl = {(p.context_tokens, p.batch): p.itl_seconds * factor for p in profile.decode.points}
+        return cls.from_profiles(profile, profile)
+
+    @classmethod
+    def from_profiles(cls, prefill: EngineProfileSpec, decode: EngineProfileSpec) -> "EngineModel":
+        """Build the model of a pair of workers: each role as its own profile says, a transfer as the slower of both.
+
+        Raises:
+            ValueError: the decode points are not a full grid of batches and contexts.
+        """
+        contexts = sorted({p.context_tokens for p in decode.decode.points})
+        batches = sorted({p.batch for p in decode.decode.points})
+        itl = {(p.context_tokens, p.batch): p.itl_seconds * decode.correction for p in decode.decode.points}
         missing = [(b, c) for c in contexts for b in batches if (c, b) not in itl]
         if missing:
             batch, context = missing[0]
@@ -68,18 +75,20 @@ class EngineModel:
                 f"every context ({len(batches)} x {len(contexts)} points): add it, or remove the odd batch or context"
             )
         return cls(
-            prefill_curve=tuple(prefill),
+            prefill_curve=tuple(
+                sorted((float(p.tokens), p.seconds * prefill.correction) for p in prefill.prefill.points)
+            ),
             itl_curves=tuple((float(c), tuple((float(b), itl[c, b]) for b in batches)) for c in contexts),
-            kv_tokens=profile.decode.kv_tokens,
-            max_running_requests=profile.decode.max_running_requests,
-            chunk_tokens=profile.prefill.chunk_tokens,
-            transfer_base_seconds=profile.transfer.base_seconds,
-            transfer_tokens_per_second=profile.transfer.tokens_per_second,
+            kv_tokens=decode.decode.kv_tokens,
+            max_running_requests=decode.decode.max_running_requests,
+            chunk_tokens=prefill.prefill.chunk_tokens,
+            transfer_base_seconds=max(prefill.transfer.base_seconds, decode.transfer.base_seconds),
+            transfer_tokens_per_second=min(prefill.transfer.tokens_per_second, decode.transfer.tokens_per_second),
             startup_seconds={
-                "prefill": profile.startup.prefill_seconds,
-                "decode": profile.startup.decode_seconds,
+                "prefill": prefill.startup.prefill_seconds,
+                "decode": decode.startup.decode_seconds,
             },
-            flip_seconds=profile.startup.flip_seconds,
+            flip_seconds=max(prefill.startup.flip_seconds, decode.startup.flip_seconds),
         )
 
     def corrected(self, prefill: float = 1.0, decode: float = 1.0) -> "EngineModel":
