@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from dopd.cluster.podhttp import DirectPodHttp, PodHttpError
+from dopd.cluster.podhttp import DirectPodHttp, PodHttpError, with_key
 
 POD = {"metadata": {"name": "m-prefill-x"}, "status": {"podIP": "10.0.0.1"}}
 
@@ -35,3 +35,19 @@ async def test_what_is_no_json_and_a_pod_without_an_address():
         await answering(text="up 1").get_json(POD, 30000, "/v1/loads")
     with pytest.raises(PodHttpError, match="no address"):
         await answering().get_text({**POD, "status": {}}, 30000, "/metrics")
+
+
+async def test_a_key_is_sent_by_those_who_were_given_it_and_by_nobody_else():
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=request.headers.get("Authorization", "no key"))
+
+    open_to_all = DirectPodHttp(httpx.MockTransport(answer))
+    keyed = with_key(open_to_all, "k-1")
+    assert await keyed.get_text(POD, 30000, "/metrics") == "Bearer k-1"
+    assert await open_to_all.get_text(POD, 30000, "/metrics") == "no key"
+    assert with_key(open_to_all, "") is open_to_all
+
+
+async def test_an_address_of_ipv6_stands_in_brackets():
+    pod = {**POD, "status": {"podIP": "fd00::1"}}
+    assert await answering().get_text(pod, 30001, "/metrics") == "http://[fd00::1]:30001/metrics"
