@@ -4,6 +4,7 @@ A model is read from a manifest (camelCase), is immutable, and refuses unknown f
 its description in the CRD, so `kubectl explain` and the code can not disagree.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,17 +29,26 @@ class Rule(NamedTuple):
         rule: CEL expression that must hold; `self` is the object.
         message: what is said when it does not.
         field_path: the one field below the object that is at fault, such as `.max`; the object itself if empty.
+        named: CEL for the part of the object that is at fault; the message then begins with it. For lists, of which the
+            API server shows no value.
     """
 
     rule: str
     message: str
     field_path: str = ""
+    named: str = ""
 
 
 def cel(rules: Iterable[Rule]) -> list[dict[str, str]]:
     """Rules as a schema holds them."""
     return [
-        {"rule": r.rule, "message": r.message, **({"fieldPath": r.field_path} if r.field_path else {})} for r in rules
+        {
+            "rule": r.rule,
+            "message": r.message,
+            **({"messageExpression": f"{r.named} + {json.dumps(f' {r.message}')}"} if r.named else {}),
+            **({"fieldPath": r.field_path} if r.field_path else {}),
+        }
+        for r in rules
     ]
 
 

@@ -96,16 +96,20 @@ _ONE_ITEM = r"^--?$|^-h|^--?[A-Za-z][^=]*[[:space:]]"
 
 def flag_rules(reserved: tuple[Reserved, ...]) -> list[Rule]:
     """CEL rules of a list of arguments."""
-    shape = Rule(
-        f"!self.exists(arg, arg.matches('{_ONE_ITEM}'))",
-        "holds a blank in a flag, or no flag at all; write flag and value as two items, or as --flag=value",
-    )
-    return [shape, *(_rule(group) for group in reserved)]
+    return [
+        _none(
+            f"arg.matches('{_ONE_ITEM}')",
+            "is no single flag or value; write flag and value as two items, or as --flag=value",
+        ),
+        *(_rule(group) for group in reserved),
+    ]
 
 
 def _rule(group: Reserved) -> Rule:
     names = "arg.size() > 2 && arg.startsWith('-') && flag.startsWith(arg.split('=')[0])"
-    return Rule(
-        f"!self.exists(arg, {list(group.flags)}.exists(flag, {names}))",
-        f"holds {' or '.join(group.flags)} (or a beginning of it); remove it: {group.instead}",
-    )
+    meant = " or ".join(group.flags)
+    return _none(f"{list(group.flags)}.exists(flag, {names})", f"means {meant}; remove it: {group.instead}")
+
+
+def _none(fault: str, message: str) -> Rule:
+    return Rule(f"!self.exists(arg, {fault})", message, named=f"self.filter(arg, {fault})[0]")

@@ -25,11 +25,12 @@ _CONTAINERS = {
     "description": "Containers, as in a pod.",
     "items": {
         **_OPEN,
+        "required": ["name"],  # the key by which containers are merged
         "properties": {
             "name": {
                 "type": "string",
                 "maxLength": 63,
-                "description": "Name of the container; never absent in a pod. The operator's is engine or router.",
+                "description": "Name of the container; the operator's is engine or router.",
             },
             "ports": {"type": "array", "maxItems": 32, "description": "Ports, as in a pod.", "items": _PORT},
         },

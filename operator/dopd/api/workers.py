@@ -20,6 +20,18 @@ EngineArgs = Annotated[
 """Arguments of the engine, without those that the operator sets."""
 
 
+ModelPath = Annotated[
+    str,
+    Field(
+        pattern=r"^[^\s-][^\s]*$",
+        max_length=1024,
+        json_schema_extra={
+            "expected": "a path or a name without blanks, not beginning with '-', such as /models/llama"
+        },
+    ),
+]
+
+
 class TransferBackend(StrEnum):
     """How the KV cache moves from prefill to decode (SGLang `--disaggregation-transfer-backend`)."""
 
@@ -39,11 +51,15 @@ class Engine(Model):
     """When to pull the image; left to Kubernetes if absent."""
     image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []
     """Names of Secrets for the registry, in the same namespace."""
-    command: Annotated[list[str], Field(max_length=64)] = ["python3", "-m", "sglang.launch_server"]
+    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=64)] = [
+        "python3",
+        "-m",
+        "sglang.launch_server",
+    ]
     """Command that starts the server; the operator appends SGLang's flags to it."""
     transfer_backend: TransferBackend = TransferBackend.MOONCAKE
     """How the KV cache moves from prefill to decode."""
-    model_path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    model_path: ModelPath | None = None
     """Where the weights are in the container, or their name on a hub; spec.model if absent."""
     args: EngineArgs = []
     """Further SGLang flags for both roles, after the operator's own. A flag that the operator sets is refused."""
