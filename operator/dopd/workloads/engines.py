@@ -88,10 +88,10 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         ],
         "ports": ports,
         "resources": {"limits": gpus, "requests": gpus},
-        "startupProbe": _probe("/ready", period=1, failures=STARTUP_LIMIT_SECONDS),
-        "readinessProbe": _probe("/ready", period=2, failures=3),
+        "startupProbe": _probe("/ready", numbers.engine, period=1, failures=STARTUP_LIMIT_SECONDS),
+        "readinessProbe": _probe("/ready", numbers.engine, period=2, failures=3),
         # SGLang answers /health through the scheduler: no answer in 20 s, three times, is an engine that hangs.
-        "livenessProbe": _probe("/health", period=30, failures=3, timeout=25),
+        "livenessProbe": _probe("/health", numbers.engine, period=30, failures=3, timeout=25),
         "lifecycle": {"preStop": {"sleep": {"seconds": ROUTING_LAG_SECONDS}}},
         "securityContext": {"allowPrivilegeEscalation": False},
         "volumeMounts": [
@@ -148,9 +148,9 @@ def _env(entry: EnvVar) -> dict[str, Any]:
     return entry.model_dump(by_alias=True, exclude_none=True)
 
 
-def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Manifest:
+def _probe(path: str, port: int, *, period: int, failures: int, timeout: int = 5) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": ENGINE_PORT_NAME},  # SGLang asks for no key there
+        "httpGet": {"path": path, "port": port},  # not its name, which a template may give to another port
         "periodSeconds": period,
         "timeoutSeconds": timeout,
         "failureThreshold": failures,

@@ -61,9 +61,9 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
         ],
         # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
-        "readinessProbe": {"httpGet": {"path": "/readiness", "port": "http"}, "periodSeconds": 1},
+        "readinessProbe": {"httpGet": {"path": "/readiness", "port": ROUTER_PORT}, "periodSeconds": 1},
         "livenessProbe": {
-            "httpGet": {"path": "/liveness", "port": "http"},
+            "httpGet": {"path": "/liveness", "port": ROUTER_PORT},
             "periodSeconds": 10,
             "timeoutSeconds": 5,
         },
@@ -136,7 +136,7 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
 
 def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
     service = spec.router.service
-    port: Manifest = {"name": service.port_name, "port": service.port, "targetPort": "http", "protocol": "TCP"}
+    port: Manifest = {"name": service.port_name, "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:
         port["nodePort"] = service.node_port
     extra = {"annotations": service.annotations} if service.annotations else {}

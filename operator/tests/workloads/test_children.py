@@ -156,8 +156,8 @@ def test_workers_of_both_roles_can_share_the_network_of_a_node(owner: Owner, raw
         template = worker_deployment(owner, spec, role, 1)["spec"]["template"]
         container = template["spec"]["containers"][0]
         assert flags(container)["--port"] == str(port)
-        assert container["ports"][0] == {"name": "http", "containerPort": port}, "what probes and PodMonitors go by"
-        assert container["readinessProbe"]["httpGet"]["port"] == "http"
+        assert container["ports"][0] == {"name": "http", "containerPort": port}, "what PodMonitors go by"
+        assert container["readinessProbe"]["httpGet"]["port"] == port
         assert template["metadata"]["annotations"]["smg.ai/worker-ports"] == str(port), "what the gateway goes by"
         seen += [entry["containerPort"] for entry in container["ports"]]
     assert sorted(seen) == [8999, 30001, 30002], "the scheduler tells them apart by it"
@@ -219,4 +219,4 @@ def test_the_service_port_has_the_name_that_a_mesh_asks_for(owner: Owner, raw_sp
     raw_spec["router"]["service"] = {"portName": "http-openai"}
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
     (service,) = [c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Service"]
-    assert service["spec"]["ports"] == [{"name": "http-openai", "port": 8000, "targetPort": "http", "protocol": "TCP"}]
+    assert service["spec"]["ports"] == [{"name": "http-openai", "port": 8000, "targetPort": 8000, "protocol": "TCP"}]
