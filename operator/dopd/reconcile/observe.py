@@ -16,7 +16,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
-from dopd.cluster import ApiError, Kubernetes, PodHttp, kinds, with_key
+from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
@@ -138,7 +138,7 @@ async def observe(
     (profiles, model), (api_key, api_key_problem) = await asyncio.gather(
         read_profiles(kubernetes, key, spec), read_api_key(kubernetes, key, spec)
     )
-    keyed = with_key(http, api_key)
+    keyed = WithKey(http, api_key)
     gateway, loads, orders_now = await asyncio.gather(
         read_gateways(keyed, pools[ROUTER_POOL]),
         read_loads(keyed, [pod for role in Role for pod in ready[role]]),

@@ -3,7 +3,8 @@
 import httpx
 import pytest
 
-from dopd.cluster.podhttp import DirectPodHttp, PodHttpError, with_key
+from dopd.cluster.apikey import WithKey
+from dopd.cluster.podhttp import DirectPodHttp, PodHttpError
 
 POD = {"metadata": {"name": "m-prefill-x"}, "status": {"podIP": "10.0.0.1"}}
 
@@ -42,10 +43,10 @@ async def test_a_key_is_sent_by_those_who_were_given_it_and_by_nobody_else():
         return httpx.Response(200, text=request.headers.get("Authorization", "no key"))
 
     open_to_all = DirectPodHttp(httpx.MockTransport(answer))
-    keyed = with_key(open_to_all, "k-1")
+    keyed = WithKey(open_to_all, "k-1")
     assert await keyed.get_text(POD, 30000, "/metrics") == "Bearer k-1"
     assert await open_to_all.get_text(POD, 30000, "/metrics") == "no key"
-    assert with_key(open_to_all, "") is open_to_all
+    assert await WithKey(open_to_all, "").get_text(POD, 30000, "/metrics") == "no key"
 
 
 async def test_an_address_of_ipv6_stands_in_brackets():
