@@ -20,6 +20,28 @@ EngineArgs = Annotated[
 """Arguments of the engine, without those that the operator sets."""
 
 
+_SHELL = "self[0].matches('(^|/)[a-z]*sh$') && self.exists(word, word.matches('^-[a-z]*c$'))"
+Command = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra={
+            "x-kubernetes-validations": cel(
+                [
+                    Rule(
+                        f"!({_SHELL}) || self.exists(word, word.contains('$@') || word.contains('$*'))"
+                        " && !self[self.size() - 2].matches('^-[a-z]*c$')",
+                        "a shell drops the flags that the operator appends, or the first of them; let it pass them on"
+                        " and give it a word for $0: [bash, -c, 'exec sglang serve \"$@\"', engine]",
+                    )
+                ]
+            )
+        },
+    ),
+]
+"""A command to which flags are appended."""
+
 ModelPath = Annotated[
     str,
     Field(
@@ -51,7 +73,7 @@ class Engine(Model):
     """When to pull the image; left to Kubernetes if absent."""
     image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []
     """Names of Secrets for the registry, in the same namespace."""
-    command: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=64)] = [
+    command: Command = [
         "python3",
         "-m",
         "sglang.launch_server",
