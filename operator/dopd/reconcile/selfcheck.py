@@ -13,7 +13,7 @@ from dopd.api.base import seconds
 from dopd.api.inference import ScalingMode
 from dopd.api.names import Role
 from dopd.cluster import ApiError, Kubernetes, kinds
-from dopd.reconcile.observe import read_profiles, read_spec
+from dopd.reconcile.observe import read_api_key, read_profiles, read_spec
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
 from dopd.telemetry.connection import Connector, NoAnswer
@@ -59,6 +59,9 @@ async def _check_spec(
     if spec is None:
         yield Check(str(key), "spec", Verdict.FAIL, problem, "a spec of this version", "Correct it and apply it anew")
         return
+    _, problem = await read_api_key(kubernetes, key, spec)
+    if problem:
+        yield Check(str(key), "API key", Verdict.FAIL, problem)
     if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
         mode = "Paused" if spec.scaling else "static"
         yield Check(str(key), "load", Verdict.SKIPPED, f"{mode}, so no load is read")
