@@ -104,11 +104,10 @@ class EngineModel:
     def prefill_seconds(self, tokens: float) -> float:
         """Service time of a prefill of `tokens` tokens with nothing cached before them, without queueing."""
         last_tokens, last_seconds = self.prefill_curve[-1]
-        beyond = tokens - last_tokens
-        if beyond <= 0:
+        if tokens <= last_tokens:
             return interpolate(self.prefill_curve, tokens)
         attention = self.attention_seconds * (tokens**2 - last_tokens**2)
-        return last_seconds + attention + self._linear_token_seconds * beyond
+        return last_seconds + attention + self._linear_token_seconds * (tokens - last_tokens)
 
     def prefill_pass_seconds(self, tokens: float, attended: float) -> float:
         """Time of one forward pass over several prompts or pieces of prompts.
@@ -174,8 +173,11 @@ class EngineModel:
         Far beyond the last context a small batch may seem to take longer than a large one, where the table's slopes
         differ: the larger one takes as long then.
         """
-        steps = [interpolate(over_context, context_tokens) for _, over_context in self._itl_by_batch]
-        return tuple((batch, s) for (batch, _), s in zip(self._itl_by_batch, accumulate(steps, max), strict=True))
+        curve = tuple((batch, interpolate(over_context, context_tokens)) for batch, over_context in self._itl_by_batch)
+        if context_tokens <= self.itl_curves[-1][0]:
+            return curve
+        steps = accumulate((seconds for _, seconds in curve), max)
+        return tuple((batch, seconds) for (batch, _), seconds in zip(curve, steps, strict=True))
 
     @cached_property
     def _itl_by_batch(self) -> tuple[tuple[float, Curve], ...]:
