@@ -16,6 +16,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import INSTANCE_LABEL
 from dopd.cluster import kinds
+from dopd.cluster.apikey import key_headers
 from dopd.cluster.backoff import Backoff
 from dopd.cluster.bodies import BadBody, Body, parse_json
 from dopd.cluster.client import Kubernetes
@@ -156,7 +157,8 @@ class DirectPodHttp(_Guarded):
                 auto_decompress=False,
             )
         host = f"[{address}]" if ":" in address else address
-        return await self._session.get(f"http://{host}:{port}{path}", params=query, allow_redirects=False)
+        url = f"http://{host}:{port}{path}"
+        return await self._session.get(url, params=query, headers=key_headers(), allow_redirects=False)
 
 
 class ProxyPodHttp(_Guarded):

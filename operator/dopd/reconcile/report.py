@@ -62,7 +62,7 @@ class Reporter:
         await self._write(resource, status, now)
         for decision in new:
             await self._announce_decision(resource, decision, now)
-        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE):
+        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE, ConditionType.PROFILE_MATCHES):
             await self._announce_condition(kind, resource, status, now)
 
     async def report_failure(self, resource: Json, trouble: Trouble, now: datetime) -> None:

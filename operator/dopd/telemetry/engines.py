@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import engine_port
 from dopd.telemetry.doors import (
     Answer,
     BadAnswer,
@@ -87,7 +87,8 @@ async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> EngineLoa
 
     async def one(pod: dict[str, Any]) -> EngineLoad | str:
         try:
-            return parse_loads(await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"}))
+            answer = await http.get_json(pod, engine_port(pod), "/v1/loads", {"include": "core,disagg,queues"})
+            return parse_loads(answer)
         except (PodHttpError, BadAnswer) as error:
             return printable(str(error))
 

@@ -6,12 +6,12 @@ The door for it: a row is a worker, or makes it unknown who else that gateway po
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from dopd.api.names import ROUTER_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import listed_address
 from dopd.telemetry.doors import Answer, BadAnswer, printable, validated
 from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
@@ -23,7 +23,7 @@ class GatewayView:
     """Workers as the gateway pods list them.
 
     Attributes:
-        listed: addresses (pod IPs) that any gateway pod lists, draining ones included.
+        listed: addresses (host:port, see `addresses`) that any gateway pod lists, draining ones included.
         roles: for each gateway pod, address to role of the workers that it routes to.
         silent: gateway pods that did not answer, or with a row that can not be read: they may list more.
         problems: why a silent one is silent, by pod name.
@@ -56,18 +56,15 @@ class Workers:
     problem: str = ""
 
 
-def _host(url: str) -> str:
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    if not host:
+def _address(url: str) -> str:
+    address = listed_address(url)
+    if not address:
         raise ValueError("no URL with a host")
-    return host
+    return address
 
 
 class _Row(Answer):
-    url: Annotated[str, Field(max_length=2048), AfterValidator(_host)]
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_address)]
     worker_type: Annotated[str, Field(max_length=64)]
     status: str | None = None
 

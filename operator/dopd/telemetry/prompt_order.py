@@ -16,8 +16,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import engine_port
 from dopd.telemetry.doors import BadAnswer, printable
 from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
@@ -121,7 +121,7 @@ class PromptOrderReader:
             return self._known[uid][1]
         order: PromptOrder | None = None
         try:
-            order = parse_prompt_order(await self._http.get_text(pod, ENGINE_PORT, "/metrics"))
+            order = parse_prompt_order(await self._http.get_text(pod, engine_port(pod), "/metrics"))
         except PodHttpError:
             pass  # condition SchedulingActive says so
         except BadAnswer as error:

@@ -8,15 +8,20 @@ import math
 from typing import Any
 
 from dopd.api.base import seconds
-from dopd.api.inference import DisaggregatedInferenceSpec, EnvVar, RoleSpec
+from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
-    BOOTSTRAP_PORT,
     BOOTSTRAP_PORT_ANNOTATION,
+    BOOTSTRAP_PORT_NAME,
     ENGINE_CONTAINER,
     ENGINE_PORT,
+    ENGINE_PORT_NAME,
     ROLE_LABEL,
+    WORKER_PORTS_ANNOTATION,
     Role,
 )
+from dopd.api.pods import EnvVar
+from dopd.api.workers import Parallelism, RoleSpec
+from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay_list
 from dopd.workloads.meta import Manifest, Owner, pod_labels
@@ -75,23 +80,34 @@ def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:
     metadata: Manifest = {"labels": pod_labels(owner, role, **{ROLE_LABEL: role})}
-    ports = [{"name": "http", "containerPort": ENGINE_PORT}]
+    numbers = role_spec.ports
+    ports = [{"name": ENGINE_PORT_NAME, "containerPort": numbers.engine}]
+    annotations: dict[str, str] = {}
+    if numbers.engine != ENGINE_PORT:
+        annotations[WORKER_PORTS_ANNOTATION] = str(numbers.engine)
     if role is Role.PREFILL:
-        metadata["annotations"] = {BOOTSTRAP_PORT_ANNOTATION: str(BOOTSTRAP_PORT)}
-        ports.append({"name": "bootstrap", "containerPort": BOOTSTRAP_PORT})
+        annotations[BOOTSTRAP_PORT_ANNOTATION] = str(numbers.bootstrap)
+        ports.append({"name": BOOTSTRAP_PORT_NAME, "containerPort": numbers.bootstrap})
+    if annotations:
+        metadata["annotations"] = annotations
     engine = spec.engine
     gpus = {role_spec.gpu_resource: str(role_spec.gpus)}
     container: Manifest = {
         "name": ENGINE_CONTAINER,
         "image": engine.image,
         "command": [*engine.command, *engine_flags(spec, role, role_spec), *engine.args, *role_spec.args],
-        "env": overlay_list(_OWN_ENV, [_env(entry) for entry in engine.env], "spec.engine.env", "spec.containers.env"),
+        "env": overlay_list(
+            [*_OWN_ENV, *api_key_variable(spec)],
+            [_env(entry) for entry in engine.env],
+            "spec.engine.env",
+            "spec.containers.env",
+        ),
         "ports": ports,
         "resources": {"limits": gpus, "requests": gpus},
-        "startupProbe": _probe("/ready", period=1, failures=STARTUP_LIMIT_SECONDS),
-        "readinessProbe": _probe("/ready", period=2, failures=3),
+        "startupProbe": _probe("/ready", numbers.engine, period=1, failures=STARTUP_LIMIT_SECONDS),
+        "readinessProbe": _probe("/ready", numbers.engine, period=2, failures=3),
         # SGLang answers /health through the scheduler: no answer in 20 s, three times, is an engine that hangs.
-        "livenessProbe": _probe("/health", period=30, failures=3, timeout=25),
+        "livenessProbe": _probe("/health", numbers.engine, period=30, failures=3, timeout=25),
         "lifecycle": {"preStop": {"sleep": {"seconds": ROUTING_LAG_SECONDS}}},
         "securityContext": {"allowPrivilegeEscalation": False},
         "volumeMounts": [
@@ -125,25 +141,32 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
     flags = {
         "--model-path": spec.engine.model_path or spec.model,
         "--served-model-name": spec.model,
-        "--host": "0.0.0.0",
-        "--port": ENGINE_PORT,
-        "--tp-size": role_spec.gpus,
+        "--host": listening_host(spec),
+        "--port": role_spec.ports.engine,
+        "--tp-size": role_spec.tensor_size,
         "--disaggregation-mode": role,
         "--disaggregation-transfer-backend": spec.engine.transfer_backend,
     }
     if role is Role.PREFILL:
-        flags["--disaggregation-bootstrap-port"] = BOOTSTRAP_PORT
+        flags["--disaggregation-bootstrap-port"] = role_spec.ports.bootstrap
+    sizes = role_spec.parallelism or Parallelism()
+    if sizes.pipeline > 1:
+        flags["--pp-size"] = sizes.pipeline
+    if sizes.data > 1:
+        flags["--dp-size"] = sizes.data
+    switches = ["--enable-metrics", *(["--enable-dp-attention"] if sizes.data_attention else [])]
     own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
-    return [*(part for flag, value in flags.items() for part in (flag, str(value))), "--enable-metrics", *own_order]
+    words = (part for flag, value in flags.items() for part in (flag, str(value)))
+    return [*words, *switches, *own_order, *api_key_flag(spec)]
 
 
 def _env(entry: EnvVar) -> dict[str, Any]:
     return entry.model_dump(by_alias=True, exclude_none=True)
 
 
-def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Manifest:
+def _probe(path: str, port: int, *, period: int, failures: int, timeout: int = 5) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": ENGINE_PORT},  # not its name, which a template may give to another port
+        "httpGet": {"path": path, "port": port},  # not its name, which a template may give to another port
         "periodSeconds": period,
         "timeoutSeconds": timeout,
         "failureThreshold": failures,

@@ -14,6 +14,7 @@ from dopd.api.names import (
     ROUTER_PORT,
     Role,
 )
+from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.template import pod_template
 
@@ -65,7 +66,7 @@ def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifes
             "runAsNonRoot": True,
             "runAsUser": 65532,
         },
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec)],
     }
     if router.image_pull_policy:
         container["imagePullPolicy"] = router.image_pull_policy.value
@@ -108,9 +109,9 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}"]
 
     return [
-        "--host", "0.0.0.0",
+        "--host", listening_host(spec),
         "--port", str(ROUTER_PORT),
-        "--prometheus-host", "0.0.0.0",
+        "--prometheus-host", listening_host(spec),
         "--prometheus-port", str(ROUTER_METRICS_PORT),
         "--pd-disaggregation",
         "--prefill-policy", spec.router.prefill_policy,
@@ -131,13 +132,14 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--service-discovery-port", str(ENGINE_PORT),
         "--prefill-selector", *selector(Role.PREFILL),
         "--decode-selector", *selector(Role.DECODE),
+        *api_key_flag(spec),
     ]  # fmt: skip
 
 
 def router_service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
     """What clients talk to."""
     service = spec.router.service
-    port: Manifest = {"name": "http", "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
+    port: Manifest = {"name": service.port_name, "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:
         port["nodePort"] = service.node_port
     extra = {"annotations": service.annotations} if service.annotations else {}

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dopd.cluster.apikey import WithKey
 from dopd.cluster.podhttp import DirectPodHttp, PodHttpError
 
 from .endpoints import answer, endpoint
@@ -56,3 +57,25 @@ async def test_what_is_no_json_and_a_pod_without_an_address(http: DirectPodHttp)
             await http.get_json(POD, port, "/v1/loads")
     with pytest.raises(PodHttpError, match="no address"):
         await http.get_text({**POD, "status": {}}, 30000, "/metrics")
+
+
+async def test_a_key_is_sent_by_those_who_were_given_it_and_by_nobody_else(http: DirectPodHttp):
+    seen = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        seen.append([line.partition(": ")[2] for line in head.splitlines() if line.startswith("Authorization")])
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nup")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for way in (WithKey(http, "k-1"), http, WithKey(http, "")):
+            await way.get_text(POD, port, "/metrics")
+    assert seen == [["Bearer k-1"], [], []]
+
+
+async def test_an_address_of_ipv6_stands_in_brackets(http: DirectPodHttp):
+    with pytest.raises(PodHttpError, match=r"\[::1\]|::1"):
+        await http.get_text({**POD, "status": {"podIP": "::1"}}, 1, "/metrics")

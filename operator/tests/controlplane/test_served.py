@@ -127,3 +127,43 @@ def test_a_user_who_may_edit_resources_may_not_set_their_status(plane: ControlPl
     with connect(plane.kubeconfig_for("ann")) as ann:
         assert ann.patch(stored, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).status_code == 200
         assert ann.patch(f"{stored}/status", json={"status": STATUS}, headers=MERGE).status_code == 403
+
+
+def test_no_short_name_is_taken(api: httpx.Client, crds: None):
+    """kubectl would choose Kubernetes' own kind, without a word."""
+    groups = [group["preferredVersion"]["groupVersion"] for group in api.get("/apis").json()["groups"]]
+    names: dict[str, set[str]] = {}
+    for version in ("api/v1", *(f"apis/{group}" for group in groups)):
+        for kind in api.get(f"/{version}").json()["resources"]:
+            for name in (kind["name"], kind.get("singularName"), *kind.get("shortNames", [])):
+                names.setdefault(name, set()).add(f"{version.rpartition('/')[0]}/{kind['name'].partition('/')[0]}")
+    for name in ("pdi", "dopdprofile", "engineprofile"):
+        assert len(names[name]) == 1, name
+
+
+def test_what_was_stored_before_a_rule_came_can_still_be_changed(api: httpx.Client, crds: None, namespace: str):
+    """A field that broke a rule before it existed does not keep its author from changing another one."""
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{kinds.INFERENCE.plural}.{kinds.INFERENCE.group}"
+    definition = api.get(path).json()
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    rules = schema["engine"]["properties"]["args"].pop("x-kubernetes-validations")
+    api.put(path, json=definition).raise_for_status()
+    old = changed(INFERENCE, {"spec.engine.args": ["--tp", "2"]})
+
+    def stored() -> bool:
+        return api.post(kinds.INFERENCE.path(namespace), json=old).status_code == 201
+
+    eventually(stored, "the definition without the rule")
+    definition = api.get(path).json()
+    schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    schema["engine"]["properties"]["args"]["x-kubernetes-validations"] = rules
+    api.put(path, json=definition).raise_for_status()
+    new = {**old, "metadata": {"name": "other"}}
+    eventually(
+        lambda: api.post(kinds.INFERENCE.path(namespace), params={"dryRun": "All"}, json=new).status_code == 422,
+        "the definition with the rule",
+    )
+    answer = api.patch(
+        kinds.INFERENCE.path(namespace, "llama"), json={"spec": {"slo": {"ttftSeconds": 2}}}, headers=MERGE
+    )
+    assert answer.status_code == 200, answer.text

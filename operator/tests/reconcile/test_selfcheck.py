@@ -66,6 +66,7 @@ async def test_what_does_not_scale_needs_no_telemetry():
     [
         ({"engine": {}}, "ns/m spec", "spec.engine.image"),
         ({}, "ns/m profile", "has none of that name"),
+        ({"apiKey": {"name": "s"}}, "ns/m API key", "key key of Secret s does not exist in namespace ns; create it"),
         ({}, "ns/m Prometheus", "none is named, expected a URL. Set spec.telemetry.prometheusURL"),
         ({"telemetry": {"prometheusURL": NOWHERE}}, f"{NOWHERE} connection", "refused"),
         ({"telemetry": {"prometheusURL": "http://a:b@c"}}, "http://a:b@c connection", "do not belong into a URL"),

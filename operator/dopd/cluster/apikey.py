@@ -1,0 +1,57 @@
+"""The key that engines and gateways of one resource ask for, on its way into the requests to them.
+
+It goes along with a call, so that what reads pods need not name it, and it reaches no pod of another resource. Through
+the API server no key can be sent, since it takes the header for its own: an operator outside the cluster reads no
+engine that asks for one.
+"""
+
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+_KEY: ContextVar[str] = ContextVar("api_key", default="")
+
+
+def key_headers() -> dict[str, str]:
+    """Headers of a request to a pod that is made now."""
+    key = _KEY.get()
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+class Getter(Protocol):
+    """What reaches pods (`dopd.cluster.podhttp.PodHttp`)."""
+
+    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
+        """See PodHttp."""
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        """See PodHttp."""
+
+    async def close(self) -> None:
+        """See PodHttp."""
+
+
+class WithKey:
+    """The same way to pods, with a key in each request; with none if it is empty."""
+
+    def __init__(self, http: Getter, key: str) -> None:
+        self._http, self._key = http, key
+
+    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
+        """See PodHttp."""
+        token = _KEY.set(self._key)
+        try:
+            return await self._http.get_json(pod, port, path, query)
+        finally:
+            _KEY.reset(token)
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        """See PodHttp."""
+        token = _KEY.set(self._key)
+        try:
+            return await self._http.get_text(pod, port, path)
+        finally:
+            _KEY.reset(token)
+
+    async def close(self) -> None:
+        """Give the connections of the way up."""
+        await self._http.close()
