@@ -63,7 +63,8 @@ def replay(args: argparse.Namespace) -> Report:
     )
     trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds, args.within)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
-    setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus)
+    in_order = args.order == "on-time-first" and args.simulator != "dynamo"
+    setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus, on_time_first=in_order)
     foreign_ground = args.simulator == "dynamo"
     if foreign_ground or not args.prefix_cache:
         trace = replace(trace, prefixes=None)

@@ -12,6 +12,16 @@ that come late is the mean over the length distribution of P(W > ttft - S(x) - t
 mean, and the variance of lengths enters three times: in E[S] because S is convex, in c^2, and in the prompts that
 leave little time to wait.
 
+In the order `on-time-first` (`dopd_scheduling`) fewer are late: those that can not be on time step aside. Work that
+would end after its deadline is lost, so the work that waits is a random walk between 0 and the time that there is to
+wait, t = ttft - E[S + transfer]. In heavy traffic the share of the work that is lost at the upper edge is
+
+    L = (1 - rho) / rho / (exp(2 * (1 - rho) * t * sqrt(P) / (rho * E[S] * (1 + c^2))) - 1)
+
+(reflected Brownian motion; for the earliest deadline first: Kruk, Lehoczky, Ramanan and Shreve, Annals of Applied
+Probability, 2011). The root is between 1, a queue for each worker, and P, one queue for all: the gateway chooses among
+P. A prompt is lost in proportion to its work, so of the requests L / (1 + c^2) are late, times `LATE_BY_ORDER`.
+
 **Decode** is a set of slots. One decode step of b requests with a mean context of k tokens takes ITL(b, k) and
 yields b tokens, so
 
@@ -35,6 +45,10 @@ SHARED_PASS = 1.5
 """Waiting beyond that of an ideal queue: a prompt waits for the end of the pass that it shares with others, and the
 gateway is not one queue but a choice of one among many. Measured by `python -m dopd.replay.fidelity`."""
 
+LATE_BY_ORDER = 4.0
+"""Requests that the order on-time-first makes late, for each that has to be: it promises with a headroom, keeps a share
+for the late, and does not know the future. Measured by `python -m dopd.replay.fidelity`."""
+
 FAR_END = 0.01
 """Share of the prompts that may be longer than the profile knows without a word about it."""
 
@@ -50,6 +64,7 @@ class PrefillLoad:
         squared_cv: Var[S] / E[S]^2.
         wait_factor: measured over modelled waiting; 1 where nothing was measured.
         beyond: what of it lies beyond the points of the profile, and the cure; "" if nothing.
+        on_time_first: prompts are served in the order of that name, and not as they come.
     """
 
     requests_per_second: float
@@ -58,9 +73,12 @@ class PrefillLoad:
     squared_cv: float
     wait_factor: float = 1.0
     beyond: str = ""
+    on_time_first: bool = False
 
     @classmethod
-    def of(cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0) -> "PrefillLoad":
+    def of(
+        cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0, on_time_first: bool = False
+    ) -> "PrefillLoad":
         """Service times of the demand's prompts on the engine."""
         share = demand.uncached_share or 1.0
         lengths = [(chance, tokens, tokens / share) for chance, tokens in demand.prompt_lengths()]
@@ -81,7 +99,8 @@ class PrefillLoad:
                 f"{longer:.0%} of the prompts are longer than the last of spec.prefill.points "
                 f"({model.prefill_curve[-1][0]:.0f} tokens): their times are extrapolated, measure the profile further"
             )
-        return cls(demand.requests_per_second, prompts, mean, squared_cv(mean, second), wait_factor, beyond)
+        cv = squared_cv(mean, second)
+        return cls(demand.requests_per_second, prompts, mean, cv, wait_factor, beyond, on_time_first)
 
     @property
     def busy_workers(self) -> float:
@@ -106,7 +125,17 @@ class PrefillLoad:
         for probability, idle_seconds in self.prompts:
             slack = ttft_seconds - idle_seconds
             late += probability * (waiting * math.exp(-slack / wait_seconds) if slack >= 0 else 1.0)
-        return late
+        return min(late, self._late_share_in_order(workers, ttft_seconds)) if self.on_time_first else late
+
+    def _late_share_in_order(self, workers: int, ttft_seconds: float) -> float:
+        slack = ttft_seconds - self.idle_ttft_seconds
+        if slack <= 0:
+            return 1.0
+        use = self.busy_workers / workers
+        burst_seconds = self.wait_factor * self.mean_seconds * (1 + self.squared_cv)  # E[S^2] / E[S]
+        exponent = 2 * (1 - use) * slack * math.sqrt(workers) / (use * burst_seconds)
+        lost_work = (1 - use) / use / math.expm1(min(exponent, 500.0))
+        return self.hopeless_share(ttft_seconds) + LATE_BY_ORDER * lost_work / (1 + self.squared_cv)
 
     def hopeless_share(self, ttft_seconds: float) -> float:
         """Share of requests that come late even on an idle worker."""

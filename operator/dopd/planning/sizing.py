@@ -111,9 +111,16 @@ class Load:
     infeasible: str
 
     @classmethod
-    def of(cls, demand: Demand, model: EngineModel, objectives: Objectives, wait_factor: float = 1.0) -> "Load":
+    def of(
+        cls,
+        demand: Demand,
+        model: EngineModel,
+        objectives: Objectives,
+        wait_factor: float = 1.0,
+        on_time_first: bool = False,
+    ) -> "Load":
         """The load, with the objectives checked against an idle worker."""
-        prefill = PrefillLoad.of(demand, model, wait_factor)
+        prefill = PrefillLoad.of(demand, model, wait_factor, on_time_first)
         feasible, reasons = objectives, []
         hopeless = prefill.hopeless_share(objectives.ttft_seconds)
         allowed = (1 - objectives.attainment) / 2
@@ -197,9 +204,10 @@ def size(
     prefill_gpus: int = 1,
     decode_gpus: int = 1,
     wait_factor: float = 1.0,
+    on_time_first: bool = False,
 ) -> Size:
     """The cheapest workers for a demand: see `Load.size`."""
-    return Load.of(demand, model, objectives, wait_factor).size(prefill_gpus, decode_gpus)
+    return Load.of(demand, model, objectives, wait_factor, on_time_first).size(prefill_gpus, decode_gpus)
 
 
 def _at_least(busy_workers: float) -> int:

@@ -23,11 +23,13 @@ from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import run
 from dopd.replay.trace import Trace, load
-from dopd.replay.workers import Dialect, Routing, Settings
+from dopd.replay.workers import FIRST_COME, Dialect, Routing, Settings
 
 PROFILE = "llama-3.1-8b-h100"
 STILL = Settings(startup_seconds={role: 60.0 for role in Role})
 OBJECTIVES = Objectives()
+ON_TIME_FIRST = "on-time-first"
+LATE_AFTER_SECONDS = 0.75
 
 
 def queueing(count: int = 60_000) -> list[str]:
@@ -49,8 +51,10 @@ def queueing(count: int = 60_000) -> list[str]:
     return lines
 
 
-def sizing(count: int = 20_000) -> list[str]:
+def sizing(order: str = FIRST_COME, count: int = 20_000) -> list[str]:
     """Share of late first tokens that the sizing model expects, against the simulated cluster."""
+    settings = replace(STILL, order=order, objectives=replace(OBJECTIVES, ttft_seconds=LATE_AFTER_SECONDS))
+    in_order = order == ON_TIME_FIRST
     model, generator, lines = _model(1.0), np.random.default_rng(4), []
     lengths = np.maximum(1, generator.lognormal(np.log(1155) - 0.33, 0.81, 200_000)).astype(np.int64)
     unit = Demand(1.0, float(lengths.mean()), float((lengths.astype(float) ** 2).mean()), 2.0)
@@ -59,13 +63,14 @@ def sizing(count: int = 20_000) -> list[str]:
         for use in (0.8, 0.9, 0.95):
             rate = use * workers / mean_seconds
             trace = _poisson(rate, lengths[: count * workers // 2 + 5000], 2)
-            cluster = Cluster(model, trace, workers, 4, STILL)
+            cluster = Cluster(model, trace, workers, 4, settings)
             cluster.run()
             ttft = np.array(cluster.ttft_seconds)[len(trace) // 10 :]
-            share = PrefillLoad.of(unit.scaled(rate), model).late_share(workers, 0.75)
+            load_of = PrefillLoad.of(unit.scaled(rate), model, on_time_first=in_order)
+            share = load_of.late_share(workers, LATE_AFTER_SECONDS)
             lines.append(
-                f"{workers} workers, use {use:.2f}: later than 0.75 s {share:.2%} expected, {(ttft > 0.75).mean():.2%} "
-                "simulated"
+                f"{workers} workers, use {use:.2f}: later than {LATE_AFTER_SECONDS:g} s {share:.2%} expected, "
+                f"{(ttft > LATE_AFTER_SECONDS).mean():.2%} simulated"
             )
     return lines
 
@@ -125,7 +130,8 @@ def main(arguments: list[str]) -> int:
     """Print every part that can be had here."""
     parts: list[tuple[str, Callable[[], list[str]]]] = [
         ("Queueing theory", queueing),
-        ("Sizing against the simulated cluster", sizing),
+        ("Sizing against the simulated cluster, first come, first served", sizing),
+        ("The same in the order on-time-first", lambda: sizing(ON_TIME_FIRST)),
     ]
     if importlib.util.find_spec("aiconfigurator_core"):
         parts.append(("Published estimates", published))

@@ -172,3 +172,19 @@ def test_both_roles_over_the_cap_are_named(model):
     assert (answer.prefill, answer.decode) == (1000, 1000)
     assert "prefill: the load keeps" in answer.infeasible
     assert "decode: the load keeps" in answer.infeasible
+
+
+@given(rate=st.floats(0.1, 400), mean=st.floats(50, 20_000), cv=st.floats(0, 3), workers=st.integers(1, 40))
+def test_in_order_no_more_are_late_than_as_they_come_and_more_workers_make_no_more_late(model, rate, mean, cv, workers):
+    asked = demand(rps=rate, mean=mean, cv=cv)
+    as_they_come, in_order = PrefillLoad.of(asked, model), PrefillLoad.of(asked, model, on_time_first=True)
+    late = in_order.late_share(workers, 1.5)
+    assert 0 <= late <= as_they_come.late_share(workers, 1.5) <= 1 + 1e-9
+    assert in_order.late_share(workers + 1, 1.5) <= late + 1e-9
+
+
+def test_in_order_fewer_workers_do(model):
+    asked = demand(rps=200.0, mean=1500.0, cv=1.5)
+    as_they_come, in_order = size(asked, model, OBJECTIVES), size(asked, model, OBJECTIVES, on_time_first=True)
+    assert as_they_come.prefill_exact < in_order.prefill < as_they_come.prefill
+    assert in_order.decode <= as_they_come.decode

@@ -38,6 +38,7 @@ class Setting:
         prefill_gpus: GPUs of a prefill worker.
         decode_gpus: GPUs of a decode worker.
         most: workers of a role at most.
+        on_time_first: prefill workers go by the order of that name.
     """
 
     model: EngineModel
@@ -46,3 +47,4 @@ class Setting:
     prefill_gpus: int = 1
     decode_gpus: int = 1
     most: int = 200
+    on_time_first: bool = False

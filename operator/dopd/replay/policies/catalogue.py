@@ -14,6 +14,7 @@ from dopd.replay.policies.dopd import Dopd
 from dopd.replay.policies.dynamo import DynamoLoad, DynamoSla
 from dopd.replay.policies.hpa import Hpa
 from dopd.replay.policies.paper import Paper
+from dopd.replay.policies.peak_ahead import PeakAhead
 from dopd.replay.trace import Trace
 
 
@@ -37,8 +38,8 @@ HINDSIGHT_FACTORS = (1.0, 1.15, 1.3, 1.5)
 the number of workers, so that a size taken from another replay may be too small."""
 
 NAMES = ("dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "static-1-3", "static-peak", "oracle")
-VARIANTS = ("dopd@flips",)
-"""Run only when asked for: dopd that lets workers change their role."""
+VARIANTS = ("dopd@flips", "peak-ahead")
+"""Run only when asked for: dopd that lets workers change their role; the plan that is to replace dopd's."""
 
 
 def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
@@ -52,6 +53,8 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
         return [Try("", start, lambda: Dopd(setting))]
     if name == "dopd@flips":
         return [Try("", start, lambda: Dopd(setting, role_switching=True))]
+    if name == "peak-ahead":
+        return [Try("", start, lambda: PeakAhead(setting))]
     if name == "dopd-paper":
         return [Try("", start, lambda: Paper(setting))]
     if name == "dynamo-sla":
@@ -71,7 +74,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     if name == "hpa":
         return [
             Try(f"target {target:g}", start, lambda target=target: Hpa(setting, target))  # type: ignore[misc]
-            for target in (0.3, 0.4, 0.55, 0.7)
+            for target in (0.3, 0.4, 0.55, 0.7, 0.8, 0.85, 0.9)
         ]
     if name == "static-1-3":
         return [Try("", static.one_to_three(static.peak(setting, trace), setting), None)]

@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dopd.autoscaler import PeakForecast, Tuning
+
+LEAD_SECONDS = 180.0
+SPACING = Tuning().spacing_seconds
+loads = st.lists(st.floats(0, 100), min_size=1, max_size=60)
+
+
+def after(values: list[float] | np.ndarray, lead_seconds: float = LEAD_SECONDS) -> PeakForecast:
+    peak = PeakForecast(Tuning(), lead_seconds)
+    for i, load in enumerate(values):
+        peak.observe(i * SPACING, float(load))
+    return peak
+
+
+@given(values=loads, rarer=st.floats(0.001, 0.5), more=st.floats(0, 0.5))
+def test_a_rarer_peak_is_no_lower_and_none_is_below_the_load_of_now(values: list[float], rarer: float, more: float):
+    high, low = after(values).quantile(rarer), after(values).quantile(rarer + more)
+    assert high >= low - 1e-9
+    assert low >= values[-1] - 1e-9
+
+
+@given(values=loads, scale=st.floats(0.5, 1000), miss=st.floats(0.01, 0.8))
+def test_it_does_not_depend_on_the_unit(values: list[float], scale: float, miss: float):
+    if max(values) < 0.01:
+        return
+    expected = scale * after(values).quantile(miss)
+    assert after([scale * load for load in values]).quantile(miss) == pytest.approx(
+        expected, rel=1e-3, abs=1e-3 * scale
+    )
+
+
+def test_before_anything_was_seen_a_walk_is_expected_that_grows_with_the_lead():
+    soon, later = after([10.0], 75.0).quantile(0.1), after([10.0], 300.0).quantile(0.1)
+    assert soon == pytest.approx(10 * (1 + 0.12 * (0.8 + 1.15)), rel=0.05)
+    assert later - 10 == pytest.approx(2 * (soon - 10), rel=0.01)
+
+
+def test_a_load_that_stands_still_needs_no_margin_once_that_is_known():
+    assert after([10.0] * 4 * 60 * 12).quantile(0.05) == pytest.approx(10.0, rel=0.02)
+
+
+@pytest.mark.parametrize("miss", [0.4, 0.1])
+def test_the_peak_exceeds_it_as_often_as_is_said(miss: float):
+    """A load that wanders around a level, as most do: an autoregression, two days of it."""
+    generator, value, values = np.random.default_rng(3), 0.0, []
+    for _ in range(2880):
+        value = 0.98 * value + generator.normal(0, 1)
+        values.append(max(1.0, 40 + value))
+    peak, missed = PeakForecast(Tuning(spacing_seconds=60.0), 600.0), []
+    for i, load in enumerate(values[:-10]):
+        peak.observe(60.0 * i, load)
+        said = peak.quantile(miss)
+        if i > 720:
+            missed.append(max(values[i + 1 : i + 11]) > said)
+    assert miss / 2 < np.mean(missed) < 1.5 * miss
+
+
+def mornings(days: int) -> np.ndarray:
+    """A sample a minute: 4, and 40 from nine to five, each day."""
+    minute = np.arange(days * 1440) % 1440
+    return np.where((minute >= 540) & (minute < 1020), 40.0, 4.0)
+
+
+def test_a_forecaster_that_knows_the_morning_is_believed_once_it_was_right():
+    load, lead, tuning = mornings(4), 10, Tuning(spacing_seconds=60.0)
+    told, untold = PeakForecast(tuning, 600.0), PeakForecast(tuning, 600.0)
+    before_nine = 3 * 1440 + 540 - 5
+    for i in range(before_nine):
+        season = load[i + 1 : i + 1 + lead].max()
+        told.observe(60.0 * i, load[i], float(season) if i >= 1440 else None)
+        untold.observe(60.0 * i, load[i])
+        with_season, without = told.quantile(0.1), untold.quantile(0.1)
+    assert with_season > 30
+    assert without < 10
+
+
+def test_looks_that_follow_closely_are_one_sample():
+    one, other = after([10.0, 20.0]), after([10.0, 20.0])
+    other.observe(SPACING + 3, 500.0)
+    assert other.quantile(0.1) == one.quantile(0.1)
