@@ -147,8 +147,8 @@ class RoleSpec(Model):
     """Further SGLang flags for this role, after spec.engine.args."""
     template: PodTemplateOverlay | None = None
     """Pod template (metadata, spec) merged over the operator's: nodeSelector, tolerations, volumes, resources, ...
-    Lists merge by the keys of the Kubernetes API; the engine's container is named `engine`. null takes away what the
-    operator sets; a change of the resource keeps it only with server-side apply."""
+    Lists of named items merge by name; the engine's container is named `engine`. null takes away what the operator
+    sets; a change of the resource keeps it only with server-side apply."""
 
 
 class RoleSwitching(Model):
