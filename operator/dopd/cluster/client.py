@@ -23,18 +23,22 @@ Json = dict[str, Any]
 REQUEST_TIMEOUT_SECONDS = 15.0
 """No call to the API server may hang a reconcile pass, or outlive the Lease."""
 
-MOST_BYTES = 64 * 2**20
-"""Of an answer, and of all pages of a list together: pods of 2,000 workers are 40 MB."""
+MOST_BYTES = 16 * 2**20
+"""Of an answer: to decode it takes a tenth of a second, in which nothing else runs."""
+
+MOST_LIST_BYTES = 64 * 2**20
+"""Of all pages of a list together: pods of 2,000 workers are 40 MB."""
 
 MOST_EVENT_BYTES = 8 * 2**20
 """Of one event of a watch; an object has 1.5 MB at most, its text up to four times that."""
 
 PAGE = 250
-"""Objects of a list that are asked for at a time."""
+"""Objects of a list that are asked for at a time; fewer where they are too large together."""
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};v=v1;g=meta.k8s.io"
 """Accept header by which the API server leaves spec and status out."""
 
+_TOO_LARGE = "TooLarge"
 _CONNECTIONS = 64
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -105,18 +109,14 @@ class Kubernetes:
             most: how many at most, the first by name; all if absent.
 
         Raises:
-            ApiError: see `request`; or the objects together are larger than MOST_BYTES.
+            ApiError: see `request`; or the objects together are larger than MOST_LIST_BYTES.
         """
         items: list[Json] = []
-        query = {"limit": str(min(most or PAGE, PAGE)), **({"labelSelector": selector} if selector else {})}
-        left = MOST_BYTES
-        while True:
-            raw = await self._read("GET", kind.path(namespace), query=query, most_bytes=left)
-            answer, left = _decoded(raw, f"GET {kind.path(namespace)}"), left - len(raw)
-            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"] or ()]
-            query["continue"] = answer.get("metadata", {}).get("continue") or ""
-            if not query["continue"] or (most is not None and len(items) >= most):
-                return items[:most]
+        async for page in self._pages(kind, namespace, selector, "application/json", most, MOST_LIST_BYTES):
+            items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page["items"] or ()]
+            if most is not None and len(items) >= most:
+                break
+        return items[:most]
 
     async def metadata(
         self, kind: Kind, namespace: str | None, selector: str
@@ -126,13 +126,34 @@ class Kubernetes:
         Raises:
             ApiError: see `request`.
         """
-        query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
-        accept = METADATA_ONLY.format("List")
+        async for page in self._pages(kind, namespace, selector, METADATA_ONLY.format("List")):
+            yield [item["metadata"] for item in page["items"] or ()], page["metadata"]["resourceVersion"]
+
+    async def _pages(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        selector: str,
+        accept: str,
+        most: int | None = None,
+        most_bytes: int | None = None,
+    ) -> AsyncIterator[Json]:
+        path, size, read = kind.path(namespace), min(most or PAGE, PAGE), 0
+        query = {"labelSelector": selector} if selector else {}
         while True:
-            raw = await self._read("GET", kind.path(namespace), query=query, accept=accept)
-            answer = _decoded(raw, f"GET {kind.path(namespace)}")
-            yield [item["metadata"] for item in answer["items"] or ()], answer["metadata"]["resourceVersion"]
-            query["continue"] = answer["metadata"].get("continue") or ""
+            try:
+                raw = await self._read("GET", path, query={**query, "limit": str(size)}, accept=accept)
+            except ApiError as error:
+                if error.reason != _TOO_LARGE or size == 1:
+                    raise
+                size = max(1, size // 4)
+                continue
+            read += len(raw)
+            if most_bytes is not None and read > most_bytes:
+                raise ApiError(0, _TOO_LARGE, f"GET {path}: the objects are larger than {most_bytes // 2**20} MiB")
+            page = _decoded(raw, f"GET {path}")
+            yield page
+            query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
 
@@ -256,7 +277,6 @@ class Kubernetes:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-        most_bytes: int = MOST_BYTES,
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         try:
@@ -267,9 +287,9 @@ class Kubernetes:
                 raw = bytearray()
                 async for chunk in response.content.iter_any():
                     raw += chunk
-                    if len(raw) > most_bytes:
+                    if len(raw) > MOST_BYTES:
                         limit = f"{MOST_BYTES // 2**20} MiB"
-                        raise ApiError(0, "TooLarge", f"{method} {path}: the answer is larger than {limit}")
+                        raise ApiError(0, _TOO_LARGE, f"{method} {path}: the answer is larger than {limit}")
         except (ApiException, aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: {type(error).__name__} {error}") from error
         if response.status >= 300:

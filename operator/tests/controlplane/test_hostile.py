@@ -15,6 +15,8 @@ from .operator_process import OperatorProcess
 from .resources import eventually, expected_children, get, inference
 
 DEEP = 1_500
+COUNT = 36
+"""Objects of 1.2 MB of metadata each: more than a page of a list may have."""
 LABELS = {"app.kubernetes.io/managed-by": "dopd", "dopd.dev/instance": "m"}
 
 
@@ -96,22 +98,19 @@ def test_what_tenants_write_beside_it_concerns_them_alone(
     api: httpx.Client, namespace: str, victim: str, operator: OperatorProcess
 ):
     """Huge and odd objects with the labels of children: nothing of it reaches the others."""
-    operator.start()
-    post(api, namespace, kinds.INFERENCE, inference("m", 1, 1))
-    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
     fields = '{"f:data":' + '{"f:a":' * DEEP + "{}" + "}" * DEEP + "}"
     managed = (
         '[{"manager":"x","operation":"Update","apiVersion":"v1","time":"2026-01-01T00:00:00Z",'
         f'"fieldsType":"FieldsV1","fieldsV1":{fields}}}]'
     )
-    for index in range(24):
+    for index in range(COUNT):
         meta = {
             "name": f"odd-{index}",
             "labels": {**LABELS, "dopd.dev/pool": "" if index % 2 else "prefill"},
-            "annotations": {"a": "\u0001" * 100_000, "dopd.dev/draining-since": "never", "b": "[" * 5_000},
+            "annotations": {"a": "\u0001" * 200_000, "dopd.dev/draining-since": "never", "b": "[" * 5_000},
             "managedFields": "MANAGED",
         }
-        text = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "x" * 600_000}})
+        text = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "x" * 100_000}})
         post(api, namespace, kinds.CONFIG_MAP, text.replace('"MANAGED"', managed))
     pod = {
         "apiVersion": "v1",
@@ -124,8 +123,11 @@ def test_what_tenants_write_beside_it_concerns_them_alone(
         "spec": {"containers": [{"name": "engine", "image": "never.pulled/x"}]},
     }
     post(api, namespace, kinds.POD, json.dumps(pod))
+    post(api, namespace, kinds.INFERENCE, inference("m", 1, 1))
+    operator.start()
+    eventually(lambda: len(get(api, namespace, kinds.DEPLOYMENT)) == 3, "the Deployments of m")
     served(api, victim, "after")
-    assert api.get(kinds.CONFIG_MAP.path(namespace)).text.count('"name":"odd-') == 24
+    assert api.get(kinds.CONFIG_MAP.path(namespace)).text.count('"name":"odd-') == COUNT
     (found,) = (p for p in get(api, namespace, kinds.POD) if p["metadata"]["name"] == "stranger")
     assert found["metadata"]["labels"]["dopd.dev/role"] == "x"
     assert operator.stop() == 0
