@@ -15,7 +15,7 @@ import kopf
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from dopd.cluster import ApiError, Kubernetes, PodHttp
+from dopd.cluster import ApiError, Kubernetes
 from dopd.cluster.backoff import Backoff
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
@@ -66,7 +66,7 @@ async def run(options: Options) -> None:
         RuntimeError: there is no cluster to connect to.
     """
     kubernetes = await Kubernetes.connect()
-    http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
+    http = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
     connector = Connector(options.prometheus)
     servers = Servers(connector)
