@@ -57,9 +57,6 @@ class PodHttp(Protocol):
             PodHttpError: no answer in time, an error status, or too much of it.
         """
 
-    async def close(self) -> None:
-        """Give the connections up."""
-
 
 class _Guarded:
     """What both ways to a pod have in common: limits, fairness and pauses."""
@@ -87,7 +84,7 @@ class _Guarded:
         return (await self._get(pod, port, path, None, json=False)).decode(errors="replace")
 
     async def close(self) -> None:
-        """See PodHttp."""
+        """Give threads and connections up."""
         self._parsers.shutdown(wait=False)
 
     async def _get(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> bytearray:
@@ -140,7 +137,7 @@ class DirectPodHttp(_Guarded):
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        """See PodHttp."""
+        """Give threads and connections up."""
         await super().close()
         if self._session:
             await self._session.close()

@@ -1,21 +1,21 @@
 """The process: watches, the Lease, the workers that take keys from the queue, health and metrics over HTTP.
 
-The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. At SIGTERM the
-Lease is given away and the process ends.
+The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. What kopf starts
+(including the handling of SIGTERM) frames the rest: when it stops, the Lease is given away and the process ends.
 """
 
 import asyncio
 import logging
 import os
-import signal
 import socket
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+import kopf
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from dopd.cluster import ApiError, Kubernetes, PodHttp
+from dopd.cluster import ApiError, Kubernetes
 from dopd.cluster.backoff import Backoff
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
@@ -59,19 +59,21 @@ class Options:
 
 
 async def run(options: Options) -> None:
-    """Run until stopped by SIGTERM or SIGINT.
+    """Run until stopped by a signal.
 
     Raises:
         LeaseLost: another instance may act now; end the process.
         RuntimeError: there is no cluster to connect to.
     """
-    kubernetes, watches = await Kubernetes.connect(), await Kubernetes.connect(most_connections=0)
-    http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
+    kubernetes = await Kubernetes.connect()
+    http = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
     connector = Connector(options.prometheus)
     servers = Servers(connector)
     reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(servers))
     identity = f"{socket.gethostname()}_{os.getpid()}"
+    # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
+    os.environ.setdefault("POD_ID", identity)
     election = Election(
         kubernetes,
         name=options.lease_name,
@@ -88,9 +90,8 @@ async def run(options: Options) -> None:
     watching = asyncio.Event()
     server = await _serve(options.http_port, watching)
     tasks = [
-        asyncio.create_task(handlers.watch_all(watches, queue, options.namespaces, watching)),
+        asyncio.create_task(_watch(queue, options.namespaces, watching)),
         asyncio.create_task(election.run(lead)),
-        asyncio.create_task(_stopped()),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -104,15 +105,16 @@ async def run(options: Options) -> None:
         servers.close()
         await http.close()
         await kubernetes.close()
-        await watches.close()
 
 
-async def _stopped() -> None:
-    """Wait for a signal to stop."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    await stop.wait()
+async def _watch(queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio.Event) -> None:
+    await kopf.operator(
+        registry=handlers.registry(queue),
+        settings=handlers.settings(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        ready_flag=watching,
+    )
 
 
 async def work(reconciler: Reconciler, queue: KeyQueue) -> None:

@@ -32,6 +32,8 @@ from dopd.telemetry.doors import BadAnswer
 LARGEST_ANSWER_MIB = 64.0
 """Of the operator's own Prometheus, unless it is told another limit."""
 LARGEST_ANSWER_OF_RESOURCE_MIB = 4.0
+MOST_SERIES_OF_RESOURCE, MOST_POINTS_OF_RESOURCE = 2_000, 50_000
+"""Answers are kept while they are shared, and series of no labels take ten times their size in memory."""
 CHUNK_BYTES = 2**16
 OVERLOADED = (429, 503)
 """Answers whose `Retry-After` counts."""
@@ -258,6 +260,12 @@ class _Session(requests.Session):
             answer = parse_answer(kind, body)
         if answer.get("status") != "success" or "data" not in answer or complaints.about_partial(answer):
             raise BadAnswer("no success, or not a whole one")
+        if self._settings.of_resource:
+            series = answer["data"]["result"]
+            if len(series) > MOST_SERIES_OF_RESOURCE:
+                raise BadAnswer(f"more than {MOST_SERIES_OF_RESOURCE} series")
+            if sum(len(one.get("values", ())) for one in series) > MOST_POINTS_OF_RESOURCE:
+                raise BadAnswer(f"more than {MOST_POINTS_OF_RESOURCE} points; shorten spec.scaling.forecast.history")
         return answer
 
 

@@ -338,6 +338,19 @@ def test_a_url_of_a_resource_answers_within_bounds(http: Server, body: bytes, en
         ask(ConnectionSettings(), http.url)
 
 
+def test_a_url_of_a_resource_answers_few_series_and_points(http: Server):
+    few, row = {"metric": {}, "value": [0, "1"]}, [0, "1"]
+    http.reply = lambda _: Reply({"status": "success", "data": {"resultType": "vector", "result": [few] * 3000}})
+    assert len(ask(settings_of(http))) == 3000
+    with pytest.raises(NoAnswer, match="more than 2000 series"):
+        ask(ConnectionSettings(), http.url)
+    series = {"metric": {}, "values": [row] * 30_000}
+    http.reply = lambda _: Reply({"status": "success", "data": {"resultType": "matrix", "result": [series] * 2}})
+    first, last = datetime.fromtimestamp(60, UTC), datetime.fromtimestamp(120, UTC)
+    with pytest.raises(NoAnswer, match="more than 50000 points; shorten"):
+        Connector()(http.url).custom_query_range("up", first, last, "60000ms")
+
+
 @pytest.mark.parametrize(
     ("status", "header", "seconds"),
     [
