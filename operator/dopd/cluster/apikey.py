@@ -26,9 +26,6 @@ class Getter(Protocol):
     async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
         """See PodHttp."""
 
-    async def close(self) -> None:
-        """See PodHttp."""
-
 
 class WithKey:
     """The same way to pods, with a key in each request; with none if it is empty."""
@@ -51,7 +48,3 @@ class WithKey:
             return await self._http.get_text(pod, port, path)
         finally:
             _KEY.reset(token)
-
-    async def close(self) -> None:
-        """Give the connections of the way up."""
-        await self._http.close()

@@ -5,8 +5,7 @@ and does not look into them.
 """
 
 import builtins
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import FIELD_MANAGER
-from dopd.cluster.decode import decode, lines
+from dopd.cluster.decode import decode
 from dopd.cluster.kinds import Kind
 
 Json = dict[str, Any]
@@ -29,14 +28,8 @@ MOST_BYTES = 16 * 2**20
 MOST_LIST_BYTES = 64 * 2**20
 """Of all pages of a list together: pods of 2,000 workers are 40 MB."""
 
-MOST_EVENT_BYTES = 8 * 2**20
-"""Of one event of a watch; an object has 1.5 MB at most, its text up to four times that."""
-
 PAGE = 250
 """Objects of a list that are asked for at a time; fewer where they are too large together."""
-
-METADATA_ONLY = "application/json;as=PartialObjectMetadata{};v=v1;g=meta.k8s.io"
-"""Accept header by which the API server leaves spec and status out."""
 
 _TOO_LARGE = "TooLarge"
 _CONNECTIONS = 64
@@ -64,11 +57,8 @@ class Kubernetes:
         self.api = api
 
     @classmethod
-    async def connect(cls, most_connections: int = _CONNECTIONS) -> "Kubernetes":
+    async def connect(cls) -> "Kubernetes":
         """Connect with the pod's service account, or outside a cluster with KUBECONFIG.
-
-        Args:
-            most_connections: at a time; 0 for no limit, where each watch keeps one.
 
         Raises:
             RuntimeError: neither is there.
@@ -81,7 +71,7 @@ class Kubernetes:
                 await config.load_kube_config(client_configuration=configuration)
             except config.ConfigException as error:
                 raise RuntimeError(f"no cluster: {error}; set KUBECONFIG, or run inside a cluster") from error
-        configuration.connection_pool_maxsize = most_connections
+        configuration.connection_pool_maxsize = _CONNECTIONS
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
@@ -112,29 +102,17 @@ class Kubernetes:
             ApiError: see `request`; or the objects together are larger than MOST_LIST_BYTES.
         """
         items: list[Json] = []
-        async for page in self._pages(kind, namespace, selector, "application/json", most, MOST_LIST_BYTES):
+        async for page in self._pages(kind, namespace, selector, most, MOST_LIST_BYTES):
             items += [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in page["items"] or ()]
             if most is not None and len(items) >= most:
                 break
         return items[:most]
-
-    async def metadata(
-        self, kind: Kind, namespace: str | None, selector: str
-    ) -> AsyncIterator[tuple[builtins.list[Json], str]]:
-        """Metadata of all objects of a kind, page by page, each with the version from which to watch them.
-
-        Raises:
-            ApiError: see `request`.
-        """
-        async for page in self._pages(kind, namespace, selector, METADATA_ONLY.format("List")):
-            yield [item["metadata"] for item in page["items"] or ()], page["metadata"]["resourceVersion"]
 
     async def _pages(
         self,
         kind: Kind,
         namespace: str | None,
         selector: str,
-        accept: str,
         most: int | None = None,
         most_bytes: int | None = None,
     ) -> AsyncIterator[Json]:
@@ -142,7 +120,7 @@ class Kubernetes:
         query = {"labelSelector": selector} if selector else {}
         while True:
             try:
-                raw = await self._read("GET", path, query={**query, "limit": str(size)}, accept=accept)
+                raw = await self._read("GET", path, query={**query, "limit": str(size)})
             except ApiError as error:
                 if error.reason != _TOO_LARGE or size == 1:
                     raise
@@ -156,36 +134,6 @@ class Kubernetes:
             query["continue"] = page["metadata"].get("continue") or ""
             if not query["continue"]:
                 return
-
-    async def events(
-        self, kind: Kind, namespace: str | None, selector: str, version: str, server_seconds: int, silent_seconds: float
-    ) -> AsyncGenerator[bytes]:
-        """Changes to the metadata of objects since a version, each a line of JSON, until the server ends it.
-
-        Args:
-            kind: what to watch.
-            namespace: where; everywhere if None.
-            selector: labels to match.
-            version: of the list that came before.
-            server_seconds: after which the server ends it.
-            silent_seconds: after which a connection without any event is given up.
-
-        Raises:
-            ApiError: the server refused it, or the connection broke.
-        """
-        path, query = kind.path(namespace), {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version}
-        query |= {"timeoutSeconds": str(server_seconds), **({"labelSelector": selector} if selector else {})}
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=silent_seconds)
-        try:
-            response = await self._send("GET", path, query=query, accept=METADATA_ONLY.format(""), limit=timeout)
-            async with response:
-                if response.status >= 300:
-                    raise _error(response.status, await response.content.read(MOST_BYTES))
-                async with aclosing(lines(response.content.iter_any(), MOST_EVENT_BYTES)) as events:
-                    async for event in events:
-                        yield event
-        except (ApiException, aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise ApiError(0, "Unreachable", f"watch {path}: {type(error).__name__} {error}") from error
 
     async def apply(self, kind: Kind, manifest: Json, subresource: str = "") -> Json:
         """Server-side apply under the operator's field manager; takes fields over from others."""
@@ -276,13 +224,10 @@ class Kubernetes:
         body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
-        accept: str = "application/json",
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         try:
-            response = await self._send(
-                method, path, body=body, query=query, content_type=content_type, accept=accept, limit=timeout
-            )
+            response = await self._send(method, path, body=body, query=query, content_type=content_type, limit=timeout)
             async with response:
                 raw = bytearray()
                 async for chunk in response.content.iter_any():
@@ -305,13 +250,12 @@ class Kubernetes:
         body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
-        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
         request = await self.api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": content_type},
+            header_params={"Accept": "application/json", "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -1,64 +1,58 @@
-"""Watching: every change becomes a key in the queue, nothing more.
+"""What kopf does: watching. Every event becomes a key in the queue, nothing more.
 
-What an event says beyond a name is not used; the pass reads the cluster itself.
+Only `on.event` handlers are used: they set no finalizer (a resource can be deleted while the operator is down)
+and write no annotation (Git sees no drift). What an event says is not used either; the pass reads the cluster
+itself. So kopf gets a session of ours that lets names and labels through and nothing else (`session`).
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
+import kopf
+
+from dopd.api.base import GROUP, VERSION
 from dopd.api.names import CHILD_SELECTOR, INSTANCE_LABEL
-from dopd.cluster import Kubernetes, kinds
-from dopd.cluster.watch import watch
+from dopd.cluster import kinds
 from dopd.reconcile.queue import Key, KeyQueue
+from dopd.reconcile.session import login
 
 WATCHED_CHILDREN = (*kinds.CHILD_KINDS, kinds.POD)
 
-_Seen = Callable[[dict[str, Any]], None]
+PAGE = 25
+"""Objects of a list that are asked for at a time: the metadata of one may be 1.2 MB."""
 
 
-async def watch_all(
-    kubernetes: Kubernetes, queue: KeyQueue, namespaces: Sequence[str], watching: asyncio.Event
-) -> None:
-    """Feed `queue` for ever.
+def registry(queue: KeyQueue) -> kopf.OperatorRegistry:
+    """The handlers, feeding `queue`."""
+    handlers = kopf.OperatorRegistry()
 
-    Args:
-        kubernetes: a connection that each watch may keep one line of.
-        queue: of keys.
-        namespaces: to watch; empty for all.
-        watching: set once all watches have listed what is there.
-    """
+    async def inference(*, name: str, namespace: str | None, **_: Any) -> None:
+        queue.add(Key(namespace or "", name))
 
-    def inference(metadata: dict[str, Any]) -> None:
-        queue.add(_key(metadata, metadata.get("name")))
-
-    def profile(metadata: dict[str, Any]) -> None:
-        queue.add_namespace(metadata.get("namespace", ""))
-
-    def child(metadata: dict[str, Any]) -> None:
-        instance = (metadata.get("labels") or {}).get(INSTANCE_LABEL)
+    async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        instance = labels.get(INSTANCE_LABEL)
         if instance:
-            queue.add(_key(metadata, instance))
+            queue.add(Key(namespace or "", instance))
 
-    watched: list[tuple[kinds.Kind, str, _Seen]] = [
-        (kinds.INFERENCE, "", inference),
-        (kinds.PROFILE, "", profile),
-        *((kind, CHILD_SELECTOR, child) for kind in WATCHED_CHILDREN),
-    ]
-    where: Sequence[str | None] = namespaces or (None,)
-    unlisted = {(kind, namespace) for kind, _, _ in watched for namespace in where}
+    async def profile(*, namespace: str | None, **_: Any) -> None:
+        queue.add_namespace(namespace or "")
 
-    def listed(kind: kinds.Kind, namespace: str | None) -> None:
-        unlisted.discard((kind, namespace))
-        if not unlisted:
-            watching.set()
-
-    async with asyncio.TaskGroup() as group:
-        for kind, selector, seen in watched:
-            for namespace in where:
-                group.create_task(watch(kubernetes, kind, namespace, selector, seen, partial(listed, kind, namespace)))
+    kopf.on.login(registry=handlers)(login)
+    kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(inference)
+    kopf.on.event(GROUP, VERSION, kinds.PROFILE.plural, registry=handlers)(profile)
+    for kind in WATCHED_CHILDREN:
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(child)
+    return handlers
 
 
-def _key(metadata: dict[str, Any], name: Any) -> Key:
-    return Key(metadata.get("namespace", ""), str(name))
+def settings() -> kopf.OperatorSettings:
+    """Kopf set to watch and to write nothing."""
+    chosen = kopf.OperatorSettings()
+    chosen.posting.enabled = False
+    chosen.peering.standalone = True
+    chosen.scanning.disabled = True
+    chosen.watching.connect_timeout = 10
+    chosen.watching.chunk_size = PAGE
+    for kind in WATCHED_CHILDREN:
+        chosen.watching.label_selectors[kind.group, kind.version, kind.plural] = CHILD_SELECTOR
+    return chosen
