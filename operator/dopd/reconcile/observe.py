@@ -35,7 +35,7 @@ Json = dict[str, Any]
 MOST_LEVELS = 48
 """Levels of nesting of a spec, the template of a pod included."""
 
-MOST_CHILDREN = 32
+MOST_CHILDREN = 12
 """Objects of a kind that are read by label; a resource has three. Whoever writes to a namespace can label as many."""
 
 
