@@ -34,6 +34,7 @@ async def endpoint(talk: Talk) -> AsyncIterator[int]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close in a turn of the loop that follows
 
 
 def answer(body: bytes, status: bytes = b"200 OK", headers: bytes = b"Content-Type: application/json\r\n") -> Talk:

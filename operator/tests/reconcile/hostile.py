@@ -146,7 +146,7 @@ async def _endpoint(talk: Talk) -> AsyncIterator[int]:
             pass
         finally:
             tasks.discard(task)
-            writer.close()
+            writer.transport.abort()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=512)
     try:
@@ -156,6 +156,7 @@ async def _endpoint(talk: Talk) -> AsyncIterator[int]:
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close in a turn of the loop that follows
 
 
 def _reply(writer: asyncio.StreamWriter, body: bytes, head: bytes = HEAD) -> None:

@@ -1,6 +1,5 @@
 """A resource of which every answer is malformed: its passes go on, and say what is wrong where."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -51,11 +50,12 @@ async def test_the_pass_goes_on_and_names_each(prometheus: bytes, loads: bytes, 
         cluster.put(kinds.PROFILE, KEY.namespace, "p", spec=spec)
         cluster.add_resource(*KEY, 1, f"http://127.0.0.1:{ports['prometheus']}")
         reconciler = Reconciler(cluster, http, loads=LoadReader(servers))  # type: ignore[arg-type]
-        for _ in range(2):
-            assert await reconciler.reconcile(KEY) is not None
-            await asyncio.sleep(0)
-        servers.close()
-        await http.close()
+        try:
+            for _ in range(2):
+                assert await reconciler.reconcile(KEY) is not None
+        finally:
+            servers.close()
+            await http.close()
     told = {c["type"]: c for c in cluster.objects[kinds.INFERENCE.kind, *KEY]["status"]["conditions"]}
     assert told["MetricsAvailable"]["status"] == "False"
     assert told["RouterInSync"]["status"] == "Unknown"
