@@ -1,93 +1,196 @@
-"""HTTP requests to pods: straight to the pod's address inside the cluster, through the API server outside it."""
+"""HTTP requests to pods: straight to the pod's address inside the cluster, through the API server outside it.
 
-import json
-from typing import Any, Protocol
-from urllib.parse import urlencode
+What a pod answers is its owner's affair, so nothing of it is taken on trust: an answer is read up to a size and for a
+time as a whole, no redirect is followed, a large one is parsed off the event loop, and a pod that wastes time or size
+is left alone for growing pauses. Pods of one resource share some connections, and take none from another's.
+"""
 
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NoReturn, Protocol, cast
+
+import aiohttp
 import httpx
+from kubernetes.aio.client.exceptions import ApiException
 
+from dopd.api.names import INSTANCE_LABEL
 from dopd.cluster import kinds
-from dopd.cluster.client import ApiError, Kubernetes
+from dopd.cluster.backoff import Backoff
+from dopd.cluster.bodies import BadBody, Body, parse_json
+from dopd.cluster.client import Kubernetes
+from dopd.cluster.fairness import FairGate
 
 TIMEOUT_SECONDS = 5.0
+"""For a whole answer."""
+LARGEST_ANSWER_BYTES = 2**20
+"""After decompression; a real engine's longest, `/metrics`, is a third of that."""
+PARSED_ON_THE_LOOP_BYTES = 2**15
+CONNECTIONS, CONNECTIONS_OF_RESOURCE = 256, 16
+KEPT_CONNECTIONS = 64
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
+"""After an answer that took too long or was too large. A refused connection costs nothing, so it is no reason."""
+
+Pod = dict[str, Any]
+_Answer = tuple[str, AsyncIterator[bytes]]
+"""Content-Encoding, and the body as it comes."""
 
 
 class PodHttpError(Exception):
-    """A pod did not answer, or answered with an error."""
+    """A pod did not answer, or answered what is not taken."""
 
 
 class PodHttp(Protocol):
     """The seam: where pods are reached, and where a test puts its own."""
 
-    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
-        """GET a path of a pod; its JSON.
+    async def get_json(self, pod: Pod, port: int, path: str, query: dict[str, str] | None = None) -> Any:
+        """GET a path of a pod; its JSON, of whatever shape.
 
         Raises:
-            PodHttpError: no answer in time, an error status, or no JSON.
+            PodHttpError: no answer in time, an error status, too much of it, or no JSON.
         """
 
-    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+    async def get_text(self, pod: Pod, port: int, path: str) -> str:
         """GET a path of a pod; its text.
 
         Raises:
-            PodHttpError: no answer in time, or an error status.
+            PodHttpError: no answer in time, an error status, or too much of it.
         """
 
+    async def close(self) -> None:
+        """Give the connections up."""
 
-class DirectPodHttp:
+
+class _Guarded:
+    """What both ways to a pod have in common: limits, fairness and pauses."""
+
+    def __init__(self) -> None:
+        self._gate = FairGate(CONNECTIONS, CONNECTIONS_OF_RESOURCE)
+        self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._parsers = ThreadPoolExecutor(1, "parse")  # a second one would only wait for the interpreter
+
+    async def get_json(self, pod: Pod, port: int, path: str, query: dict[str, str] | None = None) -> Any:
+        """See PodHttp."""
+        body = await self._get(pod, port, path, query, json=True)
+        try:
+            if len(body) <= PARSED_ON_THE_LOOP_BYTES:
+                return parse_json(body)
+            return await asyncio.get_running_loop().run_in_executor(self._parsers, parse_json, body)
+        except BadBody as error:
+            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {error}") from error
+
+    async def get_text(self, pod: Pod, port: int, path: str) -> str:
+        """See PodHttp."""
+        return (await self._get(pod, port, path, None, json=False)).decode(errors="replace")
+
+    async def close(self) -> None:
+        """See PodHttp."""
+        self._parsers.shutdown(wait=False)
+
+    async def _get(self, pod: Pod, port: int, path: str, query: dict[str, str] | None, *, json: bool) -> bytearray:
+        meta = pod["metadata"]
+        name, namespace = meta["name"], meta.get("namespace", "")
+        resource = (namespace, meta.get("labels", {}).get(INSTANCE_LABEL, name))
+        place = (meta.get("uid", f"{namespace}/{name}"), port)
+        if left := self._pauses.seconds_left(place):
+            raise PodHttpError(f"pod {name} {path}: it was too slow or said too much; asked again in {left:.0f} s")
+        async with self._gate.of(resource):
+            try:
+                async with asyncio.timeout(TIMEOUT_SECONDS), self._answer(pod, port, path, query) as (encoding, pieces):
+                    answer = Body(LARGEST_ANSWER_BYTES, encoding, json=json)
+                    async for piece in pieces:
+                        answer.feed(piece)
+            except (BadBody, TimeoutError) as error:
+                self._pauses.failed(place)
+                words = str(error) or f"no whole answer within {TIMEOUT_SECONDS:g} s"
+                raise PodHttpError(f"pod {name} {path}: {words}") from error
+        self._pauses.succeeded(place)
+        try:
+            return answer.whole()
+        except BadBody as error:
+            raise PodHttpError(f"pod {name} {path}: {error}") from error
+
+    def _answer(
+        self, pod: Pod, port: int, path: str, query: dict[str, str] | None
+    ) -> AbstractAsyncContextManager[_Answer]:
+        """An answer with a status of success.
+
+        Raises:
+            PodHttpError: there is none.
+            TimeoutError: there is none yet.
+        """
+        raise NotImplementedError
+
+
+class DirectPodHttp(_Guarded):
     """For the operator inside the cluster."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=32)
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, transport=transport, trust_env=False)
+        super().__init__()
+        self._client = httpx.AsyncClient(
+            timeout=TIMEOUT_SECONDS,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS),
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"Accept-Encoding": "gzip"},
+        )
 
-    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
+    async def close(self) -> None:
         """See PodHttp."""
-        response = await self._get(pod, port, path, query)
-        try:
-            return response.json()
-        except ValueError as error:
-            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {type(error).__name__} {error}") from error
+        await super().close()
+        await self._client.aclose()
 
-    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
-        """See PodHttp."""
-        return (await self._get(pod, port, path, None)).text
-
-    async def _get(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None) -> httpx.Response:
-        address = pod.get("status", {}).get("podIP")
+    @asynccontextmanager
+    async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:
+        name, address = pod["metadata"]["name"], pod.get("status", {}).get("podIP")
         if not address:
-            raise PodHttpError(f"pod {pod['metadata']['name']} has no address yet")
+            raise PodHttpError(f"pod {name} has no address yet")
         host = f"[{address}]" if ":" in address else address
         try:
-            response = await self._client.get(f"http://{host}:{port}{path}", params=query)
-            return response.raise_for_status()
-        except httpx.HTTPError as error:
-            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {type(error).__name__} {error}") from error
+            async with self._client.stream("GET", f"http://{host}:{port}{path}", params=query) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise PodHttpError(f"pod {name} {path}: status {response.status_code}, expected 200")
+                yield response.headers.get("Content-Encoding", ""), aiter(cast(httpx.AsyncByteStream, response.stream))
+        except httpx.TimeoutException:
+            raise TimeoutError from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
 
 
-class ProxyPodHttp:
+class ProxyPodHttp(_Guarded):
     """For the operator outside the cluster: the API server's pod proxy."""
 
     def __init__(self, kubernetes: Kubernetes) -> None:
-        self._kubernetes = kubernetes
+        super().__init__()
+        self._api = kubernetes.api
+        # The API server redirects nobody. A pod behind its proxy may try to, to wherever it likes.
+        no_redirects = aiohttp.TraceConfig()
+        no_redirects.on_request_redirect.append(_refuse_redirect)
+        self._api.configuration.trace_configs = [no_redirects]
 
-    async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
-        """See PodHttp."""
-        try:
-            return json.loads(await self._get(pod, port, path, query))
-        except ValueError as error:
-            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {error}") from error
-
-    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
-        """See PodHttp."""
-        return await self._get(pod, port, path, None)
-
-    async def _get(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None) -> str:
+    @asynccontextmanager
+    async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
+        request = await self._api.param_serialize(
+            "GET", target, query_params=list((query or {}).items()), auth_settings=["BearerToken"]
+        )
         try:
-            return await self._kubernetes.request_text("GET", target, query=query)
-        except ApiError as error:
-            raise PodHttpError(
-                f"pod {meta['name']} {path}{'?' + urlencode(query) if query else ''}: {error}"
-            ) from error
+            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+            response: aiohttp.ClientResponse = answer.response
+            try:
+                if response.status != httpx.codes.OK:
+                    raise PodHttpError(f"pod {meta['name']} {path}: status {response.status}, expected 200")
+                yield "", response.content.iter_any()  # aiohttp decompresses, a bounded piece at a time
+            finally:
+                response.close()
+        except (ApiException, aiohttp.ClientError, OSError) as error:
+            if isinstance(error, TimeoutError):
+                raise
+            raise PodHttpError(f"pod {meta['name']} {path}: {type(error).__name__} {error}") from error
+
+
+async def _refuse_redirect(*_: Any) -> NoReturn:
+    raise aiohttp.ClientError("redirected, which is not followed")

@@ -28,6 +28,9 @@ class Finding:
     message: str = ""
 
 
+NAMED_PODS = 3
+"""So many pods are named in a message."""
+
 _TRUST_REASONS = {
     TrustReason.STALE: Reason.STALE_HISTORY,
     TrustReason.SHORT_HISTORY: Reason.SHORT_HISTORY,
@@ -117,13 +120,22 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: 
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.STARTING, f"{starting} workers are starting")
     if draining:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.DRAINING, f"{draining} workers are draining")
-    return Finding(Type.WORKERS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED)
+    silent = f"the load is not known of {_named(observed.unread)}" if observed.unread else ""
+    return Finding(Type.WORKERS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED, silent)
+
+
+def _named(problems: Mapping[str, str]) -> str:
+    """The first few names of pods with what is wrong with each."""
+    first = sorted(problems)[:NAMED_PODS]
+    more = f" and {len(problems) - len(first)} more" if len(problems) > len(first) else ""
+    return ", ".join(f"{name} ({problems[name]})" for name in first) + more
 
 
 def _router_in_sync(observed: Observed) -> Finding:
     gateway = observed.gateway
     if gateway.silent:
-        message = f"gateway pods do not list their workers: {', '.join(sorted(gateway.silent))}"
+        told = {name: gateway.problems.get(name, "no answer") for name in gateway.silent}
+        message = f"gateway pods do not list their workers: {_named(told)}"
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.ROUTER_UNREACHABLE, message)
     expected = {
         pod_reading.address(pod): str(role)

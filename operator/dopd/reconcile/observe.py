@@ -22,6 +22,7 @@ from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.calibration import EngineSample
 from dopd.reconcile.leadtimes import lead_seconds
+from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
@@ -47,6 +48,7 @@ class Observed:
         workers: pods of the two roles as their state machine sees them.
         model: performance of one engine, or why it is not known; "" without spec.scaling.
         orders: how prefill workers that answered order their prompts, by pod name; may be some seconds old.
+        unread: why the load of a ready engine is not known, by pod name.
     """
 
     resource: Json
@@ -60,6 +62,7 @@ class Observed:
     workers: Mapping[Role, list[Worker]]
     model: EngineModel | str
     orders: Mapping[str, PromptOrder] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner:
@@ -128,11 +131,12 @@ async def observe(
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
     ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
-    gateway, loads, orders_now = await asyncio.gather(
-        read_gateways(http, pools[ROUTER_POOL]),
-        read_loads(http, [pod for role in Role for pod in ready[role]]),
-        orders.read(ready[Role.PREFILL] if ordering else ()),
-    )
+    async with outside():
+        gateway, loads, orders_now = await asyncio.gather(
+            read_gateways(http, pools[ROUTER_POOL]),
+            read_loads(http, [pod for role in Role for pod in ready[role]]),
+            orders.read(ready[Role.PREFILL] if ordering else ()),
+        )
     return Observed(
         resource=resource,
         spec=spec,
@@ -142,6 +146,7 @@ async def observe(
         terminating={role: pod_reading.terminating(pod_list, role) for role in Role},
         gateway=gateway,
         loads=loads,
+        unread=loads.problems,
         workers={
             role: [pod_reading.worker(p, gateway, loads.get(p["metadata"]["name"])) for p in pools[role]]
             for role in Role

@@ -23,7 +23,7 @@ from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings
-from dopd.reconcile.queue import Key
+from dopd.reconcile.queue import Key, Pace
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
 from dopd.reconcile.status import stored_learnt
@@ -35,7 +35,7 @@ from dopd.workloads import Targets
 Json = dict[str, Any]
 RESYNC_SECONDS = 60.0
 MOVING_SECONDS = 1.0
-"""While workers start, register or drain: the gateway and the engines send no events."""
+"""While workers drain: the gateway and the engines send no events. While they start or register the pauses grow."""
 
 _MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC)
 
@@ -58,6 +58,7 @@ class Reconciler:
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
+        self._pace = Pace()
         self.backlogs = BacklogWatch(self.http, lambda: self.now().timestamp())
         self._orders = PromptOrderReader(self.http, lambda: self.now().timestamp())
 
@@ -67,6 +68,7 @@ class Reconciler:
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             self._stop_scaling(key)
             self._actor.forget(key)
+            self._pace.forget(key)
             metrics.forget(key)
             return None
         with STAGE_SECONDS.labels("observe").time():
@@ -83,7 +85,7 @@ class Reconciler:
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now())
         metrics.report(key, observed, targets, planned, found)
-        return self._next(key, found)
+        return self._next(key, observed, found)
 
     async def _plan(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Planned | None:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
@@ -148,9 +150,14 @@ class Reconciler:
             for role, target in zip((Role.PREFILL, Role.DECODE), admitted, strict=True)
         }
 
-    def _next(self, key: Key, found: list[Finding]) -> float:
+    def _next(self, key: Key, observed: Observed, found: list[Finding]) -> float:
         settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
-        delay = RESYNC_SECONDS if settled else MOVING_SECONDS
+        draining = any(not worker.labelled for role in Role for worker in observed.workers[role])
+        if settled or draining:
+            self._pace.forget(key)
+            delay = RESYNC_SECONDS if settled else MOVING_SECONDS
+        else:
+            delay = self._pace.pause_seconds(key, tuple(finding for finding in found if finding.type in _MOVING))
         loop = self._loops.get(key)
         if loop:
             delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))

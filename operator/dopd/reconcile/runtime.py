@@ -9,17 +9,20 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import kopf
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from dopd.cluster import ApiError, Kubernetes, PodHttp
+from dopd.cluster.backoff import Backoff
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
 from dopd.reconcile import handlers, metrics
-from dopd.reconcile.queue import Key, KeyQueue
+from dopd.reconcile.places import Places
+from dopd.reconcile.queue import REST_AFTER_FAILURE_SECONDS, REST_SECONDS, Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
 from dopd.reconcile.selfcheck import log_problems
 from dopd.telemetry.connection import ConnectionSettings, Connector
@@ -28,10 +31,10 @@ from dopd.telemetry.prometheus import Servers
 
 _LOG = logging.getLogger(__name__)
 
-WORKERS = 8
 PASS_TIMEOUT_SECONDS = 120.0
-FIRST_RETRY_SECONDS = 0.5
-LONGEST_RETRY_SECONDS = 30.0
+FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
+OVERLOAD_SECONDS = 1.0
+"""After status 429 of the API server, which always asks for one second (its flow control, `Retry-After: 1`)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ async def run(options: Options) -> None:
     http: PodHttp = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
     queue = KeyQueue()
     connector = Connector(options.prometheus)
-    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(Servers(connector)))
+    servers = Servers(connector)
+    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(servers))
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)
@@ -98,6 +102,8 @@ async def run(options: Options) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await server.cleanup()
+        servers.close()
+        await http.close()
         await kubernetes.close()
 
 
@@ -114,31 +120,40 @@ async def _watch(queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio
 async def work(reconciler: Reconciler, queue: KeyQueue) -> None:
     """Take keys and reconcile them, several at a time, for ever."""
     metrics.LEADER.set(1)
+    passes = _Passes(reconciler, queue)
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(WORKERS):
-                group.create_task(_worker(reconciler, queue))
             group.create_task(reconciler.backlogs.run(queue.add))
+            while True:
+                group.create_task(passes.one(await queue.take()))
     finally:
         metrics.LEADER.set(0)
 
 
-async def _worker(reconciler: Reconciler, queue: KeyQueue) -> None:
-    failures: dict[Key, int] = {}
-    while True:
-        key = await queue.take()
+class _Passes:
+    """Passes over resources; what fails is tried again after a pause of its own."""
+
+    def __init__(self, reconciler: Reconciler, queue: KeyQueue) -> None:
+        self._reconciler, self._queue = reconciler, queue
+        self._places = Places()
+        self._pauses = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+
+    async def one(self, key: Key) -> None:
+        """One pass over a key that was taken; gives it back."""
+        rest_seconds = REST_SECONDS
         try:
-            async with asyncio.timeout(PASS_TIMEOUT_SECONDS):
+            async with self._places.of(key), asyncio.timeout(PASS_TIMEOUT_SECONDS):
                 with metrics.RECONCILE_SECONDS.time():
-                    delay = await reconciler.reconcile(key)
-            failures.pop(key, None)
+                    delay = await self._reconciler.reconcile(key)
+            self._pauses.succeeded(key)
             metrics.RECONCILES.labels("done").inc()
             if delay is not None:
-                queue.add(key, delay)
+                self._queue.add(key, delay)
         except Exception as error:  # one resource in trouble must not stop the others
-            failures[key] = failures.get(key, 0) + 1
             metrics.RECONCILES.labels("failed").inc()
-            delay = min(FIRST_RETRY_SECONDS * 2 ** (failures[key] - 1), LONGEST_RETRY_SECONDS)
+            overloaded = isinstance(error, ApiError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
+            delay = self._pauses.failed(key, OVERLOAD_SECONDS if overloaded else 0.0)
+            rest_seconds = min(delay, REST_AFTER_FAILURE_SECONDS)
             expected = isinstance(error, ApiError | TimeoutError)
             _LOG.log(
                 logging.WARNING if expected else logging.ERROR,
@@ -148,9 +163,9 @@ async def _worker(reconciler: Reconciler, queue: KeyQueue) -> None:
                 delay,
                 exc_info=None if expected else error,
             )
-            queue.add(key, delay)
+            self._queue.add(key, delay)
         finally:
-            queue.done(key)
+            self._queue.done(key, rest_seconds)
 
 
 async def _serve(port: int, watching: asyncio.Event) -> web.AppRunner:

@@ -7,18 +7,24 @@ Prometheus or from the resource's status.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
+from dopd.api.status import ConditionReason
 from dopd.perf import Correction, EngineModel
 from dopd.planning import Decision, Learnt, Observation, Policy, Workers, plan
 from dopd.reconcile.calibration import Calibration, EngineSample
+from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
+from dopd.telemetry.prometheus import QueryFailed
+
+_LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 1.0
 """A pass waits so long for a reading; then it goes on with the one before."""
@@ -92,10 +98,11 @@ class ScalingLoop:
         """
         self.planned: Planned | None = None
         self._learnt = restored
+        self._key = key
         self._watcher = LoadWatcher(key, loads)
         self._task: asyncio.Task[Reading] | None = None
         self._reading: Reading | None = None
-        self._next_reading_seconds = 0.0
+        self._next_reading_seconds = self._began_seconds = 0.0
         self._grounds: _Grounds | None = None
         self._calibration = Calibration()
         self._queue = QueueTrend()
@@ -129,6 +136,7 @@ class ScalingLoop:
             return self.planned
         if self._task is None and now_seconds >= self._next_reading_seconds:
             self._next_reading_seconds = now_seconds + policy.interval_seconds
+            self._began_seconds = now_seconds
             self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds))
         new = await self._new_reading()
         if new:
@@ -146,8 +154,8 @@ class ScalingLoop:
 
     def seconds_until_due(self, now_seconds: float) -> float:
         """Time until there is something to do here."""
-        if self._task is not None:
-            return PATIENCE_SECONDS
+        if self._task is not None:  # the longer it has taken, the longer it may take still
+            return max(PATIENCE_SECONDS, (now_seconds - self._began_seconds) / 2)
         return max(0.0, self._next_reading_seconds - now_seconds)
 
     def would_grow(self, workers: Mapping[Role, Workers], now_seconds: float) -> bool:
@@ -167,11 +175,17 @@ class ScalingLoop:
         """The reading under way, once it is there; None while there is no new one."""
         if self._task is None:
             return None
-        done, _ = await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+        async with outside():
+            done, _ = await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
         if not done:
             return None
         task, self._task = self._task, None
-        self._reading = task.result()
+        try:
+            self._reading = task.result()
+        except Exception as error:  # whatever went wrong, the reading before is not the load of now
+            _LOG.exception("%s: the reading of the load failed", self._key)
+            failure = QueryFailed(ConditionReason.QUERY_FAILED, f"the load can not be read: {type(error).__name__}")
+            self._reading = Reading(self._began_seconds, failure=failure)
         return self._reading
 
     def _plan(self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float) -> Decision:

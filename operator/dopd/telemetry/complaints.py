@@ -4,7 +4,6 @@ Nothing of a body is repeated but the error that Prometheus itself words: the te
 the server may be one that a resource's author chose.
 """
 
-import json
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,10 +13,16 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from dopd.cluster.bodies import BadBody, parse_json
+from dopd.telemetry.doors import printable
+
 if TYPE_CHECKING:
     from dopd.telemetry.connection import ConnectionSettings
 
 LONGEST_QUOTE = 300
+LARGEST_ERROR_BYTES = 2**16
+"""Of a body that is looked into for words: what is larger holds series."""
+LOGIN = "if to a login, a bearer token"
 BASE_PATH = (
     "check the base path of the URL: /prometheus for Mimir and Cortex, /select/0/prometheus for a cluster of"
     " VictoriaMetrics, none for Prometheus and Thanos"
@@ -74,29 +79,64 @@ def _about_tls(error: ssl.SSLError, settings: "ConnectionSettings") -> str:
     return f"TLS: {words}. Give the authority that signed the server's certificate: --prometheus-ca-file"
 
 
-def about_answer(status: int, headers: Mapping[str, str], body: bytes, settings: "ConnectionSettings") -> str:
-    """What keeps an answer from being a whole one of Prometheus, and what to do; "" if nothing does."""
+def about_body(problem: str, settings: "ConnectionSettings") -> str:
+    """Why a body is not read to its end, and what to do."""
+    if not problem.startswith("more than"):
+        return problem
+    if settings.of_resource:
+        return f"{problem}; shorten spec.scaling.forecast.history. Only the operator's own URL may answer more"
+    return f"{problem}; shorten spec.scaling.forecast.history, or raise --prometheus-max-answer-mib"
+
+
+def about_partial(answer: Mapping[str, Any]) -> str:
+    """What may be missing from an answer; "" if nothing is."""
+    if answer.get("isPartial"):
+        return "the answer is partial: a storage node of VictoriaMetrics is away"
+    told = answer.get("warnings")
+    warnings = [str(w) for w in told if not str(w).startswith(ANNOTATIONS)] if isinstance(told, list) else []
+    return f"the answer may be partial: {_quote('; '.join(warnings))}" if warnings else ""
+
+
+def about_answer(
+    status: int, headers: Mapping[str, str], body: bytes | bytearray, settings: "ConnectionSettings", problem: str
+) -> str:
+    """What keeps an answer from being a whole one of Prometheus, and what to do.
+
+    Args:
+        status: of HTTP.
+        headers: of the answer.
+        body: of the answer.
+        settings: that it was asked with.
+        problem: why it is not let through, where it is a success by its status.
+    """
     if 300 <= status < 400:
-        target = urlsplit(headers.get("Location", ""))
-        where = f"{target.scheme}://{target.netloc}" if target.netloc else "another path"
-        return f"status {status}: redirected to {where}. Give the URL that it leads to; if to a login, a bearer token"
+        return f"status {status}: redirected to {_origin(headers)}. Give the URL that it leads to; {LOGIN}"
     if status in (401, 403):
         return f"status {status}: {TENANT if b'no org id' in body else _about_credentials(settings)}"
     answer = _json(body)
     if answer is None:
         kind = headers.get("Content-Type", "").partition(";")[0] or "no content type"
         words = "it ends early or is none" if kind == "application/json" else BASE_PATH
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            return f"status {status}: it is asked too much"
+        if problem and len(body) > LARGEST_ERROR_BYTES:
+            return f"status {status} and series that can not be read: {problem}"
         return f"status {status} and {_quote(kind)} where JSON of Prometheus should be: {words}"
-    if status != 200 or answer.get("status") != "success":
+    if status != HTTPStatus.OK or answer.get("status") != "success":
         return _about_error(status, answer)
-    if answer.get("isPartial"):
-        return "the answer is partial: a storage node of VictoriaMetrics is away"
-    warnings = [str(w) for w in answer.get("warnings") or () if not str(w).startswith(ANNOTATIONS)]
-    if warnings:
-        return f"the answer may be partial: {_quote('; '.join(warnings))}"
+    if partial := about_partial(answer):
+        return partial
     if not isinstance(answer.get("data"), dict) or "result" not in answer["data"]:
         return f"JSON without a result: {BASE_PATH}"
-    return ""
+    return f"a series, or the kind of answer, is not as asked for: {problem}"
+
+
+def _origin(headers: Mapping[str, str]) -> str:
+    try:
+        target = urlsplit(headers.get("Location", ""))
+        return f"{_quote(target.scheme)}://{_quote(target.netloc)}" if target.netloc else "another path"
+    except ValueError:
+        return "what is no URL"
 
 
 def _about_credentials(settings: "ConnectionSettings") -> str:
@@ -121,17 +161,16 @@ def _about_error(status: int, answer: Mapping[str, Any]) -> str:
     return f"status {status}: {words}"
 
 
-def _json(body: bytes) -> dict[str, Any] | None:
+def _json(body: bytes | bytearray) -> dict[str, Any] | None:
     try:
-        answer = json.loads(body)
-    except ValueError:
+        answer = parse_json(body) if len(body) <= LARGEST_ERROR_BYTES else None
+    except BadBody:
         return None
     return answer if isinstance(answer, dict) else None
 
 
 def _quote(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return printable if len(printable) <= LONGEST_QUOTE else f"{printable[:LONGEST_QUOTE]}..."
+    return printable(text, LONGEST_QUOTE)
 
 
 def _root(error: BaseException) -> BaseException:

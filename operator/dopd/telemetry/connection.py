@@ -7,13 +7,15 @@ followed, an answer is read up to a size and for a time, and of what is no answe
 Files are read for each request (those of TLS for each new connection), so a rotated token needs no restart.
 """
 
-import io
-import time
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -21,17 +23,26 @@ from prometheus_api_client import PrometheusConnect
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.util.retry import Retry
 
+from dopd.cluster.bodies import BadBody, Body
 from dopd.telemetry import complaints
+from dopd.telemetry.answers import Kind, parse_answer
+from dopd.telemetry.deadline import Deadline, DeadlineAdapter
+from dopd.telemetry.doors import BadAnswer
 
-LARGEST_ANSWER_BYTES = 64 * 2**20
+LARGEST_ANSWER_MIB = 64.0
+"""Of the operator's own Prometheus, unless it is told another limit."""
+LARGEST_ANSWER_OF_RESOURCE_MIB = 4.0
 CHUNK_BYTES = 2**16
+OVERLOADED = (429, 503)
+"""Answers whose `Retry-After` counts."""
 
 Answer = list[dict[str, Any]]
-"""Series as Prometheus writes them."""
+"""Series as `answers` lets them through: "metric" with labels as text, and "value" or "values" with
+(seconds since the epoch, number)."""
 
 
 class Prometheus(Protocol):
-    """The seam to prometheus-api-client. Both block, and raise NoAnswer."""
+    """The seam to prometheus-api-client. Both queries block, and raise NoAnswer."""
 
     def custom_query(self, query: str, params: dict[str, Any]) -> Answer:
         """Instant query."""
@@ -39,9 +50,21 @@ class Prometheus(Protocol):
     def custom_query_range(self, query: str, start_time: datetime, end_time: datetime, step: str) -> Answer:
         """Range query."""
 
+    def close(self) -> None:
+        """Give the connections up."""
+
 
 class NoAnswer(ValueError):
-    """What came is no answer, or no whole one. The message says why and what to do."""
+    """What came is no answer, or no whole one. The message says why and what to do.
+
+    Attributes:
+        retry_after_seconds: as the server asks for; 0 where it does not.
+        overloaded: the server says that it is asked too much.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 0.0, overloaded: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_seconds, self.overloaded = retry_after_seconds, overloaded
 
 
 @dataclass(frozen=True)
@@ -61,6 +84,7 @@ class ConnectionSettings:
         headers: sent along with each query.
         header_files: the same, with values that stand in files.
         query_parameters: added to each query, such as `partial_response`.
+        largest_answer_mib: of one answer, decompressed.
         of_resource: a resource named the URL, so nothing is sent that its author could not send himself.
     """
 
@@ -76,6 +100,7 @@ class ConnectionSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     header_files: Mapping[str, str] = field(default_factory=dict)
     query_parameters: Mapping[str, str] = field(default_factory=dict)
+    largest_answer_mib: float = LARGEST_ANSWER_MIB
     of_resource: bool = False
 
     def __post_init__(self) -> None:
@@ -92,12 +117,15 @@ class ConnectionSettings:
             raise ValueError("a CA file for Prometheus has no effect while any certificate is taken: give one of them")
         if self.timeout_seconds <= 0:
             raise ValueError(f"timeout of Prometheus is {self.timeout_seconds:g} s, expected more than 0")
+        if self.largest_answer_mib <= 0:
+            raise ValueError(f"largest answer of Prometheus is {self.largest_answer_mib:g} MiB, expected more than 0")
 
     def for_url(self, url: str) -> "ConnectionSettings":
         """How another URL is reached: with all of this only if it is the operator's own, path included."""
         if self.url and url.rstrip("/") == self.url.rstrip("/"):
             return self
-        return ConnectionSettings(url, self.timeout_seconds, of_resource=True)
+        largest = min(self.largest_answer_mib, LARGEST_ANSWER_OF_RESOURCE_MIB)
+        return ConnectionSettings(url, self.timeout_seconds, largest_answer_mib=largest, of_resource=True)
 
 
 @dataclass(frozen=True)
@@ -117,12 +145,9 @@ class Connector:
         settings = self.settings.for_url(url)
         if settings.insecure_skip_verify:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        client: Prometheus = PrometheusConnect(
-            url=url.rstrip("/"),
-            session=_Session(settings),
-            retry=Retry(total=0),
-            timeout=settings.timeout_seconds,
-        )
+        session, base = _Session(settings), url.rstrip("/")
+        client: Prometheus = PrometheusConnect(url=base, session=session, timeout=settings.timeout_seconds)
+        session.mount(base, DeadlineAdapter(max_retries=Retry(total=0)))  # in place of the client's own
         return client
 
 
@@ -153,6 +178,24 @@ def _secret(path: str) -> str:
     return value
 
 
+class _Answered(requests.Response):
+    """An answer that went through the door, so that nothing parses it twice."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        super().__init__()
+        self.status_code = 200
+        self._answer = answer
+
+    def json(self, **_: Any) -> Any:
+        """The answer."""
+        return self._answer
+
+
+_PARSING = threading.Lock()
+"""One large answer becomes objects at a time: two would take no less time, and twice the memory."""
+LARGE_BYTES = 2**18
+
+
 class _Session(requests.Session):
     """A session that reads no answer without bounds, follows no redirect, and says what to do about a failure."""
 
@@ -164,7 +207,7 @@ class _Session(requests.Session):
         if settings.client_certificate_file:
             pair = (settings.client_certificate_file, settings.client_key_file)
             self.cert = pair if settings.client_key_file else settings.client_certificate_file
-        self.headers.update(settings.headers)
+        self.headers.update({"Accept-Encoding": "gzip", **settings.headers})
         # With its own limit the server stops working on what nobody waits for any more.
         self.params = {"timeout": f"{settings.timeout_seconds:g}s", **settings.query_parameters}
 
@@ -178,24 +221,51 @@ class _Session(requests.Session):
             NoAnswer: it is not.
         """
         settings = self._settings
-        deadline = time.monotonic() + settings.timeout_seconds
-        try:
-            with super().send(request, **{**kwargs, "stream": True}) as response:
-                body = self._body(response, deadline)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswer(complaints.about_failure(error, settings)) from error
-        if complaint := complaints.about_answer(response.status_code, response.headers, body, settings):
+        with Deadline(settings.timeout_seconds) as deadline:
+            try:
+                with super().send(request, **{**kwargs, "stream": True}) as response:
+                    body = self._body(response)
+                if deadline.passed:
+                    raise TimeoutError
+            except BadBody as error:
+                raise NoAnswer(complaints.about_body(str(error), settings)) from None
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                cause = TimeoutError() if deadline.passed else error
+                raise NoAnswer(complaints.about_failure(cause, settings)) from error
+        status, headers = response.status_code, response.headers
+        problem = ""
+        if status == 200:
+            try:
+                return _Answered(self._parsed(request, body))
+            except BadAnswer as error:
+                problem = str(error)
+        complaint = complaints.about_answer(status, headers, body, settings, problem)
+        if status not in OVERLOADED:
             raise NoAnswer(complaint)
-        response.raw = io.BytesIO(body)
-        return response
+        pause_seconds = _retry_after_seconds(headers.get("Retry-After", ""))
+        raise NoAnswer(complaint, retry_after_seconds=pause_seconds, overloaded=True)
 
-    def _body(self, response: requests.Response, deadline: float) -> bytes:
-        body = bytearray()
-        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
-            body += chunk
-            if len(body) > LARGEST_ANSWER_BYTES:
-                raise NoAnswer(f"more than {LARGEST_ANSWER_BYTES // 2**20} MiB; shorten spec.scaling.forecast.history")
-            # The time limit of requests is for each read, and a server that sends a byte a second keeps to it.
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        return bytes(body)
+    def _body(self, response: requests.Response) -> bytearray:
+        limit = int(self._settings.largest_answer_mib * 2**20)
+        body = Body(limit, response.headers.get("Content-Encoding", ""), json=True)
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
+            body.feed(chunk)
+        return body.whole()
+
+    def _parsed(self, request: requests.PreparedRequest, body: bytearray) -> dict[str, Any]:
+        kind: Kind = "matrix" if urlsplit(str(request.url)).path.endswith("/query_range") else "vector"
+        with _PARSING if len(body) > LARGE_BYTES else nullcontext():
+            answer = parse_answer(kind, body)
+        if answer.get("status") != "success" or "data" not in answer or complaints.about_partial(answer):
+            raise BadAnswer("no success, or not a whole one")
+        return answer
+
+
+def _retry_after_seconds(value: str) -> float:
+    """Header Retry-After: seconds, or a date; 0 for what is neither."""
+    if value.isdecimal():
+        return float(value[:9])
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0

@@ -1,15 +1,30 @@
-"""What single engines say of themselves: `/v1/loads` (SGLang >= 0.5.8)."""
+"""What single engines say of themselves: `/v1/loads` (SGLang >= 0.5.8).
 
-import asyncio
-import math
-from collections.abc import Iterable, Sequence
+The door for it: an answer is an `EngineLoad` or the named failure of that one worker.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.doors import (
+    Answer,
+    BadAnswer,
+    Count,
+    OptionalCount,
+    OptionalShare,
+    OptionalTotal,
+    Total,
+    printable,
+    validated,
+)
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
-CONCURRENT_POLLS = 32
+MOST_RANKS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,66 +70,98 @@ class EngineLoad:
         return self.running == 0 and self.waiting == 0
 
 
-async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> dict[str, EngineLoad]:
-    """Loads by pod name; a pod that does not answer is absent."""
-    gate = asyncio.Semaphore(CONCURRENT_POLLS)
+class EngineLoads(dict[str, EngineLoad]):
+    """Loads by pod name; of an engine that is absent it is known why.
 
-    async def one(pod: dict[str, Any]) -> EngineLoad | None:
-        async with gate:
-            try:
-                return parse_loads(
-                    await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"})
-                )
-            except (PodHttpError, KeyError, TypeError, ValueError):
-                return None
+    Attributes:
+        problems: why an engine's load is not known, by pod name.
+    """
 
-    loads = await asyncio.gather(*(one(pod) for pod in pods))
-    return {pod["metadata"]["name"]: load for pod, load in zip(pods, loads, strict=True) if load is not None}
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: dict[str, str] = {}
 
 
-def parse_loads(answer: dict[str, Any]) -> EngineLoad:
+async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> EngineLoads:
+    """Loads by pod name; a pod that does not answer, or answers what is none, is absent."""
+
+    async def one(pod: dict[str, Any]) -> EngineLoad | str:
+        try:
+            return parse_loads(await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"}))
+        except (PodHttpError, BadAnswer) as error:
+            return printable(str(error))
+
+    answers = await answers_within(LOOK_SECONDS, map(one, pods))
+    found = EngineLoads()
+    for pod, answer in zip(pods, answers, strict=True):
+        name = pod["metadata"]["name"]
+        if isinstance(answer, EngineLoad):
+            found[name] = answer
+        else:
+            found.problems[name] = answer or f"no answer within {LOOK_SECONDS:g} s"
+    return found
+
+
+def _empty(value: Any) -> Any:
+    return {} if value is None else value
+
+
+class _Disaggregation(Answer):
+    prefill_inflight_queue_reqs: OptionalCount = 0
+    decode_retracted_queue_reqs: OptionalCount = 0
+
+
+class _Queues(Answer):
+    waiting: OptionalCount = 0
+    prealloc_ready: OptionalCount = 0
+
+
+class _Rank(Answer):
+    """One data-parallel rank; what newer engines tell may be absent."""
+
+    num_running_reqs: Count
+    num_waiting_reqs: Count
+    num_waiting_uncached_tokens: OptionalCount = 0
+    token_usage: OptionalShare = 0.0
+    total_prefill_uncached_tokens: OptionalTotal = 0.0
+    total_prefill_busy_us: OptionalTotal = 0.0
+    decode_moments: Annotated[list[Total], Field(min_length=5, max_length=64)] | None = None
+    disaggregation: Annotated[_Disaggregation, BeforeValidator(_empty)] = _Disaggregation()
+    queues: Annotated[_Queues, BeforeValidator(_empty)] = _Queues()
+
+
+class _Loads(Answer):
+    loads: Annotated[list[_Rank], Field(min_length=1, max_length=MOST_RANKS)]
+
+
+def parse_loads(answer: Any) -> EngineLoad:
     """Read the answer of `/v1/loads` (sglang 0.5.23 scheduler_components/load_inquirer.py).
 
     `num_waiting_reqs` counts every queue of its role but the one in which a prefill worker keeps requests whose
     KV cache is on its way.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what SGLang answers.
+        BadAnswer: it is not what SGLang answers.
     """
-    ranks = answer["loads"]
-
-    def total(field: str, section: str = "") -> int:
-        return sum(int(((rank.get(section) or {}) if section else rank).get(field) or 0) for rank in ranks)
-
-    slots = total("waiting", "queues") + total("prealloc_ready", "queues")
+    ranks = validated(_Loads, answer).loads
     return EngineLoad(
-        running=sum(int(rank["num_running_reqs"]) for rank in ranks),
-        waiting=sum(int(rank["num_waiting_reqs"]) for rank in ranks)
-        + total("prefill_inflight_queue_reqs", "disaggregation"),
-        waiting_for_slot=slots + total("decode_retracted_queue_reqs", "disaggregation"),
-        waiting_tokens=total("num_waiting_uncached_tokens"),
-        kv_usage=max(_numbers(ranks, "token_usage")),
+        running=sum(rank.num_running_reqs for rank in ranks),
+        waiting=sum(rank.num_waiting_reqs + rank.disaggregation.prefill_inflight_queue_reqs for rank in ranks),
+        waiting_for_slot=sum(
+            rank.queues.waiting + rank.queues.prealloc_ready + rank.disaggregation.decode_retracted_queue_reqs
+            for rank in ranks
+        ),
+        waiting_tokens=sum(rank.num_waiting_uncached_tokens for rank in ranks),
+        kv_usage=min(1.0, max(rank.token_usage for rank in ranks)),
         counters=_counters(ranks),
     )
 
 
-def _counters(ranks: Sequence[dict[str, Any]]) -> Counters:
-    moments = [_finite("decode_moments", rank.get("decode_moments") or (0.0,) * 5)[:5] for rank in ranks]
+def _counters(ranks: Sequence[_Rank]) -> Counters:
+    moments = [(rank.decode_moments or [0.0] * 5)[:5] for rank in ranks]
     steps, batch, micros, squares, batch_micros = (sum(column) for column in zip(*moments, strict=True))
     return Counters(
-        prefill_tokens=sum(_numbers(ranks, "total_prefill_uncached_tokens")),
-        prefill_busy_seconds=sum(_numbers(ranks, "total_prefill_busy_us")) / 1e6,
+        prefill_tokens=sum(rank.total_prefill_uncached_tokens for rank in ranks),
+        prefill_busy_seconds=sum(rank.total_prefill_busy_us for rank in ranks) / 1e6,
         decode_moments=(steps, batch, micros / 1e6, squares, batch_micros / 1e6),
     )
-
-
-def _numbers(ranks: Sequence[dict[str, Any]], field: str) -> list[float]:
-    """The field of each rank; 0 where a rank does not report it."""
-    return _finite(field, [rank.get(field) or 0.0 for rank in ranks])
-
-
-def _finite(field: str, values: Iterable[Any]) -> list[float]:
-    numbers = [float(value) for value in values]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{field} is {numbers}; expected numbers")
-    return numbers

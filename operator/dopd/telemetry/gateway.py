@@ -1,13 +1,21 @@
-"""What the gateway believes: its list of workers (SMG `GET /workers`), compared with what should be there."""
+"""What the gateway believes: its list of workers (SMG `GET /workers`), compared with what should be there.
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+The door for it: a row is a worker, or makes it unknown who else that gateway pod lists.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
 
 from dopd.api.names import ROUTER_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.doors import Answer, BadAnswer, printable, validated
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
+
+MOST_WORKERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -17,12 +25,14 @@ class GatewayView:
     Attributes:
         listed: addresses (pod IPs) that any gateway pod lists, draining ones included.
         roles: for each gateway pod, address to role of the workers that it routes to.
-        silent: gateway pods that did not answer.
+        silent: gateway pods that did not answer, or with a row that can not be read: they may list more.
+        problems: why a silent one is silent, by pod name.
     """
 
     listed: frozenset[str]
     roles: tuple[dict[str, str], ...]
     silent: tuple[str, ...]
+    problems: Mapping[str, str] = field(default_factory=dict)
 
     def registered(self, address: str | None) -> bool | None:
         """Whether some gateway may still send requests to an address; None when that is not known."""
@@ -31,29 +41,77 @@ class GatewayView:
         return None if self.silent else False
 
 
+@dataclass(frozen=True)
+class Workers:
+    """One gateway pod's list.
+
+    Attributes:
+        listed: addresses of all workers whose row can be read.
+        roles: address to role of those that are routed to.
+        problem: which row can not be read, and why; "" when all can.
+    """
+
+    listed: frozenset[str] = frozenset()
+    roles: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def _host(url: str) -> str:
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise ValueError("no URL with a host")
+    return host
+
+
+class _Row(Answer):
+    url: Annotated[str, Field(max_length=2048), AfterValidator(_host)]
+    worker_type: Annotated[str, Field(max_length=64)]
+    status: str | None = None
+
+
+class _List(Answer):
+    workers: Annotated[list[Any], Field(max_length=MOST_WORKERS)]
+
+
+def parse_workers(answer: Any) -> Workers:
+    """Read the answer of `/workers` (smg 1.13.0).
+
+    Raises:
+        BadAnswer: it is no list of workers at all.
+    """
+    listed, roles, problem = set(), {}, ""
+    for number, row in enumerate(validated(_List, answer).workers):
+        try:
+            worker = validated(_Row, row)
+        except BadAnswer as error:
+            problem = problem or f"workers.{number}: {error}"
+            continue
+        listed.add(worker.url)
+        if worker.status != "draining":
+            roles[worker.url] = worker.worker_type
+    return Workers(frozenset(listed), roles, problem)
+
+
 async def read_gateways(http: PodHttp, pods: Sequence[dict[str, Any]]) -> GatewayView:
     """Ask every gateway pod for its workers."""
 
-    async def one(pod: dict[str, Any]) -> list[dict[str, Any]] | None:
+    async def one(pod: dict[str, Any]) -> Workers:
         try:
-            answer: list[dict[str, Any]] = (await http.get_json(pod, ROUTER_PORT, "/workers"))["workers"]
-            return answer
-        except (PodHttpError, KeyError, TypeError):
-            return None
+            return parse_workers(await http.get_json(pod, ROUTER_PORT, "/workers"))
+        except (PodHttpError, BadAnswer) as error:
+            return Workers(problem=printable(str(error)))
 
     # A gateway pod without an address never got a request and knows no worker.
     asked = [pod for pod in pods if pod.get("status", {}).get("podIP")]
-    answers = await asyncio.gather(*(one(pod) for pod in asked))
-    listed: set[str] = set()
-    roles = []
-    for workers in answers:
-        if workers is None:
-            continue
-        listed.update(_address(worker) for worker in workers)
-        roles.append({_address(w): str(w["worker_type"]) for w in workers if w.get("status") != "draining"})
-    silent = tuple(p["metadata"]["name"] for p, answer in zip(asked, answers, strict=True) if answer is None)
-    return GatewayView(frozenset(listed), tuple(roles), silent)
-
-
-def _address(worker: dict[str, Any]) -> str:
-    return urlsplit(str(worker["url"])).hostname or ""
+    late = Workers(problem=f"no answer within {LOOK_SECONDS:g} s")
+    answers = [answer or late for answer in await answers_within(LOOK_SECONDS, map(one, asked))]
+    problems = {p["metadata"]["name"]: a.problem for p, a in zip(asked, answers, strict=True) if a.problem}
+    return GatewayView(
+        listed=frozenset().union(*(answer.listed for answer in answers)),
+        roles=tuple(dict(answer.roles) for answer in answers if not answer.problem),
+        silent=tuple(problems),
+        problems=problems,
+    )

@@ -14,8 +14,10 @@ from typing import Any
 from dopd.api.status import ConditionReason
 from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries
+from dopd.telemetry.answers import buckets
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
+from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.histograms import Histogram, second_moment, share_above
 from dopd.telemetry.prometheus import (
     Found,
@@ -244,8 +246,10 @@ def _value(series: Answer) -> float:
 
 
 def _histogram(series: Answer) -> Histogram:
-    values = {float(item["metric"]["le"]): float(item["value"][1]) for item in series}
-    return {bound: value for bound, value in values.items() if math.isfinite(value)}
+    try:
+        return buckets(series)
+    except BadAnswer as error:
+        raise QueryFailed(ConditionReason.NOT_A_NUMBER, str(error)) from None
 
 
 def _lengths(

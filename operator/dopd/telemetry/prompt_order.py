@@ -2,10 +2,12 @@
 
 Asked of each worker and not of Prometheus: the answer belongs to a pod, static resources have it too, and it is there
 while Prometheus is away. It changes rarely, so a worker is asked again only after a while.
+
+The door for it: few lines of few short labels, or the named failure of that one worker. What they say ends up in a
+condition.
 """
 
-import asyncio
-import contextlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +17,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.doors import BadAnswer, printable
+from dopd.telemetry.patience import LOOK_SECONDS, answers_within
+
+_LOG = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 30.0
 """After an answer, and after none: one that hangs must not hold up each pass."""
-CONCURRENT_READS = 16
+MOST_LINES, LONGEST_LINE = 200, 1000
+"""Of the state; a worker of many processes has a dozen for each."""
+MOST_VALUES, LONGEST_VALUE = 16, 63
+"""Of a label."""
 
 PLUGIN_METRICS: Mapping[str, frozenset[str]] = {
     "dopd_prefill_order_info": frozenset({"policy", "plugin_version", "sglang_version"}),
@@ -60,19 +69,27 @@ def parse_prompt_order(text: str) -> PromptOrder:
     """Read an engine's `/metrics`; of several processes of a worker all must be active.
 
     Raises:
-        ValueError: it is not what Prometheus reads.
+        BadAnswer: it is not what Prometheus reads, or says more than an order has to say.
     """
-    lines = [line for line in text.splitlines() if line.startswith(_OF_STATE)]
-    samples = [
-        sample for family in text_string_to_metric_families("\n".join([*lines, ""])) for sample in family.samples
-    ]
+    lines = [line for line in text.split("\n") if line.startswith(_OF_STATE)]
+    if len(lines) > MOST_LINES or any(len(line) > LONGEST_LINE for line in lines):
+        raise BadAnswer(f"{_OF_STATE}*: more than {MOST_LINES} lines, or longer ones than {LONGEST_LINE} characters")
+    try:
+        families = list(text_string_to_metric_families("\n".join([*lines, ""])))
+    except Exception as error:  # the parser's own errors are of several kinds, by what it stumbles over
+        raise BadAnswer(f"{_OF_STATE}*: {type(error).__name__} {printable(str(error))}") from None
+    samples = [sample for family in families for sample in family.samples]
 
-    def positive(name: str, label: str) -> set[str]:
-        return {s.labels.get(label, "") for s in samples if s.name == name and math.isfinite(s.value) and s.value > 0}
+    def positive(name: str, label: str) -> frozenset[str]:
+        found = {s.labels.get(label, "") for s in samples if s.name == name and math.isfinite(s.value) and s.value > 0}
+        if len(found) > MOST_VALUES or any(len(v) > LONGEST_VALUE or not v.isprintable() for v in found):
+            expected = f"at most {MOST_VALUES} values of at most {LONGEST_VALUE} printable characters"
+            raise BadAnswer(f"{name}: label {label}, expected {expected}")
+        return frozenset(found)
 
     active = [sample.value for sample in samples if sample.name == "dopd_prefill_order_active"]
     return PromptOrder(
-        policies=frozenset(positive("dopd_prefill_order_info", "policy")),
+        policies=positive("dopd_prefill_order_info", "policy"),
         active=bool(active) and min(active) >= 1,
         fallbacks=tuple(sorted(positive("dopd_prefill_order_fallbacks_total", "reason"))),
     )
@@ -89,13 +106,12 @@ class PromptOrderReader:
     def __init__(self, http: PodHttp, now: Callable[[], float]) -> None:
         self._http, self._now = http, now
         self._known: dict[str, tuple[float, PromptOrder | None]] = {}
-        self._gate = asyncio.Semaphore(CONCURRENT_READS)
 
     async def read(self, pods: Sequence[dict[str, Any]]) -> dict[str, PromptOrder]:
         """Orders by pod name; a pod that does not answer is absent."""
         now = self._now()
         self._known = {uid: known for uid, known in self._known.items() if 0 <= now - known[0] < AGAIN_SECONDS}
-        found = await asyncio.gather(*(self._one(pod, now) for pod in pods))
+        found = await answers_within(LOOK_SECONDS, (self._one(pod, now) for pod in pods))
         return {pod["metadata"]["name"]: order for pod, order in zip(pods, found, strict=True) if order is not None}
 
     async def _one(self, pod: dict[str, Any], now_seconds: float) -> PromptOrder | None:
@@ -103,8 +119,11 @@ class PromptOrderReader:
         if uid in self._known:
             return self._known[uid][1]
         order: PromptOrder | None = None
-        async with self._gate:
-            with contextlib.suppress(PodHttpError, ValueError):
-                order = parse_prompt_order(await self._http.get_text(pod, ENGINE_PORT, "/metrics"))
+        try:
+            order = parse_prompt_order(await self._http.get_text(pod, ENGINE_PORT, "/metrics"))
+        except PodHttpError:
+            pass  # condition SchedulingActive says so
+        except BadAnswer as error:
+            _LOG.warning("pod %s /metrics: %s", pod["metadata"]["name"], error)
         self._known[uid] = (now_seconds, order)
         return order

@@ -1,6 +1,7 @@
 """Reaching Prometheus over real sockets: credentials, TLS, limits, and what is refused."""
 
 import gzip
+import math
 import socket
 import threading
 import time
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from dopd.telemetry import connection
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 
 from .server import EMPTY, Asked, Certificates, Reply, Server, make_certificates, serving
@@ -30,8 +30,12 @@ def ask(settings: ConnectionSettings, url: str | None = None) -> list[dict[str, 
 def test_an_instant_and_a_range_query(http: Server):
     http.reply = lambda _: Reply({"status": "success", "data": {"resultType": "vector", "result": [UP]}})
     client = Connector(ConnectionSettings(f"{http.url}/prometheus/"))(f"{http.url}/prometheus/")
-    assert client.custom_query("up", params={"time": "1.5"}) == [UP]
-    client.custom_query_range("up", datetime.fromtimestamp(60, UTC), datetime.fromtimestamp(120, UTC), "60000ms")
+    assert client.custom_query("up", params={"time": "1.5"}) == [{"metric": {"__name__": "up"}, "value": (1.0, 1.0)}]
+    up = {"metric": {"__name__": "up"}, "values": [[60, "1"], [120, "+Inf"]]}
+    http.reply = lambda _: Reply({"status": "success", "data": {"resultType": "matrix", "result": [up]}})
+    first, last = datetime.fromtimestamp(60, UTC), datetime.fromtimestamp(120, UTC)
+    (series,) = client.custom_query_range("up", first, last, "60000ms")
+    assert series["values"] == [(60.0, 1.0), (120.0, math.inf)]
     instant, over_time = http.asked
     assert (instant.path, instant.parameters["time"]) == ("/prometheus/api/v1/query", "1.5")
     assert over_time.path == "/prometheus/api/v1/query_range"
@@ -243,11 +247,10 @@ def test_an_answer_that_drips():
         thread.join()
 
 
-def test_an_answer_without_an_end(http: Server, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connection, "LARGEST_ANSWER_BYTES", 2**20)
+def test_an_answer_without_an_end(http: Server):
     http.reply = lambda _: Reply(b" " * 2**21)
-    with pytest.raises(NoAnswer, match="more than 1 MiB; shorten"):
-        ask(settings_of(http))
+    with pytest.raises(NoAnswer, match=r"more than 1 MiB; shorten .*, or raise --prometheus-max-answer-mib"):
+        ask(settings_of(http, largest_answer_mib=1.0))
 
 
 @pytest.mark.parametrize("status", [401, 403])
