@@ -11,7 +11,7 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
-from dopd.api.names import Role
+from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
@@ -20,6 +20,7 @@ from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings
@@ -99,7 +100,8 @@ class Reconciler:
         leads = {role: observed.lead_seconds(role) for role in Role}
         now_seconds = self.now().timestamp()
         engines = observed.engine_samples(now_seconds)
-        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds)
+        gateways = serving_gateways(observed.pods[ROUTER_POOL])
+        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds, gateways)
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
 

@@ -22,6 +22,7 @@ from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
+from dopd.telemetry.present import Gateway
 from dopd.telemetry.prometheus import QueryFailed
 
 _LOG = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class ScalingLoop:
         leads: Mapping[Role, float],
         engines: Sequence[EngineSample],
         now_seconds: float,
+        gateways: Sequence[Gateway] = (),
     ) -> Planned:
         """Read the load when that is due, and plan.
 
@@ -127,6 +129,7 @@ class ScalingLoop:
             leads: seconds from a start to a worker that serves, by role.
             engines: what the running engines count.
             now_seconds: seconds since the epoch.
+            gateways: that serve, as Kubernetes knows them.
         """
         policy = Policy.from_spec(spec, now_seconds)
         if isinstance(model, str):
@@ -137,7 +140,7 @@ class ScalingLoop:
         if self._task is None and now_seconds >= self._next_reading_seconds:
             self._next_reading_seconds = now_seconds + policy.interval_seconds
             self._began_seconds = now_seconds
-            self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds))
+            self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds, gateways))
         new = await self._new_reading()
         if new:
             self._calibration.take(engines, new.demand, model)

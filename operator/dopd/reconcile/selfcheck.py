@@ -14,7 +14,7 @@ from dopd.api.inference import ScalingMode
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.reconcile.observe import read_model, read_spec
 from dopd.reconcile.queue import Key
-from dopd.telemetry.connection import Connector, NoAnswer
+from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ async def check_resources(
             continue
         for resource in resources:
             count += 1
-            async for check in _check_spec(kubernetes, resource, connector.settings.url, servers):
+            async for check in _check_spec(kubernetes, resource, connector.settings, servers):
                 yield check
     if not count:
         where = ", ".join(namespaces) or "any namespace"
@@ -50,7 +50,7 @@ async def check_resources(
 
 
 async def _check_spec(
-    kubernetes: Kubernetes, resource: dict[str, Any], own_url: str, servers: dict[str, list[Wanted]]
+    kubernetes: Kubernetes, resource: dict[str, Any], settings: ConnectionSettings, servers: dict[str, list[Wanted]]
 ) -> AsyncIterator[Check]:
     key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
     spec, problem = read_spec(resource)
@@ -66,13 +66,16 @@ async def _check_spec(
         yield Check(str(key), "profile", Verdict.FAIL, model)
     else:
         yield Check(str(key), "profile", Verdict.OK, spec.scaling.profile_ref.name)
-    url = spec.telemetry.prometheus_url or own_url
+    url = spec.telemetry.prometheus_url or settings.url
     if not url:
         fix = "Set spec.telemetry.prometheusURL, or --prometheus-url (chart: prometheusURL)"
         yield Check(str(key), "Prometheus", Verdict.FAIL, "none is named", "a URL", fix)
         return
     forecast = spec.scaling.forecast
-    servers.setdefault(url, []).append(Wanted(key, seconds(forecast.bin), seconds(forecast.history)))
+    labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
+    interval = seconds(spec.scaling.behavior.interval)
+    wanted = Wanted(key, seconds(forecast.bin), seconds(forecast.history), interval, labels)
+    servers.setdefault(url, []).append(wanted)
 
 
 def _next(checks: Iterator[Check]) -> Check | None:
