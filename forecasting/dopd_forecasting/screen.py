@@ -25,9 +25,7 @@ LEVEL_BINS = 10  # measured bins whose median a new one is compared with
 KEPT_DISTANCES = 400  # newest bins whose distances tell what is usual
 USUAL_SHARE = 0.95  # of those, the ones that are not counted as far
 BEYOND_USUAL = 3.0  # times further than usual: about six standard deviations where the noise is normal
-BEYOND_LEVEL = (
-    2.0  # within this factor of the level or of the newest bin it is believed, however calm it was
-)
+BEYOND_LEVEL = 2.0  # within this factor of the level or of the newest bin it is believed, however calm it was
 
 
 @dataclass(frozen=True)

@@ -321,7 +321,7 @@ class Telemetry(Model):
         Field(max_length=8),
     ] = {}
     """Labels that the series must carry, such as cluster: eu-west, where one Prometheus holds those of several
-    clusters. They come on top of the operator's own (chart: prometheus.seriesLabels), if that is where the load is read."""
+    clusters. On top of the operator's own (chart: prometheus.seriesLabels) where its Prometheus is read."""
 
     @field_validator("labels")
     @classmethod

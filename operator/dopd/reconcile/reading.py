@@ -14,7 +14,7 @@ from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.planning import Demand, Forecast
 from dopd.reconcile.queue import Key
-from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.reconcile.timing import STAGE_SECONDS, ReadingTimes
 from dopd.telemetry import queries
 from dopd.telemetry.lengths import Lengths
 from dopd.telemetry.loads import LONG_WINDOW, LoadHistory, LoadReader, Source
@@ -61,6 +61,7 @@ class Reading:
         window_seconds: over which the demand was measured; None when it could not be read.
         timing: how often and how late Prometheus gets the samples.
         not_streamed_per_second: answers that tell nothing of lateness; None while that is not known.
+        steady_seconds: when it was taken, on a clock that no step of the wall clock moves.
         remarks: what is to be said of a load that is known: gaps of the history, lateness that is not known.
         prompt_tokens: mean of the prompt tokens that the prefix cache does not hold, over the last bins: that of the
             demand swings with the few requests of a short window. None when it is not known.
@@ -78,6 +79,7 @@ class Reading:
     timing: Timing = NOT_KNOWN
     not_streamed_per_second: float | None = None
     remarks: tuple[str, ...] = ()
+    steady_seconds: float | None = None
 
 
 class Promises:
@@ -111,6 +113,8 @@ class LoadWatcher:
         self._gaps = 0
         self._lengths: Lengths | None = None
         self._lengths_seconds = 0.0
+        self._newest_bin: tuple[float, float] | None = None
+        self._times = ReadingTimes()
         self._promises = Promises()
 
     async def read(
@@ -120,6 +124,8 @@ class LoadWatcher:
         leads: Mapping[Role, float],
         now_seconds: float,
         gateways: Sequence[Gateway] = (),
+        labels: Mapping[str, str] | None = None,
+        steady_seconds: float | None = None,
     ) -> Reading:
         """Read Prometheus and forecast.
 
@@ -129,17 +135,22 @@ class LoadWatcher:
             leads: seconds from a start to a worker that serves, by role.
             now_seconds: seconds since the epoch.
             gateways: that serve, as Kubernetes knows them.
+            labels: that the series of this Prometheus must carry; those of the resource come on top.
+            steady_seconds: the same time on a clock that no step of the wall clock moves; None where there is no other.
         """
         assert spec.scaling is not None
         forecast, interval = spec.scaling.forecast, seconds(spec.scaling.behavior.interval)
-        matching = queries.matchers({**self._loads.labels_of(url), **spec.telemetry.labels})
+        matching = queries.matchers({**(labels or {}), **spec.telemetry.labels})
         source = Source(url, seconds(forecast.bin), seconds(forecast.history), interval, matching)
+        steady = now_seconds if steady_seconds is None else steady_seconds
+        promised = self._promises.due(steady)
         try:
             with STAGE_SECONDS.labels("telemetry").time():
                 history, now = await self._read(source, spec, gateways, now_seconds)
-            lengths = self._known_lengths(source, history, now, now_seconds)
+            stepped = self._times.add(now_seconds, steady)
+            lengths = self._known_lengths(source, history, now, steady)
         except QueryFailed as failure:
-            return Reading(now_seconds, promised=self._promises.due(now_seconds), failure=failure)
+            return Reading(now_seconds, promised=promised, failure=failure, steady_seconds=steady)
         demand = demand_at(now.requests_per_second, lengths)
         usual = history.lengths or lengths
         # What one plan misses waits for the next, which adds to the time that a start takes.
@@ -147,9 +158,8 @@ class LoadWatcher:
         # Off the event loop: a fit takes longer than the Lease may wait.
         with STAGE_SECONDS.labels("forecast").time():
             outlook, trust = await asyncio.to_thread(
-                self._forecast, history, source, horizons, forecast.quantile, now_seconds
+                self._forecast, history, source, horizons, forecast.quantile, now_seconds, steady
             )
-        promised = self._promises.due(now_seconds)
         return Reading(
             now_seconds,
             demand,
@@ -157,11 +167,12 @@ class LoadWatcher:
             outlook,
             trust,
             promised,
-            window_seconds=now.window_seconds,
+            window_seconds=now.window_seconds or source.window_seconds,
             prompt_tokens=usual.input_tokens * usual.uncached_share if usual else None,
             timing=now.timing,
             not_streamed_per_second=now.not_streamed_per_second,
-            remarks=now.remarks + history.gaps,
+            remarks=now.remarks + history.gaps + stepped,
+            steady_seconds=steady,
         )
 
     async def _read(
@@ -216,6 +227,7 @@ class LoadWatcher:
         horizons: Mapping[Role, float],
         quantile: float,
         now_seconds: float,
+        steady_seconds: float,
     ) -> tuple[Outlook | None, Trust | None]:
         if not history.rate:
             return None, None
@@ -232,15 +244,24 @@ class LoadWatcher:
         else:
             self._forecaster.fit(series)
             self._bin_seconds, self._gaps = source.bin_seconds, len(history.gaps)
-        trust = self._forecaster.trust(now_seconds)
+        trust = self._forecaster.trust(self._judged_at(history, now_seconds, steady_seconds))
         if not trust.trusted or self._lengths is None:
             return None, trust
         rates = self._forecaster.predict([horizons[role] for role in Role], [MEDIAN, quantile]).quantiles
         median = {role: float(rate) for role, rate in zip(Role, rates[:, 0], strict=True)}
         planned = [demand_at(float(rate), self._lengths) for rate in rates[:, 1]]
         for role, rate in median.items():
-            self._promises.add(role, now_seconds + horizons[role], rate)
+            self._promises.add(role, steady_seconds + horizons[role], rate)
         return Outlook(Forecast(*planned), median, quantile, history.end_seconds), trust
+
+    def _judged_at(self, history: LoadHistory, now_seconds: float, steady_seconds: float) -> float:
+        """As of when trust is asked for: the newest bin grows older, wherever the wall clock is set."""
+        newest = history.rate[-1][0]
+        came = steady_seconds - max(0.0, now_seconds - newest)
+        if self._newest_bin is None or newest > self._newest_bin[0]:
+            self._newest_bin = (newest, came)
+        newest, came = self._newest_bin
+        return max(now_seconds, newest + steady_seconds - came)
 
 
 def demand_at(rate: float, lengths: Lengths | None) -> Demand:

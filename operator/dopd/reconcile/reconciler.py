@@ -4,8 +4,8 @@ A pass is level-based: it starts from what is there, not from what happened, and
 closer to the spec whatever came before. So it may be killed between any two writes, and two passes in a row write once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
-from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
+from dopd.planning.pool import PoolStep, Worker, admit_growth, available, pool_step
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
@@ -28,7 +28,7 @@ from dopd.reconcile.queue import Key, Pace
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
 from dopd.reconcile.status import stored_learnt
-from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -46,6 +46,7 @@ class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
+        prometheus_labels: that the series of the operator's own Prometheus must carry.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
 
@@ -54,14 +55,16 @@ class Reconciler:
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
+    prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
         self._pace = Pace()
-        self.backlogs = BacklogWatch(self.http, lambda: self.now().timestamp())
-        self._orders = PromptOrderReader(self.http, lambda: self.now().timestamp())
+        self._clock = SteadyClock(lambda: self.now().timestamp())
+        self.backlogs = BacklogWatch(self.http, self._clock.now)
+        self._orders = PromptOrderReader(self.http, self._clock.now)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next is due, None when the resource is gone."""
@@ -94,14 +97,17 @@ class Reconciler:
             return None
         loop = self._loops.get(key)
         if loop is None:
-            loop = self._loops[key] = ScalingLoop(key, self.loads, stored_learnt(observed.resource))
+            loop = self._loops[key] = ScalingLoop(
+                key, self.loads, stored_learnt(observed.resource), lambda _: self._clock.now()
+            )
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
         leads = {role: observed.lead_seconds(role) for role in Role}
         now_seconds = self.now().timestamp()
         engines = observed.engine_samples(now_seconds)
         gateways = serving_gateways(observed.pods[ROUTER_POOL])
-        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds, gateways)
+        labels = self.prometheus_labels if url.rstrip("/") == self.prometheus_url.rstrip("/") else {}
+        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds, gateways, labels)
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
 
@@ -143,14 +149,19 @@ class Reconciler:
         )
         return {
             role: pool_step(
-                observed.workers[role],
+                [self._steadied(worker) for worker in observed.workers[role]],
                 target,
                 rolling=_rolling(observed.deployment(role)),
-                now_seconds=self.now().timestamp(),
+                now_seconds=self._clock.now(),
                 drain_deadline_seconds=deadline,
             )
             for role, target in zip((Role.PREFILL, Role.DECODE), admitted, strict=True)
         }
+
+    def _steadied(self, worker: Worker) -> Worker:
+        """A worker whose drain began at a time on the clock that deadlines are measured on."""
+        since = worker.draining_since_seconds
+        return worker if since is None else replace(worker, draining_since_seconds=self._clock.steady(since))
 
     def _next(self, key: Key, observed: Observed, found: list[Finding]) -> float:
         settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)

@@ -7,7 +7,7 @@ gets past this module.
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -100,15 +100,9 @@ class LoadHistory:
 
 @dataclass
 class LoadReader:
-    """Reads loads; answers are shared by all resources that ask for the same.
-
-    Attributes:
-        servers: that are asked.
-        labels_of: labels that the series of a server must carry, by its URL.
-    """
+    """Reads loads; answers are shared by all resources that ask for the same."""
 
     servers: Servers = field(default_factory=Servers)
-    labels_of: Callable[[str], Mapping[str, str]] = lambda _: {}
     _answers: SharedAnswers = field(default_factory=SharedAnswers)
 
     async def history(self, source: Source, key: InstanceKey, now_seconds: float) -> LoadHistory:

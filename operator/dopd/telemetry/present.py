@@ -75,7 +75,7 @@ class LoadNow:
         late_share: share of the window's streamed requests that missed an objective; None while it is not known.
         absent: the first signal that lengths need and that has no series; None if all have.
         not_streamed_per_second: answers that tell nothing of lateness; None where engines do not tell them apart.
-        window_seconds: over which the rate was measured.
+        window_seconds: over which the rate was measured; None for three intervals.
         timing: how often and how late the samples come.
         remarks: what else there is to say.
     """
@@ -85,7 +85,7 @@ class LoadNow:
     late_share: float | None
     absent: Signal | None = None
     not_streamed_per_second: float | None = None
-    window_seconds: float = 45.0
+    window_seconds: float | None = None
     timing: Timing = NOT_KNOWN
     remarks: tuple[str, ...] = ()
 
@@ -187,7 +187,7 @@ def _arrivals(
 
 
 def _refuse_contradictions(asked: Asked, found: Mapping[Signal, Found]) -> None:
-    copies, fallen = found[queries.COPIES_OF_GATEWAYS].value, found[queries.FALSE_RESETS].value
+    copies = found[queries.COPIES_OF_GATEWAYS].value
     if copies > 1:
         raise QueryFailed(
             ConditionReason.DUPLICATE_SERIES,
@@ -195,26 +195,20 @@ def _refuse_contradictions(asked: Asked, found: Mapping[Signal, Found]) -> None:
             f" times: {asked.query(queries.COPIES_OF_GATEWAYS)}. Scrape each pod by one job, or deduplicate replicas of"
             " Prometheus",
         )
-    if fallen:
-        raise QueryFailed(
-            ConditionReason.DUPLICATE_SERIES,
-            f"{fallen:.0f} counters of the gateway of {asked.name} fell and did not begin anew, so a rate would count weeks"
-            f" at once: {asked.query(queries.FALSE_RESETS)}. Do two sources write one series? It passes by itself within"
-            f" {asked.windows.present_seconds:g} s after the last such fall",
-        )
     engines = max(found[queries.PROMPTS].value, found[queries.ANSWERS].value)
     if not found[queries.ARRIVED].present and engines > 0:
         raise QueryFailed(
             ConditionReason.NO_SERIES,
             f"{asked.url} has no series of requests that the gateway of {asked.name} counts, while its engines finish"
-            f" {engines:.3g} requests/s: {asked.query(queries.ARRIVED)}. What drops smg_router_requests_total? ({GUIDE})",
+            f" {engines:.3g} requests/s: {asked.query(queries.ARRIVED)}. What drops smg_router_requests_total, or"
+            f" makes it fall without beginning anew (two sources of one series)? ({GUIDE})",
         )
 
 
 def _first_counts(
     found: Found, gateways: Sequence[Gateway], window_seconds: float, now_seconds: float
 ) -> tuple[float, float]:
-    """Requests per second in the first values of counters, since the start of each gateway; and requests without one."""
+    """Requests per second in the first values of counters, since each start; and requests of an unknown start."""
     starts = {known: g.started_seconds for g in gateways for known in (g.name, g.address)}
     rate = unknown = 0.0
     for one in found.series:

@@ -51,14 +51,18 @@ class Signal:
     Attributes:
         name: for people.
         pool: whose metrics it is taken from.
-        promql: the query over a window such as `45000ms`, with matchers.
+        build: makes the query of a window and matchers.
         needs_traffic: there is no series before the first request.
     """
 
     name: str
     pool: str
-    promql: Callable[[str, Matchers], str]
+    build: Callable[[str, Matchers], str]
     needs_traffic: bool = True
+
+    def promql(self, window: str, matching: Matchers = "") -> str:
+        """The query over a window such as `45000ms`."""
+        return self.build(window, matching)
 
 
 def _of(pool: str, matching: Matchers) -> str:
@@ -84,7 +88,8 @@ def _engine_rate(
 def _arrived(window: str, matching: Matchers) -> str:
     counter = _counter(matching)
     counted = f"({_new(window, matching)} and {_appeared(window, matching)}) * 1000 / {_milliseconds(window)}"
-    return f"sum by ({BY}) (max without ({COPIES}) ({counted} or rate({counter}[{window}])))"
+    arrived = f"sum by ({BY}) (max without ({COPIES}) ({counted} or rate({counter}[{window}])))"
+    return f"{arrived} unless {_false_resets(window, matching)}"
 
 
 def _first_counts(window: str, matching: Matchers) -> str:
@@ -121,8 +126,8 @@ def _false_resets(window: str, matching: Matchers) -> str:
 
 
 def _arrival_rate(window: str, matching: Matchers) -> str:
-    known = f"{_arrived(window, matching)} or 0 * {scraped('router', window, matching)}"
-    return f"({known}) unless {_false_resets(window, matching)}"
+    nothing = f"0 * {scraped('router', window, matching)} unless {_false_resets(window, matching)}"
+    return f"{_arrived(window, matching)} or {nothing}"
 
 
 def scraped(pool: str, window: str, matching: Matchers = "") -> str:
@@ -156,11 +161,9 @@ _BY_BOUND = f"{BY}, le"
 ARRIVALS = Signal("arrivals", "router", _arrival_rate, needs_traffic=False)
 """Requests per second as they arrive at the gateway; 0 while a gateway is scraped and nothing arrives."""
 ARRIVED = Signal("counted requests", "router", _arrived)
-"""The same, of gateways that have counted at least one request."""
+"""The same, of gateways that have counted at least one request; none while a counter has fallen without cause."""
 FIRST_COUNTS = Signal("first counts of gateways", "router", _first_counts)
 """Requests that a gateway had counted when it was scraped for the first time, by pod: no rate tells of them."""
-FALSE_RESETS = Signal("counters that fell", "router", _false_resets)
-"""Counters of gateways that fell and did not begin anew."""
 GATEWAYS = Signal("gateways", "router", lambda window, match: scraped("router", window, match), needs_traffic=False)
 """Gateways whose rates can be known."""
 COPIES_OF_GATEWAYS = Signal("copies of gateways", "router", lambda _, match: copies("router", match), False)
@@ -217,6 +220,6 @@ NOT_STREAMED = Signal(
 
 LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS, DECODED)
 LATENCIES = (TTFT, ITL, TOKEN_ITL, NOT_STREAMED)
-PRESENT = (ARRIVED, FIRST_COUNTS, FALSE_RESETS, GATEWAYS, COPIES_OF_GATEWAYS)
-CHECKED = (ARRIVALS, COPIES_OF_GATEWAYS, *LENGTHS, *LATENCIES)
+PRESENT = (ARRIVED, FIRST_COUNTS, GATEWAYS, COPIES_OF_GATEWAYS)
+SIGNALS = (ARRIVALS, COPIES_OF_GATEWAYS, *LENGTHS, *LATENCIES)
 """What the self-check looks for."""

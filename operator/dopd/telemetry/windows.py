@@ -104,9 +104,9 @@ def intervals(
         if not gaps:
             continue
         gap = median(gaps)
-        # Of a pod that was there all the time their number tells of scrapes closer than the steps.
-        if samples.get(_pod(one), 0) > LOOK_BACK_SECONDS / gap:
-            gap = LOOK_BACK_SECONDS / samples[_pod(one)]
+        if gap < 2 * LOOK_STEP_SECONDS:  # then their number tells of scrapes closer than the steps
+            seen_seconds = stamps[-1] - stamps[0] + LOOK_STEP_SECONDS
+            gap = min(gap, seen_seconds / max(1.0, samples.get(_pod(one), 0.0) - 1))
         labels = one["metric"]
         key = (labels.get("namespace", ""), labels.get(queries.INSTANCE, ""), labels.get(queries.POOL, ""))
         found.setdefault(key, []).append(gap)
@@ -143,8 +143,8 @@ def timing_of(
     interval = max(known)
     late = [max(0.0, age - interval) for age in ages(key, newest, now_seconds).values()]
     lag = max((one for one in late if one <= LONGEST_LAG_SECONDS), default=0.0)
-    # A scrape takes a moment, and is a moment late now and then.
-    steps = 0 if lag <= max(1.0, interval / 5) else math.ceil(lag / LAG_STEP_SECONDS)
+    # PromQL's rate bridges a tenth more than an interval at the end of its window, and a scrape takes a moment.
+    steps = 0 if lag <= max(1.0, interval / 10) else math.ceil(lag / LAG_STEP_SECONDS)
     return Timing(interval, steps * LAG_STEP_SECONDS)
 
 

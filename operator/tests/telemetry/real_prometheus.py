@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 NEEDED = {"prometheus": ("prometheus", "promtool"), "victoria-metrics": ("victoria-metrics",)}
-"""Programs that each server needs; the Debian package has its name. Taken from the PATH, else from that package, which is
-fetched once into the cache and not installed."""
+"""Programs that each server needs; the Debian package has its name. Taken from the PATH, else from that package, which
+is fetched once into the cache and not installed."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dopd" / "servers"
 
 Series = tuple[str, dict[str, str], Iterable[tuple[float, float]]]

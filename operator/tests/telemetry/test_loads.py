@@ -48,7 +48,7 @@ class Answers:
         for name, buckets in self.buckets.items():
             if f"{name}_bucket" in query:
                 return [{"metric": {**LABELS, "le": le}, "value": [0, str(v)]} for le, v in buckets.items()]
-        if "min_over_time" in query:  # first counts and counters that fell
+        if ", pod)" in query:  # first counts
             return []
         if RATE in query:
             return [{"metric": LABELS, "value": [0, str(v)]} for v in self.rate[-1:]]

@@ -33,6 +33,6 @@ SERIES = [
 @pytest.mark.parametrize("server", NEEDED)
 def test_a_decoded_token_counts_once_whichever_ranks_count_it(server, tmp_path):
     with serving(server, tmp_path, SERIES) as url:
-        found = Connector()(url).custom_query(queries.DECODED.promql("45000ms", ""), {"time": str(NOW)})
+        found = Connector()(url).custom_query(queries.DECODED.promql("45000ms"), {"time": str(NOW)})
     assert [series["metric"] for series in found] == [{"namespace": "ns", queries.INSTANCE: "m"}]
     assert float(found[0]["value"][1]) == pytest.approx(170, rel=0.01)

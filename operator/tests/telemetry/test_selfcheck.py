@@ -116,7 +116,7 @@ def test_all_is_well(url: str):
     assert found["scraped"] == "1 router, 1 prefill, 1 decode"
     assert found["arrivals"] == "0.2"
     assert found["time per output token"] == "read as time between tokens"
-    assert {s.name for s in queries.CHECKED} <= set(found)
+    assert {s.name for s in queries.SIGNALS} <= set(found)
 
 
 def test_one_query_serves_all_resources(url: str):
@@ -133,7 +133,7 @@ def test_no_traffic_is_no_failure(url: str):
     checks = check(url, "quiet")
     assert failures(checks) == {}
     assert [one.name for one in checks if one.verdict is Verdict.SKIPPED] == [
-        s.name for s in queries.CHECKED if s.needs_traffic
+        s.name for s in queries.SIGNALS if s.needs_traffic
     ]
 
 
