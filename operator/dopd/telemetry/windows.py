@@ -24,8 +24,8 @@ PRESENT_INTERVALS, LATE_INTERVALS = 3.0, 1.5
 PRESENT_SCRAPES, LATE_SCRAPES = 3.0, 2.5
 """But no shorter than so many scrapes: the first leaves two samples when one scrape fails, the second in any phase."""
 BIN_SCRAPES = 2.5
-LAG_STEP_SECONDS = 5.0
-"""Lags are counted in steps, so that resources which share a Prometheus share its answers."""
+LAG_STEPS = 3.0
+"""Lags are counted in steps, so many to an interval, so that resources which share a Prometheus share its answers."""
 LONGEST_LAG_SECONDS = 120.0
 """Samples that come later are lost rather than late: a plan made from them would be one of the past."""
 POOLS = ("router", "prefill", "decode")
@@ -144,8 +144,9 @@ def timing_of(
     late = [max(0.0, age - interval) for age in ages(key, newest, now_seconds).values()]
     lag = max((one for one in late if one <= LONGEST_LAG_SECONDS), default=0.0)
     # PromQL's rate bridges a tenth more than an interval at the end of its window, and a scrape takes a moment.
-    steps = 0 if lag <= max(1.0, interval / 10) else math.ceil(lag / LAG_STEP_SECONDS)
-    return Timing(interval, steps * LAG_STEP_SECONDS)
+    step_seconds = max(1.0, interval / LAG_STEPS)
+    steps = 0 if lag <= max(1.0, interval / 10) else math.ceil(lag / step_seconds)
+    return Timing(interval, steps * step_seconds)
 
 
 def ages(key: InstanceKey, newest: Iterable[Mapping[str, Any]], now_seconds: float) -> dict[str, float]:
