@@ -16,7 +16,10 @@ from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
 from dopd.reconcile.status import learnt_status, stored_learnt
-from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, Source
+from dopd.telemetry import queries
+from dopd.telemetry.lengths import Lengths
+from dopd.telemetry.loads import LoadHistory, Source
+from dopd.telemetry.present import LoadNow
 from dopd.telemetry.prometheus import QueryFailed
 
 BIN = 10.0
@@ -368,3 +371,23 @@ async def test_lengths_are_used_for_an_hour_after_the_last_request(model: Engine
     idle = await look(loop, model, 13_800.0, workers=(8, 8))
     assert idle.reading
     assert idle.reading.failure is None, "no request is a load, whatever their lengths"
+
+
+async def test_lengths_of_before_do_not_stand_in_while_many_requests_go_untold(model: EngineModel):
+    class Silent(Loads):
+        async def history(self, source: Source, key: Any, now_seconds: float) -> LoadHistory:
+            found = await super().history(source, key, now_seconds)
+            return replace(found, absent=queries.PROMPTS if self.lengths is None else None)
+
+    loads = Silent([30.0] * 12)
+    loop = loop_on(loads)
+    await look(loop, model, 10_000.0)
+    loads.lengths = None
+    held = await look(loop, model, 10_100.0, workers=(8, 8))
+    assert held.reading
+    assert held.reading.failure
+    assert "no series of prompts" in str(held.reading.failure)
+    loads.rates = [0.01] * 12
+    few = await look(loop, model, 10_200.0, workers=(8, 8))
+    assert few.reading
+    assert few.reading.failure is None
