@@ -7,9 +7,11 @@ only when every one of them is there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dopd.api.status import ConditionReason
 from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries
 from dopd.telemetry.histograms import second_moment, share_above
+from dopd.telemetry.prometheus import QueryFailed
 from dopd.telemetry.queries import Signal
 from dopd.telemetry.signals import Found
 
@@ -23,6 +25,8 @@ NEEDED = (
     queries.ANSWER_LENGTHS,
 )
 """Without any of these nothing is known of lengths; decoded tokens can be done without."""
+LONGEST_TOKENS = 1e9
+"""Of one request: beyond any context window, so whatever says so is broken."""
 HISTOGRAMS = (queries.PROMPT_LENGTHS, queries.ANSWER_LENGTHS)
 
 
@@ -52,6 +56,9 @@ def lengths(found: Mapping[Signal, Found], window_seconds: float, at_least: floa
         found: the signals of one resource.
         window_seconds: over which they were measured.
         at_least: so many prompts and answers, and one more.
+
+    Raises:
+        QueryFailed: a number is none, or no length.
     """
     if absent(found) is not None:
         return None
@@ -60,6 +67,15 @@ def lengths(found: Mapping[Signal, Found], window_seconds: float, at_least: floa
     answer_lengths = found[queries.ANSWER_LENGTHS].histogram
     if min(prompts, answers) * window_seconds <= at_least or min(prompt_tokens, answer_tokens) <= 0:
         return None
+    for signal, tokens, requests in (
+        (queries.PROMPT_TOKENS, prompt_tokens, prompts),
+        (queries.ANSWER_TOKENS, answer_tokens, answers),
+    ):
+        if not tokens <= LONGEST_TOKENS * requests:
+            message = (
+                f"{signal.name}: {tokens:.3g} for {requests:.3g} requests; expected at most {LONGEST_TOKENS:.0e} each"
+            )
+            raise QueryFailed(ConditionReason.NOT_A_NUMBER, message)
     inputs = prompt_tokens / prompts
     squared_spread = second_moment(answer_lengths, 1.0)
     outputs = generation_tokens(

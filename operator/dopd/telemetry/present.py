@@ -212,7 +212,7 @@ def _first_counts(
     starts = {known: g.started_seconds for g in gateways for known in (g.name, g.address)}
     rate = unknown = 0.0
     for one in found.series:
-        labels, count = one["metric"], max(0.0, float(one["value"][1]))
+        labels, count = one["metric"], Found(found.signal, [one]).value
         host = labels.get("instance", "").rpartition(":")[0].strip("[]")
         start = starts.get(labels.get("pod", ""), starts.get(host))
         if start is None:
