@@ -11,13 +11,19 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.inference import ScalingMode
+from dopd.api.names import INSTANCE_LABEL
 from dopd.cluster import ApiError, Kubernetes, kinds
+from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import read_model, read_spec
 from dopd.reconcile.queue import Key
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
+from dopd.telemetry.windows import POOLS
 
 _LOG = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 120.0
+"""A pod of that age that is ready should have been scraped."""
 
 
 async def check_resources(
@@ -74,8 +80,25 @@ async def _check_spec(
     forecast = spec.scaling.forecast
     labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
     interval = seconds(spec.scaling.behavior.interval)
-    wanted = Wanted(key, seconds(forecast.bin), seconds(forecast.history), interval, labels)
+    ready = await _ready(kubernetes, key)
+    wanted = Wanted(key, seconds(forecast.bin), seconds(forecast.history), interval, labels, ready)
     servers.setdefault(url, []).append(wanted)
+
+
+async def _ready(kubernetes: Kubernetes, key: Key) -> dict[str, int]:
+    """Pods of a resource that have been ready for as long as a scrape may take, by pool; none where nobody may look."""
+    try:
+        pods = await kubernetes.list(kinds.POD, key.namespace, f"{INSTANCE_LABEL}={key.name}")
+    except ApiError:
+        return {}
+    settled = datetime.now(UTC).timestamp() - SETTLED_SECONDS
+    return {
+        pool: sum(
+            pod_reading.ready(pod) and pod_reading.epoch_seconds(pod["metadata"]["creationTimestamp"]) < settled
+            for pod in pod_reading.of_pool(pods, pool)
+        )
+        for pool in POOLS
+    }
 
 
 def _next(checks: Iterator[Check]) -> Check | None:

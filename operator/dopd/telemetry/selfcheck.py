@@ -91,6 +91,7 @@ class Wanted:
         history_seconds: how far back.
         interval_seconds: between two readings.
         labels: that its series must carry.
+        ready: its pods that serve, by pool; a pool that is not named is not counted.
     """
 
     key: InstanceKey
@@ -98,6 +99,7 @@ class Wanted:
     history_seconds: float
     interval_seconds: float = 15.0
     labels: Mapping[str, str] = field(default_factory=dict)
+    ready: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -228,8 +230,13 @@ def _check_resources(
 
 def _scraped(asked: _Asked, one: Wanted, pods: Mapping[str, float]) -> Check:
     missing = [pool for pool, count in pods.items() if not count]
+    found = ", ".join(f"{n:.0f} {pool}" for pool, n in pods.items())
     if not missing:
-        return Check(one.name, "scraped", Verdict.OK, ", ".join(f"{n:.0f} {pool}" for pool, n in pods.items()))
+        fewer = [f"{ready} {pool}" for pool, ready in one.ready.items() if pods[pool] < ready]
+        if not fewer:
+            return Check(one.name, "scraped", Verdict.OK, found)
+        fix = f"Are all pods scraped? What nobody scrapes of the gateway is missing from the load ({GUIDE})"
+        return Check(one.name, "scraped", Verdict.FAIL, found, f"{', '.join(fewer)} that are ready", fix)
     expected = f"at least one pod of each pool with namespace, {queries.INSTANCE} and {queries.POOL} on its series"
     found = f'no {" and no ".join(missing)} pod in up{{{queries.INSTANCE}="{one.key[1]}"}}'
     return Check(one.name, "scraped", Verdict.FAIL, found, expected, _why_not_scraped(asked, one, pods["router"] > 0))

@@ -156,6 +156,12 @@ def test_one_thing_is_missing(url: str, name: str, failing: str, words: str):
         assert set(found) == {failing}
 
 
+def test_pods_that_serve_and_are_not_scraped_are_counted(url: str):
+    wanted = [Wanted(("ns", "good"), BIN_SECONDS, HISTORY_SECONDS, ready={"router": 2, "prefill": 1})]
+    found = failures(list(check_prometheus(Then(url), url, wanted, NOW)))
+    assert "1 router, 1 prefill, 1 decode, expected 2 router that are ready" in found["scraped"]
+
+
 def test_what_two_jobs_scrape_is_merged(url: str):
     checks = check(url, "merged")
     assert failures(checks) == {}
