@@ -45,6 +45,7 @@
 {{- $folder := include "dopd.prometheusFolder" . -}}
 - {name: DOPD_PROMETHEUS_URL, value: {{ .Values.prometheusURL | quote }}}
 - {name: DOPD_PROMETHEUS_TIMEOUT, value: {{ $p.timeoutSeconds | quote }}}
+- {name: DOPD_PROMETHEUS_MAX_ANSWER_MIB, value: {{ $p.maxAnswerMiB | quote }}}
 {{- if or $p.bearerToken.existingSecret $p.serviceAccountToken.enabled }}
 - {name: DOPD_PROMETHEUS_BEARER_TOKEN_FILE, value: {{ $folder }}/token}
 {{- end }}

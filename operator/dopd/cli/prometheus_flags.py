@@ -6,7 +6,7 @@ Each has an environment variable, so that `dopd doctor` in the operator's own co
 import argparse
 import os
 
-from dopd.telemetry.connection import ConnectionSettings
+from dopd.telemetry.connection import LARGEST_ANSWER_MIB, LARGEST_ANSWER_OF_RESOURCE_MIB, ConnectionSettings
 
 PREFIX = "DOPD_PROMETHEUS_"
 
@@ -50,6 +50,14 @@ def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"for a whole answer [{PREFIX}TIMEOUT]",
     )
     group.add_argument(
+        "--prometheus-max-answer-mib",
+        type=float,
+        default=float(_env("max-answer-mib") or LARGEST_ANSWER_MIB),
+        metavar="MIB",
+        help=f"largest answer, decompressed; one of a resource's own Prometheus has {LARGEST_ANSWER_OF_RESOURCE_MIB:g}"
+        f" [{PREFIX}MAX_ANSWER_MIB]",
+    )
+    group.add_argument(
         "--prometheus-insecure-skip-verify",
         action="store_true",
         default=_env("insecure-skip-verify") == "true",
@@ -66,6 +74,7 @@ def connection_settings(options: argparse.Namespace) -> ConnectionSettings:
     return ConnectionSettings(
         url=options.prometheus_url,
         timeout_seconds=options.prometheus_timeout,
+        largest_answer_mib=options.prometheus_max_answer_mib,
         bearer_token_file=options.prometheus_bearer_token_file,
         username=options.prometheus_username,
         password_file=options.prometheus_password_file,

@@ -18,10 +18,11 @@ class FairGate:
     Args:
         total: through the gate at a time.
         each: of one asker.
+        own: a group that has fewer than these under way never waits, whatever others do; they count beyond the total.
     """
 
-    def __init__(self, total: int, each: int) -> None:
-        self._free, self._each = total, each
+    def __init__(self, total: int, each: int, own: int = 0) -> None:
+        self._free, self._each, self._own = total, each, own
         self._of_group: Counter[Hashable] = Counter()
         self._of_asker: Counter[Hashable] = Counter()
         self._waiting: dict[Asker, deque[asyncio.Future[None]]] = {}
@@ -37,9 +38,11 @@ class FairGate:
 
     async def enter(self, asker: Asker) -> None:
         """Wait for a place; it is held until `leave`."""
+        if asker not in self._waiting and self._may(asker):
+            self._count_up(asker)
+            return
         place = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(asker, deque()).append(place)
-        self._let_in()
         try:
             await place
         except asyncio.CancelledError:
@@ -54,20 +57,23 @@ class FairGate:
         _count_down(self._of_asker, asker)
         self._let_in()
 
+    def _may(self, asker: Asker) -> bool:
+        of_group = self._of_group[asker[0]]
+        return self._of_asker[asker] < self._each and (self._free > 0 or of_group < self._own)
+
+    def _count_up(self, asker: Asker) -> None:
+        self._free -= 1
+        self._of_group[asker[0]] += 1
+        self._of_asker[asker] += 1
+
     def _let_in(self) -> None:
-        while self._free > 0:
-            able = [asker for asker in self._waiting if self._of_asker[asker] < self._each]
-            if not able:
-                return
+        while able := [asker for asker in self._waiting if self._may(asker)]:
             # Of equals the one that has waited longest: the order of the dictionary.
             asker = min(able, key=lambda one: (self._of_group[one[0]], self._of_asker[one]))
             place = self._next_of(asker)
-            if place.cancelled():  # whoever waited for it has given up
-                continue
-            self._free -= 1
-            self._of_group[asker[0]] += 1
-            self._of_asker[asker] += 1
-            place.set_result(None)
+            if not place.cancelled():  # by whoever waited for it
+                self._count_up(asker)
+                place.set_result(None)
 
     def _next_of(self, asker: Asker) -> asyncio.Future[None]:
         places = self._waiting.pop(asker)

@@ -6,13 +6,12 @@ is left alone for growing pauses. Pods of one resource share some connections, a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NoReturn, Protocol, cast
+from http import HTTPStatus
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import aiohttp
-import httpx
+from aiohttp.abc import AbstractResolver
 from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import INSTANCE_LABEL
@@ -27,14 +26,13 @@ TIMEOUT_SECONDS = 5.0
 LARGEST_ANSWER_BYTES = 2**20
 """After decompression; a real engine's longest, `/metrics`, is a third of that."""
 PARSED_ON_THE_LOOP_BYTES = 2**15
-CONNECTIONS, CONNECTIONS_OF_RESOURCE = 256, 16
-KEPT_CONNECTIONS = 64
+CONNECTIONS, CONNECTIONS_OF_RESOURCE, CONNECTIONS_OF_NAMESPACE = 128, 8, 8
+"""Of all, of a resource at most, and of a namespace whatever the others do."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0
 """After an answer that took too long or was too large. A refused connection costs nothing, so it is no reason."""
 
 Pod = dict[str, Any]
-_Answer = tuple[str, AsyncIterator[bytes]]
-"""Content-Encoding, and the body as it comes."""
+Query = dict[str, str] | None
 
 
 class PodHttpError(Exception):
@@ -44,7 +42,7 @@ class PodHttpError(Exception):
 class PodHttp(Protocol):
     """The seam: where pods are reached, and where a test puts its own."""
 
-    async def get_json(self, pod: Pod, port: int, path: str, query: dict[str, str] | None = None) -> Any:
+    async def get_json(self, pod: Pod, port: int, path: str, query: Query = None) -> Any:
         """GET a path of a pod; its JSON, of whatever shape.
 
         Raises:
@@ -65,12 +63,15 @@ class PodHttp(Protocol):
 class _Guarded:
     """What both ways to a pod have in common: limits, fairness and pauses."""
 
+    _decompressed: ClassVar[bool] = False
+    """Bodies come decompressed, a bounded piece at a time."""
+
     def __init__(self) -> None:
-        self._gate = FairGate(CONNECTIONS, CONNECTIONS_OF_RESOURCE)
+        self._gate = FairGate(CONNECTIONS, CONNECTIONS_OF_RESOURCE, CONNECTIONS_OF_NAMESPACE)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         self._parsers = ThreadPoolExecutor(1, "parse")  # a second one would only wait for the interpreter
 
-    async def get_json(self, pod: Pod, port: int, path: str, query: dict[str, str] | None = None) -> Any:
+    async def get_json(self, pod: Pod, port: int, path: str, query: Query = None) -> Any:
         """See PodHttp."""
         body = await self._get(pod, port, path, query, json=True)
         try:
@@ -88,7 +89,7 @@ class _Guarded:
         """See PodHttp."""
         self._parsers.shutdown(wait=False)
 
-    async def _get(self, pod: Pod, port: int, path: str, query: dict[str, str] | None, *, json: bool) -> bytearray:
+    async def _get(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> bytearray:
         meta = pod["metadata"]
         name, namespace = meta["name"], meta.get("namespace", "")
         resource = (namespace, meta.get("labels", {}).get(INSTANCE_LABEL, name))
@@ -97,70 +98,71 @@ class _Guarded:
             raise PodHttpError(f"pod {name} {path}: it was too slow or said too much; asked again in {left:.0f} s")
         async with self._gate.of(resource):
             try:
-                async with asyncio.timeout(TIMEOUT_SECONDS), self._answer(pod, port, path, query) as (encoding, pieces):
-                    answer = Body(LARGEST_ANSWER_BYTES, encoding, json=json)
-                    async for piece in pieces:
-                        answer.feed(piece)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    body = await self._body(pod, port, path, query, json=json)
             except (BadBody, TimeoutError) as error:
                 self._pauses.failed(place)
                 words = str(error) or f"no whole answer within {TIMEOUT_SECONDS:g} s"
                 raise PodHttpError(f"pod {name} {path}: {words}") from error
+            except (aiohttp.ClientError, ApiException, OSError, ValueError) as error:
+                raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
         self._pauses.succeeded(place)
+        return body
+
+    async def _body(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> bytearray:
+        response = await self._request(pod, port, path, query)
         try:
-            return answer.whole()
-        except BadBody as error:
-            raise PodHttpError(f"pod {name} {path}: {error}") from error
+            if response.status != HTTPStatus.OK:
+                raise PodHttpError(f"pod {pod['metadata']['name']} {path}: status {response.status}, expected 200")
+            encoding = "" if self._decompressed else response.headers.get("Content-Encoding", "")
+            body = Body(LARGEST_ANSWER_BYTES, encoding, json=json)
+            async for piece in response.content.iter_any():
+                body.feed(piece)
+            return body.whole()
+        finally:
+            response.release()  # a connection whose answer was not read to its end is closed
 
-    def _answer(
-        self, pod: Pod, port: int, path: str, query: dict[str, str] | None
-    ) -> AbstractAsyncContextManager[_Answer]:
-        """An answer with a status of success.
-
-        Raises:
-            PodHttpError: there is none.
-            TimeoutError: there is none yet.
-        """
+    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
         raise NotImplementedError
 
 
 class DirectPodHttp(_Guarded):
-    """For the operator inside the cluster."""
+    """For the operator inside the cluster.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    Args:
+        resolver: of names in place of addresses, for tests.
+    """
+
+    def __init__(self, resolver: AbstractResolver | None = None) -> None:
         super().__init__()
-        self._client = httpx.AsyncClient(
-            timeout=TIMEOUT_SECONDS,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS),
-            transport=transport,
-            trust_env=False,
-            follow_redirects=False,
-            headers={"Accept-Encoding": "gzip"},
-        )
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """See PodHttp."""
         await super().close()
-        await self._client.aclose()
+        if self._session:
+            await self._session.close()
 
-    @asynccontextmanager
-    async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:
-        name, address = pod["metadata"]["name"], pod.get("status", {}).get("podIP")
+    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
+        address = pod.get("status", {}).get("podIP")
         if not address:
-            raise PodHttpError(f"pod {name} has no address yet")
+            raise PodHttpError(f"pod {pod['metadata']['name']} has no address yet")
+        if self._session is None:  # needs a running loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, resolver=self._resolver),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "gzip"},
+                auto_decompress=False,
+            )
         host = f"[{address}]" if ":" in address else address
-        try:
-            async with self._client.stream("GET", f"http://{host}:{port}{path}", params=query) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise PodHttpError(f"pod {name} {path}: status {response.status_code}, expected 200")
-                yield response.headers.get("Content-Encoding", ""), aiter(cast(httpx.AsyncByteStream, response.stream))
-        except httpx.TimeoutException:
-            raise TimeoutError from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
+        return await self._session.get(f"http://{host}:{port}{path}", params=query, allow_redirects=False)
 
 
 class ProxyPodHttp(_Guarded):
     """For the operator outside the cluster: the API server's pod proxy."""
+
+    _decompressed = True
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         super().__init__()
@@ -170,26 +172,15 @@ class ProxyPodHttp(_Guarded):
         no_redirects.on_request_redirect.append(_refuse_redirect)
         self._api.configuration.trace_configs = [no_redirects]
 
-    @asynccontextmanager
-    async def _answer(self, pod: Pod, port: int, path: str, query: dict[str, str] | None) -> AsyncIterator[_Answer]:
+    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
         request = await self._api.param_serialize(
             "GET", target, query_params=list((query or {}).items()), auth_settings=["BearerToken"]
         )
-        try:
-            answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
-            response: aiohttp.ClientResponse = answer.response
-            try:
-                if response.status != httpx.codes.OK:
-                    raise PodHttpError(f"pod {meta['name']} {path}: status {response.status}, expected 200")
-                yield "", response.content.iter_any()  # aiohttp decompresses, a bounded piece at a time
-            finally:
-                response.close()
-        except (ApiException, aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError):
-                raise
-            raise PodHttpError(f"pod {meta['name']} {path}: {type(error).__name__} {error}") from error
+        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+        response: aiohttp.ClientResponse = answer.response
+        return response
 
 
 async def _refuse_redirect(*_: Any) -> NoReturn:

@@ -91,7 +91,7 @@ async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> EngineLoa
         except (PodHttpError, BadAnswer) as error:
             return printable(str(error))
 
-    answers = await answers_within(LOOK_SECONDS, map(one, pods))
+    answers = await answers_within(LOOK_SECONDS, one, pods)
     found = EngineLoads()
     for pod, answer in zip(pods, answers, strict=True):
         name = pod["metadata"]["name"]

@@ -107,7 +107,7 @@ async def read_gateways(http: PodHttp, pods: Sequence[dict[str, Any]]) -> Gatewa
     # A gateway pod without an address never got a request and knows no worker.
     asked = [pod for pod in pods if pod.get("status", {}).get("podIP")]
     late = Workers(problem=f"no answer within {LOOK_SECONDS:g} s")
-    answers = [answer or late for answer in await answers_within(LOOK_SECONDS, map(one, asked))]
+    answers = [answer or late for answer in await answers_within(LOOK_SECONDS, one, asked)]
     problems = {p["metadata"]["name"]: a.problem for p, a in zip(asked, answers, strict=True) if a.problem}
     return GatewayView(
         listed=frozenset().union(*(answer.listed for answer in answers)),

@@ -22,7 +22,7 @@ from dopd.cluster.fairness import FairGate
 from dopd.telemetry.connection import Answer, Connector, NoAnswer, Prometheus
 
 QUERIES_AT_ONCE = 4
-"""To one server; to one that fails, one."""
+"""To one server; to one that fails, or has not answered yet, one."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """After a server failed twice in a row; its own `Retry-After` counts up to twice the longest."""
 ROUND_SECONDS = 1.0
@@ -64,7 +64,8 @@ class _Server:
     Attributes:
         client: asks it.
         gate: limits the queries under way.
-        probe: held by the only query to a server that fails.
+        probe: held by the only query to a server that is not known to be well.
+        well: the last that was heard of it is an answer.
         asking: queries that wait or are under way.
         forgetting: gives it up once nobody has asked for a while.
         failed_seconds: when it failed last, monotonic.
@@ -74,6 +75,7 @@ class _Server:
     client: Prometheus
     gate: FairGate = field(default_factory=lambda: FairGate(QUERIES_AT_ONCE, QUERIES_AT_ONCE))
     probe: asyncio.Lock = field(default_factory=asyncio.Lock)
+    well: bool = False
     asking: int = 0
     forgetting: asyncio.TimerHandle | None = None
     failed_seconds: float = float("-inf")
@@ -85,6 +87,7 @@ class Servers:
 
     Each has a few queries under way, in threads that end with them: one that a resource names and that never answers
     keeps no other waiting. One that fails is left alone for growing pauses, whoever asks, and then tried by one query.
+    A query that would wait for a place is given up with its task; one that is under way keeps its place until it ends.
 
     Args:
         connect: makes a client for a URL.
@@ -136,7 +139,7 @@ class Servers:
             raise
         under_way: asyncio.Future[Found | _Failure] | None = None
         try:
-            async with server.probe if self._pauses.failing(url) else contextlib.nullcontext():
+            async with server.probe if not server.well else contextlib.nullcontext():
                 if self._pauses.seconds_left(url):
                     raise _query_failed(url, query, f"{server.failure}. It is left alone for a moment")
                 under_way = self._begin(url, server, asker, call)
@@ -179,8 +182,10 @@ class Servers:
                 return
             result = done.result()
             if isinstance(result, _Failure):
+                server.well = False
                 self._note_failure(url, server, began_seconds, result)
             elif began_seconds >= server.failed_seconds:
+                server.well = True
                 self._pauses.succeeded(url)
 
         future = _in_thread(make)

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -111,10 +112,10 @@ class PromptOrderReader:
         """Orders by pod name; a pod that does not answer is absent."""
         now = self._now()
         self._known = {uid: known for uid, known in self._known.items() if 0 <= now - known[0] < AGAIN_SECONDS}
-        found = await answers_within(LOOK_SECONDS, (self._one(pod, now) for pod in pods))
+        found = await answers_within(LOOK_SECONDS, partial(self._one, now), pods)
         return {pod["metadata"]["name"]: order for pod, order in zip(pods, found, strict=True) if order is not None}
 
-    async def _one(self, pod: dict[str, Any], now_seconds: float) -> PromptOrder | None:
+    async def _one(self, now_seconds: float, pod: dict[str, Any]) -> PromptOrder | None:
         uid = pod["metadata"]["uid"]
         if uid in self._known:
             return self._known[uid][1]

@@ -3,13 +3,15 @@
 import asyncio
 import copy
 import gzip
+import json
+import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, ROLE_LABEL
 from dopd.cluster import kinds
@@ -104,17 +106,18 @@ class MemoryCluster:
                 self.put(kinds.POD, namespace, pod, metadata={"labels": labels}, spec={"nodeName": "n"}, status=status)
 
 
-class ByNamespace(httpx.AsyncHTTPTransport):
+class ByNamespace(AbstractResolver):
     """Leads requests to a pod to the endpoint of its namespace."""
 
     def __init__(self, ports: dict[str, int]) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=None))
         self._ports = ports
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        namespace = request.url.host.partition(".")[2]
-        request.url = request.url.copy_with(host="127.0.0.1", port=self._ports[namespace])
-        return await super().handle_async_request(request)
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        port = self._ports[host.partition(".")[2]]
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
 
 
 @asynccontextmanager
@@ -156,13 +159,12 @@ async def _endpoint(talk: Talk) -> AsyncIterator[int]:
 
 
 def _reply(writer: asyncio.StreamWriter, body: bytes, head: bytes = HEAD) -> None:
-    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body))
+    writer.write(body)
 
 
 async def honest(_: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> None:
     """An engine, a gateway and a Prometheus with one gateway that has a request a second."""
-    import json
-
     if path.startswith("/v1/loads"):
         body: Any = {"loads": [RANK]}
     elif path.startswith("/workers"):

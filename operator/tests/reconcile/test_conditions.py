@@ -1,6 +1,7 @@
 """From pods to conditions: each cause has its reason, and its message says what to do."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -242,3 +243,15 @@ def test_a_bin_that_no_forecast_followed_is_said():
     found = {f.type: f for f in findings(look(*ALL_WELL), (), Planned(None, Reading(0.0, trust=trust)))}
     assert found[ConditionType.FORECAST_TRUSTED].status is ConditionStatus.TRUE
     assert found[ConditionType.FORECAST_TRUSTED].message.startswith("1 of the newest bins stood alone")
+
+
+def test_engines_and_gateways_that_can_not_be_read_are_named_and_no_more_than_three():
+    problems = {f"m-prefill-{n}": f"loads.{n}: no number" for n in range(5)}
+    gateway = GatewayView(frozenset(), (), ("m-router-x",), {"m-router-x": "workers.1: no URL with a host"})
+    available = found(replace(look(*ALL_WELL), unread=problems), ConditionType.WORKERS_AVAILABLE)
+    assert available.status is ConditionStatus.TRUE
+    assert "m-prefill-0 (loads.0: no number)" in available.message
+    assert available.message.endswith("and 2 more")
+    in_sync = found(replace(look(*ALL_WELL), gateway=gateway), ConditionType.ROUTER_IN_SYNC)
+    assert in_sync.status is ConditionStatus.UNKNOWN
+    assert "m-router-x (workers.1: no URL with a host)" in in_sync.message

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dopd.reconcile.queue import Key, KeyQueue
+from dopd.reconcile.queue import Key, KeyQueue, Pace
 
 A, B = Key("ns", "a"), Key("ns", "b")
 
@@ -53,3 +53,27 @@ async def test_a_namespace_is_made_due_as_a_whole():
     queue.add(Key("elsewhere", "c"), 1000.0)
     queue.add_namespace("ns")
     assert await queue.take() == A
+
+
+async def test_a_key_rests_between_two_passes_whoever_names_it():
+    queue = KeyQueue()
+    queue.add(A)
+    assert await queue.take() == A
+    queue.done(A, rest_seconds=0.05)
+    queue.add(A)
+    queue.add(B)
+    assert await queue.take() == B, "the others do not wait for it"
+    waiting = asyncio.create_task(queue.take())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    assert await waiting == A
+
+
+def test_pauses_grow_while_nothing_changes():
+    pace = Pace()
+    assert [pace.pause_seconds(A, "starting") for _ in range(6)] == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    assert pace.pause_seconds(B, "starting") == 1.0
+    assert pace.pause_seconds(A, "registering") == 1.0
+    assert pace.pause_seconds(A, "registering") == 2.0
+    pace.forget(A)
+    assert pace.pause_seconds(A, "registering") == 1.0

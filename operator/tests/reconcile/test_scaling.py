@@ -160,11 +160,14 @@ async def test_short_history_is_planned_for_as_observed(model: EngineModel):
     assert planned.decision.reason is not Reason.TELEMETRY_FAILED
 
 
-async def test_a_failed_query_holds_the_workers_and_is_kept_for_the_report(model: EngineModel):
+@pytest.mark.parametrize("error", [QueryFailed(ConditionReason.QUERY_FAILED, "no answer"), KeyError("le")])
+async def test_a_reading_that_fails_in_whatever_way_holds_the_workers_and_is_kept_for_the_report(
+    model: EngineModel, error: Exception
+):
     loads = Loads([30.0] * 12)
     loop = loop_on(loads)
     first = await look(loop, model, 10_000.0)
-    loads.error = QueryFailed(ConditionReason.QUERY_FAILED, "no answer")
+    loads.error = error
     held = await look(loop, model, 10_020.0, workers=(2, 2))
     assert pair(held) == pair(first)
     assert held.decision

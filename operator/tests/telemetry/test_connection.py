@@ -225,26 +225,143 @@ def test_a_slow_answer(http: Server):
         ask(settings_of(http, timeout_seconds=0.05))
 
 
-def test_an_answer_that_drips():
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+LAST_CHUNK = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "piece"),
+    [
+        (b"", b""),
+        (b"HTTP/1.1 ", b"2"),
+        (b"HTTP/1.1 200 OK\r\nX: ", b" "),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (OK + b"\r\n", b" "),
+        (OK + b"Content-Length: 1000\r\n\r\n", b" "),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+        (LAST_CHUNK, b"X: y\r\n"),
+    ],
+)
+def test_an_answer_that_drips(start: bytes, piece: bytes):
+    over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         def drip() -> None:
             peer, _ = listener.accept()
             with peer:
-                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
                 try:
-                    while True:
-                        peer.sendall(b" ")
-                        time.sleep(0.02)
+                    peer.sendall(start)
+                    while not over.wait(0.02):
+                        peer.sendall(piece)
                 except OSError:
                     return
 
         thread = threading.Thread(target=drip)
         thread.start()
+        try:
+            with pytest.raises(NoAnswer, match="no whole answer within"):
+                ask(ConnectionSettings(url, timeout_seconds=0.2))
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_tls_that_drips():
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+        def drip() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                try:
+                    peer.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB, of which a byte comes now and then
+                    while not over.wait(0.02):
+                        peer.sendall(b"\x02")
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            with pytest.raises(NoAnswer, match="no whole answer within"):
+                ask(ConnectionSettings(url, timeout_seconds=0.2))
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_a_connection_that_was_kept_has_the_same_limit(http: Server):
+    client = Connector(settings_of(http, timeout_seconds=0.2))(http.url)
+    client.custom_query("up", params={})
+    http.reply = lambda _: Reply(b"", headers={"Content-Length": "10"})
+    with pytest.raises(NoAnswer, match="no whole answer within"):
+        client.custom_query("up", params={})
+    http.reply = lambda _: Reply()
+    assert client.custom_query("up", params={}) == []
+
+
+def test_a_name_with_many_addresses_has_one_limit(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
+        port = full.getsockname()[1]
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:  # a listener whose queue is full answers nothing to those that connect
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address] * 1000)
         with pytest.raises(NoAnswer, match="no whole answer within"):
-            ask(ConnectionSettings(url, timeout_seconds=0.2))
-        thread.join()
+            ask(ConnectionSettings("http://many.example", timeout_seconds=0.1))
+        for filler in fillers:
+            filler.close()
+
+
+BLANKS = gzip.compress(b" " * 64 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "words"),
+    [
+        (BLANKS, "gzip", "more than 4 MiB; shorten .* Only the operator's own URL may answer more"),
+        (b" " * (5 * 2**20), "", "more than 4 MiB"),
+        (b"[" + b"[]," * 2**20 + b"[]]", "", "brackets"),
+        (gzip.compress(b"[" + b"[]," * 2**22 + b"[]]"), "gzip", "brackets"),
+        (b"{}", "br", "another method than gzip"),
+        (b"{}", "gzip", "can not be unzipped"),
+    ],
+)
+def test_a_url_of_a_resource_answers_within_bounds(http: Server, body: bytes, encoding: str, words: str):
+    headers = {"Content-Type": "application/json", **({"Content-Encoding": encoding} if encoding else {})}
+    http.reply = lambda _: Reply(body, headers=headers)
+    with pytest.raises(NoAnswer, match=words):
+        ask(ConnectionSettings(), http.url)
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "seconds"),
+    [
+        (429, "7", 7.0),
+        (503, "7", 7.0),
+        (429, "soon", 0.0),
+        (429, "9" * 40, 999999999.0),
+        (429, "-1", 0.0),
+        (500, "7", 0.0),
+    ],
+)
+def test_what_an_overloaded_server_asks_for(http: Server, status: int, header: str, seconds: float):
+    http.reply = lambda _: Reply(b"slow down", status, {"Content-Type": "text/plain", "Retry-After": header})
+    with pytest.raises(NoAnswer) as failure:
+        ask(settings_of(http))
+    assert failure.value.retry_after_seconds == seconds
+    assert failure.value.overloaded is (status != 500)
+
+
+def test_a_date_to_come_back(http: Server):
+    http.reply = lambda _: Reply(b"", 429, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"})
+    with pytest.raises(NoAnswer, match="asked too much") as failure:
+        ask(settings_of(http))
+    assert failure.value.retry_after_seconds > 1e9
 
 
 def test_an_answer_without_an_end(http: Server):

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from dopd.api.status import ConditionReason
-from dopd.telemetry.prometheus import QUERIES_AT_ONCE, QueryFailed, Servers
+from dopd.telemetry import prometheus
+from dopd.telemetry.connection import NoAnswer
+from dopd.telemetry.prometheus import (
+    LONGEST_PAUSE_SECONDS,
+    QUERIES_AT_ONCE,
+    QueryFailed,
+    Servers,
+    SharedAnswers,
+)
 
 from .server import Reply, Server
 
@@ -26,6 +34,168 @@ class Waiting:
 
     def custom_query_range(self, *_: Any) -> list[dict[str, Any]]:
         raise AssertionError
+
+    def close(self) -> None:
+        pass
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Failing(Waiting):
+    """A server that fails as it is told, and counts."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = NoAnswer("out of order")
+        self.asked = self.closed = 0
+
+    def custom_query(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self.failure:
+            raise self.failure
+        return [UP]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def outcome(servers: Servers, url: str = "http://a") -> str:
+    try:
+        await servers.instant(url, "up", 0.0)
+    except QueryFailed as error:
+        return str(error)
+    return "answered"
+
+
+async def test_who_fails_is_left_alone_for_growing_pauses_whoever_asks():
+    server, clock = Failing(), Clock()
+    servers = Servers(lambda _: server, clock)
+    asked = []
+    for _ in range(600):
+        clock.seconds += 0.5
+        told = await outcome(servers)
+        assert "out of order" in told
+        asked.append(server.asked)
+    assert server.asked < 20, "in five minutes"
+    assert "left alone" in told
+    server.failure = None
+    clock.seconds += LONGEST_PAUSE_SECONDS
+    assert await outcome(servers) == "answered"
+    assert await outcome(servers) == "answered"
+
+
+async def test_many_resources_that_fail_at_one_server_make_one_pause():
+    server, clock = Failing(), Clock()
+    servers = Servers(lambda _: server, clock)
+    for _ in range(60):
+        clock.seconds += 1.0
+        await asyncio.gather(*(outcome(servers) for _ in range(8)))
+    alone = Failing()
+    clock, servers = Clock(), Servers(lambda _: alone, clock)
+    for _ in range(60):
+        clock.seconds += 1.0
+        await outcome(servers)
+    assert server.asked <= 2 * alone.asked + 8
+
+
+@pytest.mark.parametrize(("asks_for", "pause"), [(7.0, 7.0), (0.0, 1.0), (1e9, 2 * LONGEST_PAUSE_SECONDS)])
+async def test_retry_after_counts_within_bounds(asks_for: float, pause: float):
+    server, clock = Failing(), Clock()
+    server.failure = NoAnswer("status 429", retry_after_seconds=asks_for, overloaded=True)
+    servers = Servers(lambda _: server, clock)
+    await outcome(servers)
+    clock.seconds = pause - 0.1
+    assert "left alone" in await outcome(servers)
+    assert server.asked == 1
+    clock.seconds = pause
+    server.failure = None
+    assert await outcome(servers) == "answered"
+
+
+async def test_other_servers_are_asked_while_one_is_left_alone():
+    bad, good = Failing(), Failing()
+    good.failure = None
+    servers = Servers(lambda url: bad if url == "http://bad" else good, Clock())
+    for _ in range(5):
+        await outcome(servers, "http://bad")
+        assert await outcome(servers, "http://good") == "answered"
+
+
+async def test_nothing_is_kept_of_servers_that_nobody_asks_any_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus, "UNUSED_SECONDS", 0.05)
+    server, threads = Failing(), threading.active_count()
+    server.failure = None
+    servers = Servers(lambda _: server)
+    await asyncio.gather(*(outcome(servers, f"http://{n}") for n in range(60)))
+    assert len(servers) == 60
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        await outcome(servers, "http://0")
+        if server.closed == 59:
+            break
+    assert (len(servers), server.closed) == (1, 59)
+    for thread in threading.enumerate():
+        if thread.name == "prometheus":
+            thread.join(5)
+    assert threading.active_count() <= threads
+
+
+async def test_a_server_that_never_answered_has_one_thread():
+    may_answer, threads = threading.Event(), threading.active_count()
+    servers = Servers(lambda _: Waiting(may_answer))
+    asking = [asyncio.create_task(servers.instant("http://hangs", "up", 0.0)) for _ in range(20)]
+    await asyncio.sleep(0.05)
+    assert threading.active_count() <= threads + 1
+    may_answer.set()
+    assert await asyncio.gather(*asking) == [[UP]] * 20
+
+
+async def test_of_several_who_ask_one_server_each_has_its_turn():
+    may_answer = threading.Event()
+    server = Waiting(may_answer)
+    servers, answers, order = Servers(lambda _: server), SharedAnswers(), []
+
+    async def reading(name: str, queries: int) -> None:
+        async def one() -> None:
+            await servers.instant("http://shared", "up", 0.0)
+            order.append(name)
+
+        async def ask() -> None:
+            await asyncio.gather(*(one() for _ in range(queries)))
+
+        await answers.get(name, 0.0, ask, fresh_seconds=1.0, failure_seconds=1.0)
+
+    greedy = asyncio.create_task(reading("greedy", 200))
+    await asyncio.sleep(0.01)
+    modest = asyncio.create_task(reading("modest", 2))
+    await asyncio.sleep(0.01)
+    may_answer.set()
+    await asyncio.gather(greedy, modest)
+    assert order.index("modest") < 3 * QUERIES_AT_ONCE
+
+
+async def test_answers_that_nobody_asks_for_any_more_are_dropped(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus, "UNUSED_SECONDS", 0.05)
+    answers = SharedAnswers()
+
+    async def ask() -> int:
+        return 1
+
+    async def get(question: int) -> None:
+        await answers.get(question, 0.0, ask, fresh_seconds=10.0, failure_seconds=1.0)
+
+    for question in range(60):
+        await get(question)
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        await get(0)
+        if len(answers) == 1:
+            break
+    assert len(answers) == 1
 
 
 async def test_a_server_that_hangs_keeps_no_other_waiting():

@@ -1,10 +1,14 @@
 """What a prefill worker says of its order, among thousands of other lines."""
 
+import contextlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dopd.cluster.podhttp import PodHttpError
+from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.prompt_order import AGAIN_SECONDS, PromptOrder, PromptOrderReader, parse_prompt_order
 
 OTHERS = """# HELP sglang:num_running_reqs The number of running requests.
@@ -42,9 +46,32 @@ def test_what_is_read(text: str, order: PromptOrder):
     assert parse_prompt_order(text) == order
 
 
-def test_what_prometheus_would_not_read_is_an_error():
-    with pytest.raises(ValueError, match="float"):
-        parse_prompt_order("dopd_prefill_order_active what")
+STATE = "dopd_prefill_order_"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{STATE}active what", "ValueError .*float"),
+        (f"{STATE}info{{policy=", "Error"),
+        (f'{STATE}info{{policy="a" 1', "Error"),
+        (f"{STATE}active 1\n" * 500, "more than 200 lines"),
+        (f'{STATE}info{{policy="{"x" * 2000}"}} 1', "longer ones"),
+        (f'{STATE}info{{policy="{"x" * 100}"}} 1', "label policy"),
+        (f'{STATE}fallbacks_total{{reason="a\\nb"}} 1', "label reason"),
+        ("\n".join(f'{STATE}fallbacks_total{{reason="{n}"}} 1' for n in range(50)), "at most 16"),
+    ],
+)
+def test_what_prometheus_would_not_read_or_is_too_much_is_named(text: str, words: str):
+    with pytest.raises(BadAnswer, match=words):
+        parse_prompt_order(text)
+
+
+@given(st.lists(st.text(max_size=40), max_size=6), st.sampled_from(["active", "info", "fallbacks_total"]))
+def test_any_text_is_an_order_or_a_bad_answer(lines: list[str], name: str):
+    with contextlib.suppress(BadAnswer):
+        order = parse_prompt_order("\n".join(f"{STATE}{name}{line}" for line in lines))
+        assert all(policy.isprintable() for policy in order.policies)
 
 
 class Pods:

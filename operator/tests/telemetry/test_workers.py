@@ -1,12 +1,20 @@
 """What engines and gateways say."""
 
+import asyncio
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dopd.cluster.podhttp import PodHttpError
+from dopd.telemetry import engines
+from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.engines import parse_loads, read_loads
-from dopd.telemetry.gateway import read_gateways
+from dopd.telemetry.gateway import parse_workers, read_gateways
+
+from .test_answers import ANY_JSON
 
 
 def pod(name: str, ip: str | None) -> dict[str, Any]:
@@ -89,3 +97,111 @@ async def test_one_silent_gateway_makes_absence_unknown_and_presence_known():
 async def test_a_gateway_without_an_address_lists_nobody():
     view = await read_gateways(Pods({}), [pod("gw", None)])
     assert view.registered("10.0.0.1") is False
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (None, "dictionary|object|valid"),
+        ([None], "dictionary|object|valid"),
+        ({}, "loads: Field required"),
+        ({"loads": None}, "loads"),
+        ({"loads": []}, "loads: List should have at least 1 item"),
+        ({"loads": [None]}, r"loads\.0"),
+        ({"loads": [rank(num_running_reqs=None)]}, r"loads\.0\.num_running_reqs"),
+        ({"loads": [rank(num_running_reqs=math.inf)]}, r"loads\.0\.num_running_reqs"),
+        ({"loads": [rank(num_waiting_reqs=10**400)]}, r"loads\.0\.num_waiting_reqs"),
+        ({"loads": [rank(num_waiting_reqs=-1)]}, r"loads\.0\.num_waiting_reqs"),
+        ({"loads": [rank(num_waiting_uncached_tokens="many")]}, r"loads\.0\.num_waiting_uncached_tokens"),
+        ({"loads": [rank(token_usage=math.inf)]}, r"loads\.0\.token_usage"),
+        ({"loads": [rank(queues=[])]}, r"loads\.0\.queues"),
+        ({"loads": [rank(decode_moments=[1.0])]}, r"loads\.0\.decode_moments"),
+        ({"loads": [rank(decode_moments=[1.0, 1.0, 1.0, 1.0, 1e300])]}, r"loads\.0\.decode_moments\.4"),
+        ({"loads": [rank()] * 5000}, "loads: List should have at most"),
+    ],
+)
+async def test_an_engine_that_answers_nonsense_is_named_with_the_field(answer: Any, words: str):
+    with pytest.raises(BadAnswer, match=words):
+        parse_loads(answer)
+    loads = await read_loads(
+        Pods({"a": {"loads": [rank()]}, "b": answer}), [pod("a", "10.0.0.1"), pod("b", "10.0.0.2")]
+    )
+    assert list(loads) == ["a"]
+    assert list(loads.problems) == ["b"]
+
+
+def test_what_an_older_engine_does_not_report_is_none():
+    load = parse_loads({"loads": [{"num_running_reqs": 1, "num_waiting_reqs": 2, "token_usage": None, "queues": None}]})
+    assert (load.running, load.waiting, load.waiting_tokens, load.kv_usage) == (1, 2, 0, 0.0)
+
+
+@given(ANY_JSON, st.integers(0, 2))
+def test_any_loads_are_read_or_refused_and_stay_finite(value: Any, depth: int):
+    for wrap in (lambda inner: rank(num_running_reqs=inner, disaggregation=inner), lambda inner: {"loads": [inner]})[
+        2 - depth :
+    ]:
+        value = wrap(value)
+    try:
+        load = parse_loads(value)
+    except BadAnswer:
+        return
+    counters = load.counters
+    numbers = (load.running, load.waiting, load.waiting_tokens, load.kv_usage, *counters.decode_moments)
+    assert all(math.isfinite(number) and number >= 0 for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        [],
+        "http://10.0.0.2:30000",
+        {},
+        {"worker_type": "decode"},
+        {"url": None, "worker_type": "decode"},
+        {"url": 1, "worker_type": "decode"},
+        {"url": "", "worker_type": "decode"},
+        {"url": "10.0.0.2", "worker_type": "decode"},
+        {"url": "http://[::1", "worker_type": "decode"},
+        {"url": "http://10.0.0.2:30000"},
+        {"url": "http://10.0.0.2:30000", "worker_type": None},
+        {"url": "http://10.0.0.2:30000", "worker_type": "decode", "status": 7},
+    ],
+)
+async def test_a_row_that_can_not_be_read_makes_absence_unknown_and_the_others_stay(row: Any):
+    http = Pods({"gw": {"workers": [listed("10.0.0.1", "prefill"), row]}})
+    view = await read_gateways(http, [pod("gw", "10.0.0.9")])
+    assert view.registered("10.0.0.1") is True
+    assert view.registered("10.0.0.3") is None
+    assert "workers.1" in view.problems["gw"]
+
+
+@pytest.mark.parametrize("answer", [None, [], {"workers": None}, {"workers": {}}, {"workers": "x"}, {"error": "?"}])
+async def test_what_is_no_list_of_workers_is_a_silent_gateway(answer: Any):
+    view = await read_gateways(Pods({"gw": answer}), [pod("gw", "10.0.0.9")])
+    assert view.silent == ("gw",)
+    assert view.registered("10.0.0.1") is None
+
+
+@given(ANY_JSON, st.booleans())
+def test_any_list_of_workers_is_read_or_refused(value: Any, wrapped: bool):
+    try:
+        workers = parse_workers({"workers": [value]} if wrapped else value)
+    except BadAnswer:
+        return
+    assert all(isinstance(address, str) and address for address in workers.listed)
+
+
+async def test_engines_that_hang_are_absent_and_the_others_are_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines, "LOOK_SECONDS", 0.05)
+
+    class Hanging(Pods):
+        async def get_json(self, pod: dict[str, Any], *arguments: Any) -> Any:
+            if pod["metadata"]["name"] == "b":
+                await asyncio.Event().wait()
+            return await super().get_json(pod, *arguments)
+
+    http = Hanging({"a": {"loads": [rank()]}, "c": {"loads": [rank()]}})
+    loads = await read_loads(http, [pod(name, "10.0.0.1") for name in "abc"])
+    assert sorted(loads) == ["a", "c"]
+    assert "no answer within" in loads.problems["b"]
