@@ -142,7 +142,7 @@ class Forecaster:
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
         # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
         self._last, self._paused = math.nan, True
-        self._screen = Screen()
+        self._screen = Screen(day)
         self._doubted: deque[int] = deque(maxlen=DOUBT_SHOWN_BINS)
         before = self._as_seen(series.before(first))
         self._history = History(before, kept)

@@ -20,6 +20,7 @@ from dopd_forecasting.combination import Skill, weights
 from dopd_forecasting.forecaster import SCORED_HORIZONS, Forecast, Forecaster
 from dopd_forecasting.load import Load
 from dopd_forecasting.models.base import Horizons
+from dopd_forecasting.models.naive import DAY_SECONDS
 from dopd_forecasting.screen import Screen, Screened
 from dopd_forecasting.series import FloatArray, Series
 from dopd_forecasting.trust import Trust
@@ -112,7 +113,7 @@ class JointForecaster:
         self._next_bin = first
         self._input, self._output, self._uncached = (_Ratio(self._horizons) for _ in range(3))
         self._bands = [LoadBands(self._horizons) for _ in range(3)]
-        self._screens = [Screen() for _ in range(3)]
+        self._screens = [Screen(round(DAY_SECONDS / self._bin_seconds) or 1) for _ in range(3)]
         self.update(load)
 
     def update(self, load: Load) -> None:

@@ -7,11 +7,12 @@ estimation for the linear model and robustifying the Kalman filter, IEEE Trans. 
 withheld until the next one tells: if that lies beyond the same bound, the load has moved and is believed from then on;
 if not, the bin stays unknown. So a real step is followed one bin later, and a false bin never.
 
-The bound asks two things of a bin: to be more than twice or less than half of the median before it and of the newest
-bin that was believed, and to be further from that median than three times what all but the furthest twentieth of the
-newest bins were. Distances are taken between square
-roots, as the noise of a count grows like that. What was doubted counts among the distances: a service whose load comes
-in bursts is believed when it bursts.
+The bound asks three things of a bin: to be more than twice or less than half of the median before it and of the newest
+bin that was believed; to be further from that median than three times what all but the furthest twentieth of the newest
+bins were; and to be higher or lower than the load has been for a day: where it has been, it may well be again.
+
+Distances are taken between square roots, as the noise of a count grows like that. What was doubted counts among them: a
+service whose load comes in bursts is believed when it bursts.
 """
 
 from __future__ import annotations
@@ -48,9 +49,14 @@ class Screened:
 
 
 class Screen:
-    """Looks at the bins of one series in their order. Scale does not matter; missing bins are passed on."""
+    """Looks at the bins of one series in their order. Scale does not matter; missing bins are passed on.
 
-    def __init__(self) -> None:
+    Args:
+        day_bins: bins of a day.
+    """
+
+    def __init__(self, day_bins: int) -> None:
+        self._day: deque[float] = deque(maxlen=day_bins)  # what was believed
         self._levels: deque[float] = deque(maxlen=LEVEL_BINS)
         self._distances: deque[float] = deque(maxlen=KEPT_DISTANCES)
         self._newest = math.nan  # that was believed
@@ -62,18 +68,26 @@ class Screen:
             return Screened(value, value)
         if len(self._levels) < LEVEL_BINS:
             self._levels.append(value)
-            self._newest = value
+            self._believe(value)
             return Screened(value, value)
         level = median(self._levels)
         low, high = self._bounds(level)
-        side = 1 if value > high else -1 if value < low else 0
+        side, bound = 0, value
+        if value > high and value > max(self._day):
+            side, bound = 1, max(high, *self._day)
+        elif value < low and value < min(self._day):
+            side, bound = -1, min(low, *self._day)
         believed = side in (0, self._side)
         self._side = side
         self._distances.append(abs(math.sqrt(value) - math.sqrt(level)))
         self._levels.append(value)
         if believed:
-            self._newest = value
-        return Screened(value, value) if believed else Screened(math.nan, high if side > 0 else low)
+            self._believe(value)
+        return Screened(value, value) if believed else Screened(math.nan, bound)
+
+    def _believe(self, value: float) -> None:
+        self._newest = value
+        self._day.append(value)
 
     def _bounds(self, level: float) -> tuple[float, float]:
         far = BEYOND_USUAL * self._usual()

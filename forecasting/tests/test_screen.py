@@ -19,7 +19,7 @@ SMALL = (LastValue, MovingAverage, ExponentialLevel)
 
 
 def seen(values: list[float]) -> list[float]:
-    screen = Screen()
+    screen = Screen(1440)
     return [screen.look(value).seen for value in values]
 
 
@@ -51,6 +51,13 @@ def test_what_moves_within_a_factor_of_two_is_believed_however_calm_it_was() -> 
 def test_a_load_that_comes_in_bursts_is_believed() -> None:
     bursts = ([1.0] * 7 + [30.0]) * 20
     assert seen(bursts)[-40:] == bursts[-40:]
+
+
+def test_where_the_load_has_been_within_a_day_it_may_be_again() -> None:
+    day = [10.0] * 60 + [80.0] * 20 + [10.0] * 60
+    found = seen([*day, 70.0, 10.0, 5000.0, 10.0])
+    assert found[140] == 70.0
+    assert math.isnan(found[142])
 
 
 def test_missing_bins_neither_confirm_nor_refute() -> None:

@@ -29,6 +29,8 @@ CLUSTER_LABELS = ("cluster", "cluster_name", "cluster_id", "k8s_cluster", "k8s_c
 """What people call the label that tells clusters apart."""
 NEW_AFTER = "5m"
 """A series is new if it was not there for so long: a scrape that fails now and then makes nothing new."""
+NEVER_SEEN = "1d"
+"""What was not there for so long was never seen: a Prometheus that was away for an hour has told of it before."""
 FALSE_RESET_FROM = 100
 """A counter above this that falls by less than half has not begun anew."""
 
@@ -93,7 +95,7 @@ def _arrived(window: str, matching: Matchers) -> str:
 
 
 def _first_counts(window: str, matching: Matchers) -> str:
-    first = f"min_over_time({_counter(matching)}[{window}]) and {_new(window, matching)}"
+    first = f"min_over_time({_counter(matching)}[{window}]) and {_new(window, matching, NEVER_SEEN)}"
     first = f"{first} unless {_appeared(window, matching)}"
     return f"sum by ({BY_POD}, pod) (max without ({COPIES}) ({first}))"
 
@@ -102,10 +104,10 @@ def _counter(matching: Matchers) -> str:
     return f"smg_router_requests_total{_of('router', matching)}"
 
 
-def _new(window: str, matching: Matchers) -> str:
+def _new(window: str, matching: Matchers, after: str = NEW_AFTER) -> str:
     """Counters of gateways that were not there before the window."""
     counter = _counter(matching)
-    return f"({counter} unless last_over_time({counter}[{NEW_AFTER}] offset {window}))"
+    return f"({counter} unless last_over_time({counter}[{after}] offset {window}))"
 
 
 def _appeared(window: str, matching: Matchers) -> str:
