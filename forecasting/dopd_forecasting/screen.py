@@ -7,9 +7,9 @@ estimation for the linear model and robustifying the Kalman filter, IEEE Trans. 
 withheld until the next one tells: if that lies beyond the same bound, the load has moved and is believed from then on;
 if not, the bin stays unknown. So a real step is followed one bin later, and a false bin never.
 
-The bound asks three things of a bin: to be more than twice or less than half of the median before it and of the newest
-bin that was believed; to be further from that median than three times what all but the furthest twentieth of the newest
-bins were; and to be higher or lower than the load has been for a day: where it has been, it may well be again.
+The bound asks three things of a bin: to be more than four times or less than a quarter of the median before it and of
+the newest bin that was believed; to be further from that median than three times what all but the furthest twentieth of
+the newest bins were; and to be higher or lower than the load has been for a day: where it has been, it may be again.
 
 Distances are taken between square roots, as the noise of a count grows like that. What was doubted counts among them: a
 service whose load comes in bursts is believed when it bursts.
@@ -26,7 +26,7 @@ LEVEL_BINS = 10  # measured bins whose median a new one is compared with
 KEPT_DISTANCES = 400  # newest bins whose distances tell what is usual
 USUAL_SHARE = 0.95  # of those, the ones that are not counted as far
 BEYOND_USUAL = 3.0  # times further than usual: about six standard deviations where the noise is normal
-BEYOND_LEVEL = 2.0  # within this factor of the level or of the newest bin it is believed, however calm it was
+BEYOND_LEVEL = 4.0  # within this factor of the level or of the newest bin it is believed; a pause begins there, too
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ class Screen:
     def _believe(self, value: float) -> None:
         self._newest = value
         self._day.append(value)
+
+    def pause(self) -> None:
+        """Take in a bin in which the service was off: a low one after it does not stand alone."""
+        self._side = -1
 
     def _bounds(self, level: float) -> tuple[float, float]:
         far = BEYOND_USUAL * self._usual()

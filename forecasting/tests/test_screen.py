@@ -33,9 +33,9 @@ def test_one_far_bin_is_withheld(false: float) -> None:
 
 
 def test_a_step_is_believed_from_its_second_bin_on() -> None:
-    found = seen([10.0, 10.5, 9.5] * 10 + [40.0, 41.0, 39.0])
+    found = seen([10.0, 10.5, 9.5] * 10 + [60.0, 61.0, 59.0])
     assert math.isnan(found[30])
-    assert found[31:] == [41.0, 39.0]
+    assert found[31:] == [61.0, 59.0]
 
 
 def test_a_far_bin_on_each_side_is_no_step() -> None:
@@ -44,8 +44,16 @@ def test_a_far_bin_on_each_side_is_no_step() -> None:
     assert found[32] == 10.0
 
 
-def test_what_moves_within_a_factor_of_two_is_believed_however_calm_it_was() -> None:
-    assert seen([10.0] * 30 + [19.0, 10.0, 5.5]) == [10.0] * 30 + [19.0, 10.0, 5.5]
+def test_what_moves_within_a_factor_of_four_is_believed_however_calm_it_was() -> None:
+    assert seen([10.0] * 30 + [39.0, 10.0, 2.6]) == [10.0] * 30 + [39.0, 10.0, 2.6]
+
+
+def test_a_low_bin_after_a_pause_does_not_stand_alone() -> None:
+    screen = Screen(1440)
+    for _ in range(30):
+        screen.look(10.0)
+    screen.pause()
+    assert screen.look(0.04).seen == 0.04
 
 
 def test_a_load_that_comes_in_bursts_is_believed() -> None:
