@@ -71,13 +71,14 @@ class Screen:
             self._believe(value)
             return Screened(value, value)
         level = median(self._levels)
-        low, high = self._bounds(level)
+        far = BEYOND_USUAL * self._usual()
+        low, high = self._bounds(level, far)
         side, bound = 0, value
         if value > high and value > max(self._day):
             side, bound = 1, max(high, *self._day)
         elif value < low and value < min(self._day):
             side, bound = -1, min(low, *self._day)
-        believed = side in (0, self._side)
+        believed = side in (0, self._side) or (side < 0 and self._falling(level, far))
         self._side = side
         self._distances.append(abs(math.sqrt(value) - math.sqrt(level)))
         self._levels.append(value)
@@ -93,8 +94,11 @@ class Screen:
         """Take in a bin in which the service was off: a low one after it does not stand alone."""
         self._side = -1
 
-    def _bounds(self, level: float) -> tuple[float, float]:
-        far = BEYOND_USUAL * self._usual()
+    def _falling(self, level: float, far: float) -> bool:
+        """Whether the newest bin had set out downwards already: a fall that goes on does not stand alone."""
+        return math.sqrt(level) - math.sqrt(self._newest) > far / 2
+
+    def _bounds(self, level: float, far: float) -> tuple[float, float]:
         root, newest = math.sqrt(level), self._newest
         low = min(level / BEYOND_LEVEL, newest / BEYOND_LEVEL, max(0.0, root - far) ** 2)
         return low, max(level * BEYOND_LEVEL, newest * BEYOND_LEVEL, (root + far) ** 2)

@@ -48,6 +48,10 @@ def test_what_moves_within_a_factor_of_four_is_believed_however_calm_it_was() ->
     assert seen([10.0] * 30 + [39.0, 10.0, 2.6]) == [10.0] * 30 + [39.0, 10.0, 2.6]
 
 
+def test_a_fall_that_goes_on_does_not_stand_alone() -> None:
+    assert seen([18.0, 17.5, 18.5] * 10 + [5.3, 0.1]) == [18.0, 17.5, 18.5] * 10 + [5.3, 0.1]
+
+
 def test_a_low_bin_after_a_pause_does_not_stand_alone() -> None:
     screen = Screen(1440)
     for _ in range(30):
