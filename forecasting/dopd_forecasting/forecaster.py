@@ -324,8 +324,6 @@ class Forecaster:
     def _look(self, value: float, bin_number: int) -> Screened:
         """What models see of the next bin and are scored on: a pause teaches nothing about the load after it."""
         self._note_pause(value)
-        if self._paused and value == 0:
-            self._screen.pause()
         running = math.nan if self._paused else value
         screened = Screened(running, running) if self._believe_all else self._screen.look(running)
         if screened.doubted:

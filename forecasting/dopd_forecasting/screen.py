@@ -7,9 +7,10 @@ estimation for the linear model and robustifying the Kalman filter, IEEE Trans. 
 withheld until the next one tells: if that lies beyond the same bound, the load has moved and is believed from then on;
 if not, the bin stays unknown. So a real step is followed one bin later, and a false bin never.
 
-The bound asks three things of a bin: to be more than four times or less than a quarter of the median before it and of
-the newest bin that was believed; to be further from that median than three times what all but the furthest twentieth of
-the newest bins were; and to be higher or lower than the load has been for a day: where it has been, it may be again.
+The bound asks three things of a bin: to be more than four times the median before it and the newest bin that was
+believed; to be further from that median than three times what all but the furthest twentieth of the newest bins were;
+and to be higher than the load has been for a day: where it has been, it may be again. A fall is believed at once:
+services do stop, and a plan that heeds the present load too gives workers up slowly.
 
 Distances are taken between square roots, as the noise of a count grows like that. What was doubted counts among them: a
 service whose load comes in bursts is believed when it bursts.
@@ -60,7 +61,7 @@ class Screen:
         self._levels: deque[float] = deque(maxlen=LEVEL_BINS)
         self._distances: deque[float] = deque(maxlen=KEPT_DISTANCES)
         self._newest = math.nan  # that was believed
-        self._side = 0  # on which the newest measured bin lay beyond the bounds: 1 above, -1 below, 0 neither
+        self._beyond = False  # whether the newest measured bin lay beyond the bound
 
     def look(self, value: float) -> Screened:
         """Judge the next bin; NaN is a missing one."""
@@ -72,15 +73,13 @@ class Screen:
             return Screened(value, value)
         level = median(self._levels)
         far = BEYOND_USUAL * self._usual()
-        low, high = self._bounds(level, far)
-        side, bound = 0, value
-        if value > high and value > max(self._day):
-            side, bound = 1, max(high, *self._day)
-        elif value < low and value < min(self._day):
-            side, bound = -1, min(low, *self._day)
-        believed = side in (0, self._side) or (side < 0 and self._falling(level, far))
-        self._side = side
-        self._distances.append(abs(math.sqrt(value) - math.sqrt(level)))
+        root = math.sqrt(level)
+        high = max(level * BEYOND_LEVEL, self._newest * BEYOND_LEVEL, (root + far) ** 2)
+        beyond = value > high and value > max(self._day)
+        believed = self._beyond or not beyond
+        bound = max(high, *self._day) if beyond else value
+        self._beyond = beyond
+        self._distances.append(abs(math.sqrt(value) - root))
         self._levels.append(value)
         if believed:
             self._believe(value)
@@ -89,19 +88,6 @@ class Screen:
     def _believe(self, value: float) -> None:
         self._newest = value
         self._day.append(value)
-
-    def pause(self) -> None:
-        """Take in a bin in which the service was off: a low one after it does not stand alone."""
-        self._side = -1
-
-    def _falling(self, level: float, far: float) -> bool:
-        """Whether the newest bin had set out downwards already: a fall that goes on does not stand alone."""
-        return math.sqrt(level) - math.sqrt(self._newest) > far / 2
-
-    def _bounds(self, level: float, far: float) -> tuple[float, float]:
-        root, newest = math.sqrt(level), self._newest
-        low = min(level / BEYOND_LEVEL, newest / BEYOND_LEVEL, max(0.0, root - far) ** 2)
-        return low, max(level * BEYOND_LEVEL, newest * BEYOND_LEVEL, (root + far) ** 2)
 
     def _usual(self) -> float:
         """The distance that all but the furthest bins keep to; at least one bin is left out."""

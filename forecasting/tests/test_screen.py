@@ -23,7 +23,7 @@ def seen(values: list[float]) -> list[float]:
     return [screen.look(value).seen for value in values]
 
 
-@pytest.mark.parametrize("false", [5000.0, 50.0, 5.0, 0.01])
+@pytest.mark.parametrize("false", [5000.0, 50.0, 5.0])
 def test_one_far_bin_is_withheld(false: float) -> None:
     calm = [9.0, 10.0, 11.0, 10.5] * 10
     found = seen([*calm, 10.0 * false, *calm])
@@ -38,26 +38,12 @@ def test_a_step_is_believed_from_its_second_bin_on() -> None:
     assert found[31:] == [61.0, 59.0]
 
 
-def test_a_far_bin_on_each_side_is_no_step() -> None:
-    found = seen([10.0, 10.5, 9.5] * 10 + [400.0, 0.1, 10.0])
-    assert np.isnan(found[30:32]).all()
-    assert found[32] == 10.0
-
-
 def test_what_moves_within_a_factor_of_four_is_believed_however_calm_it_was() -> None:
     assert seen([10.0] * 30 + [39.0, 10.0, 2.6]) == [10.0] * 30 + [39.0, 10.0, 2.6]
 
 
-def test_a_fall_that_goes_on_does_not_stand_alone() -> None:
-    assert seen([18.0, 17.5, 18.5] * 10 + [5.3, 0.1]) == [18.0, 17.5, 18.5] * 10 + [5.3, 0.1]
-
-
-def test_a_low_bin_after_a_pause_does_not_stand_alone() -> None:
-    screen = Screen(1440)
-    for _ in range(30):
-        screen.look(10.0)
-    screen.pause()
-    assert screen.look(0.04).seen == 0.04
+def test_a_fall_is_believed_at_once() -> None:
+    assert seen([10.0] * 30 + [0.1, 10.0]) == [10.0] * 30 + [0.1, 10.0]
 
 
 def test_a_load_that_comes_in_bursts_is_believed() -> None:
@@ -99,7 +85,7 @@ def with_false_bin(load: Series, at: int, factor: float) -> Series:
 
 @pytest.mark.parametrize(
     ("factor", "models"),
-    [(5000.0, DEFAULT_MODELS)] + [(factor, SMALL) for factor in (20.0, 0.001, math.nan, math.inf, -1.0, 1e16)],
+    [(5000.0, DEFAULT_MODELS)] + [(factor, SMALL) for factor in (20.0, math.nan, math.inf, -1.0, 1e16)],
 )
 def test_one_false_bin_moves_no_forecast_for_the_ten_minutes_after(
     load: Series, factor: float, models: Sequence[Callable[[], Model]]
