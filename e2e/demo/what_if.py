@@ -27,7 +27,7 @@ from dopd.replay.policies.hpa import Hpa
 from dopd.replay.runner import Result, run
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings as ClusterSettings
-from dopd.telemetry.loads import WINDOW_INTERVALS
+from dopd.telemetry.windows import PRESENT_INTERVALS
 from e2e.demo.scenario import Settings
 from e2e.load import Schedule
 
@@ -189,7 +189,7 @@ def _reactive(stage: _Stage, start: Pair, targets: Sequence[tuple[float, float]]
 def _dopd(setting: Setting, settings: Settings) -> Dopd:
     assert settings.spec.scaling is not None
     scaling = settings.spec.scaling
-    window_seconds = WINDOW_INTERVALS * settings.policy.interval_seconds
+    window_seconds = PRESENT_INTERVALS * settings.policy.interval_seconds
     dopd = Dopd(setting, window_seconds, bin_seconds=seconds(scaling.forecast.bin))
     dopd.policy = settings.policy
     return dopd

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--only", type=lambda text: text.split(","), help="names of the series (default: all)")
     options = parser.parse_args()
     makers = {
-        BASELINE: partial(Forecaster, [LastValue], scored_horizons=options.horizons),
+        BASELINE: partial(Forecaster, [LastValue], scored_horizons=options.horizons, believe_all=True),
         AUTO: partial(Forecaster, scored_horizons=options.horizons),
     }
     found = read(options.file, options.by, options.column, options.bin)

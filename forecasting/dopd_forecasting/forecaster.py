@@ -25,6 +25,7 @@ from dopd_forecasting.models.events import Event, ScheduledEvents
 from dopd_forecasting.models.naive import DAY_SECONDS, LastValue, MovingAverage, SeasonalNaive
 from dopd_forecasting.models.seasonal import DayShape, FourierProfile
 from dopd_forecasting.models.state_space import Components, DampedTrend, ExponentialLevel
+from dopd_forecasting.screen import Screen, Screened
 from dopd_forecasting.series import MAX_BINS, FloatArray, Series
 from dopd_forecasting.trust import Trust, TrustPolicy
 
@@ -44,6 +45,7 @@ REPLAYED_BINS = 180  # that a fresh fit scores at the longest lead
 YOUNG_BINS, YOUNG_REFIT_BINS = 240, 60  # a short history teaches so much with each bin that estimations age sooner
 RETRY_BINS = 5  # a model that could not be estimated is tried again after so many bins
 CAP = 1.5  # no model may forecast more than so many times the most of the last day
+DOUBT_SHOWN_BINS = 60  # for so long a withheld bin is told of
 PAUSE_LEVELS = 10  # measured loads before a zero that tell whether it is a pause
 PAUSE_DIP = 0.25  # a load that never fell below this share of its median does not wander to zero by itself
 
@@ -102,6 +104,7 @@ class Forecaster:
         history_days: how much history estimations may look at; 160 KB of memory for 14 days of minutes.
         defer_estimations: leave the slow steps to whoever calls `due_estimations` and `install` (see pool.py).
         trust: when the result may be acted upon.
+        believe_all: withhold no bin, however far it is from all around it; for references to compare with.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Forecaster:
         history_days: float = 14.0,
         defer_estimations: bool = False,
         trust: TrustPolicy | None = None,
+        believe_all: bool = False,
     ) -> None:
         self._factories: tuple[Callable[[], Model], ...] = tuple(models)
         if events:
@@ -124,6 +128,7 @@ class Forecaster:
         self._history_days = history_days
         self._defer = defer_estimations
         self._policy = trust or TrustPolicy()
+        self._believe_all = believe_all
         self._history: History | None = None
 
     def fit(self, series: Series) -> None:
@@ -137,7 +142,9 @@ class Forecaster:
         self._loads: deque[float] = deque(maxlen=PAUSE_LEVELS)
         # Until the first load a series is paused too: what was said while nobody was there is no measure of the bands.
         self._last, self._paused = math.nan, True
-        before = self._without_pauses(series.before(first))
+        self._screen = Screen(day)
+        self._doubted: deque[int] = deque(maxlen=DOUBT_SHOWN_BINS)
+        before = self._as_seen(series.before(first))
         self._history = History(before, kept)
         self._models: list[Model | None] = [None] * len(self._factories)
         self._due: set[int] = set()
@@ -219,6 +226,7 @@ class Forecaster:
             scored_bins=int(self._skill.scored_bins[0, -1]),
             error_vs_last_value=ours / naive if naive > 0 else (1.0 if known.any() else math.nan),
             coverage_90=float(covered.mean()) if len(covered) else math.nan,
+            doubted_bins=sum(bin_number >= self._seen().next_bin - DOUBT_SHOWN_BINS for bin_number in self._doubted),
         )
 
     @property
@@ -226,6 +234,11 @@ class Forecaster:
         """Whether the service was off in the newest measured bin, or has not begun yet."""
         self._seen()
         return self._paused
+
+    @property
+    def doubts_newest(self) -> bool:
+        """Whether the newest bin is withheld until the next one tells whether to believe it."""
+        return bool(self._doubted) and self._doubted[-1] == self._seen().next_bin - 1
 
     def due_estimations(self) -> list[Estimation]:
         """The slow steps that wait to be run; each is handed out once."""
@@ -272,14 +285,16 @@ class Forecaster:
     def _step(self, value: float) -> None:
         history = self._seen()
         bin_number = history.next_bin
+        screened = self._look(value, bin_number)
         if not math.isnan(value):
-            self._newest_measured, self._last = bin_number, value
-        seen = self._while_running(value)
-        history.append(seen)
-        self._skill.observe(seen)
-        self._mixed_skill.observe(seen)
-        self._bands.observe(value)
-        newest = Series(np.array([seen]), bin_number, self._bin_seconds, self._unit)
+            self._newest_measured = bin_number
+            if not screened.doubted:
+                self._last = value
+        history.append(screened.seen)
+        self._skill.observe(screened.bounded)
+        self._mixed_skill.observe(screened.bounded)
+        self._bands.observe(value if self._paused else screened.bounded)
+        newest = Series(np.array([screened.seen]), bin_number, self._bin_seconds, self._unit)
         for index, model in enumerate(self._models):
             if model is not None:
                 self._guarded(index, partial(model.update, newest))
@@ -302,13 +317,18 @@ class Forecaster:
         self._skill.say(np.column_stack([forecasts, mean]))
         self._bands.say(mean, off=self._paused)
 
-    def _without_pauses(self, series: Series) -> Series:
-        return replace(series, values=np.array([self._while_running(value) for value in series.values.tolist()]))
+    def _as_seen(self, series: Series) -> Series:
+        values = [self._look(value, series.first_bin + i).seen for i, value in enumerate(series.values.tolist())]
+        return replace(series, values=np.array(values))
 
-    def _while_running(self, value: float) -> float:
+    def _look(self, value: float, bin_number: int) -> Screened:
         """What models see of the next bin and are scored on: a pause teaches nothing about the load after it."""
         self._note_pause(value)
-        return math.nan if self._paused else value
+        running = math.nan if self._paused else value
+        screened = Screened(running, running) if self._believe_all else self._screen.look(running)
+        if screened.doubted:
+            self._doubted.append(bin_number)
+        return screened
 
     def _note_pause(self, value: float) -> None:
         """Tell a series that has been switched off from one that has become quiet."""

@@ -20,6 +20,8 @@ from dopd_forecasting.combination import Skill, weights
 from dopd_forecasting.forecaster import SCORED_HORIZONS, Forecast, Forecaster
 from dopd_forecasting.load import Load
 from dopd_forecasting.models.base import Horizons
+from dopd_forecasting.models.naive import DAY_SECONDS
+from dopd_forecasting.screen import Screen, Screened
 from dopd_forecasting.series import FloatArray, Series
 from dopd_forecasting.trust import Trust
 
@@ -111,6 +113,7 @@ class JointForecaster:
         self._next_bin = first
         self._input, self._output, self._uncached = (_Ratio(self._horizons) for _ in range(3))
         self._bands = [LoadBands(self._horizons) for _ in range(3)]
+        self._screens = [Screen(round(DAY_SECONDS / self._bin_seconds) or 1) for _ in range(3)]
         self.update(load)
 
     def update(self, load: Load) -> None:
@@ -188,14 +191,22 @@ class JointForecaster:
         newest = Series(np.array([requests]), self._next_bin, self._bin_seconds, self._requests_unit)
         self._requests.update(newest)
         self._next_bin += 1
+        if self._requests.doubts_newest:  # tokens over a number of requests that is not believed are no length
+            inputs = outputs = uncached = math.nan
+        off = self._requests.paused  # a pause is known for what it is, and no level falls with it
+        rates = [
+            Screened(rate, rate) if off else screen.look(rate)
+            for screen, rate in zip(self._screens, (inputs, outputs, uncached), strict=True)
+        ]
+        inputs, outputs, uncached = (rate.seen for rate in rates)
         self._input.observe(requests, inputs, inputs_squared)
         self._output.observe(requests, outputs, outputs_squared)
         self._uncached.observe(inputs, uncached, math.nan)
         leads = [horizon * self._bin_seconds for horizon in self._horizons]
-        rate = self._requests.predict(leads, (0.5,)).mean
-        means = _token_rates(rate, *self._lengths(range(len(leads))))
-        for bands, observed, mean in zip(self._bands, (inputs, outputs, uncached), means, strict=True):
-            bands.observe(observed)
+        requests_ahead = self._requests.predict(leads, (0.5,)).mean
+        means = _token_rates(requests_ahead, *self._lengths(range(len(leads))))
+        for bands, observed, mean in zip(self._bands, rates, means, strict=True):
+            bands.observe(observed.bounded)
             bands.say(mean, off=self._requests.paused)
 
 

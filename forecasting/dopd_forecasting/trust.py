@@ -40,6 +40,7 @@ class TrustPolicy:
         scored_bins: int,
         error_vs_last_value: float,
         coverage_90: float,
+        doubted_bins: int = 0,
     ) -> Trust:
         """Weigh what was measured; a measure that is NaN speaks for nothing and against nothing."""
         if not age_seconds <= self.max_age_bins * bin_seconds:
@@ -59,6 +60,7 @@ class TrustPolicy:
             coverage_90=coverage_90,
             newest_point_age_seconds=age_seconds,
             scored_bins=scored_bins,
+            doubted_bins=doubted_bins,
         )
 
 
@@ -74,6 +76,8 @@ class Trust:
         coverage_90: share of the newest bins at or under their 90 % quantile; NaN while unknown.
         newest_point_age_seconds: since the end of the newest measured bin; infinite when there is none.
         scored_bins: how many bins the two measures rest on.
+        doubted_bins: how many of the newest sixty bins were withheld, since each stood alone, far from all around it:
+            none of them moved the forecast.
     """
 
     trusted: bool
@@ -82,3 +86,4 @@ class Trust:
     coverage_90: float
     newest_point_age_seconds: float
     scored_bins: int
+    doubted_bins: int = 0

@@ -63,7 +63,7 @@
 {{- if $p.insecureSkipVerify }}
 - {name: DOPD_PROMETHEUS_INSECURE_SKIP_VERIFY, value: "true"}
 {{- end }}
-{{- $lines := dict "HEADER" list "HEADER_FILE" list "QUERY" list }}
+{{- $lines := dict "HEADER" list "HEADER_FILE" list "QUERY" list "SERIES_LABEL" list }}
 {{- range $name, $value := $p.headers }}
 {{- $_ := set $lines "HEADER" (append $lines.HEADER (printf "%s=%s" $name $value)) }}
 {{- end }}
@@ -72,6 +72,9 @@
 {{- end }}
 {{- range $name, $value := $p.queryParameters }}
 {{- $_ := set $lines "QUERY" (append $lines.QUERY (printf "%s=%s" $name $value)) }}
+{{- end }}
+{{- range $name, $value := $p.seriesLabels }}
+{{- $_ := set $lines "SERIES_LABEL" (append $lines.SERIES_LABEL (printf "%s=%s" $name $value)) }}
 {{- end }}
 {{- range $variable, $values := $lines }}
 {{- with $values }}

@@ -60,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _maker(name: str, horizons: Sequence[int]) -> Callable[[], Forecaster]:
     if name == AUTO:
         return partial(Forecaster, scored_horizons=horizons)
-    return partial(Forecaster, [_models()[name]], scored_horizons=horizons)
+    references = (BASELINE, *(peer().name for peer in PEERS))
+    return partial(Forecaster, [_models()[name]], scored_horizons=horizons, believe_all=name in references)
 
 
 def _models() -> dict[str, Callable[[], Model]]:

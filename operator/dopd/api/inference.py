@@ -4,10 +4,11 @@
 what was applied. Defaults live here, in one place, and are named in the field descriptions.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds
 from dopd.api.limits import Bounds, GpuBudget, Schedule
@@ -216,11 +217,39 @@ PrometheusURL = Annotated[
 ]
 
 
+SERIES_LABEL = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]{0,127}$")
+"""Name of a label as Prometheus writes it."""
+
+
 class Telemetry(Model):
     """Where the load is read."""
 
+    rules = (
+        Rule(
+            "!has(self.labels) || self.labels.all(name, name.matches('^[a-zA-Z_][a-zA-Z0-9_]*$'))",
+            "a label of Prometheus has letters, digits and '_', and begins with no digit; correct its name",
+            ".labels",
+        ),
+    )
+
     prometheus_url: Annotated[PrometheusURL | None, Field(alias="prometheusURL")] = None
     """Base URL of the Prometheus that scrapes workers and gateway; the operator's own setting if absent."""
+    labels: Annotated[
+        dict[str, Annotated[str, Field(min_length=1, max_length=253)]],
+        Field(max_length=8),
+    ] = {}
+    """Labels that the series must carry, such as cluster: eu-west, where one Prometheus holds those of several
+    clusters. On top of the operator's own (chart: prometheus.seriesLabels) where its Prometheus is read."""
+
+    @field_validator("labels")
+    @classmethod
+    def _names(cls, labels: dict[str, str]) -> dict[str, str]:
+        for name in labels:
+            if not SERIES_LABEL.match(name):
+                raise ValueError(
+                    f"{name} is no label of Prometheus; expected letters, digits and '_', as in k8s_cluster"
+                )
+        return labels
 
 
 def _shape(role: str) -> str:

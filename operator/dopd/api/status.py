@@ -176,6 +176,10 @@ class ConditionReason(StrEnum):
     NOT_SCRAPED = "NotScraped"
     """Prometheus has no recent samples of the gateway. Scrape its pods, often enough; see Telemetry."""
 
+    NO_SERIES = "NoSeries"
+    """One side counts requests and the other has no series to tell of them: engines that the gateway sends to, or the
+    gateway itself. Try the query of the message; after a start it passes with the first requests that finish."""
+
     NOT_A_NUMBER = "NotANumber"
     """Prometheus answered with NaN or an infinity where a rate should be. Look at what rewrites the series."""
 
@@ -251,6 +255,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.NO_PROMETHEUS,
         ConditionReason.QUERY_FAILED,
         ConditionReason.NOT_SCRAPED,
+        ConditionReason.NO_SERIES,
         ConditionReason.NOT_A_NUMBER,
         ConditionReason.DUPLICATE_SERIES,
         ConditionReason.CLOCK_SKEW,

@@ -41,6 +41,7 @@ def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
     pairs("header", "sent along with each query, such as X-Scope-OrgID=TENANT", "NAME=VALUE")
     pairs("header-file", "the same, with a value that stands in a file", "NAME=FILE")
     pairs("query", "added to each query, such as partial_response=false", "NAME=VALUE")
+    pairs("series-label", "that the series to be read must carry, such as cluster=eu-west", "NAME=VALUE")
     group.add_argument(
         "--prometheus-timeout",
         type=float,
@@ -84,6 +85,7 @@ def connection_settings(options: argparse.Namespace) -> ConnectionSettings:
         headers=_by_name("header", options.prometheus_header),
         header_files=_by_name("header-file", options.prometheus_header_file),
         query_parameters=_by_name("query", options.prometheus_query),
+        series_labels=_by_name("series-label", options.prometheus_series_label),
     )
 
 

@@ -204,7 +204,7 @@ def _metrics_available(reading: Reading | None, spec: DisaggregatedInferenceSpec
     if reading is None:
         return Finding(Type.METRICS_AVAILABLE, Status.UNKNOWN, Reason.STARTING, "the load is being read")
     if reading.failure is None:
-        return Finding(Type.METRICS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED)
+        return Finding(Type.METRICS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED, "; ".join(reading.remarks))
     message = f"{reading.failure}. The last target is held, and queues in the engines still add workers"
     fallback = spec.scaling.fallback if spec.scaling else None
     if fallback:
@@ -219,8 +219,12 @@ def _forecast_trusted(reading: Reading | None) -> Finding:
     trust, message = reading.trust, "the plan rests on the load as observed"
     if trust is None:
         return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, f"no history: {message}")
+    doubted = ""
+    if trust.doubted_bins:
+        doubted = f"{trust.doubted_bins} of the newest bins stood alone, far from all around it, and moved no forecast"
     if trust.trusted:
-        return Finding(Type.FORECAST_TRUSTED, Status.TRUE, Reason.AS_EXPECTED)
+        return Finding(Type.FORECAST_TRUSTED, Status.TRUE, Reason.AS_EXPECTED, doubted)
+    message = f"{message}; {doubted}" if doubted else message
     return Finding(Type.FORECAST_TRUSTED, Status.FALSE, _TRUST_REASONS[trust.reason], message)
 
 

@@ -6,13 +6,17 @@ remembered.
 """
 
 from collections.abc import Sequence
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from dopd.reconcile.pods import epoch_seconds
 
 ENOUGH_STARTS = 3
 """With fewer measured starts the profile's figure stands."""
+BEYOND_USUAL = 10.0
+"""A start that took so many times as long as the others, and as the profile expects, met a clock that was set."""
+LONGEST_START_SECONDS = 6 * 3600.0
+"""The times are those of wall clocks: what is longer than any start, or below zero, tells of one that was set."""
 
 
 def lead_seconds(pods: Sequence[dict[str, Any]], expected_seconds: float) -> float:
@@ -23,6 +27,8 @@ def lead_seconds(pods: Sequence[dict[str, Any]], expected_seconds: float) -> flo
     starts = [seconds for pod in pods if (seconds := _start_seconds(pod)) is not None]
     if len(starts) < ENOUGH_STARTS:
         return expected_seconds
+    usual = BEYOND_USUAL * max(median(starts), expected_seconds)
+    starts = [seconds for seconds in starts if seconds <= usual]
     return quantiles(starts, n=10, method="inclusive")[-1]
 
 
@@ -36,4 +42,5 @@ def _start_seconds(pod: dict[str, Any]) -> float | None:
     restarted = any(c.get("restartCount", 0) for c in status.get("containerStatuses", []))
     if len(times) < 2 or restarted:
         return None
-    return max(0.0, epoch_seconds(times["Ready"]) - epoch_seconds(times["PodScheduled"]))
+    took = epoch_seconds(times["Ready"]) - epoch_seconds(times["PodScheduled"])
+    return took if 0 <= took <= LONGEST_START_SECONDS else None

@@ -29,6 +29,21 @@ DEMAND_TOKENS = Gauge("dopd_demand_tokens", "Mean tokens of a request as observe
 LATE_SHARE = Gauge(
     "dopd_late_share", "Share of recent requests that missed a latency objective.", ["namespace", "inference"]
 )
+NOT_STREAMED_RATE = Gauge(
+    "dopd_not_streamed_requests_per_second",
+    "Answers that are not streamed: they are left out of the late share, since nobody sees their first token.",
+    ["namespace", "inference"],
+)
+SCRAPE_INTERVAL = Gauge(
+    "dopd_scrape_interval_seconds",
+    "Time between two samples of a pod in Prometheus, as measured; NaN while unknown.",
+    ["namespace", "inference"],
+)
+SCRAPE_LAG = Gauge(
+    "dopd_scrape_lag_seconds",
+    "How late the newest samples are, beyond a scrape interval, as measured.",
+    ["namespace", "inference"],
+)
 PLANNED_RATE = Gauge(
     "dopd_planned_requests_per_second", "Arrival rate planned for, by role.", ["namespace", "inference", "role"]
 )
@@ -51,6 +66,11 @@ FORECAST_ERROR = Gauge(
 FORECAST_COVERAGE = Gauge(
     "dopd_forecast_coverage_90",
     "Share of recent loads that stayed under the forecast's 90 % quantile.",
+    ["namespace", "inference"],
+)
+FORECAST_DOUBTED = Gauge(
+    "dopd_forecast_doubted_bins",
+    "Of the newest sixty bins, those that stood alone, far from all around them, and moved no forecast.",
     ["namespace", "inference"],
 )
 FORECAST_AGE = Gauge(
@@ -108,6 +128,10 @@ _OF_INSTANCE = (
     DEMAND_RATE,
     DEMAND_TOKENS,
     LATE_SHARE,
+    NOT_STREAMED_RATE,
+    SCRAPE_INTERVAL,
+    SCRAPE_LAG,
+    FORECAST_DOUBTED,
     PLANNED_RATE,
     FORECAST_RATE,
     FORECAST_FOR_NOW,
@@ -181,7 +205,12 @@ def _report_reading(key: Key, reading: Reading) -> None:
     DEMAND_TOKENS.labels(*key, "input").set(demand.input_tokens if demand else _UNKNOWN)
     DEMAND_TOKENS.labels(*key, "output").set(demand.output_tokens if demand else _UNKNOWN)
     LATE_SHARE.labels(*key).set(_UNKNOWN if reading.late_share is None else reading.late_share)
+    left_out, interval = reading.not_streamed_per_second, reading.timing.interval_seconds
+    NOT_STREAMED_RATE.labels(*key).set(_UNKNOWN if left_out is None else left_out)
+    SCRAPE_INTERVAL.labels(*key).set(_UNKNOWN if interval is None else interval)
+    SCRAPE_LAG.labels(*key).set(reading.timing.lag_seconds)
     if reading.trust:
+        FORECAST_DOUBTED.labels(*key).set(reading.trust.doubted_bins)
         FORECAST_TRUSTED.labels(*key).set(reading.trust.trusted)
         FORECAST_ERROR.labels(*key).set(reading.trust.error_vs_last_value)
         FORECAST_COVERAGE.labels(*key).set(reading.trust.coverage_90)

@@ -5,23 +5,24 @@ closer to the spec whatever came before. So it may be killed between any two wri
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
-from dopd.api.names import Role
+from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
-from dopd.planning.pool import PoolStep, admit_growth, available, pool_step
+from dopd.planning.pool import PoolStep, Worker, admit_growth, available, pool_step
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor, failed
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings
@@ -29,7 +30,7 @@ from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
 from dopd.reconcile.status import stored_learnt
-from dopd.reconcile.timing import STAGE_SECONDS
+from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -56,6 +57,7 @@ class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
+        prometheus_labels: that the series of the operator's own Prometheus must carry.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
 
@@ -64,14 +66,16 @@ class Reconciler:
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
+    prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
-        self.backlogs = BacklogWatch(self.http, lambda: self.now().timestamp())
-        self._orders = PromptOrderReader(self.http, lambda: self.now().timestamp())
+        self._clock = SteadyClock(lambda: self.now().timestamp())
+        self.backlogs = BacklogWatch(self.http, self._clock.now)
+        self._orders = PromptOrderReader(self.http, self._clock.now)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next is due, None when the resource is gone.
@@ -130,13 +134,17 @@ class Reconciler:
             return None
         loop = self._loops.get(key)
         if loop is None:
-            loop = self._loops[key] = ScalingLoop(key, self.loads, stored_learnt(observed.resource))
+            loop = self._loops[key] = ScalingLoop(
+                key, self.loads, stored_learnt(observed.resource), lambda _: self._clock.now()
+            )
         counts = {role: observed.role_counts(role) for role in Role}
         url = spec.telemetry.prometheus_url or self.prometheus_url
         leads = {role: observed.lead_seconds(role) for role in Role}
         now_seconds = self.now().timestamp()
         engines = observed.engine_samples(now_seconds)
-        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds)
+        gateways = serving_gateways(observed.pods[ROUTER_POOL])
+        labels = self.prometheus_labels if url.rstrip("/") == self.prometheus_url.rstrip("/") else {}
+        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds, gateways, labels)
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
 
@@ -180,25 +188,29 @@ class Reconciler:
         )
         return {
             role: pool_step(
-                observed.workers[role],
+                [self._steadied(worker) for worker in observed.workers[role]],
                 target,
                 rolling=_rolling(observed.deployment(role)),
-                now_seconds=self.now().timestamp(),
+                now_seconds=self._clock.now(),
                 drain_deadline_seconds=deadline,
             )
             for role, target in zip((Role.PREFILL, Role.DECODE), admitted, strict=True)
         }
 
+    def _steadied(self, worker: Worker) -> Worker:
+        """A worker whose drain began at a time on the clock that deadlines are measured on."""
+        since = worker.draining_since_seconds
+        return worker if since is None else replace(worker, draining_since_seconds=self._clock.steady(since))
+
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
-        now_seconds = self.now().timestamp()
-        delay = RESYNC_SECONDS if settled else self._paces.setdefault(key, Pace()).pause(found, now_seconds)
+        delay = RESYNC_SECONDS if settled else self._paces.setdefault(key, Pace()).pause(found, self._clock.now())
         retry = self._actor.seconds_until_retry(key)
         if retry is not None:
             delay = min(delay, max(MOVING_SECONDS, retry))
         loop = self._loops.get(key)
         if loop:
-            delay = min(delay, max(0.1, loop.seconds_until_due(now_seconds)))
+            delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))
         return delay
 
 

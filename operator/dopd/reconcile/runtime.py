@@ -70,7 +70,10 @@ async def run(options: Options) -> None:
     queue = KeyQueue()
     connector = Connector(options.prometheus)
     servers = Servers(connector)
-    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=LoadReader(servers))
+    labels = options.prometheus.series_labels
+    reconciler = Reconciler(
+        kubernetes, http, options.prometheus.url, loads=LoadReader(servers), prometheus_labels=labels
+    )
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)

@@ -8,7 +8,7 @@ Prometheus or from the resource's status.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -22,6 +22,7 @@ from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
+from dopd.telemetry.present import Gateway
 from dopd.telemetry.prometheus import QueryFailed
 
 _LOG = logging.getLogger(__name__)
@@ -88,21 +89,30 @@ class ScalingLoop:
         planned: the latest plan; None before the first.
     """
 
-    def __init__(self, key: Key, loads: LoadReader, restored: Learnt | None = None) -> None:
+    def __init__(
+        self,
+        key: Key,
+        loads: LoadReader,
+        restored: Learnt | None = None,
+        steady: Callable[[float], float] = lambda now_seconds: now_seconds,
+    ) -> None:
         """A loop that begins now.
 
         Args:
             key: of the resource.
             loads: reads them.
             restored: what plans had learnt before a restart; None if that is not known.
+            steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
+                durations are measured on it.
         """
         self.planned: Planned | None = None
         self._learnt = restored
+        self._steady = steady
         self._key = key
         self._watcher = LoadWatcher(key, loads)
         self._task: asyncio.Task[Reading] | None = None
         self._reading: Reading | None = None
-        self._next_reading_seconds = self._began_seconds = 0.0
+        self._next_reading_seconds = self._began_seconds = self._began_wall_seconds = 0.0
         self._grounds: _Grounds | None = None
         self._calibration = Calibration()
         self._queue = QueueTrend()
@@ -116,6 +126,8 @@ class ScalingLoop:
         leads: Mapping[Role, float],
         engines: Sequence[EngineSample],
         now_seconds: float,
+        gateways: Sequence[Gateway] = (),
+        labels: Mapping[str, str] | None = None,
     ) -> Planned:
         """Read the load when that is due, and plan.
 
@@ -127,26 +139,30 @@ class ScalingLoop:
             leads: seconds from a start to a worker that serves, by role.
             engines: what the running engines count.
             now_seconds: seconds since the epoch.
+            gateways: that serve, as Kubernetes knows them.
+            labels: that the series of this Prometheus must carry.
         """
         policy = Policy.from_spec(spec, now_seconds)
+        steady_seconds = self._steady(now_seconds)
         if isinstance(model, str):
-            self._next_reading_seconds = now_seconds + policy.interval_seconds
+            self._next_reading_seconds = steady_seconds + policy.interval_seconds
             self._grounds = None
             self.planned = Planned(None, profile_problem=model)
             return self.planned
-        if self._task is None and now_seconds >= self._next_reading_seconds:
-            self._next_reading_seconds = now_seconds + policy.interval_seconds
-            self._began_seconds = now_seconds
-            self._task = asyncio.create_task(self._watcher.read(spec, prometheus_url, leads, now_seconds))
+        if self._task is None and steady_seconds >= self._next_reading_seconds:
+            self._next_reading_seconds = steady_seconds + policy.interval_seconds
+            self._began_seconds, self._began_wall_seconds = steady_seconds, now_seconds
+            reading = self._watcher.read(spec, prometheus_url, leads, now_seconds, gateways, labels, steady_seconds)
+            self._task = asyncio.create_task(reading)
         new = await self._new_reading()
         if new:
             self._calibration.take(engines, new.demand, model)
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
         self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
         with STAGE_SECONDS.labels("plan").time():
-            decision = self._plan(self._grounds, workers, now_seconds)
+            decision = self._plan(self._grounds, workers, steady_seconds)
         self._learnt = decision.learnt
-        read_seconds = new.at_seconds if new else now_seconds
+        read_seconds = self._began_seconds if new else steady_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
         corrections = self._calibration.corrections
         self.planned = Planned(decision, self._reading, corrections=corrections, engine=self._grounds.model)
@@ -154,6 +170,7 @@ class ScalingLoop:
 
     def seconds_until_due(self, now_seconds: float) -> float:
         """Time until there is something to do here."""
+        now_seconds = self._steady(now_seconds)
         if self._task is not None:  # the longer it has taken, the longer it may take still
             return max(PATIENCE_SECONDS, (now_seconds - self._began_seconds) / 2)
         return max(0.0, self._next_reading_seconds - now_seconds)
@@ -163,7 +180,7 @@ class ScalingLoop:
         last = self.planned.decision if self.planned else None
         if self._grounds is None or last is None:
             return False
-        decision = self._plan(self._grounds, workers, now_seconds)
+        decision = self._plan(self._grounds, workers, self._steady(now_seconds))
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:
@@ -185,10 +202,11 @@ class ScalingLoop:
         except Exception as error:  # whatever went wrong, the reading before is not the load of now
             _LOG.exception("%s: the reading of the load failed", self._key)
             failure = QueryFailed(ConditionReason.QUERY_FAILED, f"the load can not be read: {type(error).__name__}")
-            self._reading = Reading(self._began_seconds, failure=failure)
+            self._reading = Reading(self._began_wall_seconds, failure=failure, steady_seconds=self._began_seconds)
         return self._reading
 
     def _plan(self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float) -> Decision:
+        """A plan at a time on the steady clock."""
         reading, prefill = grounds.reading, workers[Role.PREFILL]
         growth = self._queue.add(now_seconds, prefill.waiting_tokens)
         observation = Observation(
@@ -197,7 +215,7 @@ class ScalingLoop:
             decode=workers[Role.DECODE],
             late_share=reading.late_share if reading else None,
             window_seconds=reading.window_seconds if reading else None,
-            measured_at_seconds=reading.at_seconds if reading else None,
+            measured_at_seconds=reading.steady_seconds if reading else None,
         )
         forecast = reading.outlook.forecast if reading and reading.outlook else None
         previous = self.planned.decision if self.planned else None

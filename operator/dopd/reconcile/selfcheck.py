@@ -11,15 +11,20 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.inference import ScalingMode
-from dopd.api.names import Role
+from dopd.api.names import INSTANCE_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
+from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import read_api_key, read_profiles, read_spec
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
-from dopd.telemetry.connection import Connector, NoAnswer
+from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
+from dopd.telemetry.windows import POOLS
 
 _LOG = logging.getLogger(__name__)
+
+SETTLED_SECONDS = 120.0
+"""A pod of that age that is ready should have been scraped."""
 
 
 async def check_resources(
@@ -37,7 +42,7 @@ async def check_resources(
             continue
         for resource in resources:
             count += 1
-            async for check in _check_spec(kubernetes, resource, connector.settings.url, servers):
+            async for check in _check_spec(kubernetes, resource, connector.settings, servers):
                 yield check
     if not count:
         where = ", ".join(namespaces) or "any namespace"
@@ -52,7 +57,7 @@ async def check_resources(
 
 
 async def _check_spec(
-    kubernetes: Kubernetes, resource: dict[str, Any], own_url: str, servers: dict[str, list[Wanted]]
+    kubernetes: Kubernetes, resource: dict[str, Any], settings: ConnectionSettings, servers: dict[str, list[Wanted]]
 ) -> AsyncIterator[Check]:
     key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
     spec, problem = read_spec(resource)
@@ -78,13 +83,33 @@ async def _check_spec(
             )
         else:
             yield Check(str(key), "profile", Verdict.OK, names)
-    url = spec.telemetry.prometheus_url or own_url
+    url = spec.telemetry.prometheus_url or settings.url
     if not url:
         fix = "Set spec.telemetry.prometheusURL, or --prometheus-url (chart: prometheusURL)"
         yield Check(str(key), "Prometheus", Verdict.FAIL, "none is named", "a URL", fix)
         return
     forecast = spec.scaling.forecast
-    servers.setdefault(url, []).append(Wanted(key, seconds(forecast.bin), seconds(forecast.history)))
+    labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
+    interval = seconds(spec.scaling.behavior.interval)
+    ready = await _ready(kubernetes, key)
+    wanted = Wanted(key, seconds(forecast.bin), seconds(forecast.history), interval, labels, ready)
+    servers.setdefault(url, []).append(wanted)
+
+
+async def _ready(kubernetes: Kubernetes, key: Key) -> dict[str, int]:
+    """Pods of a resource that have been ready for as long as a scrape may take, by pool; none where nobody may look."""
+    try:
+        pods = await kubernetes.list(kinds.POD, key.namespace, f"{INSTANCE_LABEL}={key.name}")
+    except ApiError:
+        return {}
+    settled = datetime.now(UTC).timestamp() - SETTLED_SECONDS
+    return {
+        pool: sum(
+            pod_reading.ready(pod) and pod_reading.epoch_seconds(pod["metadata"]["creationTimestamp"]) < settled
+            for pod in pod_reading.of_pool(pods, pool)
+        )
+        for pool in POOLS
+    }
 
 
 def _next(checks: Iterator[Check]) -> Check | None:

@@ -23,6 +23,7 @@ from prometheus_api_client import PrometheusConnect
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.util.retry import Retry
 
+from dopd.api.inference import SERIES_LABEL
 from dopd.cluster.bodies import BadBody, Body
 from dopd.telemetry import complaints
 from dopd.telemetry.answers import Kind, parse_answer
@@ -86,6 +87,7 @@ class ConnectionSettings:
         headers: sent along with each query.
         header_files: the same, with values that stand in files.
         query_parameters: added to each query, such as `partial_response`.
+        series_labels: that the series to be read must carry, such as the cluster's.
         largest_answer_mib: of one answer, decompressed.
         of_resource: a resource named the URL, so nothing is sent that its author could not send himself.
     """
@@ -102,6 +104,7 @@ class ConnectionSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     header_files: Mapping[str, str] = field(default_factory=dict)
     query_parameters: Mapping[str, str] = field(default_factory=dict)
+    series_labels: Mapping[str, str] = field(default_factory=dict)
     largest_answer_mib: float = LARGEST_ANSWER_MIB
     of_resource: bool = False
 
@@ -119,6 +122,9 @@ class ConnectionSettings:
             raise ValueError("a CA file for Prometheus has no effect while any certificate is taken: give one of them")
         if self.timeout_seconds <= 0:
             raise ValueError(f"timeout of Prometheus is {self.timeout_seconds:g} s, expected more than 0")
+        for label in self.series_labels:
+            if not SERIES_LABEL.match(label):
+                raise ValueError(f"series label {label}: expected letters, digits and '_', as in cluster=eu-west")
         if self.largest_answer_mib <= 0:
             raise ValueError(f"largest answer of Prometheus is {self.largest_answer_mib:g} MiB, expected more than 0")
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 
 Histogram = Mapping[float, float]
+LARGEST_BOUND = 1e12
+"""Beyond it a bound is as good as none: no length and no time is as large, and its square loses all others."""
 
 
 def second_moment(buckets: Histogram, mean: float) -> float:
@@ -18,14 +20,15 @@ def second_moment(buckets: Histogram, mean: float) -> float:
     total = first = second = previous = low = 0.0
     for bound, cumulative in sorted(buckets.items()):
         weight = max(0.0, cumulative - previous)
-        high = low if math.isinf(bound) else bound
+        high = low if bound > LARGEST_BOUND else max(low, bound)
         total += weight
         first += weight * (low + high) / 2
         second += weight * (low * low + low * high + high * high) / 3
         previous, low = max(previous, cumulative), high
-    if total <= 0 or first <= 0:
+    square = (first / total) ** 2 if total > 0 else 0.0
+    if square <= 0:
         return mean * mean
-    spread = max(1.0, (second / total) / (first / total) ** 2)
+    spread = max(1.0, (second / total) / square)
     return spread * mean * mean
 
 
@@ -43,6 +46,6 @@ def share_above(buckets: Histogram, limit: float) -> float | None:
         cumulative = min(total, max(below, buckets[bound]))
         if bound >= limit:
             part = 0.0 if math.isinf(bound) else (limit - low) / (bound - low)
-            return 1 - (below + part * (cumulative - below)) / total
+            return max(0.0, 1 - (below + part * (cumulative - below)) / total)
         low, below = bound, cumulative
     return 0.0

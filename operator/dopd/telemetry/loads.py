@@ -7,42 +7,42 @@ gets past this module.
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.status import ConditionReason
-from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries
-from dopd.telemetry.answers import buckets
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
-from dopd.telemetry.doors import BadAnswer
-from dopd.telemetry.histograms import Histogram, second_moment, share_above
-from dopd.telemetry.prometheus import (
-    Found,
-    QueryFailed,
-    Servers,
-    SharedAnswers,
-    duration,
-    series_by_key,
-    together,
-)
+from dopd.telemetry.history import Piece, Points, fine_points, pieces
+from dopd.telemetry.lengths import Lengths, absent, lengths
+from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now, not_scraped
+from dopd.telemetry.prometheus import Found as Result
+from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key, together
 from dopd.telemetry.queries import Signal
+from dopd.telemetry.signals import of_resource
+from dopd.telemetry.windows import (
+    LOOK_BACK_SECONDS,
+    LOOK_STEP_SECONDS,
+    PRESENT_INTERVALS,
+    InstanceKey,
+    Timing,
+    Windows,
+    intervals,
+    timing_of,
+    windows,
+)
 
-ENOUGH_REQUESTS = 20
-"""Lengths of fewer requests say more of those requests than of the load; then a longer window is used."""
 LONG_WINDOW = 10
 """The longer window for lengths, in bins of the history."""
 SHARED_INTERVALS = 1 / 3
 """An answer is shared by those who ask within this part of their interval."""
-WINDOW_INTERVALS, LATE_INTERVALS = 3.0, 1.5
-"""The present is so many intervals long; lateness is about what came since the reading before."""
+TIMING_SECONDS, SETTLED_SECONDS = 60.0, 3600.0
+"""How old may be what is known of scrape intervals, and of a piece of the history that changes no more."""
 
 LEAST_PATIENCE_SECONDS = 2.0
-
-InstanceKey = tuple[str, str]
-"""(namespace, name) of a resource."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ class Source:
         bin_seconds: width of a bin of the history.
         history_seconds: how far back.
         interval_seconds: between two readings.
+        matching: matchers of every selector, as `queries.matchers` makes them.
     """
 
     url: str
     bin_seconds: float
     history_seconds: float
     interval_seconds: float
+    matching: str = ""
 
     @property
     def patience_seconds(self) -> float:
@@ -68,24 +70,13 @@ class Source:
 
     @property
     def window_seconds(self) -> float:
-        """Over which the present load is measured."""
-        return self.interval_seconds * WINDOW_INTERVALS
+        """Over which the present load is measured, where scrapes are close enough."""
+        return self.interval_seconds * PRESENT_INTERVALS
 
     @property
     def shared_seconds(self) -> float:
         """How old the answer of another may be."""
         return self.interval_seconds * SHARED_INTERVALS
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Lengths of recent requests, tokens; second moments in tokens squared."""
-
-    input_tokens: float
-    input_tokens_second_moment: float
-    output_tokens: float
-    output_tokens_second_moment: float
-    uncached_share: float
 
 
 @dataclass(frozen=True)
@@ -96,26 +87,15 @@ class LoadHistory:
         end_seconds: end of the newest bin, seconds since the epoch.
         rate: (end of bin in seconds since the epoch, requests per second); a bin that is not known is absent.
         lengths: of recent requests; None while none has finished.
+        absent: the first signal that lengths need and that has had no series in the long window; None if all have.
+        gaps: parts that could not be read, and why.
     """
 
     end_seconds: float
     rate: tuple[tuple[float, float], ...]
     lengths: Lengths | None
-
-
-@dataclass(frozen=True)
-class LoadNow:
-    """Load of one resource over a short window until now.
-
-    Attributes:
-        requests_per_second: arrival rate.
-        lengths: of the window's requests; None while too few have finished.
-        late_share: share of the window's requests that missed an objective; None while none has finished.
-    """
-
-    requests_per_second: float
-    lengths: Lengths | None
-    late_share: float | None
+    absent: Signal | None = None
+    gaps: tuple[str, ...] = ()
 
 
 @dataclass
@@ -131,73 +111,152 @@ class LoadReader:
         Raises:
             QueryFailed: Prometheus did not answer, or reads no gateway of the resource.
         """
-        url, bin_seconds = source.url, source.bin_seconds
-        end = math.floor(now_seconds / bin_seconds) * bin_seconds
-
-        async def ask() -> tuple[Answer, dict[Signal, Answer]]:
-            rate = queries.ARRIVALS.promql(duration(bin_seconds))
-            rates, signals = await together(
-                self.servers.range(url, rate, end - source.history_seconds, end, bin_seconds),
-                self._instants(url, queries.LENGTHS, bin_seconds * LONG_WINDOW, end),
-            )
-            return rates, signals
-
-        rates, signals = await self._answers.get(
-            ("history", source),
-            now_seconds,
-            lambda: _within(source, ask()),
-            fresh_seconds=now_seconds - end,
-            failure_seconds=source.shared_seconds,
+        timing = await self._timing(source, key, now_seconds)
+        over = windows(timing, source.interval_seconds, source.bin_seconds)
+        bin_seconds = source.bin_seconds
+        end = math.floor((now_seconds - over.lag_seconds) / bin_seconds) * bin_seconds
+        parts = pieces(end, source.history_seconds, bin_seconds)
+        long_seconds = bin_seconds * LONG_WINDOW
+        answers, signals = await asyncio.gather(
+            asyncio.gather(*(self._piece(source, over, part, now_seconds) for part in parts)),
+            self._answers.get(
+                ("lengths", source, end),
+                now_seconds,
+                lambda: _within(source, self._instants(source, queries.LENGTHS, long_seconds, end)),
+                fresh_seconds=bin_seconds,
+                failure_seconds=source.shared_seconds,
+            ),
         )
-        series = _of_key(rates, key)
-        if not series:
-            raise _not_scraped(url, key, bin_seconds)
-        points = tuple((float(t), float(v)) for t, v in series[0]["values"] if math.isfinite(float(v)))
-        lengths = _lengths(key, signals, bin_seconds * LONG_WINDOW, at_least=0)
-        return LoadHistory(end, points, lengths)
+        failed = [answer for answer in answers if isinstance(answer, QueryFailed)]
+        if len(failed) == len(answers):
+            raise failed[0]
+        asked = Asked(source.url, key, over, source.matching)
+        points: Points = []
+        for part, answer in zip(parts, answers, strict=True):
+            for one in [] if isinstance(answer, QueryFailed) else _of_key(answer, key):
+                points += fine_points(part, one["values"], bin_seconds)
+        if not points and not failed:
+            raise not_scraped(asked, over.bin_seconds)
+        found = of_resource(signals, key)
+        start = end - source.history_seconds - bin_seconds / 2
+        return LoadHistory(
+            end_seconds=end,
+            rate=tuple(point for point in points if point[0] > start),
+            lengths=lengths(found, long_seconds, at_least=0),
+            absent=absent(found),
+            gaps=tuple(
+                f"no history from {_time(part.first_seconds)} to {_time(part.last_seconds)}: {answer}"
+                for part, answer in zip(parts, answers, strict=True)
+                if isinstance(answer, QueryFailed)
+            ),
+        )
 
     async def now(
-        self, source: Source, key: InstanceKey, now_seconds: float, *, ttft_seconds: float, itl_seconds: float
+        self,
+        source: Source,
+        key: InstanceKey,
+        now_seconds: float,
+        *,
+        ttft_seconds: float,
+        itl_seconds: float,
+        gateways: Sequence[Gateway] = (),
     ) -> LoadNow:
         """Load of one resource at present, and the share of its requests that missed an objective.
 
         Raises:
             QueryFailed: Prometheus did not answer, reads no gateway of the resource, or answers what can not be.
         """
-        url, window_seconds = source.url, source.window_seconds
-        loads = (queries.ARRIVALS, queries.COPIES_OF_GATEWAYS, *queries.LENGTHS)
+        timing = await self._timing(source, key, now_seconds)
+        over = windows(timing, source.interval_seconds, source.bin_seconds)
+        at = now_seconds - over.lag_seconds
 
         async def ask() -> dict[Signal, Answer]:
-            await self.servers.ask(url, CLOCK_QUERY, clock_check(url, now_seconds))
+            await self.servers.ask(source.url, CLOCK_QUERY, clock_check(source.url, now_seconds))
+            loads = (*queries.PRESENT, *queries.LENGTHS)
             present, latencies = await together(
-                self._instants(url, loads, window_seconds, now_seconds),
-                self._instants(url, queries.LATENCIES, source.interval_seconds * LATE_INTERVALS, now_seconds),
+                self._instants(source, loads, over.present_seconds, at),
+                self._instants(source, queries.LATENCIES, over.late_seconds, at),
             )
             return {**present, **latencies}
 
         signals = await self._answers.get(
-            ("now", source),
+            ("now", source, over),
             now_seconds,
             lambda: _within(source, ask()),
             fresh_seconds=source.shared_seconds,
             failure_seconds=source.shared_seconds,
         )
-        return LoadNow(
-            requests_per_second=_arrivals(url, key, signals, window_seconds),
-            lengths=_lengths(key, signals, window_seconds, at_least=ENOUGH_REQUESTS),
-            late_share=_late_share(key, signals, ttft_seconds, itl_seconds),
+        return load_now(
+            Asked(source.url, key, over, source.matching),
+            of_resource(signals, key),
+            timing,
+            gateways,
+            now_seconds,
+            ttft_seconds=ttft_seconds,
+            itl_seconds=itl_seconds,
         )
 
+    async def _timing(self, source: Source, key: InstanceKey, now_seconds: float) -> Timing:
+        """How often and how late the samples of a resource come."""
+        matching = source.matching
+
+        async def looked() -> dict[tuple[str, str, str], float]:
+            pods = queries.newest_samples(matching, f"{queries.BY_POD}, {queries.POOL}")
+            counts = queries.scrapes(duration(LOOK_BACK_SECONDS), matching)
+            start = now_seconds - LOOK_BACK_SECONDS
+            times, samples = await together(
+                self.servers.range(source.url, pods, start, now_seconds, LOOK_STEP_SECONDS),
+                self.servers.instant(source.url, counts, now_seconds),
+            )
+            return intervals(times, samples, now_seconds)
+
+        def shared(name: str, ask: Any, fresh_seconds: float) -> Coroutine[Any, Any, Any]:
+            return self._answers.get(
+                (name, source.url, matching, source.interval_seconds),
+                now_seconds,
+                lambda: _within(source, ask()),
+                fresh_seconds=fresh_seconds,
+                failure_seconds=source.shared_seconds,
+            )
+
+        async def newest() -> tuple[Answer, float]:
+            text = queries.newest_samples(matching)
+            return await self.servers.instant(source.url, text, now_seconds), now_seconds
+
+        interval_by_pool, (samples, asked_seconds) = await asyncio.gather(
+            shared("intervals", looked, TIMING_SECONDS), shared("newest", newest, source.shared_seconds)
+        )
+        return timing_of(key, interval_by_pool, samples, asked_seconds)
+
+    async def _piece(self, source: Source, over: Windows, part: Piece, now_seconds: float) -> Answer | QueryFailed:
+        window = max(over.bin_seconds, part.step_seconds)
+        query = queries.ARRIVALS.promql(duration(window), source.matching)
+
+        async def ask() -> Answer:
+            span = part.first_seconds, part.last_seconds
+            return await self.servers.range(source.url, query, *span, part.step_seconds)
+
+        try:
+            return await self._answers.get(
+                ("history", source, window, part),
+                now_seconds,
+                lambda: _within(source, ask()),
+                fresh_seconds=SETTLED_SECONDS if part.settled else source.bin_seconds,
+                failure_seconds=source.shared_seconds,
+            )
+        except QueryFailed as failure:
+            return failure
+
     async def _instants(
-        self, url: str, signals: Iterable[Signal], window_seconds: float, at_seconds: float
+        self, source: Source, signals: Iterable[Signal], window_seconds: float, at_seconds: float
     ) -> dict[Signal, Answer]:
         asked = tuple(signals)
-        window = duration(window_seconds)
-        answers = await together(*(self.servers.instant(url, s.promql(window), at_seconds) for s in asked))
+        texts = [s.promql(duration(window_seconds), source.matching) for s in asked]
+        answers = await together(*(self.servers.instant(source.url, text, at_seconds) for text in texts))
         return dict(zip(asked, answers, strict=True))
 
 
-async def _within(source: Source, asked: Coroutine[Any, Any, Found]) -> Found:
+async def _within(source: Source, asked: Coroutine[Any, Any, Result]) -> Result:
     """An answer within the patience; what did not come by then is given up and keeps no thread from the next."""
     try:
         async with asyncio.timeout(source.patience_seconds):
@@ -211,80 +270,5 @@ def _of_key(answer: Answer, key: InstanceKey) -> Answer:
     return series_by_key(answer, ("namespace", queries.INSTANCE)).get(key, [])
 
 
-def _not_scraped(url: str, key: InstanceKey, window_seconds: float) -> QueryFailed:
-    window = duration(window_seconds)
-    query = queries.scraped("router", window)
-    return QueryFailed(
-        ConditionReason.NOT_SCRAPED,
-        f"{url} has no gateway of {'/'.join(key)} that was scraped twice within {window}: {query}. Scrape the pods of"
-        " this namespace, at least four times in one spec.scaling.forecast.bin, and carry the pod labels"
-        " dopd.dev/instance and dopd.dev/pool over (docs/telemetry.md)",
-    )
-
-
-def _arrivals(url: str, key: InstanceKey, signals: Mapping[Signal, Answer], window_seconds: float) -> float:
-    series = _of_key(signals[queries.ARRIVALS], key)
-    if not series:
-        raise _not_scraped(url, key, window_seconds)
-    query = queries.ARRIVALS.promql(duration(window_seconds))
-    rate = float(series[0]["value"][1])
-    if not math.isfinite(rate):
-        raise QueryFailed(ConditionReason.NOT_A_NUMBER, f"{url} answered {rate} to {query}, expected a rate")
-    copies = _value(_of_key(signals[queries.COPIES_OF_GATEWAYS], key))
-    if copies > 1:
-        raise QueryFailed(
-            ConditionReason.DUPLICATE_SERIES,
-            f"{url} has {copies:.0f} series of each gateway of {'/'.join(key)}, so each request counts {copies:.0f}"
-            f" times: {queries.copies('router')}. Scrape each pod by one job, or deduplicate replicas of Prometheus",
-        )
-    return max(0.0, rate)
-
-
-def _value(series: Answer) -> float:
-    value = float(series[0]["value"][1]) if series else 0.0
-    return value if math.isfinite(value) else 0.0
-
-
-def _histogram(series: Answer) -> Histogram:
-    try:
-        return buckets(series)
-    except BadAnswer as error:
-        raise QueryFailed(ConditionReason.NOT_A_NUMBER, str(error)) from None
-
-
-def _lengths(
-    key: InstanceKey, signals: Mapping[Signal, Answer], window_seconds: float, at_least: float
-) -> Lengths | None:
-    """Lengths of the requests of a window; None if fewer prompts or answers finished in it than asked for."""
-    mine = {signal: _of_key(answer, key) for signal, answer in signals.items()}
-    prompts, answers = _value(mine[queries.PROMPTS]), _value(mine[queries.ANSWERS])
-    prompt_tokens, answer_tokens = _value(mine[queries.PROMPT_TOKENS]), _value(mine[queries.ANSWER_TOKENS])
-    if min(prompts, answers) * window_seconds <= at_least or prompt_tokens <= 0:
-        return None
-    inputs = prompt_tokens / prompts
-    squared_spread = second_moment(_histogram(mine[queries.ANSWER_LENGTHS]), 1.0)
-    outputs = generation_tokens(
-        answers * window_seconds,
-        answer_tokens * window_seconds,
-        squared_spread - 1,
-        _value(mine[queries.DECODED]) * window_seconds,
-    )
-    return Lengths(
-        input_tokens=inputs,
-        input_tokens_second_moment=second_moment(_histogram(mine[queries.PROMPT_LENGTHS]), inputs),
-        output_tokens=outputs,
-        output_tokens_second_moment=squared_spread * outputs**2,
-        uncached_share=min(1.0, _value(mine[queries.UNCACHED]) / prompt_tokens) or 1.0,
-    )
-
-
-def _late_share(
-    key: InstanceKey, signals: Mapping[Signal, Answer], ttft_seconds: float, itl_seconds: float
-) -> float | None:
-    ttft = share_above(_histogram(_of_key(signals[queries.TTFT], key)), ttft_seconds)
-    itl = share_above(_histogram(_of_key(signals[queries.ITL], key)), itl_seconds)
-    if itl is None:
-        itl = share_above(_histogram(_of_key(signals[queries.TOKEN_ITL], key)), itl_seconds)
-    if ttft is None and itl is None:
-        return None
-    return min(1.0, (ttft or 0.0) + (itl or 0.0))
+def _time(epoch_seconds: float) -> str:
+    return datetime.fromtimestamp(epoch_seconds, UTC).isoformat(timespec="minutes")

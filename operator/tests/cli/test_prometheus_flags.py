@@ -24,6 +24,13 @@ def test_flags_add_to_the_environment(monkeypatch: pytest.MonkeyPatch):
     assert found.query_parameters == {"dedup": ""}
 
 
+def test_labels_of_series_go_with_the_operators_own_url_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DOPD_PROMETHEUS_SERIES_LABEL", "cluster=eu\n")
+    found = settings("--prometheus-url", "http://here", "--prometheus-series-label", "prometheus=k8s")
+    assert found.for_url("http://here/").series_labels == {"cluster": "eu", "prometheus": "k8s"}
+    assert found.for_url("http://there").series_labels == {}
+
+
 @pytest.mark.parametrize("command", ["run", "doctor"])
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -32,6 +39,7 @@ def test_flags_add_to_the_environment(monkeypatch: pytest.MonkeyPatch):
         (["--prometheus-query", "=A"], "--prometheus-query =A: expected NAME=VALUE"),
         (["--prometheus-url", "http://me:secret@here"], "credentials do not belong into a URL"),
         (["--prometheus-username", "me"], "needs a password file"),
+        (["--prometheus-series-label", "my-cluster=eu"], "series label my-cluster: expected letters, digits and '_'"),
     ],
 )
 def test_what_is_wrong_is_named(capsys: pytest.CaptureFixture[str], command: str, arguments: list[str], words: str):

@@ -184,7 +184,8 @@ def _prometheus(path: str) -> Json:
         points = [[now - 60 * n, "1"] for n in range(30, 0, -1)]
         return {"status": "success", "data": {"resultType": "matrix", "result": [{"metric": labels, "values": points}]}}
     value = str(now) if "vector%28time" in path else "1"
-    result = [] if "bucket" in path else [{"metric": labels, "value": [now, value]}]
+    bounds = [{"le": "1000"}, {"le": "+Inf"}] if "bucket" in path else [{}]
+    result = [{"metric": labels | bound, "value": [now, value]} for bound in bounds]
     return {"status": "success", "data": {"resultType": "vector", "result": result}}
 
 

@@ -19,6 +19,7 @@ from dopd.reconcile.scaling import Planned
 from dopd.telemetry.gateway import GatewayView
 from dopd.telemetry.prometheus import QueryFailed
 from dopd.telemetry.prompt_order import PromptOrder
+from dopd_forecasting.trust import TrustPolicy
 
 SPEC: dict[str, Any] = {
     "model": "m",
@@ -218,6 +219,7 @@ def failed(reason: ConditionReason) -> Reading:
         (failed(ConditionReason.NO_PROMETHEUS), ConditionType.METRICS_AVAILABLE, "NoPrometheus"),
         (failed(ConditionReason.QUERY_FAILED), ConditionType.METRICS_AVAILABLE, "QueryFailed"),
         (failed(ConditionReason.NOT_A_NUMBER), ConditionType.METRICS_AVAILABLE, "NotANumber"),
+        (failed(ConditionReason.NO_SERIES), ConditionType.METRICS_AVAILABLE, "NoSeries"),
         (failed(ConditionReason.QUERY_FAILED), ConditionType.FORECAST_TRUSTED, "MetricsUnavailable"),
         (Reading(0.0), ConditionType.METRICS_AVAILABLE, "AsExpected"),
         (Reading(0.0), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
@@ -227,6 +229,22 @@ def failed(reason: ConditionReason) -> Reading:
 def test_what_the_last_plan_rested_on(reading: Reading | None, kind: ConditionType, reason: str):
     found = findings(look(*ALL_WELL), (), Planned(None, reading))
     assert next(f for f in found if f.type is kind).reason == reason
+
+
+def test_what_is_not_known_of_a_load_that_is_known_is_said():
+    reading = Reading(0.0, remarks=("lateness is not known", "no history from noon to one"))
+    found = {f.type: f for f in findings(look(*ALL_WELL), (), Planned(None, reading))}
+    assert found[ConditionType.METRICS_AVAILABLE].status is ConditionStatus.TRUE
+    assert found[ConditionType.METRICS_AVAILABLE].message == "lateness is not known; no history from noon to one"
+
+
+def test_a_bin_that_no_forecast_followed_is_said():
+    trust = TrustPolicy().judge(
+        age_seconds=0.0, bin_seconds=60.0, scored_bins=100, error_vs_last_value=0.9, coverage_90=0.9, doubted_bins=1
+    )
+    found = {f.type: f for f in findings(look(*ALL_WELL), (), Planned(None, Reading(0.0, trust=trust)))}
+    assert found[ConditionType.FORECAST_TRUSTED].status is ConditionStatus.TRUE
+    assert found[ConditionType.FORECAST_TRUSTED].message.startswith("1 of the newest bins stood alone")
 
 
 def test_engines_and_gateways_that_can_not_be_read_are_named_and_no_more_than_three():

@@ -16,7 +16,10 @@ from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
 from dopd.reconcile.status import learnt_status, stored_learnt
-from dopd.telemetry.loads import Lengths, LoadHistory, LoadNow, Source
+from dopd.telemetry import queries
+from dopd.telemetry.lengths import Lengths
+from dopd.telemetry.loads import LoadHistory, Source
+from dopd.telemetry.present import LoadNow
 from dopd.telemetry.prometheus import QueryFailed
 
 BIN = 10.0
@@ -303,3 +306,90 @@ async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineMo
 def test_a_queue_grows_only_when_it_grows_look_after_look(looks: list[tuple[float, float | None]], growth: float):
     trend = QueueTrend()
     assert [trend.add(at, waiting) for at, waiting in looks][-1] == growth
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_stabilisation(model: EngineModel, step: float):
+    spec = DisaggregatedInferenceSpec.model_validate(
+        {**SPEC, "scaling": {**SPEC["scaling"], "behavior": {"interval": "10s", "scaleDownStabilization": "30m"}}}
+    )
+    loads = Loads([30.0] * 12)
+    stepped = 0.0
+    loop = ScalingLoop(Key("ns", "m"), loads, steady=lambda wall: wall - stepped)  # type: ignore[arg-type]
+
+    async def at(seconds: float) -> Planned:
+        leads = {Role.PREFILL: 20.0, Role.DECODE: 30.0}
+        wall = 100_000.0 + seconds + stepped
+        return await loop.look(spec, model, "http://prometheus", counted((8, 8)), leads, (), wall)
+
+    loads.rates = [0.0] * 12
+    await at(0)
+    first = pair(await at(60))
+    stepped = step
+    held = [await at(seconds) for seconds in range(120, 1800, 120)]
+    assert {pair(planned) for planned in held} == {first} == {(8, 8)}
+    assert pair(await at(1860)) == (1, 1) if step > 0 else (8, 8)  # set back, the load is that of before: held
+    readings = [planned.reading for planned in held if planned.reading]
+    if step > 0:
+        assert "set forward by 3600 s" in readings[0].remarks[0]
+    else:
+        assert readings[0].failure
+        assert readings[0].failure.reason is ConditionReason.CLOCK_SKEW
+
+
+async def test_a_false_bin_moves_neither_forecast_nor_plan(model: EngineModel):
+    ramp = [10.0 + (i % 3) for i in range(90)]
+    loads = Loads([*ramp[:-2], 5000 * ramp[-2], ramp[-1]])
+    planned = await look(loop_on(loads), model, 10_000.0)
+    honest = await look(loop_on(Loads(ramp)), model, 10_000.0)
+    assert planned.reading
+    assert planned.reading.trust
+    assert planned.reading.trust.doubted_bins == 1
+    assert planned.reading.outlook
+    assert planned.reading.outlook.median[Role.DECODE] < 15.0
+    assert pair(planned) == pair(honest)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+async def test_lengths_are_used_for_an_hour_after_the_last_request(model: EngineModel, lengths: Lengths | None):
+    loads = Loads([30.0] * 12, lengths)
+    loop = loop_on(loads)
+    first = await look(loop, model, 10_000.0)
+    assert first.reading
+    if lengths is None:  # after a restart, and engines tell nothing
+        assert first.reading.failure
+        assert first.reading.failure.reason is ConditionReason.NO_SERIES
+        assert pair(first) == (1, 1)
+        return
+    loads.lengths = None
+    known = await look(loop, model, 13_000.0, workers=(8, 8))
+    assert known.reading
+    assert known.reading.demand
+    held = await look(loop, model, 13_700.0, workers=(8, 8))
+    assert held.reading
+    assert held.reading.failure
+    assert held.reading.failure.reason is ConditionReason.NO_SERIES
+    loads.rates = [0.0] * 12
+    idle = await look(loop, model, 13_800.0, workers=(8, 8))
+    assert idle.reading
+    assert idle.reading.failure is None, "no request is a load, whatever their lengths"
+
+
+async def test_lengths_of_before_do_not_stand_in_while_many_requests_go_untold(model: EngineModel):
+    class Silent(Loads):
+        async def history(self, source: Source, key: Any, now_seconds: float) -> LoadHistory:
+            found = await super().history(source, key, now_seconds)
+            return replace(found, absent=queries.PROMPTS if self.lengths is None else None)
+
+    loads = Silent([30.0] * 12)
+    loop = loop_on(loads)
+    await look(loop, model, 10_000.0)
+    loads.lengths = None
+    held = await look(loop, model, 10_100.0, workers=(8, 8))
+    assert held.reading
+    assert held.reading.failure
+    assert "no series of prompts" in str(held.reading.failure)
+    loads.rates = [0.01] * 12
+    few = await look(loop, model, 10_200.0, workers=(8, 8))
+    assert few.reading
+    assert few.reading.failure is None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dopd.cluster import ApiError
+from dopd.cluster import ApiError, kinds
 from dopd.reconcile.selfcheck import check_resources, log_problems
 from dopd.telemetry.connection import Connector
 from dopd.telemetry.selfcheck import Verdict
@@ -35,10 +35,10 @@ class Cluster:
     def __init__(self, *resources: dict[str, Any]) -> None:
         self.resources = resources
 
-    async def list(self, _kind: Any, namespace: str | None) -> list[dict[str, Any]]:
+    async def list(self, kind: Any, namespace: str | None, _selector: str = "") -> list[dict[str, Any]]:
         if namespace == "forbidden":
             raise ApiError(403, "Forbidden", "may not list")
-        return list(self.resources)
+        return list(self.resources) if kind is kinds.INFERENCE else []
 
     async def get(self, *_: Any) -> None:
         return None

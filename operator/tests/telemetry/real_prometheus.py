@@ -1,18 +1,23 @@
 """A real Prometheus, or VictoriaMetrics, on loopback over samples that a test made up."""
 
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import httpx
 import pytest
 
 NEEDED = {"prometheus": ("prometheus", "promtool"), "victoria-metrics": ("victoria-metrics",)}
-"""Programs that each server needs on the PATH."""
+"""Programs that each server needs; the Debian package has its name. Taken from the PATH, else from that package, which
+is fetched once into the cache and not installed."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dopd" / "servers"
 
 Series = tuple[str, dict[str, str], Iterable[tuple[float, float]]]
 """Metric, labels, and (seconds since the epoch, value) in order."""
@@ -22,16 +27,46 @@ Series = tuple[str, dict[str, str], Iterable[tuple[float, float]]]
 def serving(server: str, folder: Path, series: Iterable[Series]) -> Iterator[str]:
     """The URL of a server, named as in NEEDED, that holds the samples and scrapes nothing.
 
-    Skips the test where a program that the server needs is not there.
+    Skips the test where a program that the server needs is neither there nor to be had.
     """
-    if absent := [program for program in NEEDED[server] if shutil.which(program) is None]:
-        pytest.skip(f"needs {' and '.join(absent)} on the PATH")
+    if absent := [name for name in NEEDED[server] if _program(server, name) is None]:
+        pytest.skip(f"needs {' and '.join(absent)} on the PATH, or a Debian that has the package {server}")
     start = _prometheus if server == "prometheus" else _victoria_metrics
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with start(folder, series, address):
         yield f"http://{address}"
+
+
+@cache
+def _program(package: str, name: str) -> str | None:
+    return shutil.which(name) or shutil.which(name, path=str(_fetched(package)))
+
+
+@cache
+def _fetched(package: str) -> Path:
+    """The folder of a package's programs; an empty one where it can not be had."""
+    folder = CACHE / package
+    programs = folder / "usr" / "bin"
+    if programs.exists() or not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        return programs
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+        fetched = subprocess.run(["apt-get", "download", package], cwd=scratch, capture_output=True, check=False)
+        archives = list(Path(scratch).glob("*.deb"))
+        if fetched.returncode or not archives:
+            return programs
+        subprocess.run(["dpkg-deb", "-x", archives[0], f"{scratch}/unpacked"], check=True)
+        with suppress(OSError):  # another process was faster
+            Path(f"{scratch}/unpacked").rename(folder)
+    return programs
+
+
+def _path_of(package: str, name: str) -> str:
+    path = _program(package, name)
+    assert path, name
+    return path
 
 
 @contextmanager
@@ -43,10 +78,13 @@ def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterato
         for at, value in samples
     ]
     text.write_text("".join([*lines, "# EOF\n"]))
-    _run("promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data))
+    _run(
+        _path_of("prometheus", "promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data)
+    )
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
     flags = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": address}
-    with _running(["prometheus", *(f"--{flag}={value}" for flag, value in flags.items())], folder / "log") as process:
+    command = [_path_of("prometheus", "prometheus"), *(f"--{flag}={value}" for flag, value in flags.items())]
+    with _running(command, folder / "log") as process:
         _wait_until_ready(f"http://{address}/-/ready", process, folder / "log")
         yield
 
@@ -59,7 +97,7 @@ def _victoria_metrics(folder: Path, series: Iterable[Series], address: str) -> I
         for at, value in samples
     ]
     flags = {"httpListenAddr": address, "storageDataPath": folder / "data", "retentionPeriod": "100y"}
-    command = ["victoria-metrics", *(f"-{flag}={value}" for flag, value in flags.items())]
+    command = [_path_of("victoria-metrics", "victoria-metrics"), *(f"-{flag}={value}" for flag, value in flags.items())]
     with _running(command, folder / "log") as process, httpx.Client(trust_env=False) as client:
         _wait_until_ready(f"http://{address}/health", process, folder / "log")
         client.post(f"http://{address}/api/v1/import/prometheus", content="\n".join(lines)).raise_for_status()

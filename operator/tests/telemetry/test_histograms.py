@@ -44,3 +44,19 @@ def test_the_share_above_falls_with_the_limit(values: list[float], one: float, o
 def test_no_values_have_no_share():
     assert share_above({}, 1.0) is None
     assert share_above({1.0: 0.0, math.inf: 0.0}, 1.0) is None
+
+
+ODD = st.dictionaries(
+    st.one_of(st.floats(allow_nan=False), st.sampled_from([0.0, 1.0, 1e308, -1.0, math.inf])),
+    st.one_of(st.floats(-1, 1e15), st.just(1e-300)),
+    max_size=8,
+)
+
+
+@given(ODD, st.floats(0, 1e9))
+def test_odd_buckets_give_numbers_all_the_same(buckets: dict[float, float], mean: float):
+    moment = second_moment(buckets, mean)
+    assert math.isfinite(moment)
+    assert moment >= 0
+    share = share_above(buckets, 1.0)
+    assert share is None or 0 <= share <= 1

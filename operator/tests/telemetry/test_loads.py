@@ -10,6 +10,7 @@ import pytest
 from requests import ConnectionError as NoConnection
 
 from dopd.api.status import ConditionReason
+from dopd.telemetry import queries
 from dopd.telemetry.clock import CLOCK_QUERY
 from dopd.telemetry.loads import LoadHistory, LoadNow, LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed, Servers
@@ -18,6 +19,12 @@ LABELS = {"namespace": "ns", "dopd_dev_instance": "m"}
 KEY = ("ns", "m")
 SOURCE = Source("http://prometheus", 60.0, 600.0, 15.0)
 RATE = "smg_router_requests_total"
+
+
+BUCKETS = {
+    "sglang:prompt_tokens_histogram": {"1000": 1.0, "2000": 2.0, "+Inf": 2.0},
+    "generation_tokens_histogram": {"1": 0.0, "400": 2.0, "+Inf": 2.0},
+}
 
 
 class Answers:
@@ -29,7 +36,8 @@ class Answers:
         instant: dict[str, float] | None = None,
         buckets: dict[str, dict[str, float]] | None = None,
     ) -> None:
-        self.rate, self.instant, self.buckets = rate, instant or {}, buckets or {}
+        self.rate, self.instant = rate, instant or {}
+        self.buckets = (BUCKETS if instant else {}) | (buckets or {})
         self.asked: list[str] = []
         self.clock = 6000.0
 
@@ -40,12 +48,16 @@ class Answers:
         for name, buckets in self.buckets.items():
             if f"{name}_bucket" in query:
                 return [{"metric": {**LABELS, "le": le}, "value": [0, str(v)]} for le, v in buckets.items()]
+        if ", pod)" in query:  # first counts
+            return []
         if RATE in query:
             return [{"metric": LABELS, "value": [0, str(v)]} for v in self.rate[-1:]]
         return [{"metric": LABELS, "value": [0, str(v)]} for name, v in self.instant.items() if name in query]
 
     def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
         self.asked.append(query)
+        if RATE not in query:
+            return []
         values = [[start.timestamp() + 60 * i, str(v)] for i, v in enumerate(self.rate)]
         return [{"metric": LABELS, "values": values}] if values else []
 
@@ -72,7 +84,9 @@ async def present(loads: LoadReader, now: float = 6000.0) -> LoadNow:
 
 
 async def test_rate_and_lengths():
-    found = await history(reader(Answers([1.0, 2.0], LENGTHS, {"prompt_tokens_histogram": {"1000": 1.0, "+Inf": 2.0}})))
+    found = await history(
+        reader(Answers([1.0, 2.0], LENGTHS, {"sglang:prompt_tokens_histogram": {"1000": 1.0, "+Inf": 2.0}}))
+    )
     assert [rate for _, rate in found.rate] == [1.0, 2.0]
     assert found.lengths
     assert found.lengths.input_tokens == 1000.0
@@ -145,12 +159,39 @@ async def test_what_decode_makes_tells_of_answers_that_have_not_finished():
 
 
 @pytest.mark.parametrize(
+    ("answers", "tokens", "decoded"),
+    [(10.0, 400.0, 400.0), (10.0, 80.0, 80.0), (10.0, 10.0, 0.0)],  # as SGLang 0.5.23 counted them
+)
+async def test_decode_counts_one_token_more_for_each_answer_of_several(answers: float, tokens: float, decoded: float):
+    of_one = answers if tokens == answers else 0.0
+    known = {
+        **LENGTHS,
+        "generation_tokens_histogram_count": answers,
+        "generation_tokens_histogram_sum": tokens,
+        "realtime_tokens_total": decoded,
+    }
+    spread = {"generation_tokens_histogram": {"1": of_one, "1000": answers, "+Inf": answers}}
+    found = (await present(reader(Answers([10.0], known, spread)))).lengths
+    assert found
+    assert found.output_tokens == pytest.approx(tokens / answers, rel=0.003)
+
+
+ON_TIME = {
+    "time_to_first_token_seconds": {"1.5": 10.0, "+Inf": 10.0},
+    "request_time_per_output_token_seconds": {"0.05": 10.0, "+Inf": 10.0},
+}
+
+
+@pytest.mark.parametrize(
     ("buckets", "late"),
     [
         ({"time_to_first_token_seconds": {"1": 8.0, "2": 8.0, "+Inf": 10.0}}, 0.2),
         ({"time_to_first_token_seconds": {"1": 6.0, "2": 10.0, "+Inf": 10.0}}, 0.2),
         ({"request_time_per_output_token_seconds": {"0.04": 5.0, "0.06": 9.0, "+Inf": 10.0}}, 0.3),
-        ({"inter_token_latency_seconds": {"0.05": 9.0, "+Inf": 10.0}}, 0.1),
+        (
+            {"request_time_per_output_token_seconds": {}, "inter_token_latency_seconds": {"0.05": 9.0, "+Inf": 10.0}},
+            0.1,
+        ),
         (
             {
                 "time_to_first_token_seconds": {"1.5": 9.0, "+Inf": 10.0},
@@ -159,10 +200,35 @@ async def test_what_decode_makes_tells_of_answers_that_have_not_finished():
             },
             0.2,
         ),
+        ({"time_to_first_token_seconds": {"1.5": 0.0, "+Inf": 0.0}}, 0.0),  # none came in this window
     ],
 )
 async def test_lateness_is_what_misses_either_objective(buckets: dict[str, dict[str, float]], late: float):
-    assert (await present(reader(Answers([2.0], LENGTHS, buckets)))).late_share == pytest.approx(late)
+    found = await present(reader(Answers([2.0], LENGTHS, ON_TIME | buckets)))
+    assert found.late_share == pytest.approx(late)
+    assert found.remarks == ()
+
+
+@pytest.mark.parametrize("missing", list(ON_TIME))
+async def test_lateness_that_half_of_the_signals_tell_is_not_known(missing: str):
+    found = await present(reader(Answers([2.0], LENGTHS, {**ON_TIME, missing: {}})))
+    assert found.late_share is None
+    assert missing in found.remarks[0]
+
+
+async def test_where_nothing_streams_lateness_is_not_known_and_that_is_said():
+    known = {**LENGTHS, 'is_streaming="false"': 2.0}
+    found = await present(reader(Answers([2.0], known)))
+    assert found.late_share is None
+    assert found.not_streamed_per_second == 2.0
+    assert "no answer is streamed" in found.remarks[0]
+
+
+async def test_what_is_not_streamed_is_left_out_and_counted():
+    known = {**LENGTHS, 'is_streaming="false"': 2.0}
+    found = await present(reader(Answers([2.0], known, ON_TIME)))
+    assert found.late_share == 0.0
+    assert found.not_streamed_per_second == 2.0
 
 
 async def test_a_prometheus_that_does_not_answer_fails_and_is_asked_again():
@@ -187,12 +253,16 @@ async def test_a_prometheus_that_does_not_answer_fails_and_is_asked_again():
 async def test_one_answer_serves_all_resources_of_a_bin():
     prometheus = Answers([1.0], LENGTHS)
     loads = reader(prometheus)
+
+    def asked() -> int:
+        return sum("timestamp(" not in query for query in prometheus.asked)
+
     await history(loads, now=6000.0)
-    asked = len(prometheus.asked)
+    first = asked()
     await history(loads, now=6059.0)
-    assert len(prometheus.asked) == asked
+    assert asked() == first
     await history(loads, now=6060.0)
-    assert len(prometheus.asked) == 2 * asked
+    assert asked() - first == 1 + len(queries.LENGTHS)  # and not how often there are samples
 
 
 async def test_a_prometheus_that_hangs_is_given_up_and_keeps_no_thread_from_the_next_try():

@@ -36,3 +36,9 @@ def test_a_decoded_token_counts_once_whichever_ranks_count_it(server, tmp_path):
         found = Connector()(url).custom_query(queries.DECODED.promql("45000ms"), {"time": str(NOW)})
     assert [series["metric"] for series in found] == [{"namespace": "ns", queries.INSTANCE: "m"}]
     assert float(found[0]["value"][1]) == pytest.approx(170, rel=0.01)
+
+
+@pytest.mark.parametrize("signal", queries.SIGNALS, ids=lambda signal: signal.name)
+def test_every_selector_of_a_signal_has_the_matchers(signal: queries.Signal):
+    text = signal.promql("45000ms", queries.matchers({"cluster": 'a"b', "region": "eu"}))
+    assert text.count("{") == text.count('cluster="a\\"b", region="eu"}')

@@ -57,9 +57,9 @@ def pods(
         carried = {label: value for label, value in carried.items() if value}
         yield "up", carried, [(at, 1.0) for at in times]
         for metric in METRICS[pool]:
-            bound = {"le": "+Inf"} if metric.endswith("_bucket") else {}
             if per_scrape and metric != without:
-                yield metric, carried | bound, [(at, per_scrape * i) for i, at in enumerate(times)]
+                for bound in [{"le": "100"}, {"le": "+Inf"}] if metric.endswith("_bucket") else [{}]:
+                    yield metric, carried | bound, [(at, per_scrape * i) for i, at in enumerate(times)]
 
 
 SERIES = [
@@ -154,6 +154,12 @@ def test_one_thing_is_missing(url: str, name: str, failing: str, words: str):
     assert words in found[failing]
     if name != "workerless":  # whose signals have no series either
         assert set(found) == {failing}
+
+
+def test_pods_that_serve_and_are_not_scraped_are_counted(url: str):
+    wanted = [Wanted(("ns", "good"), BIN_SECONDS, HISTORY_SECONDS, ready={"router": 2, "prefill": 1})]
+    found = failures(list(check_prometheus(Then(url), url, wanted, NOW)))
+    assert "1 router, 1 prefill, 1 decode, expected 2 router that are ready" in found["scraped"]
 
 
 def test_what_two_jobs_scrape_is_merged(url: str):
