@@ -26,6 +26,7 @@ Ints = npt.NDArray[np.int64]
 
 MOST_LINE_BYTES = 1 << 20
 MOST_BYTES = 4 << 30
+MOST_EMPTY_LINES = 1_000_000
 MOST_BLOCKS = 50_000_000
 _FIX = "correct the line or remove it"
 _EXPECTED = "expected CSV or JSON lines in UTF-8, gzip or not"
@@ -129,16 +130,17 @@ class _Reader:
 
     def _text(self, file: IO[bytes]) -> Iterator[str]:
         """The lines of a file, within bounds."""
-        left = MOST_BYTES
+        left, empty = MOST_BYTES, 0
         while line := file.readline(MOST_LINE_BYTES + 1):
             self.line += 1
             left -= len(line)
+            empty += len(line) <= len(b"\r\n")
             if len(line) > MOST_LINE_BYTES or b"\0" in line:
                 kind = "binary" if b"\0" in line else f"longer than {MOST_LINE_BYTES} bytes"
                 raise self._refused(f"not a readable file ({kind}); {_EXPECTED}", self.line)
-            if left < 0 or self.line > 2 * MOST_REQUESTS:
+            if left < 0 or empty > MOST_EMPTY_LINES:
                 raise self._refused(
-                    f"more than {MOST_BYTES} bytes or {2 * MOST_REQUESTS} lines; cut the file", self.line
+                    f"more than {MOST_BYTES} bytes or {MOST_EMPTY_LINES} empty lines; cut the file", self.line
                 )
             try:
                 yield line.decode("utf-8-sig" if self.line == 1 else "utf-8")

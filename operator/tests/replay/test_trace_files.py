@@ -272,7 +272,7 @@ def test_more_copies_than_can_be_replayed_are_refused(write):
     ("content", "expected"),
     [
         (b" " * (1 << 27), "line 1: not a readable file (longer than 1048576 bytes)"),
-        (b"\n" * (1 << 23), "lines; cut the file"),
+        (b"\n" * (1 << 23), "empty lines; cut the file"),
         (HEADER.encode() + b"0,1,1\n" * (1 << 19), "rows; cut the file"),
     ],
 )
