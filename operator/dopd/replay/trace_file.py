@@ -36,6 +36,7 @@ _ARCHIVES = {
     b"BZh": "bzip2",
     b"\xfd7zXZ": "xz",
     b"PAR1": "Parquet",
+    b"version ht": "a Git LFS pointer",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
@@ -73,10 +74,10 @@ class TraceFile:
         reader = _Reader(path)
         try:
             with path.open("rb") as raw:
-                head = raw.peek(8)
+                head = raw.peek(16)
                 for magic, name in _ARCHIVES.items():
                     if head.startswith(magic):
-                        raise ValueError(f"{path}: not a readable file ({name}); {_EXPECTED}: convert it")
+                        raise ValueError(f"{path}: not a readable file ({name}); {_EXPECTED}: convert or fetch it")
                 zipped = head.startswith(b"\x1f\x8b")
                 reader.read(cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if zipped else raw)
         except csv.Error as error:

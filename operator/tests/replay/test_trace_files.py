@@ -226,6 +226,7 @@ def test_what_editors_and_spreadsheets_make_of_a_file_is_read(write, text):
         (b"\x00\x01\x02\x03" * 20, "line 1: not a readable file (binary)"),
         (HEADER.encode() + b"0,\xff,10\n", "line 2: not a readable file (invalid start byte)"),
         (b"PK\x03\x04" + bytes(30), "not a readable file (a zip archive); expected CSV or JSON lines"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4b\n", "not a readable file (a Git LFS pointer)"),
         (HEADER + '0,100,"10\n1,100,10\n', "line 2: output_tokens '10?1,100,10'; expected"),
         (HEADER + "0," + "1" * 200_000 + ",10\n", "line 2: not a readable file (field larger than field limit"),
         (HEADER + "0," + "1" * 1_100_000, "line 2: not a readable file (longer than 1048576 bytes)"),
