@@ -183,6 +183,7 @@ class Engine:
             await self.clock.sleep(self.model.flip_seconds)
             self.scheduler.role = new_role
             await self.intake.open_role()
+            self.books.forget_transfer()
             if new_role == "decode" and not self.options.disable_cuda_graph:
                 self.graphs_captured = True
                 self.report.graph_memory()
@@ -208,7 +209,9 @@ class Engine:
                 idle_since = self.clock.now()
                 await self.alarm.wait(self.clock.wall(self.report.next_idle_report()))
                 start = self.clock.now()
-                self.metrics.scheduler.idle_seconds.inc(self.clock.wall(start - idle_since))
+                idle_seconds = self.clock.wall(start - idle_since)
+                self.metrics.scheduler.idle_seconds.inc(idle_seconds)
+                self.metrics.scheduler.category_seconds.inc(idle_seconds, "idle", "none")
                 continue
             self.in_pass = True
             self._enter(planned, start)
@@ -288,7 +291,11 @@ class Engine:
 
     def _book_prefill(self, done: PrefillPass, now: float) -> None:
         self.report.publish()
+        for request, _ in done.pieces:
+            request.passes += 1
         for request in self.scheduler.complete_prefill(done):
+            if request.passes > 1:
+                self.books.stage("chunked_prefill", now - request.times[Stage.PREFILLING])
             self.books.stage("prefill_forward", now - request.times[Stage.PREFILLING])
             self.ordering.done(request, now, len(self.scheduler.unfinished))
             if self.role == "prefill":
