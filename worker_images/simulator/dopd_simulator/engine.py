@@ -202,6 +202,7 @@ class Engine:
         while True:
             self._prepare(start)
             self.scheduler.order = self.ordering.refresh()
+            self.scheduler.most_steps = self.report.steps_to_snapshot
             planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
                 self.in_pass = False

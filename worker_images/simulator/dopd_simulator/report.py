@@ -104,6 +104,11 @@ class Reporter:
         self._steps_since_snapshot = 0
         self._snapshot = self._load()
 
+    @property
+    def steps_to_snapshot(self) -> int:
+        """Decode steps until the next snapshot."""
+        return max(1, self._engine.options.load_snapshot_publish_interval - self._steps_since_snapshot)
+
     def decode_stepped(self, steps: int) -> None:
         """Decode steps end, and are not booked yet: the moment at which SGLang may take a snapshot."""
         self._steps_since_snapshot += steps
