@@ -183,7 +183,6 @@ class Engine:
             await self.clock.sleep(self.model.flip_seconds)
             self.scheduler.role = new_role
             await self.intake.open_role()
-            self.books.forget_transfer()
             if new_role == "decode" and not self.options.disable_cuda_graph:
                 self.graphs_captured = True
                 self.report.graph_memory()

@@ -54,6 +54,7 @@ class Reporter:
         self.decode_moments = [0.0] * 6
         self._snapshot: dict[str, Any] = {}
         self._steps_since_snapshot = 0
+        self._transfer_shown = (0.0, 0.0)
 
     def constants(self) -> None:
         """Set what does not change after the start."""
@@ -171,6 +172,7 @@ class Reporter:
         self._last_report = engine.clock.now()
         if engine.role == "prefill":
             self.utilization = -1.0
+            self._transfer_shown = (engine.books.transfer_gb_s, engine.books.transfer_ms)
         self._shown_running = running
         capacity, used = scheduler.limits.kv_tokens, scheduler.kv_used
         transferring = sum(request.kv_tokens for request in scheduler.transferring)
@@ -260,8 +262,8 @@ class Reporter:
                 "decode_prealloc_queue_reqs": engine.count(Stage.PREALLOC),
                 "decode_transfer_queue_reqs": engine.count(Stage.TRANSFER),
                 "decode_retracted_queue_reqs": len(scheduler.retracted) if decode else 0,
-                "kv_transfer_speed_gb_s": engine.books.transfer_gb_s,
-                "kv_transfer_latency_ms": engine.books.transfer_ms,
+                "kv_transfer_speed_gb_s": self._transfer_shown[0],
+                "kv_transfer_latency_ms": self._transfer_shown[1],
             },
             "queues": {
                 "waiting": len(scheduler.waiting), "grammar": 0, "paused": 0,

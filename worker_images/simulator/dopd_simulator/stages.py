@@ -24,10 +24,6 @@ class Bookkeeper:
         self.transfer_ms = 0.0
         self.transfer_gb_s = 0.0
 
-    def forget_transfer(self) -> None:
-        """The role has changed: the last transfer was of the role before."""
-        self.transfer_ms = self.transfer_gb_s = 0.0
-
     def stage(self, name: str, seconds: float) -> None:
         """Time spent in one stage."""
         self._metrics.scheduler.stage_seconds.observe(self._wall(seconds), name)

@@ -75,7 +75,7 @@ async def test_flush_cache(regular):
 
 async def test_slow_down(regular):
     """managers/scheduler.py: forward_sleep_time is added to each pass; none ends it."""
-    assert await regular.post("/slow_down", {"forward_sleep_time": 0.05}) == (200, None)
+    assert await regular.post("/slow_down", {"forward_sleep_time": 0.3}) == (200, None)
     try:
         _, answer = await regular.post("/generate", {"input_ids": [5], "sampling_params": SAMPLING})
     finally:

@@ -86,17 +86,6 @@ async def test_both_switch_and_back(pair):
     assert (await pair.prefill.json("/server_info"))["disaggregation_mode"] == "prefill"
 
 
-async def test_the_last_transfer_is_forgotten_with_the_role(pair):
-    """managers/scheduler_components/metrics_reporter.py: made anew with the role."""
-    await pair.generate()
-    await pair.prefill.until(lambda load: load["disaggregation"]["kv_transfer_latency_ms"] > 0)
-    await pair.prefill.until_idle()
-    for body in ({"new_role": "decode", "decode_cuda_graph_memory_gb": 0}, {"new_role": "prefill"}):
-        assert (await pair.prefill.post("/pd_role_switch", body))[0] == 200
-    load = await pair.prefill.until(lambda load: load["disaggregation"]["mode"] == "prefill")
-    assert load["disaggregation"]["kv_transfer_latency_ms"] == load["disaggregation"]["kv_transfer_speed_gb_s"] == 0
-
-
 async def test_second_turn_as_prefill_hangs_old_peers(impatient_pair):
     """disaggregation/common/conn.py: connection_pool keeps the old rank address until a transfer has timed out."""
     assert (await impatient_pair.generate())[1][0] == 200
