@@ -69,7 +69,8 @@ def _rows(schema: dict[str, Any], path: str) -> Iterator[str]:
         here = f"{path}.{name}"
         label = f"**`{here}`**" if name in schema.get("required", []) else f"`{here}`"
         yield f"| {label} | {_type(child)} | {child.get('description', '').replace('|', chr(92) + '|')} |"
-        yield from _rows(child.get("items", child), f"{here}[]" if "items" in child else here)
+        if not child.get("x-kubernetes-preserve-unknown-fields"):  # parts of a pod: Kubernetes documents them
+            yield from _rows(child.get("items", child), f"{here}[]" if "items" in child else here)
 
 
 def _type(schema: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dopd.api.inference import DisaggregatedInferenceSpec, RoleSpec
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.workers import RoleSpec
 from dopd.api.names import Role
 from dopd.workloads.engines import engine_flags
 from e2e.cluster.ports import LOOPBACK

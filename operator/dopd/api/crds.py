@@ -122,7 +122,7 @@ def build() -> dict[str, Manifest]:
         f"{GROUP}_engineprofiles.yaml": _crd(
             "EngineProfile",
             "engineprofiles",
-            "ep",
+            "dopdprofile",
             structural_schema(EngineProfileSpec),
             columns=_PROFILE_COLUMNS,
         ),

@@ -9,146 +9,35 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dopd.api.base import Duration, Image, Model, Name, PodTemplateOverlay, PullPolicy, Quantity, Rule
+from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds
 from dopd.api.limits import Bounds, GpuBudget, Schedule
+from dopd.api.names import Role
 from dopd.api.router import Router
 from dopd.api.scheduling import Scheduling
-
-Count = Annotated[int, Field(ge=0, le=1000)]
-
-
-RESERVED_FLAGS = (
-    "--model-path",
-    "--served-model-name",
-    "--host",
-    "--port",
-    "--tp-size",
-    "--enable-metrics",
-    "--enable-pd-role-switch",
-    "--disaggregation-mode",
-    "--disaggregation-transfer-backend",
-    "--disaggregation-bootstrap-port",
-)
-"""Flags that the operator sets itself, from fields of the spec."""
-
-EngineArgs = Annotated[
-    list[Annotated[str, Field(max_length=1024)]],
-    Field(
-        max_length=64,
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": f"self.all(arg, !(arg.split('=')[0] in {list(RESERVED_FLAGS)}))",
-                    "message": "holds a flag that the operator sets itself from the spec; remove it"
-                    f" ({', '.join(RESERVED_FLAGS)})",
-                }
-            ]
-        },
-    ),
-]
+from dopd.api.workers import Engine, ProfileRef, RoleSpec
 
 
-class TransferBackend(StrEnum):
-    """How the KV cache moves from prefill to decode (SGLang `--disaggregation-transfer-backend`)."""
+class IpFamily(StrEnum):
+    """Kind of addresses, as a Service names it."""
 
-    MOONCAKE = "mooncake"
-    MOONCAKE_TCP = "mooncake_tcp"
-    NIXL = "nixl"
-    MORI = "mori"
-    ASCEND = "ascend"
+    IPV4 = "IPv4"
+    IPV6 = "IPv6"
 
 
-class EnvVar(Model):
-    """An environment variable, as in a pod."""
+class SecretKey(Model):
+    """A key of a Secret of the same namespace."""
 
-    rules = (
-        Rule(
-            "!(has(self.value) && has(self.valueFrom))",
-            "has both value and valueFrom; remove one",
-        ),
-    )
-
-    name: Annotated[
+    name: Name
+    """Name of the Secret."""
+    key: Annotated[
         str,
         Field(
-            pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+            pattern=r"^[-._a-zA-Z0-9]+$",
             max_length=253,
-            json_schema_extra={"expected": "letters, digits and '_', not beginning with a digit, such as HF_TOKEN"},
+            json_schema_extra={"expected": "a key of a Secret (letters, digits, '-', '_' and '.'), such as key"},
         ),
-    ]
-    """Name of the variable."""
-    value: str | None = None
-    """Literal value."""
-    value_from: PodTemplateOverlay | None = None
-    """Source of the value (secretKeyRef, configMapKeyRef, fieldRef), as in a pod."""
-
-
-class Engine(Model):
-    """The SGLang server that runs in every worker."""
-
-    image: Image
-    """Container image with SGLang."""
-    image_pull_policy: PullPolicy | None = None
-    """When to pull the image; left to Kubernetes if absent."""
-    image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []
-    """Names of Secrets for the registry, in the same namespace."""
-    command: Annotated[list[str], Field(max_length=64)] = ["python3", "-m", "sglang.launch_server"]
-    """Command that starts the server; the operator appends SGLang's flags to it."""
-    transfer_backend: TransferBackend = TransferBackend.MOONCAKE
-    """How the KV cache moves from prefill to decode."""
-    model_path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Where the weights are in the container, or their name on a hub; spec.model if absent."""
-    args: EngineArgs = []
-    """Further SGLang flags for both roles, after the operator's own. A flag that the operator sets is refused."""
-    env: Annotated[list[EnvVar], Field(max_length=128)] = []
-    """Environment of both roles."""
-    shared_memory: Quantity = "16Gi"
-    """Size limit of /dev/shm, which tensor parallel workers talk through."""
-    termination_grace_period: Duration = "600s"
-    """Longest time that a stopping worker may take to finish what it runs; must exceed the longest generation."""
-
-
-class Parallelism(Model):
-    """How one worker spreads a model over its GPUs."""
-
-    tensor: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Tensor parallel size (SGLang `--tp-size`)."""
-
-
-class RoleSpec(Model):
-    """The workers of one role."""
-
-    rules = (
-        Rule(
-            "!has(self.parallelism) || !has(self.parallelism.tensor) || self.parallelism.tensor == self.gpus",
-            "must equal gpus: a worker uses all its GPUs for one tensor group; correct one of them, or leave it out",
-            ".parallelism.tensor",
-        ),
-    )
-
-    gpus: Annotated[int, Field(ge=1, le=1024)]
-    """GPUs of one worker; explicit, never guessed. Requested as `gpuResource`."""
-    gpu_resource: Annotated[
-        str,
-        Field(
-            pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
-            max_length=253,
-            json_schema_extra={"expected": "an extended resource (domain/name), such as nvidia.com/gpu or amd.com/gpu"},
-        ),
-    ] = "nvidia.com/gpu"
-    """Extended resource that a GPU is requested as."""
-    nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Nodes that one worker spans. More than 1 is accepted and not acted on yet: see condition SpecHonored."""
-    parallelism: Parallelism | None = None
-    """How a worker spreads the model over its GPUs; tensor parallel over all of them if absent."""
-    replicas: Count | None = None
-    """Static number of workers. Required without spec.scaling and excluded by it."""
-    args: EngineArgs = []
-    """Further SGLang flags for this role, after spec.engine.args."""
-    template: PodTemplateOverlay | None = None
-    """Pod template (metadata, spec) merged over the operator's: nodeSelector, tolerations, volumes, resources, ...
-    Lists of named items merge by name; the engine's container is named `engine`. null takes away what the operator
-    sets; a change of the resource keeps it only with server-side apply."""
+    ] = "key"
+    """Key in it."""
 
 
 class RoleSwitching(Model):
@@ -162,10 +51,14 @@ class RoleSwitching(Model):
 class Slo(Model):
     """The latency objectives that the number of workers must meet."""
 
-    ttft_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.5
-    """Time to first token, as the client sees it."""
-    itl_seconds: Annotated[float, Field(gt=0, le=60)] = 0.05
-    """Time between output tokens."""
+    ttft_seconds: Annotated[
+        float, Field(gt=0, le=120, json_schema_extra={"hint": "the unit is seconds, and 1500 ms are 1.5"})
+    ] = 1.5
+    """Time to first token, as the client sees it, seconds."""
+    itl_seconds: Annotated[
+        float, Field(gt=0, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
+    ] = 0.05
+    """Time between output tokens, seconds."""
     attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99
     """Share of requests that must meet both."""
 
@@ -208,19 +101,33 @@ class RatioBand(Model):
     """Most prefill workers for each decode worker, such as 4:1."""
 
 
-class ProfileRef(Model):
-    """An EngineProfile of the same namespace."""
-
-    name: Name
-    """Its name."""
+MOST_BINS = 50_000
+"""Of a history: a month in bins of a minute."""
+_BIN, _HISTORY = (
+    cel_milliseconds(f"(has(self.{name}) ? self.{name} : '{default}')")
+    for name, default in (("bin", "60s"), ("history", "6h"))
+)
 
 
 class ForecastSpec(Model):
     """How the load is forecast."""
 
-    bin: Duration = "60s"
+    rules = (
+        Rule(
+            f"{_BIN} * 2 <= {_HISTORY}",
+            "must be at most half of history (defaults: 60s and 6h); lower bin, or raise history",
+            ".bin",
+        ),
+        Rule(
+            f"{_BIN} * {MOST_BINS} >= {_HISTORY}",
+            f"must be at most {MOST_BINS} bins long (defaults: 60s and 6h); raise bin, or lower history",
+            ".history",
+        ),
+    )
+
+    bin: Annotated[Duration, Within("1s", "1h")] = "60s"
     """Width of the bins that history is read in."""
-    history: Duration = "6h"
+    history: Annotated[Duration, Within("1m", "60d")] = "6h"
     """How far back Prometheus is read."""
     quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.75
     """Quantile of the forecast that is planned for; higher is safer and dearer."""
@@ -229,23 +136,23 @@ class ForecastSpec(Model):
 class Behavior(Model):
     """How fast decisions follow each other."""
 
-    interval: Duration = "15s"
+    interval: Annotated[Duration, Within("1s", "10m")] = "15s"
     """Time between two readings of the load, each followed by a plan."""
-    queue_interval: Duration = "2s"
+    queue_interval: Annotated[Duration, Within("500ms", "1m")] = "2s"
     """Time between two looks at what waits in the engines; a plan follows at once when that needs more workers."""
-    scale_down_stabilization: Duration | None = None
+    scale_down_stabilization: Annotated[Duration, Within("1s", "24h")] | None = None
     """A scale-down happens only when every plan of this long agreed to it. If absent, as long as a new worker of the
     role takes to serve, 60s at least, and up to 3600s after more requests were late than the objectives allow."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
-    drain_deadline: Duration = "600s"
+    drain_deadline: Annotated[Duration, Within("1s", "24h")] = "600s"
     """A draining worker is deleted after this long even when it still runs requests."""
 
 
 class Fallback(Model):
     """What to run when the load has not been known for long."""
 
-    after: Duration = "10m"
+    after: Annotated[Duration, Within("10s", "7d")] = "10m"
     """How long the load must have been unknown; until then the last target is held."""
     prefill: Annotated[int, Field(ge=1, le=1000)]
     """Prefill workers at least, within their bounds."""
@@ -275,8 +182,9 @@ class Scaling(Model):
     ] = []
     """Limits that hold at certain times in place of the ones above. Where several hold at once, the greatest min and
     the greatest max count, field by field."""
-    profile_ref: ProfileRef
-    """EngineProfile that tells how fast one worker is."""
+    profile_ref: ProfileRef | None = None
+    """EngineProfile that tells how fast one worker is; if absent, spec.prefill.profileRef and spec.decode.profileRef do
+    it. Where they are set, too, they hold for their role."""
     forecast: ForecastSpec = ForecastSpec()
     """How the load is forecast."""
     behavior: Behavior = Behavior()
@@ -292,7 +200,17 @@ PrometheusURL = Annotated[
         pattern=r"^https?://[^\s]+$",
         max_length=1024,
         json_schema_extra={
-            "expected": "a URL that begins with http:// or https://, such as http://prometheus.monitoring.svc:9090"
+            "expected": "a URL that begins with http:// or https://, such as http://prometheus.monitoring.svc:9090",
+            "x-kubernetes-validations": cel(
+                [
+                    Rule(
+                        "!isURL(self) || url(self).getHostname() != '' && url(self).getQuery().size() == 0"
+                        " && !self.contains('#') && !self.contains('@') && !self.matches('/api/v1(/.*)?$')",
+                        "must be the base URL, what stands before /api/v1/query, without user, query or fragment;"
+                        " credentials belong to the operator's own prometheusURL",
+                    )
+                ]
+            ),
         },
     ),
 ]
@@ -305,10 +223,16 @@ class Telemetry(Model):
     """Base URL of the Prometheus that scrapes workers and gateway; the operator's own setting if absent."""
 
 
-SHAPES_EQUAL = (
-    "self.prefill.gpus == self.decode.gpus"
-    " && (has(self.prefill.nodes) ? self.prefill.nodes : 1) == (has(self.decode.nodes) ? self.decode.nodes : 1)"
-)
+def _shape(role: str) -> str:
+    """CEL for what two roles must have in common so that a worker can change from one to the other."""
+    sizes = (
+        (f"has({role}.parallelism) && has({role}.parallelism.{name}) ? {role}.parallelism.{name}", absent)
+        for name, absent in (("tensor", "0"), ("pipeline", "1"), ("data", "1"))
+    )
+    parts = [f"{role}.gpus", f"(has({role}.nodes) ? {role}.nodes : 1)", *(f"({size} : {none})" for size, none in sizes)]
+    return f"[{', '.join(parts)}]"
+
+
 SCHEDULE_FITS = (
     "(has(s.gpuBudget) ? s.gpuBudget.max : has(self.scaling.gpuBudget) ? self.scaling.gpuBudget.max : 10000000)"
     " >= (has(s.prefill) ? s.prefill.min : self.scaling.prefill.min) * self.prefill.gpus"
@@ -332,6 +256,13 @@ class DisaggregatedInferenceSpec(Model):
             " spec.scaling",
         ),
         Rule(
+            "!has(self.scaling) || has(self.scaling.profileRef)"
+            " || has(self.prefill.profileRef) && has(self.decode.profileRef)",
+            "names no EngineProfile; set spec.scaling.profileRef, or spec.prefill.profileRef and"
+            " spec.decode.profileRef",
+            ".scaling",
+        ),
+        Rule(
             "!has(self.scaling) || !has(self.scaling.gpuBudget) || self.scaling.gpuBudget.max >="
             " self.scaling.prefill.min * self.prefill.gpus + self.scaling.decode.min * self.decode.gpus",
             "must be at least scaling.prefill.min * prefill.gpus + scaling.decode.min * decode.gpus; raise it, or lower"
@@ -353,9 +284,9 @@ class DisaggregatedInferenceSpec(Model):
             ".scaling.schedules",
         ),
         Rule(
-            f"!({SWITCHING_ON}) || ({SHAPES_EQUAL})",
-            "roleSwitching needs equal gpus and nodes of spec.prefill and spec.decode; make them equal, or set"
-            " enabled to false",
+            f"!({SWITCHING_ON}) || {_shape('self.prefill')} == {_shape('self.decode')}",
+            "roleSwitching needs equal gpus and nodes and equal parallelism of spec.prefill and spec.decode; make them"
+            " equal, or set enabled to false",
             ".roleSwitching",
         ),
         Rule(
@@ -373,7 +304,8 @@ class DisaggregatedInferenceSpec(Model):
             max_length=253,
             json_schema_extra={
                 "expected": "letters, digits, '.', '_', '/' and '-', beginning with a letter or digit, such as"
-                " meta-llama/Llama-3.1-8B-Instruct",
+                " meta-llama/Llama-3.1-8B-Instruct: it is the name that clients ask for. Say in engine.modelPath where"
+                " the weights are, such as /models/llama",
                 "x-kubernetes-validations": [
                     {"rule": "self == oldSelf", "message": "cannot change; create another resource for another model"}
                 ],
@@ -384,6 +316,12 @@ class DisaggregatedInferenceSpec(Model):
     otherwise. Immutable."""
     engine: Engine
     """The SGLang server that runs in every worker."""
+    api_key: SecretKey | None = None
+    """A key of a Secret of this namespace that clients, gateway and operator send as `Authorization: Bearer` (SGLang
+    and SMG `--api-key`); requests need none if absent. The operator must be allowed to read that Secret: chart value
+    apiKeySecrets. Pods that run keep the key that they started with."""
+    ip_family: IpFamily = IpFamily.IPV4
+    """Which addresses workers and gateway listen on: that of the cluster's pods. IPv6 for clusters without IPv4."""
     prefill: RoleSpec
     """Workers that turn prompts into KV cache and the first token."""
     decode: RoleSpec
@@ -400,3 +338,12 @@ class DisaggregatedInferenceSpec(Model):
     """Let the operator choose the number of workers; static replicas if absent."""
     telemetry: Telemetry = Telemetry()
     """Where the load is read."""
+
+    def own_profile(self, role: Role) -> ProfileRef | None:
+        """The EngineProfile that a role names for itself."""
+        return (self.prefill if role is Role.PREFILL else self.decode).profile_ref
+
+    def profile_name(self, role: Role) -> str:
+        """Name of the EngineProfile of a role; "" without one."""
+        ref = self.own_profile(role) or (self.scaling.profile_ref if self.scaling else None)
+        return ref.name if ref else ""

@@ -1,7 +1,8 @@
 """Limits on the number of workers: of a role, of both together, and those that hold at certain times only.
 
-Patterns and CEL refuse what can be told from the text. Whether a time zone exists and whether a cron expression ever
-fires is told when the resource is read: condition Ready is then false with reason InvalidSpec and names the field.
+Patterns and CEL refuse what can be told from the text. What they let through (a cron expression whose lists hold no day
+that exists, a time zone that is known to the API server alone) is told when the resource is read: condition Ready is
+then false with reason InvalidSpec and names the field.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from dopd.api.base import Duration, Model, Rule
+from dopd.api.base import Duration, Model, Rule, Within, cel
 
 
 class Bounds(Model):
@@ -51,13 +52,25 @@ _CRON_FIELDS = (
     _cron_field("0?[1-9]|1[0-2]", names="jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"),
     _cron_field("[0-7]", names="sun|mon|tue|wed|thu|fri|sat"),
 )
+_NO_SUCH_DAY = (
+    r"^([^ ]+ +){2}((30|31)([,-](30|31))* +(0?2|[fF][eE][bB])|31 +(0?[469]|11|[aA][pP][rR]|[jJ][uU][nN]|[sS][eE][pP]"
+    r"|[nN][oO][vV])) +[*]$"
+)
 Cron = Annotated[
     str,
     Field(
         pattern=f"^{' +'.join(_CRON_FIELDS)}$",
         max_length=100,
         json_schema_extra={
-            "expected": "five cron fields (minute, hour, day of month, month, day of week), such as 0 7 * * 1-5"
+            "expected": "five cron fields (minute, hour, day of month, month, day of week), such as 0 7 * * 1-5",
+            "x-kubernetes-validations": cel(
+                [
+                    Rule(
+                        f"!self.matches('{_NO_SUCH_DAY}')",
+                        "never comes: no such month has a day of that number; correct day of month or month",
+                    )
+                ]
+            ),
         },
     ),
 ]
@@ -68,7 +81,18 @@ TimeZone = Annotated[
     Field(
         pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$",
         max_length=64,
-        json_schema_extra={"expected": "the IANA name of a time zone, such as Europe/Berlin or Etc/UTC"},
+        json_schema_extra={
+            "expected": "the IANA name of a time zone, such as Europe/Berlin or Etc/UTC",
+            "x-kubernetes-validations": cel(
+                [
+                    # For an unknown name the conversion fails; the API server then says so before this message.
+                    Rule(
+                        "self != 'Local' && timestamp('2000-01-01T00:00:00Z').getFullYear(self) > 0",
+                        "must be the IANA name of a time zone that exists, such as Europe/Berlin or Etc/UTC",
+                    )
+                ]
+            ),
+        },
     ),
 ]
 
@@ -100,7 +124,7 @@ class Schedule(Model):
     """When it begins to hold. Workers start then, so they serve one start-up time later."""
     end: Cron | None = None
     """When it ceases to hold; if absent, duration says it."""
-    duration: Duration | None = None
+    duration: Annotated[Duration, Within("1m", "366d")] | None = None
     """How long it holds from each start; if absent, end says when it ceases."""
     prefill: Bounds | None = None
     """Bounds of the prefill workers meanwhile; those of spec.scaling if absent."""

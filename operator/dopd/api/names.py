@@ -49,5 +49,15 @@ BOOTSTRAP_PORT = 8998
 ROUTER_PORT = 8000
 ROUTER_METRICS_PORT = 29000
 
+ENGINE_PORT_NAME = "http"
+BOOTSTRAP_PORT_NAME = "bootstrap"
+"""Names of the ports of a worker: PodMonitors go by them, and so does whoever looks for the number in a pod."""
+
+WORKER_PORTS_ANNOTATION = "smg.ai/worker-ports"
+"""Read by the gateway: the engine's port, where it is not the one that the gateway was told for all (SMG)."""
+
+API_KEY_VARIABLE = "DOPD_API_KEY"
+"""Holds the key of spec.apiKey in workers and gateways; their command refers to it."""
+
 ENGINE_CONTAINER = "engine"
 ROUTER_CONTAINER = "router"

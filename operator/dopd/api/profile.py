@@ -11,7 +11,15 @@ from pydantic import Field
 
 from dopd.api.base import Model, Rule
 
+_UNIT = {"hint": "the unit is seconds, and 46.1 ms are 0.0461"}
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
+
+StartSeconds = Annotated[float, Field(gt=0, le=7200, json_schema_extra={"hint": "the unit is seconds"})]
+
+LONGEST_FIXED_SECONDS, LONGEST_TOKEN_SECONDS = 1.0, 0.005
+LONGEST_LEAST_STEP_SECONDS = 2.0
+"""Of a prefill, and of the fastest decode step: what takes longer was written in milliseconds, or is no engine that one would scale."""
 
 
 class Origin(StrEnum):
@@ -44,7 +52,7 @@ class ProfileSource(Model):
 class PrefillPoint(Model):
     """Time of one prefill of a given length."""
 
-    tokens: Annotated[int, Field(ge=1)]
+    tokens: Tokens
     """Uncached prompt tokens of the batch."""
     seconds: Seconds
     """Service time of that batch, without queueing."""
@@ -64,6 +72,13 @@ class PrefillProfile(Model):
             "each tokens value may stand once; remove the duplicate",
             ".points",
         ),
+        Rule(
+            f"self.points.all(i, double(i.seconds) <= {LONGEST_FIXED_SECONDS}"
+            f" + {LONGEST_TOKEN_SECONDS} * double(i.tokens))",
+            f"must be at most {LONGEST_FIXED_SECONDS:g} s and {1000 * LONGEST_TOKEN_SECONDS:g} ms a token;"
+            f" {_UNIT['hint']}",
+            ".points",
+        ),
     )
 
     points: Annotated[list[PrefillPoint], Field(min_length=2, max_length=64)]
@@ -75,11 +90,11 @@ class PrefillProfile(Model):
 class DecodePoint(Model):
     """Inter-token latency at one batch size and context length."""
 
-    batch: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1, le=65536)]
     """Requests decoded together."""
-    context_tokens: Annotated[int, Field(ge=1)]
+    context_tokens: Tokens
     """Mean tokens held per request (prompt plus what is generated so far)."""
-    itl_seconds: Seconds
+    itl_seconds: Annotated[float, Field(gt=0, le=600, json_schema_extra=_UNIT)]
     """Time of one decode step, which is the inter-token latency of each request of the batch."""
 
 
@@ -87,6 +102,11 @@ class DecodeProfile(Model):
     """How fast an engine decodes and how much it can hold."""
 
     rules = (
+        Rule(
+            f"self.points.exists(i, double(i.itlSeconds) <= {LONGEST_LEAST_STEP_SECONDS})",
+            f"must hold a step of at most {LONGEST_LEAST_STEP_SECONDS:g} s; {_UNIT['hint']}",
+            ".points",
+        ),
         Rule(
             "self.points.all(i, self.points.exists_one(j, i.batch == j.batch && i.contextTokens == j.contextTokens))",
             "each pair of batch and contextTokens may stand once; remove the duplicate",
@@ -110,7 +130,7 @@ class DecodeProfile(Model):
 
     points: Annotated[list[DecodePoint], Field(min_length=1, max_length=64)]
     """Inter-token latency over batch and context: a full grid (every batch at every context)."""
-    kv_tokens: Annotated[int, Field(ge=1)]
+    kv_tokens: Annotated[int, Field(ge=1, le=10_000_000_000)]
     """Tokens of KV cache that one engine holds (SGLang `max_total_num_tokens`)."""
     max_running_requests: Annotated[int, Field(ge=1, le=65536)] = 256
     """Requests decoded together at most (SGLang `--max-running-requests`)."""
@@ -119,20 +139,20 @@ class DecodeProfile(Model):
 class TransferProfile(Model):
     """Time to move a request's KV cache from prefill to decode."""
 
-    base_seconds: Annotated[float, Field(ge=0, le=60)] = 0.005
+    base_seconds: Annotated[float, Field(ge=0, le=2, json_schema_extra=_UNIT)] = 0.005
     """Handshake, independent of length."""
-    tokens_per_second: Annotated[float, Field(gt=0)] = 1e6
+    tokens_per_second: Annotated[float, Field(ge=1, le=1e12)] = 1e6
     """KV tokens moved per second."""
 
 
 class StartupProfile(Model):
     """How long a new worker takes until this cluster's own starts are measured; the defaults are assumptions."""
 
-    prefill_seconds: Seconds = 60.0
+    prefill_seconds: StartSeconds = 60.0
     """From scheduled to ready, prefill worker."""
-    decode_seconds: Seconds = 90.0
+    decode_seconds: StartSeconds = 90.0
     """From scheduled to ready, decode worker (captures CUDA graphs)."""
-    flip_seconds: Seconds = 5.0
+    flip_seconds: StartSeconds = 5.0
     """Role switch of an idle worker."""
 
 
@@ -140,11 +160,11 @@ class EngineProfileSpec(Model):
     """Measured or estimated performance of one engine."""
 
     model: Annotated[str, Field(min_length=1, max_length=253)]
-    """Model whose performance this is, for people; nothing is matched by it."""
+    """Model whose performance this is; condition ProfileMatches compares it with the one that is served."""
     gpu: Annotated[str, Field(min_length=1, max_length=63)]
-    """GPU type, for people, such as h100_sxm."""
+    """GPU type, such as h100_sxm; condition ProfileMatches compares it where the workers' is known."""
     gpus: Annotated[int, Field(ge=1, le=1024)] = 1
-    """GPUs of the engine that was measured (all of one worker)."""
+    """GPUs of the engine that was measured (all of one worker); condition ProfileMatches compares them."""
     data_type: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Data types of that engine, for people, such as `weights fp8, KV cache fp8`; unknown if absent."""
     source: ProfileSource

@@ -5,7 +5,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dopd.api.base import Image, Model, PodTemplateOverlay, PullPolicy, Rule
+from dopd.api.base import Image, Model, PullPolicy, Rule, cel
+from dopd.api.flags import ROUTER_FLAGS, flag_rules
+from dopd.api.names import ROUTER_CONTAINER, ROUTER_METRICS_PORT, ROUTER_PORT
+from dopd.api.pods import PodTemplateOverlay, port_rules
 
 
 class ServiceType(StrEnum):
@@ -31,6 +34,15 @@ class RouterService(Model):
     """Kind of Service."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port of the Service."""
+    port_name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+            max_length=63,
+            json_schema_extra={"expected": "lower-case letters, digits and '-', such as http or http-openai"},
+        ),
+    ] = "http"
+    """Name of that port, by which a mesh or an ingress may tell its protocol."""
     node_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Fixed node port; chosen by Kubernetes if absent."""
     annotations: Annotated[dict[str, str], Field(max_length=64)] = {}
@@ -69,6 +81,8 @@ class DecodeRouting(StrEnum):
 class Router(Model):
     """The gateway (SMG) that clients talk to."""
 
+    rules = port_rules(ROUTER_CONTAINER, {"http": str(ROUTER_PORT), "metrics": str(ROUTER_METRICS_PORT)})
+
     image: Image
     """Container image with `smg`."""
     image_pull_policy: PullPolicy | None = None
@@ -85,8 +99,12 @@ class Router(Model):
     --prefix-token-count or --balance-abs-threshold."""
     decode_policy: DecodeRouting = DecodeRouting.POWER_OF_TWO
     """How a decode worker is chosen; the values are those of prefillPolicy, without bucket."""
-    args: Annotated[list[str], Field(max_length=128)] = []
-    """Further flags of `smg launch`, after the operator's own: of a flag that is given twice, the last one holds."""
+    args: Annotated[
+        list[Annotated[str, Field(max_length=1024)]],
+        Field(max_length=64, json_schema_extra={"x-kubernetes-validations": cel(flag_rules(ROUTER_FLAGS))}),
+    ] = []
+    """Further flags of `smg launch`, after the operator's own: of a flag that is given twice, the last one holds. Flags
+    of what the spec says elsewhere, and of what the operator relies on, are refused."""
     service: RouterService = RouterService()
     """The Service in front of the gateway."""
     template: PodTemplateOverlay | None = None

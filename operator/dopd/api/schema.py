@@ -11,13 +11,14 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from dopd.api.base import Model
+from dopd.api.base import Model, cel, cel_milliseconds, seconds
 
 Schema = dict[str, Any]
 
 _KEPT = {
     "type", "format", "description", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems",
-    "maxItems", "required", "x-kubernetes-validations", "x-kubernetes-preserve-unknown-fields",
+    "maxItems", "maxProperties", "nullable", "required", "x-kubernetes-validations",
+    "x-kubernetes-preserve-unknown-fields",
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
 }  # fmt: skip
 _BOUNDS_IN_CEL = (
@@ -47,11 +48,22 @@ def _convert(node: Schema, definitions: Schema, path: str) -> Schema:
         if "expected" not in node:
             raise ValueError(f"{path}: say what the pattern expects: json_schema_extra={{'expected': ...}}")
         _add_rule(node, f"self.matches({json.dumps(node['pattern'])})", f"must be {node['expected']}")
+    if "least" in node:
+        length = cel_milliseconds("self")
+        bounds = [
+            f"{operator} {round(1000 * seconds(node[end]))}" for end, operator in (("least", ">="), ("most", "<="))
+        ]
+        within = " && ".join(f"{length} {bound}" for bound in bounds)
+        rule = f"!self.matches({json.dumps(node['pattern'])}) || ({within})"  # the pattern's rule says the rest
+        _add_rule(node, rule, f"must be {node['least']} to {node['most']}")
+    hint = f"; {node['hint']}" if "hint" in node else ""
     for bound, operator, words in _BOUNDS_IN_CEL:
-        # An exclusive bound is a boolean in OpenAPI 3.0, and of a fraction the API server's message shows no digits.
+        # An exclusive bound is a boolean in OpenAPI 3.0, of a fraction the API server's message shows no digits, and a
+        # hint has no place in it.
         limit = node.get(bound)
-        if limit is not None and (bound.startswith("exclusive") or limit != int(limit)):
-            _add_rule(node, f"self {operator} {float(limit)}", f"must be {words} {limit}")
+        if limit is not None and (bound.startswith("exclusive") or limit != int(limit) or hint):
+            number = int(limit) if node.get("type") == "integer" else float(limit)
+            _add_rule(node, f"self {operator} {number}", f"must be {words} {limit}{hint}")
             del node[bound]
     result: Schema = {key: value for key, value in node.items() if key in _KEPT}
     if "type" not in result:
@@ -92,14 +104,7 @@ def _resolve(node: Schema, definitions: Schema) -> Schema:
 def _attach(schema: Schema, model: type[Model]) -> None:
     """Add what pydantic's schema does not carry: CEL rules, defaults in words, and the demand for a description."""
     if model.rules:
-        schema["x-kubernetes-validations"] = [
-            {
-                "rule": rule.rule,
-                "message": rule.message,
-                **({"fieldPath": rule.field_path} if rule.field_path else {}),
-            }
-            for rule in model.rules
-        ]
+        schema["x-kubernetes-validations"] = [*schema.get("x-kubernetes-validations", []), *cel(model.rules)]
     for name, info in model.model_fields.items():
         child = schema["properties"][info.alias or name]
         nested = _nested_model(info.annotation)

@@ -42,8 +42,13 @@ class ConditionType(StrEnum):
     none has told yet. Absent with policy EngineDefault."""
 
     PROFILE_FOUND = "ProfileFound"
-    """True: spec.scaling.profileRef names an EngineProfile that can be planned with. False: it does not; the last
-    target is held. Present in the modes Auto and Advise."""
+    """True: each role has an EngineProfile that can be planned with, by its own profileRef or by that of spec.scaling.
+    False: one has not; the last target is held. Present in the modes Auto and Advise."""
+
+    PROFILE_MATCHES = "ProfileMatches"
+    """True: the profiles are of the workers that they plan for, as far as that is known: GPUs of a worker, model, type
+    of GPU. False: they are of others, so the plan may be wrong by a factor; it is acted on all the same. Present in the
+    modes Auto and Advise once a profile is found."""
 
     METRICS_AVAILABLE = "MetricsAvailable"
     """True: Prometheus answered every query of the last plan. False: a query failed, so the last target is held; the
@@ -110,6 +115,10 @@ class ConditionReason(StrEnum):
     NOT_REGISTERED = "NotRegistered"
     """A gateway and the workers that should serve do not agree yet. Wait; if it lasts, read the gateway's log."""
 
+    API_KEY_UNREADABLE = "ApiKeyUnreadable"
+    """The operator can not read the key of spec.apiKey, so neither gateways nor engines answer it. Create the Secret,
+    or let the operator read it: chart value apiKeySecrets."""
+
     ROUTER_UNREACHABLE = "RouterUnreachable"
     """The operator can not reach a gateway pod. Look for a NetworkPolicy between them."""
 
@@ -137,6 +146,10 @@ class ConditionReason(StrEnum):
 
     NO_PROFILE = "NoProfile"
     """There is no EngineProfile of that name, or it can not be planned with. Apply it, or correct the name."""
+
+    OTHER_WORKERS = "OtherWorkers"
+    """The profile is of another model, of another number or type of GPUs. Measure or estimate one of these workers, or
+    name another profile."""
 
     NO_PROMETHEUS = "NoPrometheus"
     """Nobody said where the load is read. Set spec.telemetry.prometheusURL or the chart's prometheusURL."""
@@ -196,7 +209,11 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ),
     ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
     ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
-    ConditionType.ROUTER_IN_SYNC: (ConditionReason.NOT_REGISTERED, ConditionReason.ROUTER_UNREACHABLE),
+    ConditionType.ROUTER_IN_SYNC: (
+        ConditionReason.NOT_REGISTERED,
+        ConditionReason.ROUTER_UNREACHABLE,
+        ConditionReason.API_KEY_UNREADABLE,
+    ),
     ConditionType.SCHEDULING_ACTIVE: (
         ConditionReason.PLUGIN_ORDERS,
         ConditionReason.ENGINE_POLICY,
@@ -206,6 +223,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.NOT_SEEN,
     ),
     ConditionType.PROFILE_FOUND: (ConditionReason.NO_PROFILE,),
+    ConditionType.PROFILE_MATCHES: (ConditionReason.OTHER_WORKERS,),
     ConditionType.METRICS_AVAILABLE: (
         ConditionReason.STARTING,
         ConditionReason.NO_PROMETHEUS,

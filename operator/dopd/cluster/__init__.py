@@ -3,6 +3,6 @@
 from dopd.cluster.apply import Applier
 from dopd.cluster.client import ApiError, Kubernetes
 from dopd.cluster.kinds import Kind
-from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.cluster.podhttp import PodHttp, PodHttpError, with_key
 
-__all__ = ["ApiError", "Applier", "Kind", "Kubernetes", "PodHttp", "PodHttpError"]
+__all__ = ["ApiError", "Applier", "Kind", "Kubernetes", "PodHttp", "PodHttpError", "with_key"]

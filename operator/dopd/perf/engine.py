@@ -1,9 +1,10 @@
 """The performance model of one engine: prefill time over tokens, inter-token latency over batch and context.
 
 Between the points of the profile it interpolates linearly, which keeps the monotonicity that the profile has and
-never swings between points as a cubic does. Beyond the last point it continues the last slope (times grow without
-limit, which is the safe side), before the first it holds the first value. `covers_*` say whether an answer lies
-within the table, so that a caller can report an extrapolation instead of hiding it.
+never swings between points as a cubic does. Beyond the last point times go on growing, which is the safe side: prefill
+by attention as the square of the length and by the rest at its last slope, decode at its last slope. Before the first
+point they hold the first value. `covers_*` say whether an answer lies within the table, so that a caller can report an
+extrapolation instead of hiding it.
 
 A forward pass packs several prompts, or a piece of a long one. Its time is that of one prompt with as many tokens,
 less the attention that the pieces do not pay to each other: attention grows with the square of a length, all else
@@ -14,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from math import inf
 
 from dopd.api.profile import EngineProfileSpec
@@ -50,16 +52,23 @@ class EngineModel:
 
     @classmethod
     def from_profile(cls, profile: EngineProfileSpec) -> "EngineModel":
-        """Build the model from a profile.
+        """Build the model from a profile that holds for workers of both roles.
 
         Raises:
             ValueError: the decode points are not a full grid of batches and contexts.
         """
-        factor = profile.correction
-        prefill = sorted((float(p.tokens), p.seconds * factor) for p in profile.prefill.points)
-        contexts = sorted({p.context_tokens for p in profile.decode.points})
-        batches = sorted({p.batch for p in profile.decode.points})
-        itl = {(p.context_tokens, p.batch): p.itl_seconds * factor for p in profile.decode.points}
+        return cls.from_profiles(profile, profile)
+
+    @classmethod
+    def from_profiles(cls, prefill: EngineProfileSpec, decode: EngineProfileSpec) -> "EngineModel":
+        """Build the model of a pair of workers: each role as its own profile says, a transfer as the slower of both.
+
+        Raises:
+            ValueError: the decode points are not a full grid of batches and contexts.
+        """
+        contexts = sorted({p.context_tokens for p in decode.decode.points})
+        batches = sorted({p.batch for p in decode.decode.points})
+        itl = {(p.context_tokens, p.batch): p.itl_seconds * decode.correction for p in decode.decode.points}
         missing = [(b, c) for c in contexts for b in batches if (c, b) not in itl]
         if missing:
             batch, context = missing[0]
@@ -68,18 +77,20 @@ class EngineModel:
                 f"every context ({len(batches)} x {len(contexts)} points): add it, or remove the odd batch or context"
             )
         return cls(
-            prefill_curve=tuple(prefill),
+            prefill_curve=tuple(
+                sorted((float(p.tokens), p.seconds * prefill.correction) for p in prefill.prefill.points)
+            ),
             itl_curves=tuple((float(c), tuple((float(b), itl[c, b]) for b in batches)) for c in contexts),
-            kv_tokens=profile.decode.kv_tokens,
-            max_running_requests=profile.decode.max_running_requests,
-            chunk_tokens=profile.prefill.chunk_tokens,
-            transfer_base_seconds=profile.transfer.base_seconds,
-            transfer_tokens_per_second=profile.transfer.tokens_per_second,
+            kv_tokens=decode.decode.kv_tokens,
+            max_running_requests=decode.decode.max_running_requests,
+            chunk_tokens=prefill.prefill.chunk_tokens,
+            transfer_base_seconds=max(prefill.transfer.base_seconds, decode.transfer.base_seconds),
+            transfer_tokens_per_second=min(prefill.transfer.tokens_per_second, decode.transfer.tokens_per_second),
             startup_seconds={
-                "prefill": profile.startup.prefill_seconds,
-                "decode": profile.startup.decode_seconds,
+                "prefill": prefill.startup.prefill_seconds,
+                "decode": decode.startup.decode_seconds,
             },
-            flip_seconds=profile.startup.flip_seconds,
+            flip_seconds=max(prefill.startup.flip_seconds, decode.startup.flip_seconds),
         )
 
     def corrected(self, prefill: float = 1.0, decode: float = 1.0) -> "EngineModel":
@@ -92,7 +103,12 @@ class EngineModel:
 
     def prefill_seconds(self, tokens: float) -> float:
         """Service time of a prefill of `tokens` tokens with nothing cached before them, without queueing."""
-        return interpolate(self.prefill_curve, tokens)
+        last_tokens, last_seconds = self.prefill_curve[-1]
+        beyond = tokens - last_tokens
+        if beyond <= 0:
+            return interpolate(self.prefill_curve, tokens)
+        attention = self.attention_seconds * (tokens**2 - last_tokens**2)
+        return last_seconds + attention + self._linear_token_seconds * beyond
 
     def prefill_pass_seconds(self, tokens: float, attended: float) -> float:
         """Time of one forward pass over several prompts or pieces of prompts.
@@ -119,10 +135,21 @@ class EngineModel:
 
     @cached_property
     def attention_seconds(self) -> float:
-        """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve."""
+        """Seconds per squared token of attention: the slope of seconds per token over the long half of the curve.
+
+        At no point more than the whole time there: what is left for all else would be negative, and so would the price
+        of a token in a full pass.
+        """
         last_tokens, last_seconds = self.prefill_curve[-1]
-        middle = self.prefill_seconds(last_tokens / 2) / (last_tokens / 2)
-        return max(0.0, (last_seconds / last_tokens - middle) / (last_tokens / 2))
+        middle = interpolate(self.prefill_curve, last_tokens / 2) / (last_tokens / 2)
+        slope = (last_seconds / last_tokens - middle) / (last_tokens / 2)
+        return max(0.0, min(slope, *(seconds / tokens**2 for tokens, seconds in self.prefill_curve)))
+
+    @cached_property
+    def _linear_token_seconds(self) -> float:
+        """Seconds per token beyond the last point, without attention."""
+        (x0, y0), (x1, y1) = self.prefill_curve[-2:]
+        return max(0.0, (y1 - y0) / (x1 - x0) - self.attention_seconds * (x0 + x1))
 
     @cached_property
     def full_pass_token_seconds(self) -> float:
@@ -142,8 +169,13 @@ class EngineModel:
         return interpolate(self.itl_curve(context_tokens), batch)
 
     def itl_curve(self, context_tokens: float) -> Curve:
-        """Time of one decode step over the batch, at one mean context."""
-        return tuple((batch, interpolate(over_context, context_tokens)) for batch, over_context in self._itl_by_batch)
+        """Time of one decode step over the batch, at one mean context.
+
+        Far beyond the last context a small batch may seem to take longer than a large one, where the table's slopes
+        differ: the larger one takes as long then.
+        """
+        steps = [interpolate(over_context, context_tokens) for _, over_context in self._itl_by_batch]
+        return tuple((batch, s) for (batch, _), s in zip(self._itl_by_batch, accumulate(steps, max), strict=True))
 
     @cached_property
     def _itl_by_batch(self) -> tuple[tuple[float, Curve], ...]:

@@ -8,15 +8,16 @@ def service_times(model: EngineModel) -> ServiceTimes:
     """Fit an engine's prefill curve by its smallest pass and a line through its large ones, and attention.
 
     With f(t) = prefill_seconds(t) - A t^2, A = attention_seconds: the line goes through f at half a chunk and a chunk.
-    Small passes take the time of one token. Where f is convex, `fixed_seconds` is negative. That is kept: with a line
-    through the origin instead, orders bring fewer prompts in on time (docs/reproduction.md, 2: 94.5 % for 95.1 %).
+    Small passes take the time of one token. A token never costs less than nothing. Where f is convex,
+    `fixed_seconds` is negative. That is kept: with a line through the origin instead, orders bring fewer prompts in on
+    time (docs/reproduction.md, 2: 94.5 % for 95.1 %).
     """
     chunk, attention = model.chunk_tokens, model.attention_seconds
 
     def linear(tokens: float) -> float:
         return model.prefill_seconds(tokens) - attention * tokens * tokens
 
-    token_seconds = (linear(chunk) - linear(chunk / 2)) / (chunk / 2)
+    token_seconds = max(0.0, linear(chunk) - linear(chunk / 2)) / (chunk / 2)
     return ServiceTimes(
         least_seconds=model.prefill_seconds(1),
         fixed_seconds=linear(chunk) - token_seconds * chunk,

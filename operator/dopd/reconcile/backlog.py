@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
-from dopd.cluster import PodHttp
+from dopd.cluster import PodHttp, with_key
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
@@ -74,5 +74,5 @@ class BacklogWatch:
     async def needs_more(self, observed: Observed, loop: ScalingLoop) -> bool:
         """Whether what waits now needs more workers than the last plan."""
         engines = [pod for role in Role for pod in observed.pods[role] if pod_reading.ready(pod)]
-        fresh = replace(observed, loads=await read_loads(self._http, engines))
+        fresh = replace(observed, loads=await read_loads(with_key(self._http, observed.api_key), engines))
         return loop.would_grow({role: fresh.role_counts(role) for role in Role}, self._now())

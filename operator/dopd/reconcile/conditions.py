@@ -12,9 +12,11 @@ from dopd.planning import Bound, Decision
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
+from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.prompt_order import order_verdict
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
+from dopd.telemetry.addresses import engine_address
 from dopd_forecasting import TrustReason
 
 
@@ -65,6 +67,7 @@ def findings(
         result.append(_profile_found(planned))
         if not planned.profile_problem:  # else nothing was read and nothing was planned
             result += [
+                _profile_matches(observed, observed.spec),
                 _metrics_available(planned.reading, observed.spec),
                 _forecast_trusted(planned.reading),
                 _budget_limited(planned),
@@ -79,7 +82,7 @@ def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:
         if not any(w.labelled and w.ready for w in observed.workers[role]):
             trouble = pod_reading.first_trouble(observed.pods[role]) or _starting(observed, role, missing)
             return Finding(Type.READY, Status.FALSE, *trouble)
-    if not any(pod_reading.address(pod) for pod in observed.pods[ROUTER_POOL]):
+    if not any(pod_reading.has_address(pod) for pod in observed.pods[ROUTER_POOL]):
         trouble = pod_reading.first_trouble(observed.pods[ROUTER_POOL]) or _starting(
             observed, ROUTER_POOL, Reason.ROUTER_UNAVAILABLE
         )
@@ -122,11 +125,13 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: 
 
 def _router_in_sync(observed: Observed) -> Finding:
     gateway = observed.gateway
+    if observed.api_key_problem:
+        return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.API_KEY_UNREADABLE, observed.api_key_problem)
     if gateway.silent:
         message = f"gateway pods do not list their workers: {', '.join(sorted(gateway.silent))}"
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.ROUTER_UNREACHABLE, message)
     expected = {
-        pod_reading.address(pod): str(role)
+        engine_address(pod): str(role)
         for role in Role
         for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
         if worker.labelled and worker.ready
@@ -159,6 +164,13 @@ def _profile_found(planned: Planned) -> Finding:
     if planned.profile_problem:
         return Finding(Type.PROFILE_FOUND, Status.FALSE, Reason.NO_PROFILE, planned.profile_problem)
     return Finding(Type.PROFILE_FOUND, Status.TRUE, Reason.AS_EXPECTED)
+
+
+def _profile_matches(observed: Observed, spec: DisaggregatedInferenceSpec) -> Finding:
+    differing = profile_differences(spec, observed.profiles)
+    if not differing:
+        return Finding(Type.PROFILE_MATCHES, Status.TRUE, Reason.AS_EXPECTED)
+    return Finding(Type.PROFILE_MATCHES, Status.FALSE, Reason.OTHER_WORKERS, f"{'; '.join(differing)}. {PROFILE_FIX}")
 
 
 def _metrics_available(reading: Reading | None, spec: DisaggregatedInferenceSpec) -> Finding:

@@ -5,6 +5,7 @@ itself a moment ago and did not see yet.
 """
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
-from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.cluster import ApiError, Kubernetes, PodHttp, kinds, with_key
 from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
@@ -47,6 +48,9 @@ class Observed:
         workers: pods of the two roles as their state machine sees them.
         model: performance of one engine, or why it is not known; "" without spec.scaling.
         orders: how prefill workers that answered order their prompts, by pod name; may be some seconds old.
+        profiles: what the model was made of, by role; empty where it is not known.
+        api_key: what gateways and engines ask for; "" where they ask for none.
+        api_key_problem: why it is not known though they do; "" otherwise.
     """
 
     resource: Json
@@ -60,6 +64,9 @@ class Observed:
     workers: Mapping[Role, list[Worker]]
     model: EngineModel | str
     orders: Mapping[str, PromptOrder] = field(default_factory=dict)
+    profiles: Mapping[Role, EngineProfileSpec] = field(default_factory=dict)
+    api_key: str = field(default="", repr=False)
+    api_key_problem: str = ""
 
     @property
     def owner(self) -> Owner:
@@ -128,9 +135,13 @@ async def observe(
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
     ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
+    (profiles, model), (api_key, api_key_problem) = await asyncio.gather(
+        read_profiles(kubernetes, key, spec), read_api_key(kubernetes, key, spec)
+    )
+    keyed = with_key(http, api_key)
     gateway, loads, orders_now = await asyncio.gather(
-        read_gateways(http, pools[ROUTER_POOL]),
-        read_loads(http, [pod for role in Role for pod in ready[role]]),
+        read_gateways(keyed, pools[ROUTER_POOL]),
+        read_loads(keyed, [pod for role in Role for pod in ready[role]]),
         orders.read(ready[Role.PREFILL] if ordering else ()),
     )
     return Observed(
@@ -146,7 +157,10 @@ async def observe(
             role: [pod_reading.worker(p, gateway, loads.get(p["metadata"]["name"])) for p in pools[role]]
             for role in Role
         },
-        model=await read_model(kubernetes, key, spec),
+        model=model,
+        profiles=profiles,
+        api_key=api_key,
+        api_key_problem=api_key_problem,
         orders=orders_now,
     )
 
@@ -159,23 +173,66 @@ def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
         return None, _problems("spec", error)
 
 
-async def read_model(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> EngineModel | str:
-    """The profile that a resource names as a model; or why there is none, "" without spec.scaling."""
-    if spec is None or spec.scaling is None:
-        return ""
-    name = spec.scaling.profile_ref.name
-    profile = await kubernetes.get(kinds.PROFILE, key.namespace, name)
-    if profile is None:
-        return (
-            f"spec.scaling.profileRef names EngineProfile {name}, and namespace {key.namespace} has none of that name;"
-            " apply it, or correct the name"
-        )
+async def read_api_key(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> tuple[str, str]:
+    """The key that gateways and engines of a resource ask for, or why it is not known; both "" without spec.apiKey."""
+    if spec is None or spec.api_key is None:
+        return "", ""
+    ref = spec.api_key
+    where = f"spec.apiKey: key {ref.key} of Secret {ref.name}"
     try:
-        return EngineModel.from_profile(EngineProfileSpec.model_validate(profile["spec"]))
-    except ValidationError as error:
-        return f"EngineProfile {name}: {_problems('spec', error)}"
+        secret = await kubernetes.get(kinds.SECRET, key.namespace, ref.name)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return "", f"{where}: the operator may not read it; name that Secret in the chart's apiKeySecrets"
+    try:
+        found = base64.b64decode(((secret or {}).get("data") or {})[ref.key], validate=True).decode("ascii").strip()
+    except KeyError:
+        return "", f"{where} does not exist in namespace {key.namespace}; create it, or correct the name"
+    except ValueError:
+        found = ""
+    if not found or not found.isprintable():
+        return (
+            "",
+            f"{where} is empty or holds more than printable ASCII, all that fits a header; correct it",
+        )
+    return found, ""
+
+
+Profiles = Mapping[Role, EngineProfileSpec]
+
+
+async def read_profiles(
+    kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None
+) -> tuple[Profiles, EngineModel | str]:
+    """The profiles that a resource names, and the model that they make.
+
+    Returns:
+        Profiles by role, and in place of the model why there is none; "" without spec.scaling.
+    """
+    if spec is None or spec.scaling is None:
+        return {}, ""
+    names = {role: spec.profile_name(role) for role in Role}
+    found: dict[str, EngineProfileSpec] = {}
+    for role, name in names.items():
+        if name in found:
+            continue
+        where = f"spec.{role}.profileRef" if spec.own_profile(role) else "spec.scaling.profileRef"
+        if not name:
+            return {}, f"{where} names no EngineProfile, and neither does spec.scaling.profileRef; set one of them"
+        profile = await kubernetes.get(kinds.PROFILE, key.namespace, name)
+        if profile is None:
+            missing = f"{where} names EngineProfile {name}, and namespace {key.namespace} has none of that name"
+            return {}, f"{missing}; apply it, or correct the name"
+        try:
+            found[name] = EngineProfileSpec.model_validate(profile["spec"])
+        except ValidationError as error:
+            return {}, f"EngineProfile {name}: {_problems('spec', error)}"
+    profiles = {role: found[name] for role, name in names.items()}
+    try:
+        return profiles, EngineModel.from_profiles(profiles[Role.PREFILL], profiles[Role.DECODE])
     except ValueError as error:
-        return f"EngineProfile {name}: {error}"
+        return {}, f"EngineProfile {names[Role.DECODE]}: {error}"
 
 
 def _problems(root: str, error: ValidationError) -> str:

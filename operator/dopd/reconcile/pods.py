@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL
 from dopd.api.status import ConditionReason
 from dopd.planning.pool import Worker
+from dopd.telemetry.addresses import engine_address
 from dopd.telemetry.engines import EngineLoad
 from dopd.telemetry.gateway import GatewayView
 
@@ -47,10 +48,9 @@ def ready(pod: Pod) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
-def address(pod: Pod) -> str | None:
-    """IP address of the pod."""
-    ip: str | None = pod.get("status", {}).get("podIP")
-    return ip
+def has_address(pod: Pod) -> bool:
+    """Whether it can be reached."""
+    return bool(pod.get("status", {}).get("podIP"))
 
 
 def engine_start(pod: Pod) -> str:
@@ -76,7 +76,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         scheduled=bool(pod.get("spec", {}).get("nodeName")),
         created_seconds=epoch_seconds(meta["creationTimestamp"]),
         draining_since_seconds=epoch_seconds(since) if since and not labelled else None,
-        registered=gateway.registered(address(pod)) if address(pod) else False,
+        registered=gateway.registered(engine_address(pod)) if has_address(pod) else False,
         idle=load.idle if load else None,
         load=load.running + load.waiting if load else 0.0,
     )

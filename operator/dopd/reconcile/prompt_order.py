@@ -54,7 +54,7 @@ def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptO
     if spec.scheduling.policy is SchedulingPolicy.ENGINE_DEFAULT:
         return None
     if not orders:
-        message = "no prefill worker has told its order yet: none is ready, or /metrics of port 30000 does not answer"
+        message = "no prefill worker has told its order yet: none is ready, or /metrics of the engine does not answer"
         return Status.UNKNOWN, Reason.NOT_SEEN, message
     wanted = PLUGIN_POLICIES[spec.scheduling.policy]
     plugged = {name: order for name, order in orders.items() if order.has_plugin}

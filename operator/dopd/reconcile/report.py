@@ -56,7 +56,7 @@ class Reporter:
         await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
         for decision in new:
             await self._announce_decision(resource, decision, now)
-        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE):
+        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE, ConditionType.PROFILE_MATCHES):
             await self._announce_condition(kind, resource, status, now)
 
     async def _announce_decision(self, resource: Json, decision: DecisionStatus, now: datetime) -> None:

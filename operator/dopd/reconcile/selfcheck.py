@@ -11,8 +11,10 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.inference import ScalingMode
+from dopd.api.names import Role
 from dopd.cluster import ApiError, Kubernetes, kinds
-from dopd.reconcile.observe import read_model, read_spec
+from dopd.reconcile.observe import read_profiles, read_spec
+from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
 from dopd.telemetry.connection import Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
@@ -61,11 +63,18 @@ async def _check_spec(
         mode = "Paused" if spec.scaling else "static"
         yield Check(str(key), "load", Verdict.SKIPPED, f"{mode}, so no load is read")
         return
-    model = await read_model(kubernetes, key, spec)
+    profiles, model = await read_profiles(kubernetes, key, spec)
     if isinstance(model, str):
         yield Check(str(key), "profile", Verdict.FAIL, model)
     else:
-        yield Check(str(key), "profile", Verdict.OK, spec.scaling.profile_ref.name)
+        names = " and ".join(sorted({spec.profile_name(role) for role in Role}))
+        differing = profile_differences(spec, profiles)
+        if differing:
+            yield Check(
+                str(key), "profile", Verdict.FAIL, "; ".join(differing), "a profile of these workers", PROFILE_FIX
+            )
+        else:
+            yield Check(str(key), "profile", Verdict.OK, names)
     url = spec.telemetry.prometheus_url or own_url
     if not url:
         fix = "Set spec.telemetry.prometheusURL, or --prometheus-url (chart: prometheusURL)"

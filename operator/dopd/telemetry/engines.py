@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import engine_port
 
 CONCURRENT_POLLS = 32
 
@@ -63,7 +63,7 @@ async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> dict[str,
         async with gate:
             try:
                 return parse_loads(
-                    await http.get_json(pod, ENGINE_PORT, "/v1/loads", {"include": "core,disagg,queues"})
+                    await http.get_json(pod, engine_port(pod), "/v1/loads", {"include": "core,disagg,queues"})
                 )
             except (PodHttpError, KeyError, TypeError, ValueError):
                 return None

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from dopd.api.names import ROUTER_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import listed_address
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class GatewayView:
     """Workers as the gateway pods list them.
 
     Attributes:
-        listed: addresses (pod IPs) that any gateway pod lists, draining ones included.
+        listed: addresses (host:port, see `addresses`) that any gateway pod lists, draining ones included.
         roles: for each gateway pod, address to role of the workers that it routes to.
         silent: gateway pods that did not answer.
     """
@@ -56,4 +56,4 @@ async def read_gateways(http: PodHttp, pods: Sequence[dict[str, Any]]) -> Gatewa
 
 
 def _address(worker: dict[str, Any]) -> str:
-    return urlsplit(str(worker["url"])).hostname or ""
+    return listed_address(str(worker["url"]))

@@ -13,8 +13,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from dopd.api.names import ENGINE_PORT
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.telemetry.addresses import engine_port
 
 AGAIN_SECONDS = 30.0
 """After an answer, and after none: one that hangs must not hold up each pass."""
@@ -105,6 +105,6 @@ class PromptOrderReader:
         order: PromptOrder | None = None
         async with self._gate:
             with contextlib.suppress(PodHttpError, ValueError):
-                order = parse_prompt_order(await self._http.get_text(pod, ENGINE_PORT, "/metrics"))
+                order = parse_prompt_order(await self._http.get_text(pod, engine_port(pod), "/metrics"))
         self._known[uid] = (now_seconds, order)
         return order

@@ -8,15 +8,20 @@ import math
 from typing import Any
 
 from dopd.api.base import seconds
-from dopd.api.inference import DisaggregatedInferenceSpec, EnvVar, RoleSpec
+from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
-    BOOTSTRAP_PORT,
     BOOTSTRAP_PORT_ANNOTATION,
+    BOOTSTRAP_PORT_NAME,
     ENGINE_CONTAINER,
     ENGINE_PORT,
+    ENGINE_PORT_NAME,
     ROLE_LABEL,
+    WORKER_PORTS_ANNOTATION,
     Role,
 )
+from dopd.api.pods import EnvVar
+from dopd.api.workers import Parallelism, RoleSpec
+from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest, Owner, pod_labels
@@ -59,10 +64,16 @@ def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:
     metadata: Manifest = {"labels": pod_labels(owner, role, **{ROLE_LABEL: role})}
-    ports = [{"name": "http", "containerPort": ENGINE_PORT}]
+    numbers = role_spec.ports
+    ports = [{"name": ENGINE_PORT_NAME, "containerPort": numbers.engine}]
+    annotations: dict[str, str] = {}
+    if numbers.engine != ENGINE_PORT:
+        annotations[WORKER_PORTS_ANNOTATION] = str(numbers.engine)
     if role is Role.PREFILL:
-        metadata["annotations"] = {BOOTSTRAP_PORT_ANNOTATION: str(BOOTSTRAP_PORT)}
-        ports.append({"name": "bootstrap", "containerPort": BOOTSTRAP_PORT})
+        annotations[BOOTSTRAP_PORT_ANNOTATION] = str(numbers.bootstrap)
+        ports.append({"name": BOOTSTRAP_PORT_NAME, "containerPort": numbers.bootstrap})
+    if annotations:
+        metadata["annotations"] = annotations
     engine = spec.engine
     gpus = {role_spec.gpu_resource: str(role_spec.gpus)}
     container: Manifest = {
@@ -72,6 +83,7 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         "env": [
             {"name": "SGLANG_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            *api_key_variable(spec),
             *(_env(entry) for entry in engine.env),
         ],
         "ports": ports,
@@ -113,16 +125,23 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
     flags = {
         "--model-path": spec.engine.model_path or spec.model,
         "--served-model-name": spec.model,
-        "--host": "0.0.0.0",
-        "--port": ENGINE_PORT,
-        "--tp-size": role_spec.gpus,
+        "--host": listening_host(spec),
+        "--port": role_spec.ports.engine,
+        "--tp-size": role_spec.tensor_size,
         "--disaggregation-mode": role,
         "--disaggregation-transfer-backend": spec.engine.transfer_backend,
     }
     if role is Role.PREFILL:
-        flags["--disaggregation-bootstrap-port"] = BOOTSTRAP_PORT
+        flags["--disaggregation-bootstrap-port"] = role_spec.ports.bootstrap
+    sizes = role_spec.parallelism or Parallelism()
+    if sizes.pipeline > 1:
+        flags["--pp-size"] = sizes.pipeline
+    if sizes.data > 1:
+        flags["--dp-size"] = sizes.data
+    switches = ["--enable-metrics", *(["--enable-dp-attention"] if sizes.data_attention else [])]
     own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
-    return [*(part for flag, value in flags.items() for part in (flag, str(value))), "--enable-metrics", *own_order]
+    words = (part for flag, value in flags.items() for part in (flag, str(value)))
+    return [*words, *switches, *own_order, *api_key_flag(spec)]
 
 
 def _env(entry: EnvVar) -> dict[str, Any]:
@@ -131,7 +150,7 @@ def _env(entry: EnvVar) -> dict[str, Any]:
 
 def _probe(path: str, *, period: int, failures: int, timeout: int = 5) -> Manifest:
     return {
-        "httpGet": {"path": path, "port": "http"},
+        "httpGet": {"path": path, "port": ENGINE_PORT_NAME},  # SGLang asks for no key there
         "periodSeconds": period,
         "timeoutSeconds": timeout,
         "failureThreshold": failures,

@@ -14,6 +14,7 @@ from dopd.api.names import (
     ROUTER_PORT,
     Role,
 )
+from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 
@@ -61,7 +62,11 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
         ],
         # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
         "readinessProbe": {"httpGet": {"path": "/readiness", "port": "http"}, "periodSeconds": 1},
-        "livenessProbe": {"httpGet": {"path": "/liveness", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "livenessProbe": {
+            "httpGet": {"path": "/liveness", "port": "http"},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -69,7 +74,7 @@ def _deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
             "runAsNonRoot": True,
             "runAsUser": 65532,
         },
-        "env": [{"name": "HOME", "value": "/tmp"}],
+        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec)],
     }
     if router.image_pull_policy:
         container["imagePullPolicy"] = router.image_pull_policy.value
@@ -102,9 +107,9 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}"]
 
     return [
-        "--host", "0.0.0.0",
+        "--host", listening_host(spec),
         "--port", str(ROUTER_PORT),
-        "--prometheus-host", "0.0.0.0",
+        "--prometheus-host", listening_host(spec),
         "--prometheus-port", str(ROUTER_METRICS_PORT),
         "--pd-disaggregation",
         "--prefill-policy", spec.router.prefill_policy,
@@ -125,12 +130,13 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--service-discovery-port", str(ENGINE_PORT),
         "--prefill-selector", *selector(Role.PREFILL),
         "--decode-selector", *selector(Role.DECODE),
+        *api_key_flag(spec),
     ]  # fmt: skip
 
 
 def _service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
     service = spec.router.service
-    port: Manifest = {"name": "http", "port": service.port, "targetPort": "http", "protocol": "TCP"}
+    port: Manifest = {"name": service.port_name, "port": service.port, "targetPort": "http", "protocol": "TCP"}
     if service.node_port:
         port["nodePort"] = service.node_port
     extra = {"annotations": service.annotations} if service.annotations else {}

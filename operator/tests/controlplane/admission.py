@@ -57,9 +57,9 @@ def changed(base: Json, changes: Json) -> Json:
     return manifest
 
 
-def send(api: httpx.Client, kind: kinds.Kind, manifest: Json) -> httpx.Response:
-    """What the API server says to a manifest, as strict as with kubectl; nothing is stored."""
-    query = {"dryRun": "All", "fieldValidation": "Strict"}
+def send(api: httpx.Client, kind: kinds.Kind, manifest: Json, validation: str = "Strict") -> httpx.Response:
+    """What the API server says to a manifest, by default as strict as with kubectl; nothing is stored."""
+    query = {"dryRun": "All", "fieldValidation": validation}
     return api.post(kind.path("default"), params=query, json=manifest)
 
 

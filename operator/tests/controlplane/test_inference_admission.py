@@ -20,6 +20,17 @@ SWITCHING = {"spec.roleSwitching": {"enabled": True}}
 NIGHT = {"name": "night", "timeZone": "Europe/Berlin", "start": "0 22 * * *", "end": "0 6 * * *"}
 A_SECRET = {"secretKeyRef": {"name": "hf", "key": "token"}}
 
+
+def template(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A change: the pod template of the prefill workers."""
+    return {"spec.prefill.template": {"spec": {"containers": list(containers), **spec}}}
+
+
+def engine_port(**port: Any) -> dict[str, Any]:
+    """The engine's container with a port."""
+    return {"name": "engine", "ports": [port]}
+
+
 GOOD: list[dict[str, Any]] = [
     {},
     STATIC,
@@ -39,10 +50,39 @@ GOOD: list[dict[str, Any]] = [
     {"spec.roleSwitching": {"enabled": False}, "spec.engine.transferBackend": "nixl", "spec.decode.gpus": 1},
     {"spec.prefill.template": {"spec": {"nodeSelector": {"a": "b"}, "anything": [1]}}},
     {"spec.prefill.parallelism": {"tensor": 2}, "spec.prefill.gpuResource": "amd.com/gpu"},
+    {"spec.prefill.parallelism": {"pipeline": 2}, "spec.decode.parallelism": {"data": 2}},
+    {"spec.decode.parallelism": {"data": 2, "dataAttention": True}},
+    {"spec.prefill.gpus": 4, "spec.prefill.nodes": 2, "spec.scaling.gpuBudget.max": 16},
+    {"spec.prefill.ports": {"engine": 30001, "bootstrap": 8999}, "spec.decode.ports": {"engine": 30002}},
+    {
+        "spec.scaling.profileRef": GONE,
+        "spec.prefill.profileRef": {"name": "p"},
+        "spec.decode.profileRef": {"name": "d"},
+    },
+    {"spec.prefill.profileRef": {"name": "p"}},
+    {"spec.apiKey": {"name": "llama-key"}, "spec.ipFamily": "IPv6"},
+    {"spec.apiKey": {"name": "llama-key", "key": "api.key_1"}},
+    template(engine_port(containerPort=30000, protocol="TCP")),
+    template(engine_port(containerPort=30000, name="http"), engine_port(containerPort=5600, name="nixl")),
+    template({"name": "engine", "livenessProbe": None, "env": None}, nodeSelector={"a": "b"}),
+    {"spec.prefill.template": {"metadata": {"labels": {"a": "b"}}}},
+    {"spec.router.service": {"portName": "http-openai"}},
+    {"spec.router.args": ["--disable-retries", "--prefill-max-inflight-requests-per-worker", "4", "--policy=random"]},
+    {"spec.scaling.forecast": {"bin": "1m", "history": "30d"}},
     {"spec.engine.env": [{"name": "HF_TOKEN", "valueFrom": A_SECRET}, {"name": "LEVEL", "value": ""}]},
-    {"spec.engine.args": ["--mem-fraction-static", "0.85", "--trust-remote-code"]},
+    {"spec.engine.args": ["--mem-fraction-static", "0.85", "--trust-remote-code", "--json-model-override-args"]},
+    {
+        "spec.engine.args": [
+            '--json-model-override-args={"a": 1}',
+            '{"a": 1}',
+            "-1",
+            "",
+            "--tokenizer-mode=auto",
+            "--config",
+        ]
+    },
     {"spec.engine.sharedMemory": "1.5Gi", "spec.engine.imagePullSecrets": ["registry"]},
-    {"spec.scaling.behavior": {"interval": "1m30s", "drainDeadline": "2h", "scaleDownStabilization": "0m500ms"}},
+    {"spec.scaling.behavior": {"interval": "1m30s", "drainDeadline": "2h", "scaleDownStabilization": "0m1s"}},
     {"spec.router.service": {"type": "NodePort", "nodePort": 30080, "annotations": {"a": "b"}}},
     {"spec.slo": {"ttftSeconds": 2, "itlSeconds": 0.03, "attainment": 0.5}},
     {"spec.scheduling": {}},
@@ -56,6 +96,53 @@ GOOD: list[dict[str, Any]] = [
 BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.model": GONE}, ["spec.model: Required"]),
     ({"spec.model": "bad name"}, ["spec.model:", '"bad name"', "such as meta-llama/"]),
+    ({"spec.model": "qwen3:8b"}, ["spec.model:", '"qwen3:8b"', "that clients ask for", "in engine.modelPath"]),
+    ({"spec.model": "/models/llama"}, ["spec.model:", '"/models/llama"', "engine.modelPath where the weights are"]),
+    ({"spec.slo": {"ttftSeconds": 1500}}, ["spec.slo.ttftSeconds:", "1500", "at most 120", "1500 ms are 1.5"]),
+    ({"spec.slo": {"itlSeconds": 50}}, ["spec.slo.itlSeconds:", "50", "at most 5", "50 ms are 0.05"]),
+    ({"spec.scaling.behavior": {"interval": "1ms"}}, ["behavior.interval:", '"1ms"', "must be 1s to 10m"]),
+    ({"spec.scaling.behavior": {"interval": "1d"}}, ["behavior.interval:", '"1d"', "must be 1s to 10m"]),
+    ({"spec.scaling.behavior": {"queueInterval": "1ms"}}, ["behavior.queueInterval:", "must be 500ms to 1m"]),
+    ({"spec.scaling.behavior": {"drainDeadline": "10ms"}}, ["behavior.drainDeadline:", "must be 1s to 24h"]),
+    ({"spec.scaling.behavior": {"scaleDownStabilization": "300d"}}, ["scaleDownStabilization:", "must be 1s to 24h"]),
+    ({"spec.scaling.forecast": {"history": "9999999d"}}, ["forecast.history:", '"9999999d"', "must be 1m to 60d"]),
+    ({"spec.scaling.forecast": {"history": "99999999999999999999d"}}, ["forecast.history:", "such as 90s"]),
+    ({"spec.scaling.forecast": {"bin": "1ms"}}, ["forecast.bin:", "must be 1s to 1h"]),
+    (
+        {"spec.scaling.fallback": {"after": "1ms", "prefill": 1, "decode": 1}},
+        ["fallback.after:", "must be 10s to 7d"],
+    ),
+    ({"spec.engine.terminationGracePeriod": "900000h"}, ["terminationGracePeriod:", "must be 1s to 24h"]),
+    ({"spec.engine.sharedMemory": "16"}, ["spec.engine.sharedMemory:", "must be 1Mi to 16Ti", "counts bytes"]),
+    ({"spec.engine.sharedMemory": "99999999Ti"}, ["spec.engine.sharedMemory:", "must be 1Mi to 16Ti"]),
+    (
+        {"spec.engine.env": [{"name": "A", "valueFrom": {"secretRef": {"name": "s"}}}]},
+        ['unknown field "spec.engine.env[0].valueFrom.secretRef"'],
+    ),
+    ({"spec.engine.env": [{"name": "A", "value": 1}]}, ["spec.engine.env[0].value:", "must be of type string"]),
+    (
+        {"spec.prefill.template": {"nodeSelector": {"a": "b"}}},
+        ['unknown field "spec.prefill.template.nodeSelector"'],
+    ),
+    ({"spec.apiKey": {"key": "k"}}, ["spec.apiKey.name: Required"]),
+    ({"spec.ipFamily": "ipv6"}, ["spec.ipFamily:", '"IPv4", "IPv6"']),
+    ({"spec.prefill.ports": {"engine": 0}}, ["spec.prefill.ports.engine:", "or equal to 1"]),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "timeZone": "Europe/Berlim", "prefill": {"min": 1, "max": 2}}]},
+        ["schedules[0].timeZone:", "Europe/Berlim", "such as Europe/Berlin"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "timeZone": "Local", "prefill": {"min": 1, "max": 2}}]},
+        ["schedules[0].timeZone:", "such as Europe/Berlin"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "end": "0 0 30 2 *", "prefill": {"min": 1, "max": 2}}]},
+        ["schedules[0].end:", "never comes", "correct day of month or month"],
+    ),
+    (
+        {"spec.scaling.schedules": [{**NIGHT, "start": "0 0 31 NOV *", "prefill": {"min": 1, "max": 2}}]},
+        ["schedules[0].start:", "never comes"],
+    ),
     ({"spec.engine.image": GONE}, ["spec.engine.image: Required"]),
     ({"spec.engine.image": "two words"}, ["spec.engine.image:", "an image without blanks"]),
     ({"spec.engine.transferBackend": "carrier-pigeon"}, ["spec.engine.transferBackend:", '"mooncake"']),
@@ -88,7 +175,6 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.mode": "auto"}, ["spec.scaling.mode:", '"Auto", "Advise", "Paused"']),
     ({"spec.scaling.decode.min": 0}, ["spec.scaling.decode.min:", "greater than or equal to 1"]),
     ({"spec.scaling.decode.max": GONE}, ["spec.scaling.decode.max: Required"]),
-    ({"spec.scaling.profileRef": GONE}, ["spec.scaling.profileRef: Required"]),
     ({"spec.scaling.ratio": {"min": "0.25", "max": "1:2"}}, ["spec.scaling.ratio.min:", "such as 1:4 or 3:2"]),
     ({"spec.scaling.forecast": {"quantile": 1.0}}, ["spec.scaling.forecast.quantile:", "at most 0.999"]),
     ({"spec.scaling.behavior": {"interval": "30"}}, ["spec.scaling.behavior.interval:", "such as 90s"]),
@@ -110,6 +196,14 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.behaviour": {}}, ['unknown field "spec.scaling.behaviour"']),
 ]
 
+MISPLACED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"spec.engine.env": [{"name": "A", "valueFrom": {"secretRef": {}}}]}, ["[0].valueFrom:", "one of secretKeyRef"]),
+    (
+        {"spec.prefill.template": {"nodeSelector": {"a": "b"}}},
+        ["spec.prefill.template:", "neither metadata nor spec", "template.spec.nodeSelector"],
+    ),
+]
+BAD_URLS = ["http://p:9090/api/v1/query", "http://p:9090?x=1", "http://p/#a", "http://me:word@p:9090"]
 BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.prefill.replicas": 1}, ["replicas and scaling exclude each other", "remove spec.scaling"]),
     ({"spec.scaling": GONE}, ["both spec.prefill.replicas and spec.decode.replicas are needed", "add spec.scaling"]),
@@ -136,19 +230,86 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["spec.scaling.schedules[1]: Duplicate value"],
     ),
     ({"spec.scaling.ratio": {"min": "2:1", "max": "1:2"}}, ["spec.scaling.ratio.min:", "lower min or raise max"]),
-    ({"spec.prefill.parallelism": {"tensor": 4}}, ["spec.prefill.parallelism.tensor:", "must equal gpus"]),
+    ({"spec.scaling.profileRef": GONE}, ["spec.scaling:", "names no EngineProfile", "spec.decode.profileRef"]),
+    (
+        {"spec.scaling.profileRef": GONE, "spec.prefill.profileRef": {"name": "p"}},
+        ["spec.scaling:", "names no EngineProfile", "set spec.scaling.profileRef"],
+    ),
+    ({"spec.prefill.parallelism": {"tensor": 4}}, ["spec.prefill.parallelism:", "must equal gpus"]),
+    ({"spec.prefill.parallelism": {"tensor": 2, "data": 2}}, ["spec.prefill.parallelism:", "must equal gpus"]),
+    ({"spec.prefill.parallelism": {"pipeline": 3}}, ["spec.prefill.parallelism:", "must equal gpus"]),
+    (
+        {"spec.prefill.parallelism": {"dataAttention": True, "data": 4}},
+        ["spec.prefill.parallelism.data:", "must divide the tensor size"],
+    ),
+    ({"spec.prefill.nodes": 3}, ["spec.prefill.gpus:", "must be a multiple of nodes"]),
     ({**SWITCHING, "spec.decode.gpus": 1}, ["spec.roleSwitching:", "equal gpus and nodes", "enabled to false"]),
     ({**SWITCHING, "spec.decode.nodes": 2}, ["spec.roleSwitching:", "equal gpus and nodes"]),
     ({**SWITCHING, "spec.engine.transferBackend": "nixl"}, ["spec.engine.transferBackend:", "choose one"]),
     ({"spec.router.service": {"nodePort": 30080}}, ["spec.router.service.nodePort:", "set type, or remove nodePort"]),
-    ({"spec.engine.args": ["--port", "1"]}, ["spec.engine.args:", "operator sets itself", "remove it"]),
-    ({"spec.engine.args": ["--tp-size=4"]}, ["spec.engine.args:", "operator sets itself", "remove it"]),
-    ({"spec.decode.args": ["--disaggregation-mode", "null"]}, ["spec.decode.args:", "remove it"]),
-    ({"spec.engine.env": [{"name": "A", "value": "1", "valueFrom": {}}]}, ["spec.engine.env[0]:", "remove one"]),
+    ({"spec.engine.env": [{"name": "A", "value": "1", "valueFrom": A_SECRET}]}, ["spec.engine.env[0]:", "remove one"]),
+    ({"spec.engine.env": [{"name": "A", "valueFrom": {}}]}, ["spec.engine.env[0].valueFrom:", "one of secretKeyRef"]),
+    ({"spec.engine.env": [{"name": "A"}, {"name": "A"}]}, ["spec.engine.env[1]: Duplicate value"]),
+    (
+        {"spec.engine.env": [{"name": "HOST_IP"}]},
+        ["spec.engine.env[0].name:", "operator sets", "spec.prefill.template"],
+    ),
+    ({"spec.decode.ports": {"engine": 8998}}, ["spec.decode.ports:", "need two ports"]),
+    (template(engine_port(name="http", containerPort=9000)), ["spec.prefill.template:", "named http", "another name"]),
+    (template(engine_port(name="x", containerPort=30000)), ["spec.prefill.template:", "leave out the name"]),
+    (template(engine_port(name="bootstrap", containerPort=1)), ["spec.prefill.template:", "named bootstrap"]),
+    (
+        template({"name": "proxy", "ports": [{"name": "http", "containerPort": 8080}]}),
+        ["spec.prefill.template:", "named http", "another name"],
+    ),
+    (
+        {"spec.router.template": {"spec": {"containers": [{"name": "router", "ports": [{"name": "metrics"}]}]}}},
+        ["spec.router.template:", "named metrics"],
+    ),
+    ({"spec.scaling.forecast": {"bin": "50m", "history": "1h"}}, ["spec.scaling.forecast.bin:", "half of history"]),
+    ({"spec.scaling.forecast": {"history": "1m"}}, ["spec.scaling.forecast.bin:", "raise history"]),
+    ({"spec.scaling.forecast": {"bin": "1s", "history": "60d"}}, ["spec.scaling.forecast.history:", "raise bin"]),
     ({"metadata.name": "a" * 47}, ["metadata.name:", "at most 46", "choose another name"]),
     ({"metadata.name": "8b"}, ["metadata.name:", "beginning with a letter"]),
     ({"metadata.name": "a.b"}, ["metadata.name:", "lower-case letters, digits and '-'"]),
 ]
+
+
+SPELLINGS: list[tuple[str, list[str], str]] = [
+    ("engine", ["--tp", "4"], "parallelism.tensor"),
+    ("engine", ["--tp-size=4"], "parallelism.tensor"),
+    ("engine", ["--tensor-parallel-size=4"], "parallelism.tensor"),
+    ("engine", ["--model", "x"], "spec.engine.modelPath"),
+    ("engine", ["--mo=x"], "spec.engine.modelPath"),
+    ("engine", ["--port", "1"], "ports.engine"),
+    ("engine", ["--data-parallel-size", "4"], "parallelism.data"),
+    ("engine", ["--enable-dp-attention"], "parallelism.dataAttention"),
+    ("engine", ["--api-key", "secret"], "spec.apiKey"),
+    ("engine", ["--ssl-certfile=/x"], "plain HTTP"),
+    ("engine", ["--tp-size 4"], "two items"),
+    ("engine", ["--trust-remote-code --tp 4"], "two items"),
+    ("engine", ["--trust-remote-code\t--tp"], "two items"),
+    ("engine", ["--", "--tp-size"], "no flag at all"),
+    ("decode", ["--disaggregation-mod", "null"], "spec.prefill and of spec.decode"),
+    ("prefill", ["--disaggregation-b", "1"], "spec.prefill.ports.bootstrap"),
+    ("router", ["--model-path", "x"], "spec.engine.modelPath"),
+    ("router", ["--model=x"], "spec.engine.modelPath"),
+    ("router", ["--service-disc"], "labels"),
+    ("router", ["--po", "1"], "spec.router.service.port"),
+    ("router", ["--control-plane-api-keys", "a:b:admin:c"], "spec.apiKey"),
+]
+
+
+@pytest.mark.parametrize(("part", "args", "way_out"), SPELLINGS)
+def test_no_spelling_of_a_reserved_flag_passes(api: httpx.Client, crds: None, part: str, args: list[str], way_out: str):
+    answer = send(api, kinds.INFERENCE, changed(INFERENCE, {f"spec.{part}.args": args}))
+    assert not missing_words(answer, [f"spec.{part}.args:", way_out])
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_only_a_base_url_is_taken_for_prometheus(api: httpx.Client, crds: None, url: str):
+    answer = send(api, kinds.INFERENCE, changed(INFERENCE, {"spec.telemetry": {"prometheusURL": url}}))
+    assert not missing_words(answer, ["spec.telemetry.prometheusURL:", url, "base URL"])
 
 
 @pytest.mark.parametrize("changes", GOOD)
@@ -175,6 +336,14 @@ def test_fields_that_do_not_go_together_are_refused(
     api: httpx.Client, crds: None, changes: dict[str, Any], words: list[str]
 ):
     assert not missing_words(send(api, kinds.INFERENCE, changed(INFERENCE, changes)), words)
+
+
+@pytest.mark.parametrize(("changes", "words"), MISPLACED)
+def test_what_a_lax_client_loses_is_refused_all_the_same(
+    api: httpx.Client, crds: None, changes: dict[str, Any], words: list[str]
+):
+    answer = send(api, kinds.INFERENCE, changed(INFERENCE, changes), validation="Ignore")
+    assert not missing_words(answer, words)
 
 
 def documented() -> list[Any]:

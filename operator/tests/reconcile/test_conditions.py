@@ -50,6 +50,7 @@ def deployment(pool: str, replicas: int = 1) -> dict[str, Any]:
 
 def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict[str, Any] | None = None) -> Observed:
     roles = listed if listed is not None else {IPS["prefill"]: "prefill", IPS["decode"]: "decode"}
+    roles = {f"{ip}:30000": role for ip, role in roles.items()}
     gateway = GatewayView(frozenset(roles), (roles,), ())
     pools = {pool: pod_reading.of_pool(pods, pool) for pool in IPS}
     resource = {"metadata": {"name": "m", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec or SPEC}

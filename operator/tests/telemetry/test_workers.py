@@ -73,19 +73,19 @@ def listed(ip: str, role: str, status: str = "ready") -> dict[str, Any]:
 async def test_a_worker_that_drains_is_listed_and_gets_no_requests():
     http = Pods({"gw": {"workers": [listed("10.0.0.1", "prefill"), listed("10.0.0.2", "decode", "draining")]}})
     view = await read_gateways(http, [pod("gw", "10.0.0.9")])
-    assert view.registered("10.0.0.2") is True
-    assert view.roles == ({"10.0.0.1": "prefill"},)
-    assert view.registered("10.0.0.3") is False
+    assert view.registered("10.0.0.2:30000") is True
+    assert view.roles == ({"10.0.0.1:30000": "prefill"},)
+    assert view.registered("10.0.0.3:30000") is False
 
 
 async def test_one_silent_gateway_makes_absence_unknown_and_presence_known():
     http = Pods({"gw-1": {"workers": [listed("10.0.0.1", "prefill")]}})
     view = await read_gateways(http, [pod("gw-1", "10.0.0.8"), pod("gw-2", "10.0.0.9")])
-    assert view.registered("10.0.0.1") is True
-    assert view.registered("10.0.0.3") is None
+    assert view.registered("10.0.0.1:30000") is True
+    assert view.registered("10.0.0.3:30000") is None
     assert view.silent == ("gw-2",)
 
 
 async def test_a_gateway_without_an_address_lists_nobody():
     view = await read_gateways(Pods({}), [pod("gw", None)])
-    assert view.registered("10.0.0.1") is False
+    assert view.registered("10.0.0.1:30000") is False

@@ -141,3 +141,82 @@ def test_pull_secrets(owner: Owner, raw_spec: dict[str, Any], secrets: list[str]
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
     pod = worker_deployment(owner, spec, Role.PREFILL, 1)["spec"]["template"]["spec"]
     assert [s["name"] for s in pod.get("imagePullSecrets", [])] == secrets
+
+
+def role_of(raw_spec: dict[str, Any], role: Role, **fields: Any) -> DisaggregatedInferenceSpec:
+    return DisaggregatedInferenceSpec.model_validate({**raw_spec, role: {**raw_spec[role], **fields}})
+
+
+def test_workers_of_both_roles_can_share_the_network_of_a_node(owner: Owner, raw_spec: dict[str, Any]):
+    raw_spec["decode"]["ports"] = {"engine": 30001}
+    raw_spec["prefill"]["ports"] = {"engine": 30002, "bootstrap": 8999}
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    seen = []
+    for role, port in ((Role.PREFILL, 30002), (Role.DECODE, 30001)):
+        template = worker_deployment(owner, spec, role, 1)["spec"]["template"]
+        container = template["spec"]["containers"][0]
+        assert flags(container)["--port"] == str(port)
+        assert container["ports"][0] == {"name": "http", "containerPort": port}, "what probes and PodMonitors go by"
+        assert container["readinessProbe"]["httpGet"]["port"] == "http"
+        assert template["metadata"]["annotations"]["smg.ai/worker-ports"] == str(port), "what the gateway goes by"
+        seen += [entry["containerPort"] for entry in container["ports"]]
+    assert sorted(seen) == [8999, 30001, 30002], "the scheduler tells them apart by it"
+    prefill = worker_deployment(owner, spec, Role.PREFILL, 1)["spec"]["template"]
+    assert prefill["metadata"]["annotations"]["sglang.ai/bootstrap-port"] == "8999"
+    assert flags(prefill["spec"]["containers"][0])["--disaggregation-bootstrap-port"] == "8999"
+
+
+def test_the_usual_port_changes_no_pod(owner: Owner, raw_spec: dict[str, Any], spec: DisaggregatedInferenceSpec):
+    said = role_of(raw_spec, Role.DECODE, ports={"engine": 30000})
+    assert worker_deployment(owner, said, Role.DECODE, 1) == worker_deployment(owner, spec, Role.DECODE, 1)
+
+
+def test_in_a_cluster_of_ipv6_all_listen_on_ipv6(owner: Owner, raw_spec: dict[str, Any]):
+    spec = DisaggregatedInferenceSpec.model_validate({**raw_spec, "ipFamily": "IPv6"})
+    children = child_manifests(owner, spec, Targets(1, 1))
+    launched = [flags(engine(child)) for child in children if child["kind"] == "Deployment"]
+    assert [found["--host"] for found in launched] == ["::"] * 3
+    assert [found["--prometheus-host"] for found in launched if "--prometheus-host" in found] == ["::"]
+
+
+def test_the_key_of_a_secret_reaches_workers_and_gateway_and_stands_in_no_manifest(
+    owner: Owner, raw_spec: dict[str, Any]
+):
+    spec = DisaggregatedInferenceSpec.model_validate({**raw_spec, "apiKey": {"name": "llama", "key": "k"}})
+    deployments = [c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Deployment"]
+    assert len(deployments) == 3
+    for deployment in deployments:
+        container = engine(deployment)
+        assert flags(container)["--api-key"] == "$(DOPD_API_KEY)"
+        reference = {"name": "llama", "key": "k"}
+        assert {"name": "DOPD_API_KEY", "valueFrom": {"secretKeyRef": reference}} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "parallelism", "expected"),
+    [
+        (8, None, {"--tp-size": "8"}),
+        (8, {"tensor": 8}, {"--tp-size": "8"}),
+        (8, {"pipeline": 2}, {"--tp-size": "4", "--pp-size": "2"}),
+        (8, {"data": 4}, {"--tp-size": "2", "--dp-size": "4"}),
+        (8, {"tensor": 2, "pipeline": 2, "data": 2}, {"--tp-size": "2", "--pp-size": "2", "--dp-size": "2"}),
+        (8, {"data": 8, "dataAttention": True}, {"--tp-size": "8", "--dp-size": "8", "--enable-dp-attention": ""}),
+    ],
+)
+def test_a_worker_spreads_as_it_is_told(
+    owner: Owner, raw_spec: dict[str, Any], gpus: int, parallelism: Any, expected: dict[str, str]
+):
+    spec = role_of(raw_spec, Role.DECODE, gpus=gpus, parallelism=parallelism, args=[])
+    launched = flags(engine(worker_deployment(owner, spec, Role.DECODE, 1)))
+    sizes = ("--tp-size", "--pp-size", "--dp-size")
+    assert {name: launched[name] for name in sizes if name in launched} == {
+        name: value for name, value in expected.items() if name in sizes
+    }
+    assert ("--enable-dp-attention" in launched) is ("--enable-dp-attention" in expected)
+
+
+def test_the_service_port_has_the_name_that_a_mesh_asks_for(owner: Owner, raw_spec: dict[str, Any]):
+    raw_spec["router"]["service"] = {"portName": "http-openai"}
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    (service,) = [c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Service"]
+    assert service["spec"]["ports"] == [{"name": "http-openai", "port": 8000, "targetPort": "http", "protocol": "TCP"}]
