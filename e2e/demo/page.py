@@ -1,6 +1,5 @@
 """The run as one HTML page without any outside file: its figures beside those of other policies, and its course."""
 
-import html
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dopd.api.text import escaped
 from dopd.replay.page import PAGE
 from e2e.demo.record import Run
 from e2e.demo.watch import served_after_seconds
@@ -40,7 +40,7 @@ def page(run: Run, other: WhatIf, trace: str) -> str:
             _decisions(run),
         )
     )
-    return PAGE.format(title=html.escape(f"dopd: {run.scenario.title[0].lower()}{run.scenario.title[1:]}"), body=body)
+    return PAGE.format(title=escaped(f"dopd: {run.scenario.title[0].lower()}{run.scenario.title[1:]}"), body=body)
 
 
 def _facts(run: Run, trace: str) -> str:
@@ -51,7 +51,7 @@ def _facts(run: Run, trace: str) -> str:
     else:
         before = f"served {peak.at_seconds - peak.ready_seconds:.0f} s of the clock before it began"
     sentences = (
-        f"Trace {html.escape(trace)}, {scenario.speedup:g} times as fast as recorded, on a kind cluster with simulated"
+        f"Trace {escaped(trace)}, {scenario.speedup:g} times as fast as recorded, on a kind cluster with simulated"
         " engines; Prometheus, gateway, operator and Kubernetes are real.",
         f"{len(run.results)} requests were sent, {len(run.lost)} were lost.",
         f"{scenario.lead_in_seconds:g} s of lead-in come before the trace and count in no share below.",
@@ -92,7 +92,7 @@ def _comparison(run: Run, other: WhatIf) -> str:
 def _row(label: str, shares: Sequence[float | None], gpu_seconds: float, reference: float, kind: str = "") -> str:
     cells = "".join(f"<td>{share or 0:.2%}</td>" for share in shares)
     return (
-        f"<tr{kind}><td>{html.escape(label)}</td>{cells}<td>{gpu_seconds / 3600:.2f} h</td>"
+        f"<tr{kind}><td>{escaped(label)}</td>{cells}<td>{gpu_seconds / 3600:.2f} h</td>"
         f"<td>{gpu_seconds / reference:.2f}</td></tr>"
     )
 
@@ -101,10 +101,11 @@ def _decisions(run: Run) -> str:
     rows = []
     for decision in run.decisions:
         after = served_after_seconds(decision, run.samples)
+        workers = escaped(f"{decision.before} to {decision.to}")
         rows.append(
-            f"<tr><td>{_minutes(run)(decision.at_seconds):.1f}</td><td>{decision.before} to {decision.to}</td>"
+            f"<tr><td>{_minutes(run)(decision.at_seconds):.1f}</td><td>{workers}</td>"
             f"<td>{'superseded' if after is None else f'{after:.0f} s'}</td>"
-            f"<td class='text'><b>{html.escape(decision.reason)}</b> {html.escape(decision.message)}</td></tr>"
+            f"<td class='text'><b>{escaped(decision.reason)}</b> {escaped(decision.message)}</td></tr>"
         )
     head = "<tr><th>minute</th><th>workers</th><th>served after</th><th>why</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"

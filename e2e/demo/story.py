@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 
 from dopd.api.names import Role
+from dopd.api.text import plain
 from dopd.planning import Policy
 from e2e.demo.record import Run
 from e2e.demo.scenario import Prepared, Scenario, Settings
@@ -39,7 +40,7 @@ class DemoFailed(Exception):
 
 def tell(text: str = "") -> None:
     """Print a line of the story."""
-    print(text, flush=True)
+    print(plain(text), flush=True)
 
 
 def introduce(scenario: Scenario, prepared: Prepared, trace: Path) -> None:
@@ -111,7 +112,7 @@ def converse(stack: Stack) -> None:
     for question in QUESTIONS:
         print(f"  > {question}\n  < ", end="", flush=True)
         for piece in _pieces(client, question, tokens=20):
-            print(piece, end="", flush=True)
+            print(plain(piece), end="", flush=True)
         print()
 
 

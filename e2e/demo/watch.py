@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from dopd.api.text import plain
 from e2e.demo.seen import Load, Sample, SeenDecision, Workers
 
 Json = dict[str, Any]
@@ -74,7 +75,7 @@ class Watcher:
             try:
                 self.look()
             except Exception as error:  # the API server may be slow for a moment; the next look tells
-                print(f"  (status not read: {error})", flush=True)
+                print(plain(f"  (status not read: {error})"), flush=True)
             if self._over.wait(self._period):
                 return
 

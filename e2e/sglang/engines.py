@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.workers import RoleSpec
 from dopd.api.names import Role
+from dopd.api.workers import RoleSpec
 from dopd.workloads.engines import engine_flags
 from e2e.cluster.ports import LOOPBACK
 from e2e.sglang.fleet import Fleet, Server

@@ -58,4 +58,11 @@ yes
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- with .Values.apiKeySecrets }}
+# The keys that engines and gateways ask for, and no other Secret.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson . }}
+  verbs: [get]
+{{- end }}
 {{- end -}}

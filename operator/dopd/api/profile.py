@@ -19,7 +19,8 @@ StartSeconds = Annotated[float, Field(gt=0, le=7200, json_schema_extra={"hint": 
 
 LONGEST_FIXED_SECONDS, LONGEST_TOKEN_SECONDS = 1.0, 0.005
 LONGEST_LEAST_STEP_SECONDS = 2.0
-"""Of a prefill, and of the fastest decode step: what takes longer was written in milliseconds, or is no engine that one would scale."""
+"""Of a prefill, and of the fastest decode step: what takes longer was written in milliseconds, or is no engine that one
+would scale."""
 
 
 class Origin(StrEnum):

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 
+from dopd.api.text import one_line
 from dopd.cli import installation
 from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
 from dopd.cluster import Kubernetes
@@ -86,4 +87,4 @@ def _line(check: Check) -> str:
     verdict = f"{check.verdict:<4}"
     if sys.stdout.isatty():
         verdict = f"{_COLORS[check.verdict]}{verdict}{_PLAIN}"
-    return f"{verdict} {check}"
+    return f"{verdict} {one_line(str(check))}"

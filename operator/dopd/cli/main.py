@@ -1,12 +1,15 @@
 """The command line: one module per command, imported only when it runs."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO, cast
 
 from dopd import __version__
+from dopd.api.text import PlainStream
 
 COMMANDS = {
     "run": "run the operator",
@@ -18,6 +21,12 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    # Complaints and logs repeat what they are about, and that may come from anywhere.
+    with contextlib.redirect_stderr(cast(TextIO, PlainStream(sys.stderr))):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     # The matrices of a forecast are tiny: more threads only wait for each other. NumPy reads this when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(prog="dopd", description="Prefill and decode workers, ahead of the load.")

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from dopd.api.names import Role
+from dopd.api.text import plain
 from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
@@ -42,7 +43,7 @@ def call(args: argparse.Namespace) -> int:
     except (ValueError, OSError) as error:
         print(f"dopd replay: {error}", file=sys.stderr)
         return 2
-    print(report.as_text())
+    print(plain(report.as_text()))
     for path, text in files:
         path.write_text(text, encoding="utf-8")
     return 0

@@ -1,9 +1,10 @@
 """Line and bar charts as SVG, drawn without any library: a page of results must open where nothing is installed."""
 
-import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from dopd.api.text import escaped
 
 WIDTH, HEIGHT = 960, 230
 LEFT, RIGHT, TOP, BOTTOM = 72, 24, 12, 26
@@ -74,9 +75,9 @@ def line_chart(label: str, lines: Sequence[Line], end_seconds: float, least_top:
     for line in lines:
         dash = " stroke-dasharray='5 4'" if line.dashed else ""
         parts.append(
-            f"<path class='line' data-name='{html.escape(line.name)}' stroke='{line.colour}'{dash} "
+            f"<path class='line' data-name='{escaped(line.name)}' stroke='{line.colour}'{dash} "
             f"d='{_path([(x(t), None if value is None else y(value)) for t, value in line.points], line.steps)}'>"
-            f"<title>{html.escape(line.name)}</title></path>"
+            f"<title>{escaped(line.name)}</title></path>"
         )
     return _svg(label, HEIGHT, parts)
 
@@ -94,10 +95,10 @@ def bar_chart(label: str, bars: Sequence[Bar], mark: float | None = None) -> str
     for row, bar in enumerate(bars):
         y = row * BAR_HEIGHT + 4
         parts.append(
-            f"<text x='{left - 8}' y='{y + 14}' text-anchor='end'>{html.escape(bar.name)}</text>"
+            f"<text x='{left - 8}' y='{y + 14}' text-anchor='end'>{escaped(bar.name)}</text>"
             f"<rect x='{left}' y='{y}' width='{x(bar.value) - left:.1f}' height='{BAR_HEIGHT - 8}' fill='{bar.colour}' "
             f"opacity='{0.35 if bar.pale else 1}'/>"
-            f"<text x='{x(bar.value) + 6:.1f}' y='{y + 14}'>{html.escape(bar.text)}</text>"
+            f"<text x='{x(bar.value) + 6:.1f}' y='{y + 14}'>{escaped(bar.text)}</text>"
         )
     return _svg(label, height, parts)
 
@@ -127,7 +128,7 @@ def _path(points: Sequence[tuple[float, float | None]], steps: bool) -> str:
 
 def _svg(label: str, height: int, parts: Sequence[str]) -> str:
     return (
-        f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{html.escape(label)}' "
+        f"<svg viewBox='0 0 {WIDTH} {height}' role='img' aria-label='{escaped(label)}' "
         "font-family='system-ui, sans-serif' font-size='12' fill='#555'>"
         "<style>.grid{stroke:#e5e5e5;fill:none}.line{fill:none;stroke-width:1.6}"
         "text{paint-order:stroke;stroke:#fff;stroke-width:4px}"

@@ -1,9 +1,9 @@
 """A replay as one HTML page without any outside file: what it cost, what clients met, and when they were late."""
 
-import html
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dopd.api.text import escaped
 from dopd.replay.charts import Bar, Line, bar_chart, line_chart
 from dopd.replay.runner import Result
 
@@ -63,12 +63,12 @@ def page(report: "Report") -> str:
     facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report.facts.items() if value is not None)
     boxes = " ".join(
         f"<label style='color:{colours[name]};margin-right:1rem'><input type='checkbox' checked "
-        f"data-name='{html.escape(name)}'> {html.escape(name)}</label>"
+        f"data-name='{escaped(name)}'> {escaped(name)}</label>"
         for name in results
     )
     body = "".join(
         (
-            f"<p>{html.escape(facts)}</p>",
+            f"<p>{escaped(facts)}</p>",
             _table(report),
             "<h2>GPU-hours</h2>",
             _bars(report, colours),
@@ -84,7 +84,7 @@ def page(report: "Report") -> str:
             SHOW,
         )
     )
-    return PAGE.format(title=html.escape(f"{report.trace} on {report.profile}"), body=body)
+    return PAGE.format(title=escaped(f"{report.trace} on {report.profile}"), body=body)
 
 
 def _targets(result: Result, column: int, end_seconds: float) -> list[tuple[float, float | None]]:
@@ -109,8 +109,8 @@ def _table(report: "Report") -> str:
         )  # fmt: skip
         kind = " class='run'" if name == "dopd" else ""
         rows.append(
-            f"<tr{kind}><td>{html.escape(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}"
-            f"<td class='text'>{html.escape(report.knobs[name])}</td></tr>"
+            f"<tr{kind}><td>{escaped(name)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}"
+            f"<td class='text'>{escaped(report.knobs[name])}</td></tr>"
         )
     head = "".join(f"<th>{title}</th>" for title in titles)
     return (
@@ -137,8 +137,8 @@ def _bars(report: "Report", colours: dict[str, str]) -> str:
 
 def _tries(report: "Report") -> str:
     rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{run['attainment']:.2%}</td><td>{run['gpu_hours']:.2f}</td>"
-        f"<td class='text'>{html.escape(run['knob'])}</td></tr>"
+        f"<tr><td>{escaped(name)}</td><td>{run['attainment']:.2%}</td><td>{run['gpu_hours']:.2f}</td>"
+        f"<td class='text'>{escaped(run['knob'])}</td></tr>"
         for name, runs in report.tries.items()
         for run in runs
     )

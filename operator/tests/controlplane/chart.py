@@ -20,6 +20,10 @@ EVERYTHING = {
     "alerts.labels.release": "prometheus",
     "dashboard.annotations.grafana_folder": "Inference",
     "networkPolicy.enabled": "true",
+    "templatePolicy.enabled": "true",
+    "templatePolicy.imagePrefixes[0]": "registry.example.com/",
+    "templatePolicy.namespaceSelector.matchLabels.serving": "narrow",
+    "apiKeySecrets[0]": "llama-key",
     "prometheusURL": "https://prometheus.monitoring.svc:9091",
     "prometheus.bearerToken.existingSecret": "token",
     "prometheus.ca.existingConfigMap": "authority",
@@ -63,8 +67,14 @@ def render(namespace: str, *options: str, **values: str) -> list[dict[str, Any]]
 def grant(plane: ControlPlane, namespace: str, **values: str) -> list[dict[str, Any]]:
     """Give the operator's service account what the chart grants; the rules of its roles."""
     rights = [m for m in render(namespace, **values) if "Role" in m["kind"] or m["kind"] == "ServiceAccount"]
+    rights = [m for m in rights if not aggregated(m)]
     plane.kubectl("apply", "--filename=-", stdin=as_list(rights))
     return [rule for manifest in rights for rule in manifest.get("rules", [])]
+
+
+def aggregated(manifest: dict[str, Any]) -> bool:
+    """Whether it is a ClusterRole for people, added to one of Kubernetes' own."""
+    return any(".authorization.k8s.io/aggregate-to-" in label for label in manifest["metadata"].get("labels", {}))
 
 
 def as_list(manifests: list[dict[str, Any]]) -> str:

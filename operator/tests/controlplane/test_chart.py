@@ -71,7 +71,10 @@ def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None
     made = ("deployment,service,serviceaccount,role,rolebinding,networkpolicy", "--selector=helm.sh/chart", *where)
     assert len(plane.kubectl("get", *made, "--output=name").split()) == 8
     assert helm("uninstall", "dopd", *where, "--wait").returncode == 0
-    everything = "deployment,service,serviceaccount,role,rolebinding,networkpolicy,poddisruptionbudget,clusterrole"
+    everything = (
+        "deployment,service,serviceaccount,role,rolebinding,networkpolicy,poddisruptionbudget,clusterrole,"
+        "validatingadmissionpolicy,validatingadmissionpolicybinding"
+    )
     assert plane.kubectl("get", everything, "--selector=helm.sh/chart", *where, "--output=name") == ""
 
 
@@ -100,6 +103,11 @@ def test_pods_are_restricted(plane: ControlPlane, namespace: str):
         ({"podMonitor.enabled": "auto"}, "podMonitor"),
         ({"podMonitor.interval": "15"}, "interval"),
         ({"networkPolicy.prometheusPorts[0]": "0"}, "prometheusPorts"),
+        ({"networkPolicy.enginePorts[0]": "70000"}, "enginePorts"),
+        ({"podMonitor.sampleLimit.workers": "0"}, "workers"),
+        ({"apiKeySecrets[0]": "No_Name"}, "apiKeySecrets"),
+        ({"templatePolicy.validationActions[0]": "Refuse"}, "validationActions"),
+        ({"templatePolicy.allowedCapabilities[0]": "CAP SYS"}, "allowedCapabilities"),
     ],
 )
 def test_a_value_that_is_wrong_is_refused_by_name(values: dict[str, str], words: str):
@@ -121,6 +129,7 @@ def test_the_schema_knows_exactly_the_values():
     values = keys(VALUES)
     values["resources"] = None  # as in a pod, and checked by the API server
     values["dashboard"]["labels"] = None  # whatever the sidecar looks for
+    values["templatePolicy"]["namespaceSelector"] = None  # as in Kubernetes, likewise
     assert schema == values
 
 
@@ -165,6 +174,7 @@ def test_pod_monitors_fit_the_pods():
             if selects(m["spec"]["selector"], template["metadata"]["labels"])
         ]
         assert len(selected) == 1, pool
+        assert selected[0]["sampleLimit"] >= 20000, pool
         (endpoint,) = selected[0]["podMetricsEndpoints"]
         ports = {port["name"] for container in template["spec"]["containers"] for port in container["ports"]}
         assert endpoint["port"] in ports, pool

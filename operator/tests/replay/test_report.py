@@ -104,3 +104,9 @@ def test_reversals_are_told_by_the_hour(report):
 )
 def test_axes_have_round_values(greatest, expected):
     assert ticks(greatest) == pytest.approx(expected)
+
+
+def test_a_page_holds_no_control_characters(report):
+    hostile = replace(report, trace="\x1b[2Jday\u202e<script>")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]|<script>\\\\x1b", hostile.as_html())
+    assert "\\x1b[2Jday\\u202e&lt;script&gt;" in hostile.as_html()
