@@ -237,7 +237,7 @@ def _transfer(seconds: dict[int, float]) -> TransferProfile | None:
     if not slope > 0:
         return None
     return TransferProfile(
-        base_seconds=min(max(round(float(base), 6), 0.0), 60.0), tokens_per_second=float(round(1 / slope))
+        base_seconds=min(max(round(float(base), 6), 0.0), 2.0), tokens_per_second=max(float(round(1 / slope)), 1.0)
     )
 
 
