@@ -213,8 +213,12 @@ class _Reader:
             value = self._value(column, cell)
             if not 0 <= value <= column.most:
                 most = f" and at most {column.most:,.0f}" if value > column.most else ""
-                of = "a date and a time" if self._dated and column.unit_seconds else f"{column.expected} of at least 0"
-                raise self._cell(column.name, cell, f"{of}{most}; {_FIX}")
+                of = f"{column.expected} of at least 0{most}"
+                if column.unit_seconds and not self._lines:
+                    of += ", or a date and a time such as 2024-05-10 00:00:00"
+                elif column.unit_seconds and self._dated:
+                    of = "a date and a time"
+                raise self._cell(column.name, cell, f"{of}; {_FIX}")
             values.append(value)
         self._lines.append(self.row)
 

@@ -111,7 +111,11 @@ def test_intervals_have_the_same_times(write, text):
         (["2024-11-07", "12"], "line 3: arrival_s '12'; expected a date and a time"),
         (["0", "1", "1731000000"], "line 4: arrival_s '1731000000' is 20035 days from others; expected a trace of"),
         (["0", "1e21"], "line 3: arrival_s '1e21'; expected seconds of at least 0 and at most"),
-        (["2024-13-07", "12"], "line 2: arrival_s '2024-13-07'; expected seconds"),
+        (["2024-13-07", "12"], "line 2: arrival_s '2024-13-07'; expected seconds of at least 0, or a date and a time"),
+        (
+            ["5/10/2024 0:00"],
+            "line 2: arrival_s '5/10/2024 0:00'; expected seconds of at least 0, or a date and a time",
+        ),
     ],
 )
 def test_a_time_of_another_clock_is_refused_with_its_line(write, times, expected):
