@@ -142,15 +142,15 @@ def _intervals(
         totals = [rate * width for rate in totals]
     inside = (starts - starts[0] >= start_seconds) & (starts - starts[0] < end_seconds)
     requests, *tokens = totals
-    for place, column in enumerate(tokens, start=2):
-        long = np.flatnonzero(inside & (requests > 0) & (column > MOST_TOKENS * requests))
+    for place, (column, most) in enumerate(zip(tokens, MOST_TOKENS, strict=True), start=2):
+        long = np.flatnonzero(inside & (requests > 0) & (column > most * requests))
         if len(long):
-            most = f" is more than {MOST_TOKENS:,.0f} for each request; correct the line or remove it"
-            raise file.refusal(int(order[long[0]]), place, most)
+            above = f" is more than {most:,.0f} for each request; correct the line or remove it"
+            raise file.refusal(int(order[long[0]]), place, above)
     many = np.flatnonzero(inside & (np.cumsum(np.where(inside, requests, 0.0)) * rate_scale > MOST_REQUESTS))
     if len(many):
-        most = f" brings the requests above {MOST_REQUESTS:,}: correct the line, or {_FEWER}"
-        raise file.refusal(int(order[many[0]]), 1, most)
+        above = f" brings the requests above {MOST_REQUESTS:,}: correct the line, or {_FEWER}"
+        raise file.refusal(int(order[many[0]]), 1, above)
     return [column[inside] for column in (starts, *totals)], width
 
 
@@ -253,7 +253,10 @@ def _trace(
     name: str, arrivals: Floats, inputs: Floats, outputs: Floats, kind: str, prefixes: Prefixes | None = None
 ) -> Trace:
     order = np.argsort(arrivals, kind="stable")
-    whole = [np.maximum(1, np.round(tokens[order])).astype(np.int64) for tokens in (inputs, outputs)]
+    whole = [
+        np.clip(np.round(tokens[order]), 1, most).astype(np.int64)
+        for tokens, most in zip((inputs, outputs), MOST_TOKENS, strict=True)
+    ]
     return Trace(
         name, arrivals[order], whole[0], whole[1], kind, prefixes.take(order) if prefixes is not None else None
     )

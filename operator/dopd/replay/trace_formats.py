@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-MOST_TOKENS = 1e7
-"""Of one prompt or answer: ten times the longest context there is."""
+MOST_TOKENS = (1e7, 1e6)
+"""Of one prompt and of one answer: no model takes or gives more, and a replay of it still ends within a minute."""
 MOST_REQUESTS = 40_000_000
 """Of one trace; the longest published one (a week of Azure's) has 27 million."""
 MOST_SPAN_SECONDS = 400 * 86400.0
@@ -81,7 +81,8 @@ def _time(name: str, unit_seconds: float = 1.0) -> Column:
 
 def _requests(*names: str, unit_seconds: float = 1.0) -> tuple[Column, ...]:
     time, *tokens = names
-    return (_time(time, unit_seconds), *(Column(name, "a number of tokens", MOST_TOKENS) for name in tokens))
+    lengths = (Column(name, "a number of tokens", most) for name, most in zip(tokens, MOST_TOKENS, strict=True))
+    return (_time(time, unit_seconds), *lengths)
 
 
 def _totals(names: tuple[str, ...], of_requests: str, of_tokens: str) -> tuple[Column, ...]:
