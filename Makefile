@@ -12,6 +12,11 @@ NAME ?= dev
 # Matrices are small here: more threads only wait for each other.
 export OMP_NUM_THREADS := 1
 
+# Options of `make fuzz`: examples of each test in a round, seconds after which no round begins, and which tests.
+FUZZ_SECONDS ?= 0
+FUZZ_EXAMPLES ?= $(if $(filter-out 0,$(FUZZ_SECONDS)),500,10000)
+FUZZ_TESTS ?=
+
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
@@ -56,6 +61,13 @@ test: $(READY) ## unit tests, and the operator against a real API server on loop
 .PHONY: unit
 unit: $(READY) ## unit tests alone
 	$(BIN)/pytest -m "not controlplane"
+
+.PHONY: fuzz
+fuzz: $(READY) ## random inputs for everything that has such a test (FUZZ_EXAMPLES=10000 of each, FUZZ_SECONDS= for as long)
+	@end=$$((SECONDS + $(FUZZ_SECONDS))); while true; do \
+	  FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -q -m "hypothesis and not controlplane" --timeout=0 $(FUZZ_TESTS) || exit 1; \
+	  [ $$SECONDS -lt $$end ] || exit 0; \
+	done
 
 .PHONY: e2e
 e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards

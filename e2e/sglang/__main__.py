@@ -1,12 +1,15 @@
-"""`python -m e2e.sglang`: install SGLang, run real engines until Ctrl-C, or test them beside simulated ones."""
+"""`python -m e2e.sglang`: install SGLang, run real engines until Ctrl-C, test or record what they show."""
 
 import argparse
+import asyncio
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import aiohttp
 
 from dopd.api.names import Role
 from e2e.cluster import versions
@@ -18,6 +21,7 @@ from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import gateway_command, sglang_python
 from e2e.sglang.model import model_folder
 from e2e.sglang.record import read, replace_table, table
+from e2e.sglang.surface import Target, exercise_pair, exercise_regular, note, write
 
 _ROLES = {"regular": None, "prefill": Role.PREFILL, "decode": Role.DECODE}
 
@@ -32,12 +36,15 @@ def main() -> int:
     up.add_argument("--flag", action="append", default=[], help="a further SGLang flag for all, such as --flag=--x=1")
     test = commands.add_parser("test", help="conformance of real and simulated engines; writes docs/conformance.md")
     test.add_argument("--no-table", action="store_true", help="leave the page as it is")
+    commands.add_parser("record", help="note what real engines show, for the tests of the simulator")
     arguments = parser.parse_args()
     try:
         if arguments.command == "install":
             return _install()
         if arguments.command == "test":
-            return _test(write=not arguments.no_table)
+            return _test(write_table=not arguments.no_table)
+        if arguments.command == "record":
+            return asyncio.run(_record())
         return _up(arguments.what, arguments.flag)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,7 +76,7 @@ def _up(what: list[str], flags: list[str]) -> int:
     return 0
 
 
-def _test(*, write: bool) -> int:
+def _test(*, write_table: bool) -> int:
     """Run the suites one after the other, so that no more engines run than one needs."""
     suites = (
         ["worker_images/simulator/tests/conformance", "--engines=both"],
@@ -83,10 +90,28 @@ def _test(*, write: bool) -> int:
         ]
         # The plugin has no simulated counterpart, so no row in the table.
         codes.append(_pytest("e2e/sglang/tests/test_plugin.py", "e2e/sglang/tests/test_operator_order.py"))
-        if write and not any(codes):
+        if write_table and not any(codes):
             page = REPOSITORY / "docs" / "conformance.md"
             page.write_text(replace_table(page.read_text(), table(read(*records), versions.SGLANG)))
     return max(codes)
+
+
+async def _record() -> int:
+    """Note what a regular engine and a pair show after the same requests, each freshly started."""
+    with Fleet() as fleet:
+        pair, regular = start_pair(fleet), start_engine(fleet, None)
+        fleet.wait_until_ready()
+        engines = {
+            "regular": Target(regular.url),
+            "prefill": Target(pair.prefill.url, pair.prefill.bootstrap_port),
+            "decode": Target(pair.decode.url),
+        }
+        async with aiohttp.ClientSession() as http:
+            await exercise_regular(http, engines["regular"])
+            await exercise_pair(http, engines["prefill"], engines["decode"])
+            for kind, engine in engines.items():
+                say(f"{kind}: {write(kind, await note(http, engine))}")
+    return 0
 
 
 def _pytest(*arguments: str) -> int:

@@ -92,9 +92,11 @@ def call(args: argparse.Namespace) -> int:
     return 0
 
 
-def write_profile(name: str, spec: EngineProfileSpec, output: Path | None) -> None:
+def write_profile(
+    name: str, spec: EngineProfileSpec, output: Path | None, annotations: dict[str, str] | None = None
+) -> None:
     """Write a profile as a manifest to a file, or to standard output without one."""
-    text = manifest(name, spec)
+    text = manifest(name, spec, annotations)
     if output:
         output.write_text(text, encoding="utf-8")
     else:
@@ -183,12 +185,13 @@ def estimate(
     )
 
 
-def manifest(name: str, spec: EngineProfileSpec) -> str:
+def manifest(name: str, spec: EngineProfileSpec, annotations: dict[str, str] | None = None) -> str:
     """The profile as a Kubernetes manifest."""
+    metadata = {"name": name} | ({"annotations": annotations} if annotations else {})
     resource = {
         "apiVersion": API_VERSION,
         "kind": "EngineProfile",
-        "metadata": {"name": name},
+        "metadata": metadata,
         "spec": spec.model_dump(mode="json", by_alias=True),
     }
     return yaml.dump(resource, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=False)
@@ -203,7 +206,12 @@ def _short_map(dumper: yaml.SafeDumper, data: dict[str, Any]) -> yaml.MappingNod
     return dumper.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=is_point)
 
 
+def _text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
 _Dumper.add_representer(dict, _short_map)
+_Dumper.add_representer(str, _text)
 
 
 def rising(seconds: list[float]) -> list[float]:

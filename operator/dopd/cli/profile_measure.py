@@ -2,20 +2,21 @@
 
 Drives the pair over HTTP with bounded load and reads the engines' own counters (`/v1/loads`), so that neither the
 network nor this program is in the numbers. The pair must be idle otherwise: take it out of the gateway first. Takes
-minutes, and no longer than --limit-seconds; every request is one that a client could have sent.
+minutes, and no longer than --limit-seconds; every request is one that a client could have sent. Finished points are
+kept in a file, and the next run goes on from them. An annotation of the profile says of each number whether it was
+measured, reported by the engine, or is a default.
 """
 
 import argparse
 import asyncio
 import datetime
-import random
 import sys
-from dataclasses import dataclass
-from math import ceil
-from typing import Any
+from dataclasses import asdict
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 
 from dopd.api.profile import (
     DecodePoint,
@@ -25,27 +26,18 @@ from dopd.api.profile import (
     PrefillPoint,
     PrefillProfile,
     ProfileSource,
+    TransferProfile,
 )
 from dopd.cli.arguments import output_file
+from dopd.cli.measure_pair import LEAST_OUTPUT_TOKENS, Facts, MeasureError, Pair
+from dopd.cli.measure_points import Points
 from dopd.cli.profile_estimate import rising, rising_grid, write_profile
-from dopd.perf.engine import interpolate
 
 PREFILL_TOKENS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 CONTEXT_TOKENS = (512, 2048, 8192)
 BATCHES = (1, 4, 16, 32, 64, 128, 256)
-REPEATS = 3
-OUTPUT_TOKENS = 256
-STEADY_SECONDS = 1.0
-MOST_STEPS_UNSEEN = 50
-"""Decode steps between two looks that an engine grants at its counters: 15 in SGLang, unless told otherwise."""
-FASTEST_STEP_SECONDS = 0.004
-BATCH_TOLERANCE = 0.05
-POLL_SECONDS = 0.05
-VOCABULARY = (100, 20_000)  # token ids that every tokenizer knows
-
-
-class MeasureError(RuntimeError):
-    """The engines did not do what a measurement needs."""
+ORIGINS_ANNOTATION = "dopd.dev/origins"
+"""Where the numbers come from, one line each: field and Measured, Reported or Default."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,16 +46,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="model that the engines serve, for people")
     parser.add_argument("--gpu", required=True, help="GPU type, for people")
     parser.add_argument(
-        "--data-type", help="data types of the engines, for people, such as 'weights fp8, KV cache fp8'"
+        "--data-type",
+        help="data types of the engines, for people, such as 'weights fp8, KV cache fp8' (default: as they report)",
     )
-    parser.add_argument("--gpus", type=int, default=1, help="GPUs of one engine")
+    parser.add_argument("--gpus", type=int, help="GPUs of one engine (default: as it reports)")
     parser.add_argument("--prefill-url", required=True, help="base URL of an idle prefill engine")
     parser.add_argument("--decode-url", required=True, help="base URL of an idle decode engine")
     parser.add_argument("--bootstrap-port", type=int, default=8998, help="of the prefill engine")
     parser.add_argument("--max-tokens", type=int, default=8192, help="longest prompt sent")
     parser.add_argument("--max-batch", type=int, default=128, help="most requests at once")
+    parser.add_argument("--vocabulary", type=int, help="token ids of the model (default: asked of its tokenizer)")
     parser.add_argument("--limit-seconds", type=float, default=1800.0, help="give up after so long (default 1800)")
     parser.add_argument("--output", type=output_file, metavar="FILE", help="file to write (default: standard output)")
+    parser.add_argument(
+        "--points",
+        type=output_file,
+        metavar="FILE",
+        help="file that keeps finished points until the profile is written (default: NAME.points.json)",
+    )
 
 
 def call(args: argparse.Namespace) -> int:
@@ -71,12 +71,17 @@ def call(args: argparse.Namespace) -> int:
     if problem := refusal(args):
         print(f"dopd profile measure: {problem}", file=sys.stderr)
         return 2
+    if args.points is None:
+        args.points = Path(f"{args.name}.points.json")
     try:
-        spec = asyncio.run(measure(args))
-    except (MeasureError, httpx.HTTPError) as error:
-        print(f"dopd profile measure: {error}", file=sys.stderr)
+        spec, origins, points = asyncio.run(measure(args))
+    except (MeasureError, httpx.HTTPError, ValueError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        kept = f"; finished points are in {args.points}: the same command goes on" if args.points.exists() else ""
+        print(f"dopd profile measure: {reason}{kept}", file=sys.stderr)
         return 1
-    write_profile(args.name, spec, args.output)
+    write_profile(args.name, spec, args.output, {ORIGINS_ANNOTATION: origins})
+    points.done()
     return 0
 
 
@@ -87,10 +92,11 @@ def refusal(args: argparse.Namespace) -> str:
         ("bootstrap_port", 1, 65535),
         ("max_tokens", CONTEXT_TOKENS[0], None),
         ("max_batch", 1, None),
+        ("vocabulary", 2, None),
         ("limit_seconds", 1, None),
     ):
         value = getattr(args, name)
-        if not value >= least or (most is not None and value > most):
+        if value is not None and (not value >= least or (most is not None and value > most)):
             expected = f"at least {least}" if most is None else f"{least} to {most}"
             return f"--{name.replace('_', '-')} {value}: expected {expected}"
     for name in ("prefill_url", "decode_url"):
@@ -108,11 +114,17 @@ def _is_base_url(text: str) -> bool:
         return False
 
 
-async def measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None = None) -> EngineProfileSpec:
-    """Drive the pair through every point.
+async def measure(
+    args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None = None
+) -> tuple[EngineProfileSpec, str, Points]:
+    """Drive the pair through every point that is not yet measured.
+
+    Returns:
+        The profile, where its numbers come from, and the points.
 
     Raises:
         MeasureError: an engine is busy, refuses a request, or counts nothing; or it takes longer than it may.
+        ValueError: the file of points is of other engines.
         httpx.HTTPError: an engine does not answer.
     """
     try:
@@ -124,47 +136,72 @@ async def measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport 
         ) from error
 
 
-async def _measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None) -> EngineProfileSpec:
+async def _measure(
+    args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None
+) -> tuple[EngineProfileSpec, str, Points]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=300, transport=transport, limits=limits) as http:
-        pair = Pair(http, args.prefill_url.rstrip("/"), args.decode_url.rstrip("/"), args.bootstrap_port)
-        await pair.check_idle()
-        capacity = await pair.loads(pair.decode_url)
-        kv_tokens, most = int(capacity["max_total_num_tokens"]), int(capacity["max_running_requests"])
-        lengths = [tokens for tokens in PREFILL_TOKENS if tokens <= args.max_tokens]
-        contexts = [tokens for tokens in CONTEXT_TOKENS if tokens <= args.max_tokens]
-        room = kv_tokens // (2 * contexts[-1])
-        batches = [batch for batch in BATCHES if batch <= min(args.max_batch, most, max(1, room))]
+        pair = Pair(
+            http, args.prefill_url.rstrip("/"), args.decode_url.rstrip("/"), args.bootstrap_port, args.vocabulary
+        )
+        facts = await pair.prepare()
+        if args.gpus is not None and args.gpus != facts.gpus:
+            raise MeasureError(f"--gpus {args.gpus}: the engines report {facts.gpus}; leave it out")
+        points = Points.load(args.points, asdict(facts))
+        longest = min(args.max_tokens, facts.longest_tokens - LEAST_OUTPUT_TOKENS)
+        lengths = [tokens for tokens in PREFILL_TOKENS if tokens <= longest]
+        contexts = [tokens for tokens in CONTEXT_TOKENS if tokens <= longest]
+        if not contexts:
+            raise MeasureError(f"the engines take {facts.longest_tokens} tokens; expected at least 640")
+        room = facts.kv_tokens // (contexts[-1] + max(contexts[-1], 1024))
+        most = min(args.max_batch, facts.max_running_requests, max(1, room))
+        batches = [batch for batch in BATCHES if batch <= most]
         progress = Progress(len(lengths) + len(contexts) * len(batches))
-        prefill = []
         for tokens in lengths:
             progress.show(f"prefill of {tokens} tokens")
-            prefill.append(await pair.prefill_seconds(tokens))
-        decode = []
+            if tokens not in points.prefill:
+                points.prefill[tokens], sent = await pair.prefill_seconds(tokens)
+                points.transfer |= {} if sent is None else {tokens: sent}
+                points.keep()
         for context in contexts:
-            row: list[float] = []
             for batch in batches:
                 progress.show(f"decode of {batch} requests at {context} tokens")
-                # The first must not have finished before the last prompt is through.
-                until_full = batch * interpolate(tuple(zip(lengths, prefill, strict=True)), context)
-                steps = ceil(1.5 * (until_full + STEADY_SECONDS) / (row[0] if row else FASTEST_STEP_SECONDS))
-                steps += 3 * MOST_STEPS_UNSEEN
-                row.append(await pair.step_seconds(batch, context, max(OUTPUT_TOKENS, steps)))
-            decode.append(row)
+                if (context, batch) not in points.decode:
+                    left = min(facts.longest_tokens, facts.kv_tokens // batch) - context
+                    points.decode[context, batch] = await pair.step_seconds(batch, context, left)
+                    points.keep()
         progress.end()
-    seconds, grid = rising(prefill), rising_grid(decode)
-    return EngineProfileSpec(
+    return *profile(args, facts, points, lengths, contexts, batches), points
+
+
+def profile(
+    args: argparse.Namespace,
+    facts: Facts,
+    points: Points,
+    lengths: list[int],
+    contexts: list[int],
+    batches: list[int],
+) -> tuple[EngineProfileSpec, str]:
+    """The profile of what was measured and reported, and where each of its numbers comes from."""
+    seconds = rising([points.prefill[tokens] for tokens in lengths])
+    grid = rising_grid([[points.decode[context, batch] for batch in batches] for context in contexts])
+    transfer = _transfer(points.transfer)
+    spec = EngineProfileSpec(
         model=args.model,
         gpu=args.gpu,
-        gpus=args.gpus,
-        data_type=args.data_type or None,
+        gpus=facts.gpus,
+        data_type=args.data_type or facts.data_type,
         source=ProfileSource(
             origin=Origin.MEASURED,
-            description="running SGLang engines, their own counters of prefill time and decode steps",
+            description=(
+                f"running SGLang {facts.version} engines, their own counters of prefill time and decode steps; "
+                f"annotation {ORIGINS_ANNOTATION} says which numbers were not measured"
+            ),
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         ),
         prefill=PrefillProfile(
-            points=[PrefillPoint(tokens=t, seconds=s) for t, s in zip(lengths, seconds, strict=True)]
+            points=[PrefillPoint(tokens=t, seconds=s) for t, s in zip(lengths, seconds, strict=True)],
+            chunk_tokens=min(max(facts.chunk_tokens, 64), 1_048_576),
         ),
         decode=DecodeProfile(
             points=[
@@ -172,109 +209,36 @@ async def _measure(args: argparse.Namespace, transport: httpx.AsyncBaseTransport
                 for i, context in enumerate(contexts)
                 for j, batch in enumerate(batches)
             ],
-            kv_tokens=kv_tokens,
-            max_running_requests=most,
+            kv_tokens=facts.kv_tokens,
+            max_running_requests=facts.max_running_requests,
         ),
+        transfer=transfer or TransferProfile(),
     )
+    origins = {
+        "gpus": "Reported",
+        "dataType": "Given" if args.data_type else "Reported",
+        "correction": "Default",
+        "prefill.points": "Measured",
+        "prefill.chunkTokens": "Reported",
+        "decode.points": "Measured",
+        "decode.kvTokens": "Reported",
+        "decode.maxRunningRequests": "Reported",
+        "transfer": "Measured" if transfer else "Default",
+        "startup": "Default",
+    }
+    return spec, "".join(f"{name}: {origin}\n" for name, origin in origins.items())
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One prefill and one decode engine."""
-
-    http: httpx.AsyncClient
-    prefill_url: str
-    decode_url: str
-    bootstrap_port: int
-
-    async def loads(self, url: str) -> dict[str, Any]:
-        """The engine's counters (`/v1/loads`, first rank)."""
-        answer = await self.http.get(f"{url}/v1/loads", params={"include": "all"})
-        answer.raise_for_status()
-        first: dict[str, Any] = answer.json()["loads"][0]
-        return first
-
-    async def check_idle(self) -> None:
-        """Refuse to measure engines that serve someone."""
-        for url in (self.prefill_url, self.decode_url):
-            load = await self.loads(url)
-            if load["num_running_reqs"] or load["num_waiting_reqs"]:
-                raise MeasureError(f"{url} runs {load['num_running_reqs']} requests; take it out of the gateway first")
-
-    async def prefill_seconds(self, tokens: int) -> float:
-        """Time of one prefill of that many tokens, mean of a few, by the engine's own busy time."""
-        before = await self.loads(self.prefill_url)
-        for _ in range(REPEATS):
-            await self._generate(tokens, 2)
-        after = await self.loads(self.prefill_url)
-        computed = after["total_prefill_uncached_tokens"] - before["total_prefill_uncached_tokens"]
-        if computed < REPEATS * tokens * 0.9:
-            raise MeasureError(
-                f"{self.prefill_url} computed {computed} of {REPEATS * tokens} tokens; disable its prefix cache"
-            )
-        busy = after["total_prefill_busy_us"] - before["total_prefill_busy_us"]
-        return float(busy) / 1e6 / float(computed) * tokens
-
-    async def step_seconds(self, batch: int, context_tokens: int, output_tokens: int) -> float:
-        """Time of one decode step while exactly `batch` requests run."""
-        requests = [asyncio.create_task(self._generate(context_tokens, output_tokens)) for _ in range(batch)]
-        try:
-            await self._until_running(batch, requests)
-            before = await self._moments_when_published(requests)
-            await asyncio.sleep(STEADY_SECONDS)
-            after = await self._moments_when_published(requests)
-        except asyncio.CancelledError:
-            for request in requests:
-                request.cancel()
-            raise
-        finally:
-            await asyncio.gather(*requests, return_exceptions=True)
-        for request in requests:
-            if error := request.exception():
-                raise MeasureError(f"a request of {context_tokens} tokens at batch {batch} failed: {error}")
-        steps = after[0] - before[0]
-        if steps < 1:
-            raise MeasureError(f"no decode step was counted at batch {batch} and {context_tokens} tokens")
-        ran = (after[1] - before[1]) / steps
-        if abs(ran - batch) > BATCH_TOLERANCE * batch:
-            raise MeasureError(
-                f"{ran:.1f} requests of {context_tokens} tokens ran together where {batch} were sent; lower --max-batch"
-            )
-        return (after[2] - before[2]) / steps / 1e6
-
-    async def _until_running(self, batch: int, requests: list[asyncio.Task[None]]) -> None:
-        while (await self.loads(self.decode_url))["num_running_reqs"] < batch:
-            if any(request.done() for request in requests):
-                return
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _moments_when_published(self, requests: list[asyncio.Task[None]]) -> list[float]:
-        """The counters as soon as they move: engines show them every few steps, a large part of what is measured."""
-        known = moments = await self._moments()
-        while moments[0] == known[0] and not any(request.done() for request in requests):
-            await asyncio.sleep(POLL_SECONDS)
-            moments = await self._moments()
-        return moments
-
-    async def _moments(self) -> list[float]:
-        moments = (await self.loads(self.decode_url))["decode_moments"]
-        if moments is None:
-            raise MeasureError(f"{self.decode_url} counts no decode steps; it needs SGLang 0.5.17 or later")
-        return [float(value) for value in moments]
-
-    async def _generate(self, tokens: int, output_tokens: int) -> None:
-        body = {
-            "input_ids": [random.randint(*VOCABULARY) for _ in range(tokens)],
-            "sampling_params": {"max_new_tokens": output_tokens, "temperature": 0, "ignore_eos": True},
-            "bootstrap_host": urlsplit(self.prefill_url).hostname,
-            "bootstrap_port": self.bootstrap_port,
-            "bootstrap_room": random.getrandbits(62),
-        }
-        urls = (self.prefill_url, self.decode_url)
-        answers = await asyncio.gather(*(self.http.post(f"{url}/generate", json=body) for url in urls))
-        for url, answer in zip(urls, answers, strict=True):
-            if answer.status_code != httpx.codes.OK:
-                raise MeasureError(f"{url}/generate answered {answer.status_code}: {answer.text[:200]}")
+def _transfer(seconds: dict[int, float]) -> TransferProfile | None:
+    """A line through the times of transfers, least squares; None where they tell none."""
+    if len(seconds) < 2:
+        return None
+    slope, base = np.polyfit(list(seconds), list(seconds.values()), 1)
+    if not slope > 0:
+        return None
+    return TransferProfile(
+        base_seconds=min(max(round(float(base), 6), 0.0), 2.0), tokens_per_second=max(float(round(1 / slope)), 1.0)
+    )
 
 
 class Progress:

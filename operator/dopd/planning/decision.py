@@ -154,7 +154,7 @@ class Decision:
         demand_prefill: demand that prefill was planned for, the last one while telemetry fails; None before the first.
         demand_decode: the same for decode.
         expected: latency and attainment of that demand on the target, whose TTFT is infinite if the target is too small
-            for the queue to end; None if telemetry failed.
+            for the queue to end; None if telemetry failed, or a role has no worker and the bounds allow none.
         infeasible: why no number of workers meets the objectives; "" if some number does.
         gpus: GPUs of the target.
         flips: workers that could change from decode to prefill (negative: from prefill to decode) instead of being

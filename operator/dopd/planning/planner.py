@@ -89,7 +89,7 @@ def plan(
         forecast_used=need.forecast_used,
         demand_prefill=need.demand_prefill,
         demand_decode=need.demand_decode,
-        expected=need.load.expect(*target),
+        expected=need.load.expect(*target) if min(target) else None,
         infeasible=need.infeasible,
         gpus=policy.gpus(*target),
         flips=_flips(target, observation, model, policy),

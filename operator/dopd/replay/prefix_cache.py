@@ -9,6 +9,7 @@ leaf, as in a tree, and no block is left without those before it.
 """
 
 import math
+from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,24 +51,24 @@ class Prefixes:
         return len(self.offsets) - 1
 
     @classmethod
-    def of_rows(cls, rows: Sequence[str], input_tokens: Ints) -> "Prefixes":
-        """From ids separated by spaces, one row a prompt; what lies beyond the last whole block is left out.
+    def of_blocks(cls, blocks: Ints, counts: Ints, input_tokens: Ints, block_tokens: int = BLOCK_TOKENS) -> "Prefixes":
+        """From the blocks of all prompts, one after the other; what lies beyond the last whole block is left out.
 
-        Raises:
-            ValueError: a row holds what is no whole number.
+        Args:
+            blocks: equal numbers are equal blocks.
+            counts: how many each prompt has.
+            input_tokens: length of each prompt.
+            block_tokens: of one of `blocks`; smaller ones are put together.
         """
-        ids: list[int] = []
-        offsets = [0]
-        for number, (row, tokens) in enumerate(zip(rows, input_tokens.tolist(), strict=True), start=1):
-            try:
-                ids += [int(word) for word in row.split()[: tokens // BLOCK_TOKENS]]
-            except ValueError:
-                raise ValueError(
-                    f"hash_ids of request {number}: {row[:60]!r}; expected whole numbers separated by spaces"
-                ) from None
-            offsets.append(len(ids))
-        small = np.unique(np.array(ids, dtype=np.int64), return_inverse=True)[1]
-        return cls(small.astype(np.int64), np.array(offsets, dtype=np.int64))
+        group = BLOCK_TOKENS // block_tokens
+        whole = np.minimum(counts // group, input_tokens // BLOCK_TOKENS)
+        offsets = np.concatenate(([0], np.cumsum(whole)))
+        starts = np.cumsum(counts) - counts
+        if group > 1:
+            return cls(_joined(blocks, starts, whole, group), offsets)
+        places = np.repeat(starts - offsets[:-1], whole) + np.arange(offsets[-1])
+        small = np.unique(blocks[places], return_inverse=True)[1]
+        return cls(small.astype(np.int64), offsets)
 
     def of(self, request: int) -> list[int]:
         """Blocks of one prompt."""
@@ -101,6 +102,18 @@ class Prefixes:
         ids = [self.ids + copy * number * own for copy in range(copies)]
         offsets = [starts + copy * len(self.ids) for copy in range(copies)]
         return Prefixes(np.concatenate(ids), np.concatenate([*offsets, [copies * len(self.ids)]]))
+
+
+def _joined(blocks: Ints, starts: Ints, whole: Ints, group: int) -> Ints:
+    """Ids of blocks that are `group` smaller ones each: equal where all smaller ones from the prompt's begin are."""
+    known: dict[tuple[int, bytes], int] = {}
+    ids = array("q")
+    for start, count in zip(starts.tolist(), whole.tolist(), strict=True):
+        before = -1
+        for first in range(start, start + count * group, group):
+            before = known.setdefault((before, blocks[first : first + group].tobytes()), len(known))
+            ids.append(before)
+    return np.array(ids, dtype=np.int64)
 
 
 class PrefixCache:

@@ -1,16 +1,15 @@
-"""Traces: which requests arrive when, from a file of requests or of totals per interval.
+"""Traces: which requests arrive when, from a file of requests or of totals per interval (`dopd.replay.trace_formats`).
 
-A request file (`arrival_s,input_tokens,output_tokens`) is taken as it is; copies are superposed by moving each
-request of the later copies by up to 30 s, so that the load grows without its second-to-second burstiness growing in
-step.
+A file of requests is taken as it is; copies are superposed by moving each request of the later copies by up to 30 s, so
+that the load grows without its second-to-second burstiness growing in step.
 
-Such a file may tell prefixes too (`hash_ids`: one number for each block of 512 prompt tokens, separated by spaces;
-equal numbers are equal prefixes). A superposed copy stands for other users, and shares with the rest only the blocks
-with which every prompt of the file begins.
+Such a file may tell prefixes too (`hash_ids`: one number for each block of prompt tokens; equal numbers are equal
+prefixes). A superposed copy stands for other users, and shares with the rest only the blocks with which every prompt of
+the file begins.
 
-A totals file (`t_s,requests,input_tokens,output_tokens`, or rates per second:
-`t_s,rate_rps_with_tokens,input_tok_per_s, output_tok_per_s`) says how many requests and tokens an interval had.
-Within an interval arrivals are Poisson given their number, at a rate that runs on linearly from one interval to the
+A file of totals or of rates says how many requests and tokens an interval had. The requests of a file are as many as
+its intervals sum up to, however short they are: what is less than a request is carried on to the next interval. Within
+an interval arrivals are Poisson given their number, at a rate that runs on linearly from one interval to the
 next and keeps the number of each (`Within.LINEAR`): a service whose load is known every ten minutes does not jump every
 ten minutes. With `Within.CONSTANT` it does, which is a harder test. Lengths are lognormal with the interval's mean,
 which runs on alike, and a coefficient of variation of 1.0 for prompts and 0.8 for answers, as measured on published
@@ -27,16 +26,15 @@ import numpy.typing as npt
 
 from dopd.replay.prefix_cache import Prefixes
 from dopd.replay.trace_file import TraceFile
+from dopd.replay.trace_formats import FORMATS, MOST_REQUESTS, MOST_TOKENS, Kind
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 COPY_SPREAD_SECONDS = 30.0
 INPUT_CV, OUTPUT_CV = 1.0, 0.8
-REQUEST_COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
-TOTAL_COLUMNS = ("t_s", "requests", "input_tokens", "output_tokens")
-PREFIX_COLUMN = "hash_ids"
-RATE_COLUMNS = ("t_s", "rate_rps_with_tokens", "input_tok_per_s", "output_tok_per_s")
+RATE_COLUMNS = FORMATS[2].names
+_FEWER = "take a part of it (--from-seconds, --to-seconds) or a smaller --rate-scale"
 
 
 class Within(StrEnum):
@@ -99,10 +97,10 @@ def load(
     end_seconds: float = math.inf,
     within: Within = Within.LINEAR,
 ) -> Trace:
-    """Read a trace, gzip or not, of either kind.
+    """Read a trace, gzip or not, of any format.
 
     Args:
-        path: CSV file; its header tells the kind.
+        path: of the file.
         rate_scale: for requests the whole number of copies superposed, for totals the factor on their number.
         seed: of the draws.
         start_seconds: begin of the part that is read; of totals, the intervals that begin in it.
@@ -110,78 +108,63 @@ def load(
         within: how the load runs within an interval of totals.
 
     Raises:
-        ValueError: the header is of neither kind, a cell is none that its column can mean, the scale does not fit the
-            kind, or the part holds no request, or all of them at one moment.
+        ValueError: the file is of no known format, a cell is none that its column can mean, the scale does not fit the
+            kind, or the part holds no request or more than can be replayed.
     """
-    trace = _read(Path(path), rate_scale, seed, start_seconds, end_seconds, within)
+    file = TraceFile.read(Path(path))
+    generator = np.random.default_rng(seed)
+    if file.format.kind is Kind.REQUESTS:
+        trace = _superposed(file, rate_scale, generator).between(start_seconds, end_seconds)
+    else:
+        part, width = _intervals(file, start_seconds, end_seconds, rate_scale)
+        trace = _drawn(_name(file.path), part, width, rate_scale, generator, within)
     if not len(trace):
         raise ValueError(f"{path}: no request between {start_seconds:g} s and {end_seconds:g} s")
-    if not trace.duration_seconds:
-        raise ValueError(f"{path}: all requests arrive at one moment; expected a trace that lasts")
     return trace
 
 
-def _read(path: Path, rate_scale: float, seed: int, start_seconds: float, end_seconds: float, within: Within) -> Trace:
-    file = TraceFile.read(path)
-    name = path.name.removesuffix(".gz").removesuffix(".csv")
-    generator = np.random.default_rng(seed)
-    header = set(file.header)
-    if set(REQUEST_COLUMNS) <= header:
-        copies = int(rate_scale)
-        if copies != rate_scale or copies < 1:
-            raise ValueError(f"{path}: rate scale {rate_scale} of a request trace; expected a whole number of copies")
-        columns = [file.numbers(column) for column in REQUEST_COLUMNS]
-        prefixes = _prefixes(file, columns[1]) if PREFIX_COLUMN in header else None
-        return _superposed(name, columns, copies, generator, prefixes).between(start_seconds, end_seconds)
-    if set(TOTAL_COLUMNS) <= header:
-        starts, *totals = _intervals(file, TOTAL_COLUMNS)
-        width = _width(starts)
-    elif set(RATE_COLUMNS) <= header:
-        starts, *rates = _intervals(file, RATE_COLUMNS)
-        width = _width(starts)
-        totals = [rate * width for rate in rates]
-    else:
-        raise ValueError(
-            f"{path}: columns {', '.join(file.header)}; expected {', '.join(REQUEST_COLUMNS)} (requests) or "
-            f"{', '.join(TOTAL_COLUMNS)} (totals) or {', '.join(RATE_COLUMNS)} (rates)"
-        )
-    part = _part([starts, *totals], start_seconds, end_seconds)
-    return _drawn(name, part, width, rate_scale, generator, within)
+def _name(path: Path) -> str:
+    name = path.name.removesuffix(".gz")
+    return name.removesuffix(".csv").removesuffix(".jsonl")
 
 
-def _prefixes(file: TraceFile, input_tokens: Floats) -> Prefixes:
-    try:
-        return Prefixes.of_rows(file.cells(PREFIX_COLUMN), input_tokens.astype(np.int64))
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{file.path}: {error}") from None
-
-
-def _intervals(file: TraceFile, names: tuple[str, ...]) -> list[Floats]:
-    """The columns of a file of totals or rates, in order of time: when intervals begin, and what they had."""
-    columns = [file.numbers(name) for name in names]
-    order = np.argsort(columns[0], kind="stable")
-    twice = np.flatnonzero(np.diff(columns[0][order]) == 0)
+def _intervals(
+    file: TraceFile, start_seconds: float, end_seconds: float, rate_scale: float
+) -> tuple[list[Floats], float]:
+    """The intervals of a file that begin in [start, end), in order: when, and what they had; and their length."""
+    order = np.argsort(file.columns[0], kind="stable")
+    starts, *totals = (column[order] for column in file.columns)
+    twice = np.flatnonzero(np.diff(starts) == 0)
     if len(twice):
-        raise file.refusal(int(order[twice[0] + 1]), names[0], " stands twice; expected each interval once")
-    return [column[order] for column in columns]
+        raise file.refusal(int(order[twice[0] + 1]), 0, " stands twice; expected each interval once")
+    width = float(np.diff(starts).min()) if len(starts) > 1 else 60.0  # the shortest: a file may leave empty ones out
+    if file.format.kind is Kind.RATES:
+        totals = [rate * width for rate in totals]
+    inside = (starts - starts[0] >= start_seconds) & (starts - starts[0] < end_seconds)
+    requests, *tokens = totals
+    for place, (column, most) in enumerate(zip(tokens, MOST_TOKENS, strict=True), start=2):
+        long = np.flatnonzero(inside & (requests > 0) & (column > most * requests))
+        if len(long):
+            above = f" is more than {most:,.0f} for each request; correct the line or remove it"
+            raise file.refusal(int(order[long[0]]), place, above)
+    many = np.flatnonzero(inside & (np.cumsum(np.where(inside, requests, 0.0)) * rate_scale > MOST_REQUESTS))
+    if len(many):
+        above = f" brings the requests above {MOST_REQUESTS:,}: correct the line, or {_FEWER}"
+        raise file.refusal(int(order[many[0]]), 1, above)
+    return [column[inside] for column in (starts, *totals)], width
 
 
-def _width(starts: Floats) -> float:
-    """Length of the intervals, seconds: the shortest distance, since a file may leave empty ones out."""
-    return float(np.diff(starts).min()) if len(starts) > 1 else 60.0
-
-
-def _part(columns: list[Floats], start_seconds: float, end_seconds: float) -> list[Floats]:
-    """The intervals that begin in [start, end), counted from the first of the file."""
-    since = columns[0] - columns[0][0]
-    inside = (since >= start_seconds) & (since < end_seconds)
-    return [column[inside] for column in columns]
-
-
-def _superposed(
-    name: str, columns: list[Floats], copies: int, generator: np.random.Generator, prefixes: Prefixes | None
-) -> Trace:
-    arrivals, inputs, outputs = columns
+def _superposed(file: TraceFile, rate_scale: float, generator: np.random.Generator) -> Trace:
+    copies = int(min(rate_scale, MOST_REQUESTS))
+    if copies != rate_scale or copies < 1:
+        raise ValueError(f"{file.path}: rate scale {rate_scale} of a request trace; expected a whole number of copies")
+    if copies * len(file.lines) > MOST_REQUESTS:
+        many = f"{copies} copies of {len(file.lines)} requests are more than {MOST_REQUESTS:,}"
+        raise ValueError(f"{file.path}: {many}; take a smaller --rate-scale")
+    arrivals, inputs, outputs = file.columns
+    prefixes = None
+    if file.blocks is not None and file.block_counts is not None:
+        prefixes = Prefixes.of_blocks(file.blocks, file.block_counts, inputs.astype(np.int64), file.format.block_tokens)
     arrivals = arrivals - arrivals.min()
     end = float(arrivals.max())
     moved = [arrivals] + [
@@ -189,9 +172,8 @@ def _superposed(
         for _ in range(copies - 1)
     ]
     arrivals, inputs, outputs = np.concatenate(moved), np.tile(inputs, copies), np.tile(outputs, copies)
-    return _trace(
-        name, arrivals, inputs, outputs, "requests", prefixes.superposed(copies) if prefixes is not None else None
-    )
+    superposed = prefixes.superposed(copies) if prefixes is not None else None
+    return _trace(_name(file.path), arrivals, inputs, outputs, Kind.REQUESTS, superposed)
 
 
 def _drawn(
@@ -199,7 +181,7 @@ def _drawn(
 ) -> Trace:
     starts, requests, inputs, outputs = columns
     starts = starts - starts[:1]
-    counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else np.round(requests).astype(np.int64)
+    counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else _whole(requests)
     interval = np.repeat(np.arange(len(counts)), counts)
     share = generator.uniform(0, 1, len(interval))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -213,7 +195,13 @@ def _drawn(
     prompts, answers = (
         mean * _lognormal(cv, len(interval), generator) for mean, cv in zip(means, (INPUT_CV, OUTPUT_CV), strict=True)
     )
-    return _trace(name, starts[interval] + share * width, prompts, answers, "totals")
+    return _trace(name, starts[interval] + share * width, prompts, answers, Kind.TOTALS)
+
+
+def _whole(requests: Floats) -> Ints:
+    """Whole numbers with the sum of all, at each interval less than one from the sum so far."""
+    until = np.floor(np.cumsum(requests) + 0.5).astype(np.int64)
+    return np.diff(until, prepend=0)
 
 
 Line = tuple[Floats, Floats, Floats]
@@ -265,7 +253,10 @@ def _trace(
     name: str, arrivals: Floats, inputs: Floats, outputs: Floats, kind: str, prefixes: Prefixes | None = None
 ) -> Trace:
     order = np.argsort(arrivals, kind="stable")
-    whole = [np.maximum(1, np.round(tokens[order])).astype(np.int64) for tokens in (inputs, outputs)]
+    whole = [
+        np.clip(np.round(tokens[order]), 1, most).astype(np.int64)
+        for tokens, most in zip((inputs, outputs), MOST_TOKENS, strict=True)
+    ]
     return Trace(
         name, arrivals[order], whole[0], whole[1], kind, prefixes.take(order) if prefixes is not None else None
     )

@@ -89,18 +89,12 @@ def test_other_options(refusal, options, expected):
         (RATES + "1200,inf,1,1\n", "trace.csv, line 4: rate_rps_with_tokens 'inf'; expected a number per second"),
         (
             "arrival_s,input_tokens,output_tokens,hash_ids\n0,600,20,a\n",
-            "trace.csv: hash_ids of request 1: 'a'; expected whole numbers separated by spaces",
+            "trace.csv, line 2: hash_ids 'a'; expected whole numbers separated by spaces",
         ),
     ],
 )
 def test_a_cell_is_told_by_its_line(refusal, text, expected):
     assert expected in refusal(text)
-
-
-@pytest.mark.parametrize("rows", ["5,100,4\n", "5,100,4\n5,200,4\n"])
-def test_a_trace_of_one_moment_is_refused(refusal, rows):
-    said = refusal(TRACE.splitlines()[0] + "\n" + rows)
-    assert "trace.csv: all requests arrive at one moment; expected a trace that lasts" in said
 
 
 def test_a_profile_is_refused_in_one_line(refusal, tmp_path):

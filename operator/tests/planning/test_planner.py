@@ -36,6 +36,13 @@ def run(model, loads, *, policy=POLICY, step_seconds=30.0, start=(2, 2)):
     return decisions
 
 
+def test_bounds_that_contradict_each_other_hold_a_new_resource_at_nothing(model):
+    policy = replace(POLICY, gpu_budget=1)
+    decision = plan(observe(10, 0, 0), None, model, policy, None, 0.0)
+    assert (decision.prefill, decision.decode, decision.reason) == (0, 0, Reason.NO_ROOM)
+    assert decision.expected is None
+
+
 def test_growth_is_immediate(model):
     first, second = run(model, [10, 200])
     assert second.prefill > first.prefill

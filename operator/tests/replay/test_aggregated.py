@@ -168,7 +168,7 @@ def test_every_request_is_answered_whatever_the_routing_and_the_order(model, poi
 
 def test_a_prefix_that_the_engine_holds_is_not_computed_again(model):
     tokens = 4 * BLOCK_TOKENS
-    prefixes = Prefixes.of_rows(["1 2 3 4", "1 2 3 4"], np.array([tokens, tokens]))
+    prefixes = Prefixes.of_blocks(np.array([1, 2, 3, 4] * 2), np.array([4, 4]), np.array([tokens, tokens]))
     cluster = serve(model, trace([0.0, 5.0], tokens, 2, prefixes))
     assert cluster.ttft_seconds[1] < cluster.ttft_seconds[0] / 2
     assert cluster.prefilled_tokens - cluster.computed_tokens == tokens - 1

@@ -115,9 +115,9 @@ def test_a_part_of_a_trace_keeps_the_prefixes_of_its_requests(path):
     assert whole.between(0.5, 9).prefixes.of(1) == whole.prefixes.of(2)
 
 
-def test_ids_that_are_no_numbers_are_refused_by_the_request_that_has_them(path):
+def test_ids_that_are_no_numbers_are_refused_by_their_line(path):
     path.write_text(path.read_text().replace("5 8 9", "5 x 9"))
-    with pytest.raises(ValueError, match=r"hash_ids of request 2: '5 x 9'; expected whole numbers"):
+    with pytest.raises(ValueError, match=r"line 3: hash_ids '5 x 9'; expected whole numbers"):
         load(path)
 
 

@@ -15,9 +15,12 @@ from dopd_simulator.surface.app import listen
 
 log = logging.getLogger("dopd_simulator")
 
+KILLED = 137
+"""Exit status of an engine that ended itself by SIGKILL."""
 
-async def serve(server: Server) -> None:
-    """Start, serve, and stop after SIGTERM, or at once after SIGINT.
+
+async def serve(server: Server) -> bool:
+    """Start, serve, and stop after SIGTERM, or at once after SIGINT; whether it ended as it should.
 
     Raises:
         OSError: a port is taken.
@@ -32,11 +35,15 @@ async def serve(server: Server) -> None:
     await server.warm_up()
     log.info("The server is fired up and ready to roll! %s on %s:%d", server.engine.role, options.host, options.port)
     ends = [asyncio.create_task(server.drained()), asyncio.create_task(interrupted.wait())]
+    ends.append(asyncio.create_task(server.died.wait()))
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for end in ends:
         end.cancel()
     await server.engine.stop()
+    if server.died.is_set():
+        return False  # whoever waits for an answer gets none
     await runner.cleanup()
+    return True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.ignored:
         log.warning("flags that are not simulated, ignored: %s", " ".join(options.ignored))
     try:
-        uvloop.run(serve(server))
+        well = uvloop.run(serve(server))
     except OSError as error:
         print(f"dopd-simulator: cannot listen on {options.host}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 0 if well else KILLED
 
 
 if __name__ == "__main__":

@@ -201,6 +201,7 @@ class Engine:
         while True:
             self._prepare(start)
             self.scheduler.order = self.ordering.refresh()
+            self.scheduler.most_steps = self.report.steps_to_snapshot
             planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
                 self.in_pass = False
@@ -208,7 +209,9 @@ class Engine:
                 idle_since = self.clock.now()
                 await self.alarm.wait(self.clock.wall(self.report.next_idle_report()))
                 start = self.clock.now()
-                self.metrics.scheduler.idle_seconds.inc(self.clock.wall(start - idle_since))
+                idle_seconds = self.clock.wall(start - idle_since)
+                self.metrics.scheduler.idle_seconds.inc(idle_seconds)
+                self.metrics.scheduler.category_seconds.inc(idle_seconds, "idle", "none")
                 continue
             self.in_pass = True
             self._enter(planned, start)
@@ -288,7 +291,11 @@ class Engine:
 
     def _book_prefill(self, done: PrefillPass, now: float) -> None:
         self.report.publish()
+        for request, _ in done.pieces:
+            request.passes += 1
         for request in self.scheduler.complete_prefill(done):
+            if request.passes > 1:
+                self.books.stage("chunked_prefill", now - request.times[Stage.PREFILLING])
             self.books.stage("prefill_forward", now - request.times[Stage.PREFILLING])
             self.ordering.done(request, now, len(self.scheduler.unfinished))
             if self.role == "prefill":

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 Labels = tuple[str, ...]
 _F = TypeVar("_F", "Counter", "Gauge", "Histogram")
@@ -69,7 +70,7 @@ class Gauge(_Family):
 
 
 class Histogram(_Family):
-    """Observations in buckets; seen from its first observation on."""
+    """Observations in buckets; seen from its first observation on, or from `show`."""
 
     def __init__(
         self,
@@ -84,19 +85,24 @@ class Histogram(_Family):
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
-    def observe(self, value: float, *labels: str, times: int = 1) -> None:
-        """Record `value`, that many times."""
+    def show(self, *labels: str) -> list[int]:
+        """Make the series with these values of the variable labels visible, and return its counts."""
         counts = self._counts.get(labels)
         if counts is None:
             counts = self._counts[labels] = [0] * (len(self._edges) + 1)
             self._sums[labels] = 0.0
+        return counts
+
+    def observe(self, value: float, *labels: str, times: int = 1) -> None:
+        """Record `value`, that many times."""
+        counts = self.show(*labels)
         counts[bisect_left(self._edges, value)] += times
         self._sums[labels] += value * times
 
     def collect(self) -> Metric:
         """The family for the exposition, with cumulative buckets."""
         family = HistogramMetricFamily(self.name, self.documentation, labels=self.label_names)
-        names = [*map(str, self._edges), "+Inf"]
+        names = [*map(floatToGoString, self._edges), "+Inf"]
         for labels, counts in self._counts.items():
             total = 0
             buckets: list[tuple[str, float]] = []

@@ -7,6 +7,7 @@ for good). Gauges show the moment of the last report, not of the scrape: see rep
 
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 
 from prometheus_client import CollectorRegistry
 
@@ -53,6 +54,11 @@ GAUGES = {
     "mamba_used_tokens": "Used slots of the state cache (none here).",
     "spec_accept_length": "Accepted length of speculative decoding (off).",
     "spec_accept_rate": "Acceptance rate of speculative decoding (off).",
+    "spec_block_accept_length": "Accepted length of a block of speculative decoding (off).",
+    "spec_cap_length": "Capped length of speculative decoding (off).",
+    "spec_num_draft_tokens": "Draft tokens of speculative decoding (off).",
+    "spec_num_steps": "Steps of speculative decoding (off).",
+    "num_unique_running_routing_keys": "Routing keys of the running requests (none here).",
     "num_prefill_bootstrap_queue_reqs": "Prefill: requests whose decode side is not known yet.",
     "num_prefill_inflight_queue_reqs": "Prefill: requests whose KV cache is being sent.",
     "num_decode_prealloc_queue_reqs": "Decode: requests without KV cache.",
@@ -79,6 +85,15 @@ CONSTANTS = {
     "startup_available_gpu_memory_gb": "Free GPU memory after the start.",
 }
 """Gauges set once."""
+
+ROUTING_KEY_EDGES = ("0", "1", "2", "3", "5", "7", "10", "20", "50", "100", "200", "+Inf")
+SYNC_WAIT_EDGES = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+IMBALANCE_EDGES = (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15, 20, 30, 45, 60)
+SCHEDULER_CATEGORIES = (
+    "get_next_batch_to_run", "idle", "other", "process_batch_result", "process_input_requests", "process_queue",
+    "recv_requests", "run_batch", "sanity_check_cache",
+)  # fmt: skip
+"""What SGLang's scheduler spends its time on; a simulated one computes or is idle."""
 
 GRAPH_PHASES = ("prefill", "decode", "target_verify", "draft_prefill", "draft_decode", "draft_extend")
 """Phases for which SGLang captures graphs."""
@@ -145,6 +160,43 @@ class SchedulerMetrics:
             "kv_transfer_total_mb", "Size of KV transfers.", (1, 5, 10, 50, 100, 500, 1000, 5000, 10000)
         )
 
+        self.category_seconds = counter(
+            "scheduler_stage_seconds", "Time of the scheduler, by what it does.", "category", "forward_overlap"
+        )
+        for category in SCHEDULER_CATEGORIES:
+            self.category_seconds.inc(0, category, "none")
+        self.cpu_seconds = counter("scheduler_process_cpu_seconds", "CPU time of the scheduler's process.")
+        self.cpu_seconds.inc(0)  # one process here: see HttpMetrics.cpu_seconds
+        self._absent(families, constant)
+
+    def _absent(self, families: Families, constant: Mapping[str, str]) -> None:
+        """Families of features that are off: they are shown, and stay at zero."""
+        for name, text, label, values in (
+            (
+                "dp_attention_pairs",
+                "Pairs of ranks of attention in parallel (off).",
+                "kind",
+                ("imbalance", "scheduled"),
+            ),
+            ("dp_attention_tokens", "Tokens of attention in parallel (off).", "kind", ("imbalance", "scheduled")),
+            ("dp_attention_steps", "Steps of attention in parallel (off).", "rank_state", ("active", "idle")),
+        ):
+            off = families.add(Counter(f"sglang:{name}", text, constant, [label]))
+            for value in values:
+                off.inc(0, value)
+        for name, text, edges in (
+            ("dp_attention_sync_wait_seconds", "Waits of attention in parallel (off).", SYNC_WAIT_EDGES),
+            ("dp_attention_token_imbalance_ratio", "Imbalance of attention in parallel (off).", IMBALANCE_EDGES),
+        ):
+            families.add(Histogram(f"sglang:{name}", text, constant, edges)).show()
+        for name, text in (
+            ("routing_key_running_req_count", "Routing keys by their running requests (none here)."),
+            ("routing_key_all_req_count", "Routing keys by their requests (none here)."),
+        ):
+            keys = families.add(Gauge(f"sglang:{name}", text, constant, ["gt", "le"]))
+            for above, upto in pairwise(ROUTING_KEY_EDGES):
+                keys.set(0, above, upto)
+
 
 class RequestMetrics:
     """What SGLang's HTTP side (tokenizer manager) reports about requests."""
@@ -210,6 +262,9 @@ class HttpMetrics:
         self.cpu_seconds = families.add(
             Counter("sglang:process_cpu_seconds", "CPU time of the process.", none, ["component"])
         )
+        self.cpu_seconds.inc(0, "detokenizer")  # one process here, which counts as the tokenizer's
+        families.add(Gauge("sglang:routing_keys_active", "Routing keys of requests (none here).", none)).set(0)
+        families.add(Counter("sglang:failed_session_recoveries", "Transfer sessions mended (none).", none)).inc(0)
 
 
 class Metrics:

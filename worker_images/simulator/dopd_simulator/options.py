@@ -105,6 +105,8 @@ class Options:
     sim_stale_rank_cache: bool = True
     sim_transfer_failure_probability: float = 0.0
     sim_sigterm_poll_seconds: float = 5.0
+    sim_exit_seconds: float = 0.0
+    sim_vocabulary: int = 128_256
     sim_tick_seconds: float = 0.002
     sim_order: str = FIRST_COME
     sim_order_ttft_seconds: float = 1.5
@@ -165,6 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--sim-transfer-failure-probability", type=float, metavar="P", help="share of hand-overs that fail [0]")
     add("--sim-stale-rank-cache", type=_boolean, metavar="BOOL", help="decode keeps an outdated prefill address [true]")
     add("--sim-sigterm-poll-seconds", type=float, metavar="S", help="how often a stopping engine looks for work [5]")
+    add("--sim-exit-seconds", type=float, metavar="S", help="how long an engine that was told to stop stays idle [0]")
+    add("--sim-vocabulary", type=int, metavar="N", help="token ids; a prompt with another one ends the engine [128256]")
     add(
         "--sim-tick-seconds",
         type=float,
@@ -224,6 +228,7 @@ def _validate(options: Options) -> None:
     positive = {
         "--sim-speedup": options.sim_speedup,
         "--sim-output-tokens": options.sim_output_tokens,
+        "--sim-vocabulary": options.sim_vocabulary,
         "--stream-interval": options.stream_interval,
         "--decode-log-interval": options.decode_log_interval,
         "--context-length": options.context_length,
@@ -240,6 +245,7 @@ def _validate(options: Options) -> None:
         "--sim-kv-bytes-per-token": options.sim_kv_bytes_per_token,
         "--sim-tick-seconds": options.sim_tick_seconds,
         "--sim-sigterm-poll-seconds": options.sim_sigterm_poll_seconds,
+        "--sim-exit-seconds": options.sim_exit_seconds,
         "--num-reserved-decode-tokens": options.num_reserved_decode_tokens,
     }
     for flag, value in not_negative.items():

@@ -3,9 +3,9 @@
 SGLang sets its gauges at each prefill pass, every 40 decode steps, and in idleness only when the number of running
 requests is wrong or 30 seconds have passed (managers/scheduler_components/metrics_reporter.py); so does this.
 /v1/loads is a snapshot (managers/scheduler.py: publish_load_snapshot, on_idle): taken at the end of each prefill pass
-and of each fifteenth decode step, before what was done is booked, and again and again while no pass runs. So a first
-prefill pass cannot be seen while it runs. It carries sums since the start from which a reader can fit the engine's
-speed.
+and of each fifteenth decode step, before what was done is booked, and again and again while no pass runs and generation
+is not paused. So a first prefill pass cannot be seen while it runs, but for the age of the snapshot. It carries sums
+since the start from which a reader can fit the engine's speed.
 """
 
 import math
@@ -54,6 +54,7 @@ class Reporter:
         self.decode_moments = [0.0] * 6
         self._snapshot: dict[str, Any] = {}
         self._steps_since_snapshot = 0
+        self._transfer_shown = (0.0, 0.0)
 
     def constants(self) -> None:
         """Set what does not change after the start."""
@@ -94,13 +95,20 @@ class Reporter:
 
     def prefill_done(self, done: PrefillPass) -> None:
         """A prefill pass ends."""
-        self.prefill_busy_us += round(self._engine.clock.wall(done.seconds) * 1e6)
+        seconds = self._engine.clock.wall(done.seconds)
+        self._engine.metrics.scheduler.category_seconds.inc(seconds, "run_batch", "none")
+        self.prefill_busy_us += round(seconds * 1e6)
         self.prefill_uncached_tokens += done.tokens
 
     def publish(self) -> None:
         """Take the snapshot that /v1/loads shows while passes run."""
         self._steps_since_snapshot = 0
         self._snapshot = self._load()
+
+    @property
+    def steps_to_snapshot(self) -> int:
+        """Decode steps until the next snapshot."""
+        return max(1, self._engine.options.load_snapshot_publish_interval - self._steps_since_snapshot)
 
     def decode_stepped(self, steps: int) -> None:
         """Decode steps end, and are not booked yet: the moment at which SGLang may take a snapshot."""
@@ -123,6 +131,7 @@ class Reporter:
         moments = (1.0, batch, step_us, batch * batch, batch * step_us, batch)
         self.decode_moments = [total + steps * each for total, each in zip(self.decode_moments, moments, strict=True)]
         scheduler = engine.metrics.scheduler
+        scheduler.category_seconds.inc(step_us * steps / 1e6, "run_batch", "none")
         tokens = batch * steps + ended
         scheduler.realtime_tokens.inc(tokens, "decode")
         scheduler.graph_passes.inc(steps, "decode_cuda_graph" if engine.graphs_captured else "decode_none")
@@ -149,7 +158,8 @@ class Reporter:
         if self._shown_running != len(self._engine.scheduler.running) or self.next_idle_report() <= 0:
             self.gen_throughput = 0.0
             self._set_gauges(len(self._engine.scheduler.running))
-        self.publish()
+        if not self._engine.paused:
+            self.publish()
 
     def next_idle_report(self) -> float:
         """Engine seconds until an idle engine reports again."""
@@ -162,6 +172,7 @@ class Reporter:
         self._last_report = engine.clock.now()
         if engine.role == "prefill":
             self.utilization = -1.0
+            self._transfer_shown = (engine.books.transfer_gb_s, engine.books.transfer_ms)
         self._shown_running = running
         capacity, used = scheduler.limits.kv_tokens, scheduler.kv_used
         transferring = sum(request.kv_tokens for request in scheduler.transferring)
@@ -203,7 +214,7 @@ class Reporter:
         if include is not None and not include <= set(_SECTIONS):
             unknown = include - set(_SECTIONS)
             raise ValueError(f"Invalid include sections: {unknown}. Valid options: {sorted(_SECTIONS)}")
-        entry = self._snapshot if self._engine.in_pass and not self._engine.paused else self._load()
+        entry = self._snapshot if self._engine.in_pass or self._engine.paused else self._load()
         if include is None or "all" in include:
             return entry
         left_out = {name for name, section in _SECTION_OF.items() if section not in include}
@@ -251,8 +262,8 @@ class Reporter:
                 "decode_prealloc_queue_reqs": engine.count(Stage.PREALLOC),
                 "decode_transfer_queue_reqs": engine.count(Stage.TRANSFER),
                 "decode_retracted_queue_reqs": len(scheduler.retracted) if decode else 0,
-                "kv_transfer_speed_gb_s": engine.books.transfer_gb_s,
-                "kv_transfer_latency_ms": engine.books.transfer_ms,
+                "kv_transfer_speed_gb_s": self._transfer_shown[0],
+                "kv_transfer_latency_ms": self._transfer_shown[1],
             },
             "queues": {
                 "waiting": len(scheduler.waiting), "grammar": 0, "paused": 0,
@@ -260,6 +271,18 @@ class Reporter:
             },
         }  # fmt: skip
         return entry
+
+    def memory_usage(self) -> dict[str, Any]:
+        """The same under the names of /server_info (scheduler_components/memory_usage.py)."""
+        graph = {phase: self._engine.graph_memory_gb if phase == "decode" else 0.0 for phase in GRAPH_PHASES}
+        return {
+            "weight": WEIGHT_GB,
+            "kvcache": KV_CACHE_GB,
+            "startup_available": self._engine.options.sim_free_memory_gb,
+            "token_capacity": self._engine.scheduler.limits.kv_tokens,
+            "token_capacity_swa": None,
+            "graph": graph,
+        }
 
     def memory(self) -> dict[str, float]:
         """Memory of the engine; only the capacity is more than decoration."""

@@ -91,6 +91,7 @@ class Request:
         output_tokens: tokens generated so far.
         emitted_tokens: tokens handed to the client so far.
         kv_tokens: tokens held in the KV cache.
+        passes: prefill passes that it took part in.
         times: engine seconds at which a stage was entered, by stage.
     """
 
@@ -109,6 +110,7 @@ class Request:
     emitted_tokens: int = 0
     kv_tokens: int = 0
     retractions: int = 0
+    passes: int = 0
     handshaken: bool = False
     finish: Finish | None = None
     times: dict[Stage, float] = field(default_factory=dict)

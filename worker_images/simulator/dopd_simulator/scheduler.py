@@ -8,6 +8,7 @@ computed.
 """
 
 import math
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -76,6 +77,7 @@ class Scheduler:
         slow_down_seconds: added to each forward pass (`/slow_down`).
         new_token_ratio: share of the allowed output that admission reserves.
         order: of waiting prompts; first come, first served if None.
+        most_steps: of one decode pass; who renews what an engine tells of itself need hear of it.
     """
 
     model: EngineModel
@@ -90,6 +92,7 @@ class Scheduler:
     transferring: set[Request] = field(default_factory=set)
     slow_down_seconds: float = 0.0
     order: PrefillOrder | None = None
+    most_steps: int = sys.maxsize
 
     def __post_init__(self) -> None:
         self.initial_ratio = min(1.0, 0.7 * self.limits.conservativeness)
@@ -273,7 +276,7 @@ class Scheduler:
             return None
         batch = len(self.running)
         steps = min(min(r.length - r.output_tokens, max(1, r.steps_to_emission())) for r in self.running)
-        steps = max(1, min(steps, self.kv_free // batch))
+        steps = max(1, min(steps, self.most_steps, self.kv_free // batch))
         context = sum(request.context_tokens for request in self.running) / batch + (steps - 1) / 2
         return DecodePass(self.model.itl_seconds(batch, context) + self.slow_down_seconds, steps, tuple(self.running))
 

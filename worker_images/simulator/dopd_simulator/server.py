@@ -19,7 +19,7 @@ from dopd.perf import EngineModel
 from dopd_simulator.engine import Engine
 from dopd_simulator.metrics import GRAPH_PHASES
 from dopd_simulator.options import Options
-from dopd_simulator.request import FAKE_BOOTSTRAP_HOST, HEALTH_CHECK_PREFIX, Rendezvous, Request
+from dopd_simulator.request import FAKE_BOOTSTRAP_HOST, HEALTH_CHECK_PREFIX, Rendezvous, Request, Stage
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Server:
     Attributes:
         status: Starting until the first health check passed.
         draining: SIGTERM has come.
+        died: an id outside the vocabulary has ended it.
         recorded_role: the role that /model_info tells; follows switches.
         startup_time: phases of the start, wall seconds.
     """
@@ -68,6 +69,7 @@ class Server:
         self.engine = Engine(options, EngineModel.from_profile(profile))
         self.status = Status.STARTING
         self.draining = asyncio.Event()
+        self.died = asyncio.Event()
         self.recorded_role = options.disaggregation_mode
         self.startup_time: dict[str, object] = {}
         self._cpu_seconds = 0.0
@@ -110,6 +112,13 @@ class Server:
         """Serve one request of its own; only then is the server up."""
         await self._probe()
         self.status = Status.UP
+
+    async def die(self) -> None:
+        """End for good, as a real engine whose forward pass has failed: nothing is answered any more."""
+        log.error("Scheduler hit an exception: index out of range in self")
+        self.status = Status.UNHEALTHY
+        self.died.set()
+        await asyncio.get_running_loop().create_future()
 
     def check_new(self, request: Request) -> Request:
         """Refuse a request whose id is in use.
@@ -170,7 +179,10 @@ class Server:
             self.engine.abort(request)
 
     def abort(self, rid: str, *, everything: bool) -> None:
-        """/abort_request: a request and all whose ids begin with its id (as SGLang compares them), or all."""
+        """/abort_request: a request and all whose ids begin with its id (as SGLang compares them), or all.
+
+        What waits for the end of a pause is not with the scheduler yet, which the abort goes to: it is lost.
+        """
         requests = self.engine.requests
         if everything:
             chosen = [request for request in requests.values() if not request.is_health_check]
@@ -180,7 +192,8 @@ class Server:
             return
         self.engine.metrics.requests.aborted.inc()
         for request in chosen:
-            self.engine.abort(request)
+            if request.stage is not Stage.ARRIVED:
+                self.engine.abort(request)
 
     async def switch_role(self, new_role: str, *, graph_memory_gb: float | None, prepare_only: bool) -> RoleSwitch:
         """/pd_role_switch, with SGLang's refusals (disaggregation/role_switch.py)."""
@@ -245,3 +258,4 @@ class Server:
                 return
             log.info("Gracefully exiting... Remaining number of requests %d.", len(self.engine.requests))
             await clock.sleep(poll)
+        await clock.sleep(self.options.sim_exit_seconds)

@@ -24,6 +24,13 @@ def text_tokens(text: str) -> int:
     return -(-len(text.encode()) // BYTES_PER_TOKEN)
 
 
+def text_ids(text: str, vocabulary: int) -> list[int]:
+    """An id for each token that a string counts as: its bytes as a number, within the vocabulary."""
+    content = text.encode()
+    pieces = (content[first : first + BYTES_PER_TOKEN] for first in range(0, len(content), BYTES_PER_TOKEN))
+    return [int.from_bytes(piece, "big") % vocabulary for piece in pieces]
+
+
 def chat_tokens(contents: Iterable[str]) -> int:
     """Tokens that a chat counts as, given the text of each message."""
     return TOKENS_TO_OPEN_ANSWER + sum(text_tokens(content) + TOKENS_PER_MESSAGE for content in contents)

@@ -161,8 +161,8 @@ async def test_pause_by_retraction_loses_nothing(simulate):
     running = [asyncio.create_task(engine.post("/generate", body)) for body in bodies]
     await engine.until(lambda load: load["num_running_reqs"] == 4)
     await engine.post("/pause_generation", {"mode": "retract"})
-    load = await engine.load()
-    assert (load["num_running_reqs"], load["queues"]["waiting"], load["num_used_tokens"]) == (0, 4, 0)
+    scheduler = engine.server.engine.scheduler
+    assert (len(scheduler.running), len(scheduler.waiting), scheduler.kv_used) == (0, 4, 0)
     await engine.post("/continue_generation", {})
     answers = await asyncio.gather(*running)
     assert [len(answer["output_ids"]) for _, answer in answers] == [2000] * 4

@@ -17,6 +17,15 @@ def long_answer(tokens):
     return {"input_ids": [5], "sampling_params": {"max_new_tokens": tokens, "ignore_eos": True}}
 
 
+async def until_ready(http, url):
+    for _ in range(400):
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            async with http.get(f"{url}/ready") as answer:
+                if answer.status == 200:
+                    return
+        await asyncio.sleep(0.02)
+
+
 async def test_sigterm_fails_the_probes_and_serves_on(simulate):
     engine = await simulate(sim_sigterm_poll_seconds=0.5)
     drained = asyncio.create_task(engine.server.drained())
@@ -70,12 +79,7 @@ async def test_the_process_starts_serves_and_ends_on_sigterm(unused_tcp_port):
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "dopd_simulator", *arguments)
     try:
         async with aiohttp.ClientSession() as http:
-            for _ in range(400):
-                with contextlib.suppress(aiohttp.ClientConnectionError):
-                    async with http.get(f"http://127.0.0.1:{port}/ready") as answer:
-                        if answer.status == 200:
-                            break
-                await asyncio.sleep(0.02)
+            await until_ready(http, f"http://127.0.0.1:{port}")
             body = {"prompt": "hello", "max_tokens": 3}
             async with http.post(f"http://127.0.0.1:{port}/v1/completions", json=body) as answer:
                 assert answer.status == 200
@@ -85,6 +89,36 @@ async def test_the_process_starts_serves_and_ends_on_sigterm(unused_tcp_port):
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def test_an_id_outside_the_vocabulary_ends_the_process(unused_tcp_port):
+    arguments = ["--model-path", "m", "--port", str(unused_tcp_port), "--sim-startup-seconds", "0"]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "dopd_simulator", *arguments, "--sim-vocabulary", "1000"
+    )
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    try:
+        async with aiohttp.ClientSession() as http:
+            await until_ready(http, url)
+            for ids, lives in (([0, 999], True), ([1000], False)):
+                with contextlib.nullcontext() if lives else pytest.raises(aiohttp.ClientError):
+                    async with http.post(f"{url}/generate", json={"input_ids": ids}) as answer:
+                        assert answer.status == 200
+        assert await process.wait() == 137
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def test_an_engine_may_take_its_time_to_leave(simulate):
+    engine = await simulate(sim_sigterm_poll_seconds=0.0, sim_exit_seconds=20.0, sim_speedup=100.0)
+    engine.server.draining.set()
+    leaving = asyncio.create_task(engine.server.drained())
+    await asyncio.sleep(0.05)
+    assert not leaving.done()
+    assert (await engine.post("/generate", long_answer(2)))[0] == 200
+    await leaving
 
 
 def test_a_wrong_flag_is_told_in_one_line(capsys):

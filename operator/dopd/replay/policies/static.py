@@ -11,6 +11,8 @@ from dopd.replay.trace import Trace
 
 PEAK_WINDOW_SECONDS = 60.0
 LOOK_SECONDS = 15.0
+LEAST_STRETCH_SECONDS = 1.0
+"""What arrives at one moment is a rate over so long."""
 
 
 class Fixed:
@@ -101,11 +103,12 @@ def true_demand(trace: Trace, start_seconds: float, end_seconds: float) -> Deman
         return Demand.none()
     inputs = trace.input_tokens[first:last].astype(float)
     outputs = trace.output_tokens[first:last].astype(float)
+    stretch = min(end_seconds, trace.duration_seconds) - max(0.0, start_seconds)
     uncached = 1.0
     if trace.uncached_tokens is not None:
         uncached = float(trace.uncached_tokens[first:last].sum() / inputs.sum())
     return Demand(
-        requests_per_second=float(last - first) / (min(end_seconds, trace.duration_seconds) - max(0.0, start_seconds)),
+        requests_per_second=float(last - first) / max(stretch, LEAST_STRETCH_SECONDS),
         input_tokens=float(inputs.mean()),
         input_tokens_second_moment=float((inputs**2).mean()),
         output_tokens=float(outputs.mean()),

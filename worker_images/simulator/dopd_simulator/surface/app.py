@@ -1,10 +1,13 @@
 """All routes in one aiohttp application, with the HTTP counters around them."""
 
+import asyncio
+
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from dopd_simulator.server import Server
 from dopd_simulator.surface import control, native, openai, probes
+from dopd_simulator.surface.sse import STREAMS
 
 MAX_BODY_BYTES = 256 * 1024 * 1024
 
@@ -44,6 +47,9 @@ def _counting(server: Server) -> Middleware:
             response = await handler(request)
             status = response.status
             return response
+        except asyncio.CancelledError:  # the client has left
+            status = 200 if request.get(STREAMS) else 400
+            raise
         except web.HTTPException as error:
             status = error.status
             return web.json_response({"detail": error.reason}, status=status)

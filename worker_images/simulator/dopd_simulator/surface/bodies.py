@@ -16,6 +16,10 @@ from dopd_simulator.text import chat_tokens, text_tokens
 Tokens = Annotated[int, Field(ge=1)]
 
 
+class OutsideVocabularyError(Exception):
+    """A prompt has an id that the model does not."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -107,6 +111,14 @@ class ChatBody(_OpenAIBody):
     max_completion_tokens: Tokens | None = None
 
 
+class TokenizeBody(BaseModel):
+    """Body of /v1/tokenize."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    prompt: str
+
+
 class RoleSwitchBody(BaseModel):
     """Body of /pd_role_switch."""
 
@@ -140,6 +152,7 @@ def generate_request(body: GenerateBody, options: Options, kv_tokens: int) -> Re
 
     Raises:
         ValueError: SGLang would refuse it, or the simulator cannot do it.
+        OutsideVocabularyError: a real engine would take it and die.
     """
     if (body.text is None) == (body.input_ids is None):
         raise ValueError("Either text, input_ids or input_embeds should be provided.")
@@ -151,6 +164,8 @@ def generate_request(body: GenerateBody, options: Options, kv_tokens: int) -> Re
         raise ValueError(f"max_new_tokens must be at least 0, got {sampling.max_new_tokens}.")
     interval = sampling.stream_interval or options.stream_interval
     tokens = _prompt_tokens(prompt)
+    if any(isinstance(each, int) and not 0 <= each < options.sim_vocabulary for each in prompt or ()):
+        raise OutsideVocabularyError
     return _request(body, options, kv_tokens, tokens, sampling.max_new_tokens, sampling.ignore_eos, interval)
 
 

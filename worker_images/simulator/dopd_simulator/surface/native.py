@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from dopd_simulator.request import Finish, Request
 from dopd_simulator.server import Server
-from dopd_simulator.surface.bodies import GenerateBody, generate_request
+from dopd_simulator.surface.bodies import GenerateBody, OutsideVocabularyError, generate_request
 from dopd_simulator.surface.errors import native_error, openai_error, validation_message
 from dopd_simulator.surface.sse import EventStream
 from dopd_simulator.text import output_ids, output_text, weight_versions
@@ -24,6 +24,8 @@ def routes(server: Server) -> list[web.RouteDef]:
             return openai_error(400, validation_message(error), "Bad Request")
         try:
             request = server.check_new(generate_request(body, server.options, server.engine.scheduler.limits.kv_tokens))
+        except OutsideVocabularyError:
+            await server.die()
         except ValueError as error:
             return await _refuse(http, str(error)) if body.stream else native_error(400, str(error))
         async with server.admitted(request):

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from dopd_simulator.request import Request
 from dopd_simulator.server import Server
-from dopd_simulator.surface.bodies import ChatBody, CompletionBody, openai_request
+from dopd_simulator.surface.bodies import ChatBody, CompletionBody, TokenizeBody, openai_request
 from dopd_simulator.surface.errors import error_body, openai_error, validation_message
 from dopd_simulator.surface.sse import EventStream
-from dopd_simulator.text import output_text, weight_versions
+from dopd_simulator.text import output_text, text_ids, weight_versions
 
 Body = CompletionBody | ChatBody
 Json = dict[str, Any]
@@ -44,7 +44,18 @@ def routes(server: Server) -> list[web.RouteDef]:
 
         return handle
 
+    async def tokenize(http: web.Request) -> web.Response:
+        try:
+            body = TokenizeBody.model_validate_json(await http.read())
+        except ValidationError as error:
+            return openai_error(400, validation_message(error), "Bad Request")
+        ids = text_ids(body.prompt, server.options.sim_vocabulary)
+        context = server.options.context_length
+        return web.json_response({"tokens": ids, "count": len(ids), "max_model_len": context})
+
     return [
+        web.post("/v1/tokenize", tokenize),
+        web.post("/tokenize", tokenize),
         web.post("/v1/completions", handler(CompletionBody)),
         web.post("/v1/chat/completions", handler(ChatBody)),
     ]

@@ -133,6 +133,10 @@ def _server_info(server: Server) -> dict[str, Any]:
         "context_length": options.context_length,
         "max_running_requests": options.max_running_requests,
         "max_total_tokens": options.max_total_tokens,
+        "max_prefill_tokens": 16384,
+        "dtype": "auto",
+        "kv_cache_dtype": "auto",
+        "quantization": None,
         "chunked_prefill_size": -1 if limits.chunk_tokens is None else limits.chunk_tokens,
         "stream_interval": options.stream_interval,
         "disaggregation_mode": options.disaggregation_mode,
@@ -152,7 +156,7 @@ def _server_info(server: Server) -> dict[str, Any]:
         "effective_max_running_requests_per_dp": limits.max_running_requests,
         "last_gen_throughput": engine.report.gen_throughput,
         "world_size": options.tp_size,
-        "memory_usage": engine.report.memory(),
+        "memory_usage": engine.report.memory_usage(),
     }
     return {
         **settings,

@@ -2,12 +2,16 @@
 
 from aiohttp import web
 
+STREAMS = web.RequestKey("streams", bool)
+"""Set on a request whose answer is a stream."""
+
 
 class EventStream:
     """A stream of `data:` events on one HTTP answer."""
 
     def __init__(self, http: web.Request) -> None:
         self._http = http
+        http[STREAMS] = True
         self._response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         self._open = False
 

@@ -7,6 +7,17 @@ import json
 SAMPLING = {"max_new_tokens": 4, "temperature": 0, "ignore_eos": True}
 
 
+async def test_tokenize(regular):
+    """entrypoints/openai/serving_tokenize.py; ids of the model's own vocabulary."""
+    for path in ("/v1/tokenize", "/tokenize"):
+        status, answer = await regular.post(path, {"model": "any", "prompt": "hello, Straße"})
+        assert status == 200
+        assert set(answer) == {"tokens", "count", "max_model_len"}
+        assert answer["count"] == len(answer["tokens"]) > 0
+        body = {"input_ids": answer["tokens"], "sampling_params": {"max_new_tokens": 1}}
+        assert (await regular.post("/generate", body))[0] == 200
+
+
 async def test_generate(regular):
     """managers/tokenizer_manager.py: _handle_batch_output; schedule_batch.py: FINISH_LENGTH."""
     status, answer = await regular.post("/generate", {"input_ids": [5, 6, 7], "sampling_params": SAMPLING})

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 SCHEDULER = {"model_name", "engine_type", "tp_rank", "pp_rank", "moe_ep_rank"}
@@ -179,6 +180,23 @@ async def test_decode_counts_one_token_more_for_each_answer(pair):
         await asyncio.gather(*(pair.generate(tokens=tokens) for _ in range(3)))
         await pair.decode.until_idle()
         assert total(await scrape(pair.decode), "realtime_tokens", mode="decode") == before + 3 * counted
+
+
+@pytest.mark.parametrize(("stream", "status"), [(True, "200"), (False, "400")])
+async def test_a_client_that_leaves_is_counted(regular, stream, status):
+    """observability/http_request_metrics.py: what the handler had answered by then, or would."""
+    where = {"endpoint": "/generate", "status_code": status}
+    before = total(await scrape(regular), "http_responses", **where)
+    body = {"input_ids": [5], "sampling_params": {"max_new_tokens": 20000, "ignore_eos": True}, "stream": stream}
+    leaving = asyncio.create_task(regular.post("/generate", body))
+    await regular.until(lambda load: load["num_running_reqs"] == 1)
+    leaving.cancel()
+    await regular.until_idle()
+    for _ in range(100):
+        if (after := total(await scrape(regular), "http_responses", **where)) > before:
+            break
+        await asyncio.sleep(0.1)
+    assert after == before + 1
 
 
 async def test_transfers_are_observed_on_prefill(pair):

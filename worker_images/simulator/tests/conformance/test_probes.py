@@ -132,6 +132,14 @@ async def test_prefill_sums_grow(pair):
     assert decode_after["total_prefill_uncached_tokens"] == decode_before["total_prefill_uncached_tokens"]
 
 
+async def test_the_last_transfer_shows_with_the_next_report(pair):
+    """metrics_reporter.py: what /v1/loads tells of transfers is as old as the gauges."""
+    await pair.generate()
+    load = await pair.prefill.until(lambda load: load["disaggregation"]["kv_transfer_latency_ms"] > 0)
+    assert load["disaggregation"]["kv_transfer_speed_gb_s"] > 0
+    assert (await pair.decode.load())["disaggregation"]["kv_transfer_latency_ms"] == 0
+
+
 async def test_decode_moments_grow(pair):
     """managers/scheduler.py: _accumulate_decode_moment: n, sum b, sum t, sum b^2, sum b*t, sum of tokens."""
 
