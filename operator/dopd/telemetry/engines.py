@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from dopd.cluster.podhttp import PodHttp, PodHttpError
 from dopd.telemetry.addresses import engine_port
@@ -25,6 +25,11 @@ from dopd.telemetry.doors import (
 from dopd.telemetry.patience import LOOK_SECONDS, answers_within
 
 MOST_RANKS = 4096
+FRESH_SECONDS = 1.5
+"""An idle SGLang renews its snapshot at each turn of its loop, with --sleep-on-idle each second; one that computes only
+when a pass ends."""
+NO_KV_USAGE = 0.001
+"""What leaks or is pinned is no work, and a prompt that takes no more of the KV cache is computed in no time."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class EngineLoad:
         waiting_tokens: uncached prompt tokens queued.
         kv_usage: share of the KV cache in use, 0 to 1.
         counters: what it has done so far.
+        age_seconds: of this load, on the engine's own clock; 0 where it does not tell.
     """
 
     running: int
@@ -63,11 +69,18 @@ class EngineLoad:
     waiting_tokens: int
     kv_usage: float
     counters: Counters
+    age_seconds: float = 0.0
 
     @property
     def idle(self) -> bool:
-        """Nothing runs and nothing waits."""
-        return self.running == 0 and self.waiting == 0
+        """Whether it had nothing to do at some moment of the last FRESH_SECONDS.
+
+        No signal alone tells that of a prefill engine: what is in a forward pass is neither running nor waiting. The
+        first pass of a prompt shows by the age of the load alone, later ones by their tokens too. What came within
+        FRESH_SECONDS is not seen: a worker gets nothing for longer than that before a gateway lets go of it.
+        """
+        nothing = self.running == 0 and self.waiting == 0 and self.waiting_tokens == 0
+        return nothing and self.kv_usage <= NO_KV_USAGE and self.age_seconds <= FRESH_SECONDS
 
 
 class EngineLoads(dict[str, EngineLoad]):
@@ -120,6 +133,7 @@ class _Queues(Answer):
 class _Rank(Answer):
     """One data-parallel rank; what newer engines tell may be absent."""
 
+    timestamp: Annotated[float, Field(ge=0, le=1e11, allow_inf_nan=False)] | None = None
     num_running_reqs: Count
     num_waiting_reqs: Count
     num_waiting_uncached_tokens: OptionalCount = 0
@@ -132,6 +146,7 @@ class _Rank(Answer):
 
 
 class _Loads(Answer):
+    timestamp: AwareDatetime | None = None
     loads: Annotated[list[_Rank], Field(min_length=1, max_length=MOST_RANKS)]
 
 
@@ -144,7 +159,9 @@ def parse_loads(answer: Any) -> EngineLoad:
     Raises:
         BadAnswer: it is not what SGLang answers.
     """
-    ranks = validated(_Loads, answer).loads
+    loads = validated(_Loads, answer)
+    ranks, told = loads.loads, loads.timestamp
+    taken = [rank.timestamp for rank in ranks if rank.timestamp is not None]
     return EngineLoad(
         running=sum(rank.num_running_reqs for rank in ranks),
         waiting=sum(rank.num_waiting_reqs + rank.disaggregation.prefill_inflight_queue_reqs for rank in ranks),
@@ -155,6 +172,7 @@ def parse_loads(answer: Any) -> EngineLoad:
         waiting_tokens=sum(rank.num_waiting_uncached_tokens for rank in ranks),
         kv_usage=min(1.0, max(rank.token_usage for rank in ranks)),
         counters=_counters(ranks),
+        age_seconds=max(0.0, told.timestamp() - min(taken)) if told is not None and taken else 0.0,
     )
 
 

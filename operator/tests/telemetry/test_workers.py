@@ -47,10 +47,21 @@ def rank(**changes: Any) -> dict[str, Any]:
         ([rank(num_waiting_reqs=1)], False),
         ([rank(disaggregation={"prefill_inflight_queue_reqs": 2})], False),
         ([rank(disaggregation=None)], True),
+        ([rank(), rank(num_waiting_uncached_tokens=8052, token_usage=0.0915)], False),
+        ([rank(token_usage=0.1527)], False),
+        ([rank(token_usage=0.0002)], True),
+        ([rank(timestamp=1795976700.5)], True),
+        ([rank(timestamp=1795976700.5), rank(timestamp=1795976697.4)], False),
     ],
 )
-def test_idle_means_nothing_in_any_queue_of_any_rank(ranks: list[dict[str, Any]], idle: bool):
-    assert parse_loads({"loads": ranks}).idle is idle
+def test_idle_means_nothing_in_any_queue_or_pass_of_any_rank(ranks: list[dict[str, Any]], idle: bool):
+    """Numbers of SGLang 0.5.23 in a prompt of 12,000 tokens: its first pass shows by the age of the snapshot alone."""
+    assert parse_loads({"timestamp": "2026-11-29T18:25:01.5+00:00", "loads": ranks}).idle is idle
+
+
+def test_an_engine_that_tells_no_time_is_idle_by_its_queues():
+    assert parse_loads({"loads": [rank(timestamp=1.0)]}).idle
+    assert parse_loads({"timestamp": None, "loads": [rank()]}).idle
 
 
 def test_requests_that_wait_for_their_prefill_are_no_backlog_of_decode():
