@@ -33,8 +33,6 @@ def pod_template(base: Manifest, user: Mapping[str, Any] | None, *, where: str, 
     """
     if not user:
         return base
-    for name in sorted(user.keys() - {"metadata", "spec"}):
-        raise Refusal(f"{where}.{name}", f"is no part of a pod template; expected metadata or spec (spec.{name}?)")
     merged: Manifest = overlay(copy.deepcopy(base), dict(user), where)
     chosen = _container(user.get("spec") or {}, container)
     if chosen.get("command") is not None:

@@ -69,6 +69,7 @@ def test_what_is_expected_is_a_number_or_never(world):
 @given(profiles(), st.floats(0, 2e7), st.floats(0, 1e6), st.floats(1, 65536), st.floats(1, 2e7))
 def test_no_profile_has_a_cost_below_nothing(profile, tokens, cached_tokens, batch, context_tokens):
     model = EngineModel.from_profile(profile)
+    times = service_times(model)
     for seconds in (
         model.prefill_seconds(tokens),
         model.passes_seconds(tokens, cached_tokens),
@@ -77,9 +78,11 @@ def test_no_profile_has_a_cost_below_nothing(profile, tokens, cached_tokens, bat
         model.itl_seconds(batch, context_tokens),
         model.transfer_seconds(tokens),
         model.attention_seconds,
-        *vars(service_times(model)).values(),
+        times.pass_seconds(max(1, int(tokens)), times.piece_attention_seconds(int(tokens), int(cached_tokens))),
+        times.transfer_token_seconds,
     ):
         assert math.isfinite(seconds)
+        assert seconds >= 0
     assert model.prefill_seconds(tokens) > 0
     assert model.packed_seconds(tokens, cached_tokens) >= 0
     assert model.passes_seconds(tokens, cached_tokens) >= 0

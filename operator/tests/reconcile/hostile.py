@@ -103,7 +103,9 @@ class MemoryCluster:
                 status = {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
                 status["startTime"] = "2026-01-01T00:00:00Z"
                 pod = f"{name}-{pool}-{number}"
-                self.put(kinds.POD, namespace, pod, metadata={"labels": labels}, spec={"nodeName": "n"}, status=status)
+                owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-{pool}-x", "controller": True}
+                metadata = {"labels": labels, "ownerReferences": [owner]}
+                self.put(kinds.POD, namespace, pod, metadata=metadata, spec={"nodeName": "n"}, status=status)
 
 
 class ByNamespace(AbstractResolver):

@@ -5,14 +5,14 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import ApiError, kinds
-from dopd.cluster.podhttp import DirectPodHttp
+from dopd.cluster.apikey import key_headers
+from dopd.cluster.podhttp import PodHttpError
 from dopd.perf import EngineModel
 from dopd.reconcile.observe import observe, read_api_key, read_profiles, read_spec
 from dopd.reconcile.queue import Key
@@ -48,10 +48,12 @@ class Cluster:
         except ValueError:
             return None
 
-    async def list(self, kind: kinds.Kind, namespace: str, selector: str) -> list[dict[str, Any]]:
+    async def list(self, kind: kinds.Kind, namespace: str, selector: str, *_: Any) -> list[dict[str, Any]]:
         pods = copy.deepcopy(list(ALL_WELL))
         for pod in pods:
-            pod["metadata"]["uid"] = pod["metadata"]["name"]
+            meta = pod["metadata"]
+            owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": meta["name"], "controller": True}
+            pod["metadata"] = {**meta, "uid": meta["name"], "ownerReferences": [owner]}
         return pods if kind is kinds.POD else []
 
 
@@ -114,19 +116,23 @@ async def test_a_key_that_can_not_be_read_is_told(cluster: Cluster, words: str):
     assert words in problem
 
 
+class Keyed:
+    """Pods that ask for the key k-1."""
+
+    async def get_json(self, pod: Any, port: int, path: str, query: Any = None) -> Any:
+        if key_headers() != {"Authorization": "Bearer k-1"}:
+            raise PodHttpError("status 401")
+        if path == "/workers":
+            return {"workers": [{"url": f"http://10.0.0.{i}:30000", "worker_type": r} for i, r in enumerate(Role, 1)]}
+        return {"loads": [{"num_running_reqs": 0, "num_waiting_reqs": 0, "token_usage": 0.0}]}
+
+    async def get_text(self, pod: Any, port: int, path: str) -> str:
+        return ""
+
+
 async def look(cluster: Cluster) -> Any:
     """A look at a resource whose engines and gateway ask for the key k-1."""
-    gateway = {"workers": [{"url": f"http://10.0.0.{i}:30000", "worker_type": role} for i, role in enumerate(Role, 1)]}
-    loads = {"loads": [{"num_running_reqs": 0, "num_waiting_reqs": 0, "token_usage": 0.0}]}
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/metrics":
-            return httpx.Response(200, text="")
-        if request.headers.get("Authorization") != "Bearer k-1":
-            return httpx.Response(401)
-        return httpx.Response(200, json=gateway if request.url.path == "/workers" else loads)
-
-    http = DirectPodHttp(httpx.MockTransport(answer))
+    http = Keyed()
     meta = {"name": "m", "namespace": "ns", "uid": "u", "generation": 1}
     resource = {"metadata": meta, "spec": {**SPEC, "apiKey": {"name": "llama"}}}
     return await observe(cluster, http, PromptOrderReader(http, lambda: 0.0), KEY, resource)  # type: ignore[arg-type]

@@ -108,7 +108,6 @@ def test_own_addresses_take_the_place_of_ours(decode):
 @pytest.mark.parametrize(
     ("template", "words"),
     [
-        ({"nodeSelector": {"a": "b"}}, ["spec.decode.template.nodeSelector", "spec.nodeSelector"]),
         (engine(command=["sh"]), ["containers[engine].command", "spec.engine.args or spec.decode.args"]),
         ({"spec": {"containers": None}}, ["spec.decode.template.spec.containers", "takes container engine away"]),
         ({"metadata": {"labels": {"dopd.dev/role": "prefill"}}}, ["labels[dopd.dev/role]", "operator's own"]),
