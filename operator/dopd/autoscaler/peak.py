@@ -107,7 +107,7 @@ class PeakForecast:
         best = min(losses.values())
         scale = max(best, self._tuning.least_loss)
         weights = {name: exp(-self._tuning.sharpness * (loss - best) / scale) for name, loss in losses.items()}
-        return sum(weights[name] * says[name] for name in says) / sum(weights.values())
+        return float(sum(weights[name] * says[name] for name in says) / sum(weights.values()))
 
     def _mean_losses(self, names: Iterable[str]) -> dict[str, float]:
         """Of each voice, for a lead, as a share of the level; a new one is taken to be as good as the others."""

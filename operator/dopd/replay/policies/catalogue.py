@@ -74,7 +74,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     if name == "hpa":
         return [
             Try(f"target {target:g}", start, lambda target=target: Hpa(setting, target))  # type: ignore[misc]
-            for target in (0.3, 0.4, 0.55, 0.7, 0.8, 0.85, 0.9)
+            for target in (0.3, 0.4, 0.55, 0.7)
         ]
     if name == "static-1-3":
         return [Try("", static.one_to_three(static.peak(setting, trace), setting), None)]
