@@ -20,6 +20,7 @@ from e2e.sglang.engines import start_engine, start_gateway, start_pair
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import gateway_command, sglang_python
 from e2e.sglang.model import model_folder
+from e2e.sglang.order import main as order_table
 from e2e.sglang.record import read, replace_table, table
 from e2e.sglang.surface import Target, exercise_pair, exercise_regular, note, write
 
@@ -37,12 +38,16 @@ def main() -> int:
     test = commands.add_parser("test", help="conformance of real and simulated engines; writes docs/conformance.md")
     test.add_argument("--no-table", action="store_true", help="leave the page as it is")
     commands.add_parser("record", help="note what real engines show, for the tests of the simulator")
+    order = commands.add_parser("order", help="what the order of prompts is worth in a real engine")
+    order.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
     try:
         if arguments.command == "install":
             return _install()
         if arguments.command == "test":
             return _test(write_table=not arguments.no_table)
+        if arguments.command == "order":
+            return order_table(arguments.repetitions)
         if arguments.command == "record":
             return asyncio.run(_record())
         return _up(arguments.what, arguments.flag)
