@@ -54,7 +54,7 @@ class Election:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._release()
+            await self.release()
 
     async def _renew(self) -> None:
         renewed = time.monotonic()
@@ -90,7 +90,8 @@ class Election:
         await self._replace(self._record(lease, self._identity))
         return True
 
-    async def _release(self) -> None:
+    async def release(self) -> None:
+        """Give the Lease away, if it is held."""
         try:
             async with asyncio.timeout(self._retry):
                 lease = await self._kubernetes.get(kinds.LEASE, self._namespace, self._name)

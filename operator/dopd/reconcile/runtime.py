@@ -104,6 +104,8 @@ async def run(options: Options) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # kopf cancels what runs when it stops, so that the end of the election may have been cut short.
+        await election.release()
         await server.cleanup()
         servers.close()
         await http.close()

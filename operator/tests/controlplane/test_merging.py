@@ -95,9 +95,6 @@ POD_SPECS: dict[str, Json] = {
     "another address": engine(
         env=[{"name": "HOST_IP", "value": "::1"}, {"name": "SGLANG_HOST_IP", "valueFrom": VARIABLE}]
     ),
-    "port under another name": engine(ports=[{"name": "sglang", "containerPort": 30000}]),
-    "port name for another port": engine(ports=[{"name": "http", "containerPort": 9000}]),
-    "one port of two protocols": engine(ports=[{"name": "udp", "containerPort": 30000, "protocol": "UDP"}]),
     "other handlers": engine(
         startupProbe={"exec": {"command": ["true"]}},
         readinessProbe={"grpc": {"port": 30000}},
@@ -128,7 +125,7 @@ def test_choices_beside_our_defaults_become_pods_that_kubernetes_takes(api: http
         "engine": {"image": "sglang"},
         "prefill": {"gpus": 1, "replicas": 1, "template": template},
         "decode": {"gpus": 1, "replicas": 1, "template": template},
-        "router": {"image": "smg", "template": {} if name == "a cache on a claim" else gateway},
+        "router": {"image": "smg"} if name == "a cache on a claim" else {"image": "smg", "template": gateway},
     }
     meta = {"name": "choices"}
     judged(api, {"apiVersion": "dopd.dev/v1alpha1", "kind": kinds.INFERENCE.kind, "metadata": meta, "spec": spec})

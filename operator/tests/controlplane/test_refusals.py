@@ -45,13 +45,9 @@ REFUSED: dict[str, tuple[Json, str, list[str]]] = {
     "key": ({"spec": {"nodeSelector": {"x" * 60_000: "y"}}}, "ChildRefused", ["YAML"]),
     "annotation": ({"metadata": {"annotations": {"a": "x" * 400_000}}}, "ChildRefused", ["annotations"]),
     "twice": (engine(env=[{"name": "A"}, {"name": "A"}]), "SpecRefused", ["env[A]", "is there twice"]),
-    "outside": ({"nodeSelector": {"a": "b"}}, "SpecRefused", ["template.nodeSelector", "spec.nodeSelector"]),
-    "nameless": ({"spec": {"containers": [{"image": "x"}]}}, "SpecRefused", ["containers[0]: has no name"]),
 }
 MADE: dict[str, Json] = {
     "address": {"engine": {"env": [{"name": "SGLANG_HOST_IP", "value": "10.0.0.1"}]}},
-    "port": {"template": engine(ports=[{"name": "sglang", "containerPort": 30000}])},
-    "http": {"template": engine(ports=[{"name": "http", "containerPort": 8080}])},
     "shm": {
         "template": {
             "spec": {
