@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[Json, str, list[str]]] = {
     "twice": (engine(env=[{"name": "A"}, {"name": "A"}]), "SpecRefused", ["env[A]", "is there twice"]),
 }
 MADE: dict[str, Json] = {
-    "address": {"engine": {"env": [{"name": "SGLANG_HOST_IP", "value": "10.0.0.1"}]}},
+    "address": {"template": engine(env=[{"name": "SGLANG_HOST_IP", "value": "10.0.0.1"}])},
     "shm": {
         "template": {
             "spec": {
@@ -62,9 +62,8 @@ MADE: dict[str, Json] = {
 }
 
 
-def resource(name: str, template: Json | None = None, **engine: Any) -> Json:
+def resource(name: str, template: Json | None = None) -> Json:
     manifest: Json = json.loads(inference(name))
-    manifest["spec"]["engine"] |= engine.get("engine", {})
     if template is not None:
         manifest["spec"]["prefill"]["template"] = template
     return manifest
