@@ -31,10 +31,16 @@ async def endpoint(talk: Talk) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        await ended(tasks)
+
+
+async def ended(tasks: set[asyncio.Task[None]]) -> None:
+    """End what talks, also to those that were let in a moment ago; transports close in the turns of the loop after."""
+    for _ in range(3):
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # transports close in a turn of the loop that follows
+        await asyncio.sleep(0.01)
 
 
 def answer(body: bytes, status: bytes = b"200 OK", headers: bytes = b"Content-Type: application/json\r\n") -> Talk:

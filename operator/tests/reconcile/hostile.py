@@ -155,10 +155,11 @@ async def _endpoint(talk: Talk) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # transports close in a turn of the loop that follows
+        for _ in range(3):  # also who was let in a moment ago; transports close in the turns of the loop after
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(0.01)
 
 
 def _reply(writer: asyncio.StreamWriter, body: bytes, head: bytes = HEAD) -> None:
