@@ -18,7 +18,7 @@ from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.history import Piece, Points, fine_points, pieces
 from dopd.telemetry.lengths import Lengths, absent, lengths
-from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now, not_scraped
+from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now, no_number, not_scraped
 from dopd.telemetry.prometheus import Found as Result
 from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key, together
 from dopd.telemetry.queries import Signal
@@ -132,11 +132,13 @@ class LoadReader:
             raise failed[0]
         asked = Asked(source.url, key, over, source.matching)
         points: Points = []
+        told = False
         for part, answer in zip(parts, answers, strict=True):
             for one in [] if isinstance(answer, QueryFailed) else _of_key(answer, key):
                 points += fine_points(part, one["values"], bin_seconds)
+                told = told or bool(one["values"])
         if not points and not failed:
-            raise not_scraped(asked, over.bin_seconds)
+            raise no_number(asked) if told else not_scraped(asked, over.bin_seconds)
         found = of_resource(signals, key)
         start = end - source.history_seconds - bin_seconds / 2
         return LoadHistory(

@@ -141,6 +141,15 @@ def not_scraped(asked: Asked, window_seconds: float) -> QueryFailed:
     )
 
 
+def no_number(asked: Asked) -> QueryFailed:
+    """All rates of the past are something else than numbers."""
+    return QueryFailed(
+        ConditionReason.NOT_A_NUMBER,
+        f"{asked.url} has a number in no bin of the history of {asked.name}, expected rates; look at what rewrites"
+        " its series",
+    )
+
+
 def no_lengths(asked: Asked, rate: float, signal: Signal | None) -> QueryFailed:
     """Requests arrive and nothing tells how long they are."""
     if signal is None:

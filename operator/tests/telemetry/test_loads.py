@@ -111,6 +111,12 @@ async def test_a_bin_that_is_no_number_is_not_known():
     assert [rate for _, rate in found.rate] == [1.0]
 
 
+async def test_a_past_of_no_number_at_all_is_a_failure_of_its_own():
+    with pytest.raises(QueryFailed, match="in no bin of the history of ns/m") as failure:
+        await history(reader(Answers([math.nan, math.inf])))
+    assert failure.value.reason is ConditionReason.NOT_A_NUMBER
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 async def test_a_present_that_is_no_number_is_a_failure(value: float):
     with pytest.raises(QueryFailed, match="expected a rate") as failure:
