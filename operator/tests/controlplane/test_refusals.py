@@ -21,10 +21,11 @@ PATIENT = ("--lease-seconds", "15")
 
 @pytest.fixture
 def operator(plane: ControlPlane, crds: None, namespace: str, tmp_path: Path) -> Iterator[OperatorProcess]:
-    process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", "--namespace", namespace, *PATIENT)
+    options = ("--namespace", namespace, *PATIENT)
+    process = OperatorProcess(plane.kubeconfig, tmp_path / "operator.log", *options, lease_namespace=namespace)
     process.start()
     yield process
-    process.stop()
+    process.kill()  # nobody waits for its Lease
 
 
 def engine(**fields: Any) -> Json:
