@@ -203,19 +203,6 @@ class Kubernetes:
         raw = await self._read(method, path, body=body, query=query, content_type=content_type)
         return _decoded(raw, f"{method} {path}")
 
-    async def request_text(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | builtins.list[Json] | None = None,
-        query: dict[str, str] | None = None,
-        content_type: str = "application/json",
-    ) -> str:
-        """One request; the answer as text (for the pod proxy, which passes on what the pod says)."""
-        raw = await self._read(method, path, body=body, query=query, content_type=content_type)
-        return raw.decode(errors="replace")
-
     async def _read(
         self,
         method: str,
