@@ -30,6 +30,10 @@ async def endpoint(talk: Talk) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        # Whoever is let in as a server closes has a transport that nobody closes: let nobody in before that.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0.01)
         server.close()
         await ended(tasks)
 

@@ -154,6 +154,10 @@ async def _endpoint(talk: Talk) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        # Whoever is let in as a server closes has a transport that nobody closes: let nobody in before that.
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0.01)
         server.close()
         for _ in range(3):  # also who was let in a moment ago; transports close in the turns of the loop after
             for task in list(tasks):
