@@ -25,7 +25,7 @@ from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
 from dopd.replay.runner import Result, load_over_time, run, with_uncached_tokens
 from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
-from dopd.replay.workers import Settings
+from dopd.replay.workers import ON_TIME_FIRST, Settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def replay(args: argparse.Namespace) -> Report:
     )
     trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds, args.within)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
-    in_order = args.order == "on-time-first" and args.simulator != "dynamo"
+    in_order = args.order == ON_TIME_FIRST and args.simulator != "dynamo"
     setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus, on_time_first=in_order)
     foreign_ground = args.simulator == "dynamo"
     if foreign_ground or not args.prefix_cache:

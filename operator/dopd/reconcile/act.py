@@ -17,6 +17,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import DELETION_COST, DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, Role
 from dopd.api.status import ConditionReason
 from dopd.cluster import ApiError, Applier, Kubernetes, kinds
+from dopd.cluster.backoff import Backoff
 from dopd.planning.pool import DRAINING_COST, PoolStep
 from dopd.reconcile.observe import Observed, belongs
 from dopd.reconcile.pods import Trouble
@@ -42,12 +43,10 @@ _Name = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Refused:
-    """A manifest that was refused, what was said, and when to send it again (monotonic seconds)."""
+    """A manifest that was refused, and what was said."""
 
     digest: str
     trouble: Trouble
-    pause_seconds: float
-    again_seconds: float
 
 
 class Actor:
@@ -59,19 +58,20 @@ class Actor:
     """
 
     def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kubernetes, self._clock = kubernetes, clock
+        self._kubernetes = kubernetes
         self._applier = Applier(kubernetes)
+        self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
         self._refused: dict[Key, dict[_Name, _Refused]] = {}
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a resource that is gone."""
         self._applier.forget(key.namespace, key.name)
-        self._refused.pop(key, None)
+        for name in self._refused.pop(key, {}):
+            self._pauses.succeeded((key, name))
 
     def seconds_until_retry(self, key: Key) -> float | None:
         """Time until a refused child is sent again; None when none was refused."""
-        times = [refused.again_seconds for refused in self._refused.get(key, {}).values()]
-        return max(0.0, min(times) - self._clock()) if times else None
+        return min((self._pauses.seconds_left((key, name)) for name in self._refused.get(key, {})), default=None)
 
     async def label(self, observed: Observed, step: PoolStep, now: datetime) -> list[Trouble]:
         """Put role labels on and take them off; since when a worker drains stands in its annotations."""
@@ -146,15 +146,17 @@ class Actor:
                 return None
             return _taken(manifest)
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        if before and before.digest != digest:
-            before = None
-        if before and self._clock() < before.again_seconds:
+        child = (Key(owner.namespace, owner.name), (manifest["kind"], manifest["metadata"]["name"]))
+        if before is None or before.digest != digest:
+            self._pauses.succeeded(child)
+        elif self._pauses.seconds_left(child):
             return before
         try:
             await self._applier.apply(manifest, live)
         except ApiError as error:
-            pause = min(before.pause_seconds * 2, LONGEST_PAUSE_SECONDS) if before else FIRST_PAUSE_SECONDS
-            return _Refused(digest, _refusal(manifest, error), pause, self._clock() + pause)
+            self._pauses.failed(child)
+            return _Refused(digest, _refusal(manifest, error))
+        self._pauses.succeeded(child)
         return None
 
     async def _keep_scale(self, observed: Observed, child: Child) -> None:

@@ -80,8 +80,7 @@ class Observed:
     @property
     def owner(self) -> Owner:
         """The resource as owner of its children."""
-        meta = self.resource["metadata"]
-        return Owner(meta["name"], meta["namespace"], meta["uid"])
+        return Owner.of(self.resource)
 
     def child(self, manifest: Json) -> Json | None:
         """The live object of a child's manifest."""
@@ -139,8 +138,7 @@ async def observe(
         asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
-    meta = resource["metadata"]
-    owner = Owner(meta["name"], meta["namespace"], meta["uid"])
+    owner = Owner.of(resource)
     children = {
         (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
     }

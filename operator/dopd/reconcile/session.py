@@ -61,8 +61,8 @@ async def _metadata_only(request: aiohttp.ClientRequest, handler: aiohttp.Client
     return await handler(request)
 
 
-def _is_watch(query: Any) -> bool:
-    return bool(query.get("watch") == "true")
+def _is_watch(query: Mapping[str, str]) -> bool:
+    return query.get("watch") == "true"
 
 
 class _Response(aiohttp.ClientResponse):

@@ -23,12 +23,11 @@ from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import run
 from dopd.replay.trace import Trace, load
-from dopd.replay.workers import FIRST_COME, Dialect, Routing, Settings
+from dopd.replay.workers import FIRST_COME, ON_TIME_FIRST, Dialect, Routing, Settings
 
 PROFILE = "llama-3.1-8b-h100"
 STILL = Settings(startup_seconds={role: 60.0 for role in Role})
 OBJECTIVES = Objectives()
-ON_TIME_FIRST = "on-time-first"
 LATE_AFTER_SECONDS = 0.75
 
 

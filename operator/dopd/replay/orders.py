@@ -22,7 +22,7 @@ from dopd.replay.options import numbers, pair
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result, measure
 from dopd.replay.trace import Trace, load
-from dopd.replay.workers import FIRST_COME, Settings
+from dopd.replay.workers import FIRST_COME, ON_TIME_FIRST, Settings
 from dopd_scheduling import ORDERS
 
 MIX = "mix"
@@ -52,7 +52,7 @@ class Variant:
         """For the table."""
         if self.order == FIRST_COME:
             return self.order
-        share = f", late share {self.late_share:.2f}" if self.order == "on-time-first" else ""
+        share = f", late share {self.late_share:.2f}" if self.order == ON_TIME_FIRST else ""
         return f"{self.order}{share}, {self.most_unfinished} unfinished"
 
 
@@ -105,7 +105,7 @@ def variants(args: argparse.Namespace) -> list[Variant]:
     found = []
     for order in args.orders:
         for most_unfinished in map(int, args.most_unfinished) if order != FIRST_COME else (1,):
-            for share in args.late_share if order == "on-time-first" else (Settings.late_share,):
+            for share in args.late_share if order == ON_TIME_FIRST else (Settings.late_share,):
                 found.append(Variant(order, share, most_unfinished))
     return found
 

@@ -13,6 +13,8 @@ from dopd_scheduling import Settings as OrderSettings
 
 FIRST_COME = "fcfs"
 """The order of engines that nobody told another one."""
+ON_TIME_FIRST = "on-time-first"
+"""The order that dopd ships."""
 
 
 class Phase(IntEnum):

@@ -17,6 +17,12 @@ class Owner:
     namespace: str
     uid: str
 
+    @classmethod
+    def of(cls, resource: Manifest) -> "Owner":
+        """A stored resource as owner."""
+        meta = resource["metadata"]
+        return cls(meta["name"], meta["namespace"], meta["uid"])
+
     def child_name(self, pool: str) -> str:
         """Name of the children of one pool (prefill, decode, router)."""
         return f"{self.name}-{pool}"

@@ -120,8 +120,7 @@ class OnTimeFirst(Order):
 
 
 def _pass_seconds(times: ServiceTimes, pieces: Sequence[Piece]) -> float:
-    attention = sum(times.piece_attention_seconds(tokens, prompt.context_tokens) for prompt, tokens in pieces)
-    return times.pass_seconds(sum(tokens for _, tokens in pieces), attention)
+    return times.seconds_of((tokens, prompt.context_tokens) for prompt, tokens in pieces)
 
 
 def _arrival(prompt: Prompt) -> float:

@@ -1,7 +1,7 @@
 """What an order is given: waiting prompts, and how long prefill takes."""
 
 from bisect import bisect_right
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
@@ -66,6 +66,12 @@ class ServiceTimes:
     def handover_seconds(self, prompt: Prompt) -> float:
         """Time from the last pass of a prompt to its first token."""
         return self.transfer_seconds + self.transfer_token_seconds * (prompt.tokens + prompt.context_tokens)
+
+    def seconds_of(self, pieces: Iterable[tuple[int, int]]) -> float:
+        """Time of a pass over so many (tokens, tokens before them)."""
+        pieces = list(pieces)
+        attention = sum(self.piece_attention_seconds(tokens, context) for tokens, context in pieces)
+        return self.pass_seconds(sum(tokens for tokens, _ in pieces), attention)
 
     def pass_seconds(self, tokens: int, attention_seconds: float = 0.0) -> float:
         """Time of a pass over so many tokens, all pieces together, whose attention takes so long."""

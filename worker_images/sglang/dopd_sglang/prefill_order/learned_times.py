@@ -31,8 +31,7 @@ class LearnedTimes:
 
     def expected_seconds(self, pieces: list[tuple[int, int]]) -> float:
         """Of a pass over so many (tokens, tokens before them), before the factor."""
-        attention = sum(self._base.piece_attention_seconds(tokens, context) for tokens, context in pieces)
-        return self._base.pass_seconds(sum(tokens for tokens, _ in pieces), attention)
+        return self._base.seconds_of(pieces)
 
     def observe(self, pieces: list[tuple[int, int]], measured_seconds: float) -> None:
         """Learn from a pass; `times` is new afterwards."""

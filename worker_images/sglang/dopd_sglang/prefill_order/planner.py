@@ -111,8 +111,7 @@ class Planner:
         times, deadline_seconds = self.learned.times, self._settings().deadline_seconds
         hopeless = []
         for position, prompt in prompts:
-            attention = times.piece_attention_seconds(prompt.tokens, prompt.context_tokens)
-            done_seconds = now_seconds + times.pass_seconds(prompt.tokens, attention)
+            done_seconds = now_seconds + times.seconds_of([(prompt.tokens, prompt.context_tokens)])
             if done_seconds > deadline_seconds(prompt):
                 hopeless.append(position)
                 if len(hopeless) == MOST_REFUSED:
