@@ -344,22 +344,10 @@ class LoadStatus(Model):
     demand: Load
     """Load as observed."""
     prefill: Load
-    """Load that the prefill workers are planned for, at their lead time."""
+    """The greatest load expected of the prefill workers until a decision of now takes effect, which they are planned
+    for."""
     decode: Load
-    """Load that the decode workers are planned for, at their lead time."""
-    quantile: float | None = None
-    """Quantile of the forecast that prefill and decode rest on; absent while no forecast is trusted."""
-    forecast_time: str | None = None
-    """End of the history that the forecast was made from (RFC 3339); absent while none is trusted."""
-
-
-class LearntStatus(Model):
-    """What plans have learnt from late requests; a restarted operator goes on from it. Written when it moves by 0.1."""
-
-    caution: Annotated[float, Field(ge=0)]
-    """How many typical moves of the load are added to it. Late requests raise it, their absence lowers it."""
-    error_budget: Annotated[float, Field(ge=-1, le=1)]
-    """Late requests that were allowed and did not come, from 1 (full: no margin is added) to -1 (a debt)."""
+    """The same of the decode workers."""
 
 
 class DecisionStatus(Model):
@@ -403,8 +391,9 @@ class DisaggregatedInferenceStatus(Model):
     """URL of the gateway inside the cluster (OpenAI-compatible)."""
     load: LoadStatus | None = None
     """Load as observed and as forecast."""
-    learnt: LearntStatus | None = None
-    """What plans have learnt from late requests; absent before the first."""
+    miss_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How much is dared: the share of lead times in which the load may exceed what is held. Late requests lower it at
+    once, calm raises it slowly. A restarted operator goes on from it; written when it moves by a tenth."""
     decisions: Annotated[list[DecisionStatus], Field(max_length=10)] = []
     """Last ten changes of the target, newest first."""
 

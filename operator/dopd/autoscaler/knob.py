@@ -23,28 +23,31 @@ class Knob:
 
     Args:
         tuning: constants.
-        allowed: share of the requests that may be late.
-        lead_seconds: until a decision takes effect.
+        miss: where it stood before a restart; None to begin anew.
     """
 
-    def __init__(self, tuning: Tuning, allowed: float, lead_seconds: float) -> None:
-        self._tuning, self._allowed, self._lead_seconds = tuning, allowed, lead_seconds
-        self._log = log(tuning.first_miss)
+    def __init__(self, tuning: Tuning, miss: float | None = None) -> None:
+        self._tuning = tuning
+        self._log = self._bounded(log(max(miss, tuning.least_miss)) if miss else log(tuning.first_miss))
 
     @property
     def miss(self) -> float:
         """Share of the leads in which the load may exceed what is held."""
         return exp(self._log)
 
-    def observe(self, late_share: float | None, seconds: float) -> None:
+    def observe(self, late_share: float | None, seconds: float, allowed: float, lead_seconds: float) -> None:
         """Take in what was late.
 
         Args:
             late_share: of the requests of the last `seconds`; None if that is unknown, which moves nothing.
             seconds: since the last look.
+            allowed: share of the requests that may be late.
+            lead_seconds: until a decision takes effect.
         """
         if late_share is None:
             return
-        leads = min(seconds, LONGEST_SECONDS) / self._lead_seconds
-        moved = self._log + self._tuning.gain * (self._allowed - late_share) * leads
-        self._log = min(log(self._tuning.most_miss), max(log(self._tuning.least_miss), moved))
+        leads = min(seconds, LONGEST_SECONDS) / lead_seconds
+        self._log = self._bounded(self._log + self._tuning.gain * (allowed - late_share) * leads)
+
+    def _bounded(self, moved: float) -> float:
+        return min(log(self._tuning.most_miss), max(log(self._tuning.least_miss), moved))

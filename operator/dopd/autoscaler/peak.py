@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dopd.autoscaler.tuning import Tuning
+from dopd_forecasting import Trust
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,8 +62,10 @@ class PeakForecast:
         lead_seconds: until a decision takes effect.
     """
 
-    def __init__(self, tuning: Tuning, lead_seconds: float) -> None:
+    def __init__(self, tuning: Tuning, lead_seconds: float, forecaster: object = None) -> None:
         self._tuning, self._lead_seconds = tuning, lead_seconds
+        self.lead_seconds = lead_seconds
+        self.expected: float | None = None
         self._times: list[float] = []
         self._loads: list[float] = []
         self._levels: list[float] = []
@@ -93,6 +96,19 @@ class PeakForecast:
         self._seasons.append(float("nan") if season is None else season)
         self._end_leads()
         self._forget(at_seconds - 3 * tuning.memory_seconds)
+
+    def learn(self, end_seconds: list[float], seconds: list[float], loads: list[float]) -> None:
+        if self._times:
+            return
+        for end, width, load in zip(end_seconds, seconds, loads, strict=True):
+            if end > end_seconds[-1] - 3 * self._tuning.memory_seconds:
+                at = end - width
+                while at < end - 1:
+                    at += self._tuning.spacing_seconds
+                    self.observe(min(at, end), load)
+
+    def trust(self, now_seconds: float) -> Trust | None:
+        return None
 
     def quantile(self, miss: float) -> float:
         """What the greatest load within the lead exceeds with chance `miss`, in busy workers.

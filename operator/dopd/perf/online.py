@@ -32,6 +32,22 @@ FACTORS = (0.2, 5.0)
 
 
 @dataclass(frozen=True)
+class Counters:
+    """What an engine has done since it started, summed over its data-parallel ranks.
+
+    Attributes:
+        prefill_tokens: uncached prompt tokens computed.
+        prefill_busy_seconds: time that took.
+        decode_moments: over all decode steps: their number, sums of batch size, step seconds, squared batch size, and
+            batch size times step seconds; zeros from an engine that does not report them (SGLang < 0.5.17).
+    """
+
+    prefill_tokens: float
+    prefill_busy_seconds: float
+    decode_moments: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True)
 class DecodeWindow:
     """Differences of `decode_moments` over one window of one engine.
 

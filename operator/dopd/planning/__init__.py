@@ -1,32 +1,27 @@
-"""From demand to a bounded, explained number of prefill and decode workers. Pure: no I/O and no clock.
+"""From a load to the workers that it needs, within bounds. Pure: no I/O and no clock.
 
-The page docs/planning.md derives the formulas; `queueing` and `sizing` hold them, `bounds` limits the answer, `planner`
-decides.
+The page docs/planning.md derives the formulas; `queueing` and `sizing` hold them, `bounds` limits the answer.
+`dopd.autoscaler` decides which load counts.
 """
 
 from dopd.planning.bounds import Bound
-from dopd.planning.decision import Decision, Forecast, Learnt, Observation, Reason, Workers
 from dopd.planning.demand import Demand
-from dopd.planning.planner import plan
+from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy, Ratio, RoleBounds
 from dopd.planning.sizing import Expected, Load, Size, size
+from dopd.planning.workers import Workers
 
 __all__ = [
     "Bound",
-    "Decision",
     "Demand",
     "Expected",
-    "Forecast",
-    "Learnt",
     "Load",
     "Objectives",
-    "Observation",
+    "PerRole",
     "Policy",
     "Ratio",
-    "Reason",
     "RoleBounds",
     "Size",
     "Workers",
-    "plan",
     "size",
 ]

@@ -3,10 +3,10 @@
 from math import ceil
 
 from dopd.perf import EngineModel
-from dopd.planning.decision import Workers
 from dopd.planning.demand import Demand
 from dopd.planning.policy import Policy
 from dopd.planning.queueing import DecodeLoad, PrefillLoad
+from dopd.planning.workers import Workers
 
 BACKLOG_RECOVERY_SECONDS = 30.0
 """Workers are added so that what waits is worked off in this time once they serve."""

@@ -29,9 +29,7 @@ class Bound(StrEnum):
     """What kept a target from what the load needs. Closed: metric labels and status use it."""
 
     STABILIZATION = "ScaleDownStabilization"
-    """A recent plan needed more; the scale-down waits."""
-    HYSTERESIS = "ScaleDownHysteresis"
-    """The load would fit on fewer workers, yet not with headroom."""
+    """More was needed within the stabilisation window; the scale-down waits."""
     STEP = "MaxStep"
     """spec.scaling.behavior.maxStep."""
     PREFILL_MIN = "PrefillMin"

@@ -68,12 +68,12 @@ class Policy:
         ratio: prefill per decode workers; None for no limit.
         max_step: workers of a role that one decision adds or removes at most.
         interval_seconds: time to the next plan.
-        scale_down_stabilization_seconds: a scale-down needs the agreement of every plan of this long; None for as long
-            as a new worker of the role takes to serve.
-        scale_down_headroom: a worker is given up only if this much more load would fit on the rest too.
+        scale_down_stabilization_seconds: a worker is given up if nothing needed it for so long; None for as long as a
+            new worker of the role takes to serve.
         role_switching: a running worker may change its role.
         fallback: what to run when the load has not been known for long; None to hold the target.
         schedules: names of the schedules that these bounds come from.
+        on_time_first: prefill workers serve prompts in the order of that name, and not as they come.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -85,18 +85,19 @@ class Policy:
     max_step: int = 8
     interval_seconds: float = 15.0
     scale_down_stabilization_seconds: float | None = None
-    scale_down_headroom: float = 0.1
     role_switching: bool = False
     fallback: Fallback | None = None
     schedules: tuple[str, ...] = ()
+    on_time_first: bool = False
 
     @classmethod
-    def from_spec(cls, spec: DisaggregatedInferenceSpec, now_seconds: float) -> "Policy":
+    def from_spec(cls, spec: DisaggregatedInferenceSpec, now_seconds: float, on_time_first: bool = False) -> "Policy":
         """The policy that a resource states, with the schedules that are active at a time.
 
         Args:
             spec: of the resource.
             now_seconds: seconds since the epoch.
+            on_time_first: the engines are known to serve prompts in the order of that name.
 
         Raises:
             ValueError: the resource has no spec.scaling, so there is nothing to decide.
@@ -121,6 +122,7 @@ class Policy:
             if scaling.fallback
             else None,
             schedules=limits.schedules,
+            on_time_first=on_time_first,
         )
 
     def bounds(self, role: Role) -> RoleBounds:

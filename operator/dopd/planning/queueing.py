@@ -62,7 +62,6 @@ class PrefillLoad:
         prompts: (probability, idle_seconds), ascending: time of a prompt and its transfer on an idle worker.
         mean_seconds: E[S], time that a prompt costs a busy worker.
         squared_cv: Var[S] / E[S]^2.
-        wait_factor: measured over modelled waiting; 1 where nothing was measured.
         beyond: what of it lies beyond the points of the profile, and the cure; "" if nothing.
         on_time_first: prompts are served in the order of that name, and not as they come.
     """
@@ -71,14 +70,11 @@ class PrefillLoad:
     prompts: tuple[tuple[float, float], ...]
     mean_seconds: float
     squared_cv: float
-    wait_factor: float = 1.0
     beyond: str = ""
     on_time_first: bool = False
 
     @classmethod
-    def of(
-        cls, demand: Demand, model: EngineModel, wait_factor: float = 1.0, on_time_first: bool = False
-    ) -> "PrefillLoad":
+    def of(cls, demand: Demand, model: EngineModel, on_time_first: bool = False) -> "PrefillLoad":
         """Service times of the demand's prompts on the engine."""
         share = demand.uncached_share or 1.0
         lengths = [(chance, tokens, tokens / share) for chance, tokens in demand.prompt_lengths()]
@@ -100,7 +96,7 @@ class PrefillLoad:
                 f"({model.prefill_curve[-1][0]:.0f} tokens): their times are extrapolated, measure the profile further"
             )
         cv = squared_cv(mean, second)
-        return cls(demand.requests_per_second, prompts, mean, cv, wait_factor, beyond, on_time_first)
+        return cls(demand.requests_per_second, prompts, mean, cv, beyond, on_time_first)
 
     @property
     def busy_workers(self) -> float:
@@ -132,7 +128,7 @@ class PrefillLoad:
         if slack <= 0:
             return 1.0
         use = self.busy_workers / workers
-        burst_seconds = self.wait_factor * self.mean_seconds * (1 + self.squared_cv)  # E[S^2] / E[S]
+        burst_seconds = self.mean_seconds * (1 + self.squared_cv)  # E[S^2] / E[S]
         exponent = 2 * (1 - use) * slack * math.sqrt(workers) / (use * burst_seconds)
         lost_work = (1 - use) / use / math.expm1(min(exponent, 500.0))
         return self.hopeless_share(ttft_seconds) + LATE_BY_ORDER * lost_work / (1 + self.squared_cv)
@@ -150,7 +146,7 @@ class PrefillLoad:
 
     def _wait_if_waiting_seconds(self, workers: int) -> float:
         spare = workers - self.busy_workers
-        return SHARED_PASS * self.wait_factor * self.mean_seconds * (1 + self.squared_cv) / (2 * spare)
+        return SHARED_PASS * self.mean_seconds * (1 + self.squared_cv) / (2 * spare)
 
 
 @dataclass(frozen=True)

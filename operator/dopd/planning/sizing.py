@@ -116,11 +116,10 @@ class Load:
         demand: Demand,
         model: EngineModel,
         objectives: Objectives,
-        wait_factor: float = 1.0,
         on_time_first: bool = False,
     ) -> "Load":
         """The load, with the objectives checked against an idle worker."""
-        prefill = PrefillLoad.of(demand, model, wait_factor, on_time_first)
+        prefill = PrefillLoad.of(demand, model, on_time_first)
         feasible, reasons = objectives, []
         hopeless = prefill.hopeless_share(objectives.ttft_seconds)
         allowed = (1 - objectives.attainment) / 2
@@ -149,11 +148,7 @@ class Load:
             decode=replace(self.decode, requests_per_second=requests_per_second),
         )
 
-    def with_wait_factor(self, wait_factor: float) -> "Load":
-        """The same load where prompts wait so many times as long as the model says."""
-        return replace(self, prefill=replace(self.prefill, wait_factor=wait_factor))
-
-    def size(self, prefill_gpus: int = 1, decode_gpus: int = 1, allowed_late: float | None = None) -> Size:
+    def size(self, prefill_gpus: int = 1, decode_gpus: int = 1) -> Size:
         """Find the cheapest pair under which no more requests are late than allowed; of equal cost, the one with fewer.
 
         Objectives that no number of workers can meet are replaced by the nearest feasible ones.
@@ -161,9 +156,8 @@ class Load:
         Args:
             prefill_gpus: GPUs of a prefill worker.
             decode_gpus: GPUs of a decode worker.
-            allowed_late: share of the requests that may be late; None if as many as the objective leaves.
         """
-        allowed = 1 - self.objectives.attainment if allowed_late is None else allowed_late
+        allowed = 1 - self.objectives.attainment
         prefill_late = cache(self.prefill_late_share)
         decode_late = cache(self.decode.late_share)
         least = _at_least(self.prefill.busy_workers)
@@ -203,11 +197,10 @@ def size(
     objectives: Objectives,
     prefill_gpus: int = 1,
     decode_gpus: int = 1,
-    wait_factor: float = 1.0,
     on_time_first: bool = False,
 ) -> Size:
     """The cheapest workers for a demand: see `Load.size`."""
-    return Load.of(demand, model, objectives, wait_factor, on_time_first).size(prefill_gpus, decode_gpus)
+    return Load.of(demand, model, objectives, on_time_first).size(prefill_gpus, decode_gpus)
 
 
 def _at_least(busy_workers: float) -> int:

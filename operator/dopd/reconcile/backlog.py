@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
 from dopd.cluster import PodHttp, WithKey
+from dopd.planning import PerRole
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
@@ -75,4 +76,4 @@ class BacklogWatch:
         """Whether what waits now needs more workers than the last plan."""
         engines = [pod for role in Role for pod in observed.pods[role] if pod_reading.ready(pod)]
         fresh = replace(observed, loads=await read_loads(WithKey(self._http, observed.api_key), engines))
-        return loop.would_grow({role: fresh.role_counts(role) for role in Role}, self._now())
+        return loop.would_grow(PerRole.of(fresh.role_counts), self._now())

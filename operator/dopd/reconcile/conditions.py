@@ -8,7 +8,8 @@ from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import ConditionReason as Reason
 from dopd.api.status import ConditionStatus as Status
 from dopd.api.status import ConditionType as Type
-from dopd.planning import Bound, Decision
+from dopd.autoscaler import Decision
+from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
@@ -79,7 +80,7 @@ def findings(
             result += [
                 _profile_matches(observed, observed.spec),
                 _metrics_available(planned.reading, observed.spec),
-                _forecast_trusted(planned.reading),
+                _forecast_trusted(planned),
                 _budget_limited(planned),
             ]
     return result
@@ -212,11 +213,12 @@ def _metrics_available(reading: Reading | None, spec: DisaggregatedInferenceSpec
     return Finding(Type.METRICS_AVAILABLE, Status.FALSE, reading.failure.reason, message)
 
 
-def _forecast_trusted(reading: Reading | None) -> Finding:
+def _forecast_trusted(planned: Planned) -> Finding:
+    reading, trust = planned.reading, planned.trust
     if reading is None or reading.failure:
         message = "the load is not known"
         return Finding(Type.FORECAST_TRUSTED, Status.UNKNOWN, Reason.METRICS_UNAVAILABLE, message)
-    trust, message = reading.trust, "the plan rests on the load as observed"
+    message = "plans rest on how the load moved, and on what came a day and a week before"
     if trust is None:
         return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, f"no history: {message}")
     doubted = ""

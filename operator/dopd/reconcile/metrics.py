@@ -10,11 +10,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from dopd.api.names import Role
 from dopd.api.status import ConditionStatus
-from dopd.planning import Bound, Decision, Reason
+from dopd.autoscaler import Decision, Reason
+from dopd.planning import Bound
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
-from dopd.reconcile.reading import MEDIAN, Reading
+from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 
 RECONCILES = Counter("dopd_reconciles_total", "Passes over a resource, by outcome.", ["outcome"])
@@ -49,12 +50,12 @@ PLANNED_RATE = Gauge(
 )
 FORECAST_RATE = Gauge(
     "dopd_forecast_requests_per_second",
-    "Arrival rate at the lead time of a role, by quantile of the forecast.",
-    ["namespace", "inference", "role", "quantile"],
+    "Arrival rate expected at the lead time of a role; absent while no forecast is trusted.",
+    ["namespace", "inference", "role"],
 )
 FORECAST_FOR_NOW = Gauge(
     "dopd_forecast_for_now_requests_per_second",
-    "Median that was forecast one lead time ago for now, to be compared with the demand.",
+    "Arrival rate that was expected one lead time ago for now, to be compared with the demand.",
     ["namespace", "inference", "role"],
 )
 FORECAST_TRUSTED = Gauge("dopd_forecast_trusted", "1 while plans rest on the forecast.", ["namespace", "inference"])
@@ -86,6 +87,11 @@ NEEDED = Gauge(
     "Workers that the load and what waits need, before any bound; NaN while the load is not known.",
     ["namespace", "inference", "role"],
 )
+WEIGHED = Gauge(
+    "dopd_weighed_workers",
+    "Workers that each load needs that was weighed: now, peak within the lead, backlog, held from lately.",
+    ["namespace", "inference", "role", "load"],
+)
 LIMITED_BY = Gauge(
     "dopd_limited_by",
     "1 at each bound that keeps the latest plan from what the load needs, 0 at the others.",
@@ -99,9 +105,9 @@ EXPECTED_ATTAINMENT = Gauge(
     "Share of requests that should meet both objectives with the target.",
     ["namespace", "inference"],
 )
-ERROR_BUDGET = Gauge(
-    "dopd_error_budget",
-    "Late requests that were allowed and did not come: from -1, a debt, to 1, where no margin is kept.",
+MISS_SHARE = Gauge(
+    "dopd_miss_share",
+    "Share of lead times in which the load may exceed what is held; late requests lower it, calm raises it.",
     ["namespace", "inference"],
 )
 CORRECTION = Gauge(
@@ -140,7 +146,8 @@ _OF_INSTANCE = (
     LIMITED_BY,
     DECISION_REASON,
     EXPECTED_ATTAINMENT,
-    ERROR_BUDGET,
+    MISS_SHARE,
+    WEIGHED,
     CORRECTION,
     CORRECTION_CONFIDENCE,
     FORECAST_TRUSTED,
@@ -180,6 +187,7 @@ def report(
         CORRECTION_CONFIDENCE.labels(*key, role).set(correction.confidence)
     if planned and planned.reading:
         _report_reading(key, planned.reading)
+        _report_outlook(key, planned)
 
 
 def _report_decision(key: Key, decision: Decision) -> None:
@@ -191,12 +199,14 @@ def _report_decision(key: Key, decision: Decision) -> None:
         LIMITED_BY.labels(*key, bound).set(bound in decision.limited_by)
     for reason in Reason:
         DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
-    ERROR_BUDGET.labels(*key).set(decision.learnt.error_budget)
     if decision.expected:
         EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
-    for role, demand in ((Role.PREFILL, decision.demand_prefill), (Role.DECODE, decision.demand_decode)):
-        if demand:
-            PLANNED_RATE.labels(*key, role).set(demand.requests_per_second)
+    for role in Role:
+        if decision.planned_for:
+            PLANNED_RATE.labels(*key, role).set(decision.planned_for[role].requests_per_second)
+        loads = vars(decision.weighed[role]) if decision.weighed else {}
+        for load in ("now", "peak", "backlog", "held"):
+            WEIGHED.labels(*key, role, load).set(loads.get(load, _UNKNOWN))
 
 
 def _report_reading(key: Key, reading: Reading) -> None:
@@ -209,20 +219,25 @@ def _report_reading(key: Key, reading: Reading) -> None:
     NOT_STREAMED_RATE.labels(*key).set(_UNKNOWN if left_out is None else left_out)
     SCRAPE_INTERVAL.labels(*key).set(_UNKNOWN if interval is None else interval)
     SCRAPE_LAG.labels(*key).set(reading.timing.lag_seconds)
-    if reading.trust:
-        FORECAST_DOUBTED.labels(*key).set(reading.trust.doubted_bins)
-        FORECAST_TRUSTED.labels(*key).set(reading.trust.trusted)
-        FORECAST_ERROR.labels(*key).set(reading.trust.error_vs_last_value)
-        FORECAST_COVERAGE.labels(*key).set(reading.trust.coverage_90)
-        FORECAST_AGE.labels(*key).set(reading.trust.newest_point_age_seconds)
+
+
+def _report_outlook(key: Key, planned: Planned) -> None:
+    if planned.miss is not None:
+        MISS_SHARE.labels(*key).set(planned.miss)
+    if planned.trust:
+        FORECAST_DOUBTED.labels(*key).set(planned.trust.doubted_bins)
+        FORECAST_TRUSTED.labels(*key).set(planned.trust.trusted)
+        FORECAST_ERROR.labels(*key).set(planned.trust.error_vs_last_value)
+        FORECAST_COVERAGE.labels(*key).set(planned.trust.coverage_90)
+        FORECAST_AGE.labels(*key).set(planned.trust.newest_point_age_seconds)
     FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "inference": key.name})
     for role in Role:
-        FORECAST_FOR_NOW.labels(*key, role).set(reading.promised.get(role, _UNKNOWN))
-        if reading.outlook:
-            forecast, quantile = reading.outlook.forecast, f"{reading.outlook.quantile:g}"
-            planned = forecast.prefill if role is Role.PREFILL else forecast.decode
-            FORECAST_RATE.labels(*key, role, quantile).set(planned.requests_per_second)
-            FORECAST_RATE.labels(*key, role, f"{MEDIAN:g}").set(reading.outlook.median[role])
+        outlook = planned.outlook[role] if planned.outlook else None
+        expected = outlook.rate(outlook.expected) if outlook else None
+        if expected is not None:
+            FORECAST_RATE.labels(*key, role).set(expected)
+        promised = outlook.rate(outlook.promised) if outlook else None
+        FORECAST_FOR_NOW.labels(*key, role).set(_UNKNOWN if promised is None else promised)
 
 
 def forget(key: Key) -> None:

@@ -16,13 +16,13 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
+from dopd.autoscaler import EngineSample
 from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
 from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
-from dopd.reconcile.calibration import EngineSample
 from dopd.reconcile.leadtimes import lead_seconds
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key

@@ -44,6 +44,19 @@ def order_settings(observed: Observed, spec: DisaggregatedInferenceSpec, planned
     )
 
 
+def serves_on_time_first(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptOrder]) -> bool | None:
+    """Whether all prefill workers serve prompts in the order on-time-first; None while that is not known.
+
+    Args:
+        spec: of the resource.
+        orders: what the workers that answered say, by pod name.
+    """
+    verdict = order_verdict(spec, orders)
+    if verdict is None or spec.scheduling.policy is not SchedulingPolicy.ON_TIME_FIRST:
+        return False
+    return None if verdict[0] is Status.UNKNOWN else verdict[1] is Reason.PLUGIN_ORDERS
+
+
 def order_verdict(spec: DisaggregatedInferenceSpec, orders: Mapping[str, PromptOrder]) -> Verdict | None:
     """Whether prompts are ordered as the spec asks; None with EngineDefault, which asks for nothing.
 

@@ -16,6 +16,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.planning import PerRole
 from dopd.planning.pool import PoolStep, Worker, admit_growth, available, pool_step
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
@@ -25,11 +26,11 @@ from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
-from dopd.reconcile.prompt_order import order_settings
+from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
-from dopd.reconcile.status import stored_learnt
+from dopd.reconcile.status import stored_miss
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
@@ -135,16 +136,19 @@ class Reconciler:
         loop = self._loops.get(key)
         if loop is None:
             loop = self._loops[key] = ScalingLoop(
-                key, self.loads, stored_learnt(observed.resource), lambda _: self._clock.now()
+                key, self.loads, stored_miss(observed.resource), lambda _: self._clock.now()
             )
-        counts = {role: observed.role_counts(role) for role in Role}
+        counts = PerRole.of(observed.role_counts)
         url = spec.telemetry.prometheus_url or self.prometheus_url
-        leads = {role: observed.lead_seconds(role) for role in Role}
+        leads = PerRole.of(observed.lead_seconds)
         now_seconds = self.now().timestamp()
         engines = observed.engine_samples(now_seconds)
         gateways = serving_gateways(observed.pods[ROUTER_POOL])
         labels = self.prometheus_labels if url.rstrip("/") == self.prometheus_url.rstrip("/") else {}
-        planned = await loop.look(spec, observed.model, url, counts, leads, engines, now_seconds, gateways, labels)
+        ordered = serves_on_time_first(spec, observed.orders)
+        planned = await loop.look(
+            spec, observed.model, url, counts, leads, engines, now_seconds, gateways, labels, ordered
+        )
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
 

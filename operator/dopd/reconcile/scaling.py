@@ -1,22 +1,22 @@
-"""The loop of one resource that scales: read the load now and then, plan at every pass.
+"""The loop of one resource that scales: read the load now and then, decide at every pass.
 
 Readings are slow (Prometheus, a forecast) and happen at spec.scaling.behavior.interval, in a task of their own, so that
-a Prometheus that hangs keeps no pass from draining or starting workers. Plans are cheap, and what waits in the engines
-is known at every pass: a queue is acted on between two readings. It keeps nothing that can not be had again, from
-Prometheus or from the resource's status.
+a Prometheus that hangs keeps no pass from draining or starting workers. Decisions are cheap, and what waits in the
+engines is known at every pass: a queue is acted on between two readings. What there is to think is done by
+`dopd.autoscaler`; here is what has to be awaited.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
+from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Sample
 from dopd.perf import Correction, EngineModel
-from dopd.planning import Decision, Learnt, Observation, Policy, Workers, plan
-from dopd.reconcile.calibration import Calibration, EngineSample
+from dopd.planning import PerRole, Policy, Workers
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
@@ -24,12 +24,12 @@ from dopd.reconcile.timing import STAGE_SECONDS
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.present import Gateway
 from dopd.telemetry.prometheus import QueryFailed
+from dopd_forecasting import Trust
 
 _LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 1.0
 """A pass waits so long for a reading; then it goes on with the one before."""
-CLOSE_LOOKS_SECONDS = 0.75
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Planned:
         profile_problem: why there is no profile; "" when there is one.
         corrections: how the engines compare with the profile, by role.
         engine: the profile with these corrections; None when there is no profile.
+        outlook: what is expected of each role; None while the load is not known.
+        trust: verdict on the forecasters; None when there is no history.
+        miss: share of the leads in which the load may exceed what is held.
     """
 
     decision: Decision | None
@@ -49,37 +52,17 @@ class Planned:
     profile_problem: str = ""
     corrections: Mapping[Role, Correction] = field(default_factory=dict)
     engine: EngineModel | None = None
-
-
-class QueueTrend:
-    """Whether a queue grows look after look: one burst makes it grow once."""
-
-    def __init__(self) -> None:
-        self._last: tuple[float, float] | None = None
-        self._growths = (0.0, 0.0)
-
-    def add(self, at_seconds: float, waiting: float | None) -> float:
-        """Take in a look; returns the lesser growth of the last two looks, per second, 0 if it did not grow in both.
-
-        Looks that follow each other closely count as one.
-        """
-        if waiting is None:
-            self._last, self._growths = None, (0.0, 0.0)
-        elif self._last is None:
-            self._last = (at_seconds, waiting)
-        elif at_seconds - self._last[0] >= CLOSE_LOOKS_SECONDS:
-            growth = (waiting - self._last[1]) / (at_seconds - self._last[0])
-            self._last, self._growths = (at_seconds, waiting), (self._growths[1], growth)
-        return max(0.0, min(self._growths))
+    outlook: PerRole[Outlook] | None = None
+    trust: Trust | None = None
+    miss: float | None = None
 
 
 @dataclass(frozen=True)
 class _Grounds:
-    """What the latest plan was made from, beside the workers."""
+    """What the latest decision was made from, beside the workers and the load."""
 
     model: EngineModel
     policy: Policy
-    reading: Reading | None
 
 
 class ScalingLoop:
@@ -93,7 +76,7 @@ class ScalingLoop:
         self,
         key: Key,
         loads: LoadReader,
-        restored: Learnt | None = None,
+        miss: float | None = None,
         steady: Callable[[float], float] = lambda now_seconds: now_seconds,
     ) -> None:
         """A loop that begins now.
@@ -101,12 +84,12 @@ class ScalingLoop:
         Args:
             key: of the resource.
             loads: reads them.
-            restored: what plans had learnt before a restart; None if that is not known.
+            miss: how much was dared before a restart; None if that is not known.
             steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
                 durations are measured on it.
         """
         self.planned: Planned | None = None
-        self._learnt = restored
+        self._autoscaler = Autoscaler(miss=miss)
         self._steady = steady
         self._key = key
         self._watcher = LoadWatcher(key, loads)
@@ -114,20 +97,20 @@ class ScalingLoop:
         self._reading: Reading | None = None
         self._next_reading_seconds = self._began_seconds = self._began_wall_seconds = 0.0
         self._grounds: _Grounds | None = None
-        self._calibration = Calibration()
-        self._queue = QueueTrend()
+        self._ordered = False
 
     async def look(
         self,
         spec: DisaggregatedInferenceSpec,
         model: EngineModel | str,
         prometheus_url: str,
-        workers: Mapping[Role, Workers],
-        leads: Mapping[Role, float],
+        workers: PerRole[Workers],
+        leads: PerRole[float],
         engines: Sequence[EngineSample],
         now_seconds: float,
         gateways: Sequence[Gateway] = (),
         labels: Mapping[str, str] | None = None,
+        ordered: bool | None = None,
     ) -> Planned:
         """Read the load when that is due, and plan.
 
@@ -141,8 +124,10 @@ class ScalingLoop:
             now_seconds: seconds since the epoch.
             gateways: that serve, as Kubernetes knows them.
             labels: that the series of this Prometheus must carry.
+            ordered: prefill workers are known to serve prompts in the order on-time-first; None: as before.
         """
-        policy = Policy.from_spec(spec, now_seconds)
+        self._ordered = self._ordered if ordered is None else ordered
+        policy = Policy.from_spec(spec, now_seconds, self._ordered)
         steady_seconds = self._steady(now_seconds)
         if isinstance(model, str):
             self._next_reading_seconds = steady_seconds + policy.interval_seconds
@@ -152,20 +137,26 @@ class ScalingLoop:
         if self._task is None and steady_seconds >= self._next_reading_seconds:
             self._next_reading_seconds = steady_seconds + policy.interval_seconds
             self._began_seconds, self._began_wall_seconds = steady_seconds, now_seconds
-            reading = self._watcher.read(spec, prometheus_url, leads, now_seconds, gateways, labels, steady_seconds)
-            self._task = asyncio.create_task(reading)
+            read = self._watcher.read(spec, prometheus_url, now_seconds, gateways, labels, steady_seconds)
+            measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
+            self._task = asyncio.create_task(self._observe(read, engines, measured, policy))
         new = await self._new_reading()
-        if new:
-            self._calibration.take(engines, new.demand, model)
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
-        self._grounds = _Grounds(self._calibration.corrected(measured), policy, self._reading)
+        self._grounds = _Grounds(measured, policy)
         with STAGE_SECONDS.labels("plan").time():
-            decision = self._plan(self._grounds, workers, steady_seconds)
-        self._learnt = decision.learnt
+            decision = self._autoscaler.decide(workers, steady_seconds, measured, policy)
         read_seconds = self._began_seconds if new else steady_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
-        corrections = self._calibration.corrections
-        self.planned = Planned(decision, self._reading, corrections=corrections, engine=self._grounds.model)
+        autoscaler = self._autoscaler
+        self.planned = Planned(
+            decision,
+            self._reading,
+            corrections=autoscaler.calibration.corrections,
+            engine=autoscaler.calibration.corrected(measured),
+            outlook=autoscaler.outlook,
+            trust=autoscaler.trust(steady_seconds),
+            miss=autoscaler.miss,
+        )
         return self.planned
 
     def seconds_until_due(self, now_seconds: float) -> float:
@@ -175,12 +166,13 @@ class ScalingLoop:
             return max(PATIENCE_SECONDS, (now_seconds - self._began_seconds) / 2)
         return max(0.0, self._next_reading_seconds - now_seconds)
 
-    def would_grow(self, workers: Mapping[Role, Workers], now_seconds: float) -> bool:
+    def would_grow(self, workers: PerRole[Workers], now_seconds: float) -> bool:
         """Whether a plan with these workers, and what waits for them, would ask for more than the latest."""
         last = self.planned.decision if self.planned else None
         if self._grounds is None or last is None:
             return False
-        decision = self._plan(self._grounds, workers, self._steady(now_seconds))
+        grounds = self._grounds
+        decision = self._autoscaler.preview(workers, self._steady(now_seconds), grounds.model, grounds.policy)
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:
@@ -203,20 +195,29 @@ class ScalingLoop:
             _LOG.exception("%s: the reading of the load failed", self._key)
             failure = QueryFailed(ConditionReason.QUERY_FAILED, f"the load can not be read: {type(error).__name__}")
             self._reading = Reading(self._began_wall_seconds, failure=failure, steady_seconds=self._began_seconds)
+            if self._grounds is not None:
+                grounds = self._grounds
+                self._autoscaler.observe(Sample(self._began_seconds, None), grounds.model, grounds.policy)
         return self._reading
 
-    def _plan(self, grounds: _Grounds, workers: Mapping[Role, Workers], now_seconds: float) -> Decision:
-        """A plan at a time on the steady clock."""
-        reading, prefill = grounds.reading, workers[Role.PREFILL]
-        growth = self._queue.add(now_seconds, prefill.waiting_tokens)
-        observation = Observation(
-            demand=reading.demand if reading else None,
-            prefill=replace(prefill, waiting_tokens_growth=growth),
-            decode=workers[Role.DECODE],
-            late_share=reading.late_share if reading else None,
-            window_seconds=reading.window_seconds if reading else None,
-            measured_at_seconds=reading.steady_seconds if reading else None,
+    async def _observe(
+        self,
+        read: Coroutine[None, None, Reading],
+        engines: Sequence[EngineSample],
+        model: EngineModel,
+        policy: Policy,
+    ) -> Reading:
+        """A reading, once the autoscaler has taken it in."""
+        reading = await read
+        assert reading.steady_seconds is not None
+        sample = Sample(
+            reading.steady_seconds,
+            reading.demand,
+            reading.late_share,
+            reading.window_seconds or policy.interval_seconds,
+            engines,
         )
-        forecast = reading.outlook.forecast if reading and reading.outlook else None
-        previous = self.planned.decision if self.planned else None
-        return plan(observation, forecast, grounds.model, grounds.policy, previous, now_seconds, self._learnt)
+        offset = reading.steady_seconds - reading.at_seconds
+        with STAGE_SECONDS.labels("forecast").time():  # off the event loop: a fit takes longer than the Lease may wait
+            await asyncio.to_thread(self._autoscaler.observe, sample, model, policy, reading.past, offset)
+        return reading

@@ -12,15 +12,15 @@ from dopd.api.status import (
     Condition,
     DecisionStatus,
     DisaggregatedInferenceStatus,
-    LearntStatus,
     Load,
     LoadStatus,
     RatioStatus,
     RoleStatus,
     read_status,
 )
+from dopd.autoscaler import Decision
 from dopd.cluster.decode import depth_of
-from dopd.planning import Decision, Demand, Learnt
+from dopd.planning import Demand
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned
@@ -33,7 +33,7 @@ LONGEST_TEXT = 4096
 """Characters of a text of the status, unless it has a limit of its own."""
 
 WORTH_TELLING = 0.1
-"""A load that moved by less than this share is not written again, nor what was learnt if it moved by less than this."""
+"""A number that moved by less than this share is not written again."""
 
 
 def build_status(
@@ -79,7 +79,7 @@ def build_status(
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
                 "load": load_status(planned, stored.load),
-                "learnt": learnt_status(planned, stored.learnt),
+                "miss_share": miss_share(planned, stored.miss_share),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }
         )
@@ -122,7 +122,7 @@ def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus
             "reason": decision.reason.value,
             "message": clipped(decision.message, LONGEST_TEXT),
             "limitedBy": [bound.value for bound in decision.limited_by],
-            "demand": _load(decision.demand_prefill) if decision.demand_prefill else None,
+            "demand": _load(decision.planned_for.prefill) if decision.planned_for else None,
         }
     )
 
@@ -149,36 +149,27 @@ def load_status(planned: Planned | None, old: LoadStatus | None) -> LoadStatus |
     decision, reading = (planned.decision, planned.reading) if planned else (None, None)
     if reading is None or reading.demand is None or decision is None:
         return old
-    prefill, decode = decision.demand_prefill or reading.demand, decision.demand_decode or reading.demand
-    outlook = reading.outlook
+    prefill, decode = decision.planned_for or (reading.demand, reading.demand)
     new = LoadStatus(
         time=_rfc3339_of(reading.at_seconds),
         demand=_load(reading.demand),
         prefill=_load(prefill),
         decode=_load(decode),
-        quantile=outlook.quantile if outlook else None,
-        forecast_time=_rfc3339_of(outlook.history_end_seconds) if outlook else None,
     )
     return old if old and not _moved(old, new) else new
 
 
-def learnt_status(planned: Planned | None, old: LearntStatus | None) -> LearntStatus | None:
-    """What the latest plan has learnt, or the stored one while neither number moved by a tenth."""
-    decision = planned.decision if planned else None
-    if decision is None:
+def miss_share(planned: Planned | None, old: float | None) -> float | None:
+    """How much is dared, or the stored number while it did not move by a tenth."""
+    new = planned.miss if planned else None
+    if new is None or (old and abs(new - old) <= WORTH_TELLING * old):
         return old
-    learnt = decision.learnt
-    new = LearntStatus(caution=round(learnt.caution, 2), error_budget=round(learnt.error_budget, 2))
-    if old is None:
-        return new
-    moves = (abs(new.caution - old.caution), abs(new.error_budget - old.error_budget))
-    return new if round(max(moves), 2) >= WORTH_TELLING else old
+    return float(f"{new:.3g}")
 
 
-def stored_learnt(resource: dict[str, Any]) -> Learnt | None:
-    """What the stored status says that plans have learnt; None if it says nothing."""
-    learnt = stored_status(resource).learnt
-    return Learnt(caution=learnt.caution, error_budget=learnt.error_budget) if learnt else None
+def stored_miss(resource: dict[str, Any]) -> float | None:
+    """How much was dared, as the stored status says; None if it says nothing."""
+    return stored_status(resource).miss_share
 
 
 def _moved(old: LoadStatus, new: LoadStatus) -> bool:
@@ -186,7 +177,7 @@ def _moved(old: LoadStatus, new: LoadStatus) -> bool:
         return [value for part in (load.demand, load.prefill, load.decode) for value in part.model_dump().values()]
 
     apart = (abs(b - a) > WORTH_TELLING * max(abs(a), 1e-9) for a, b in zip(numbers(old), numbers(new), strict=True))
-    return old.quantile != new.quantile or any(apart)
+    return any(apart)
 
 
 def _load(demand: Demand) -> Load:

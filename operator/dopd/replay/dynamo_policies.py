@@ -1,4 +1,4 @@
-"""The policies behind the seam of NVIDIA Dynamo's simulator: plan(), and Dynamo's own planner.
+"""The policies behind the seam of NVIDIA Dynamo's simulator: dopd's autoscaler, and Dynamo's own planner.
 
 Ours sees what the simulator's telemetry gives: request rate, mean lengths, mean TTFT and ITL, waiting tokens per
 worker, counts of workers. It is not told the variance of lengths (prompts are assumed to vary by their mean, as
@@ -9,8 +9,9 @@ import importlib
 import json
 from typing import Any
 
+from dopd.autoscaler import Autoscaler, Sample
 from dopd.perf import EngineModel
-from dopd.planning import Decision, Demand, Objectives, Observation, Policy, RoleBounds, Workers, plan
+from dopd.planning import Demand, Objectives, PerRole, Policy, RoleBounds, Workers
 from dopd.planning.bounds import Pair
 
 PLANNER = {
@@ -23,7 +24,7 @@ PLANNER = {
 
 
 class DopdPolicy:
-    """plan() behind the simulator's seam."""
+    """The autoscaler behind the simulator's seam."""
 
     def __init__(self, model: EngineModel, objectives: Objectives, interval_seconds: float) -> None:
         self._model = model
@@ -33,7 +34,7 @@ class DopdPolicy:
             decode=RoleBounds(1, 200),
             interval_seconds=interval_seconds,
         )
-        self._decision: Decision | None = None
+        self._autoscaler = Autoscaler()
         self._windows: list[tuple[float, float, float, float]] = []
 
     def initial_tick_ms(self) -> float:
@@ -44,16 +45,14 @@ class DopdPolicy:
         """One look: telemetry in, targets out."""
         traffic, now = metrics["traffic"], metrics["now_ms"] / 1e3
         demand = self._demand(traffic)
-        ttft = traffic["avg_ttft_ms"] / 1e3 if traffic.get("ttft_count") else None
         window_seconds = sum(seconds for seconds, *_ in self._windows)
-        observation = Observation(
-            demand, _prefill(metrics), _decode(metrics), ttft_seconds=ttft, window_seconds=window_seconds
-        )
-        self._decision = plan(observation, None, self._model, self._policy, self._decision, now)
+        self._autoscaler.observe(Sample(now, demand, None, window_seconds), self._model, self._policy)
+        workers = PerRole(_prefill(metrics), _decode(metrics))
+        decision = self._autoscaler.decide(workers, now, self._model, self._policy)
         return {
-            "target_prefill": self._decision.prefill,
-            "target_decode": self._decision.decode,
-            "next_tick_ms": metrics["now_ms"] + self._decision.next_look_seconds * 1e3,
+            "target_prefill": decision.prefill,
+            "target_decode": decision.decode,
+            "next_tick_ms": metrics["now_ms"] + decision.next_look_seconds * 1e3,
         }
 
     def _demand(self, traffic: dict[str, Any]) -> Demand:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BeforeValidator, Field
 
 from dopd.cluster.podhttp import PodHttp, PodHttpError
+from dopd.perf.online import Counters
 from dopd.telemetry.addresses import engine_port
 from dopd.telemetry.doors import (
     Answer,
@@ -30,22 +31,6 @@ FRESH_SECONDS = 1.5
 when a pass ends."""
 NO_KV_USAGE = 0.001
 """What leaks or is pinned is no work, and a prompt that takes no more of the KV cache is computed in no time."""
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What an engine has done since it started, summed over its data-parallel ranks.
-
-    Attributes:
-        prefill_tokens: uncached prompt tokens computed.
-        prefill_busy_seconds: time that took.
-        decode_moments: over all decode steps: their number, sums of batch size, step seconds, squared batch size, and
-            batch size times step seconds; zeros from an engine that does not report them (SGLang < 0.5.17).
-    """
-
-    prefill_tokens: float
-    prefill_busy_seconds: float
-    decode_moments: tuple[float, float, float, float, float]
 
 
 @dataclass(frozen=True)

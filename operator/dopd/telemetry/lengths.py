@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dopd.api.status import ConditionReason
+from dopd.planning.demand import Demand
 from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries
 from dopd.telemetry.histograms import second_moment, share_above
@@ -105,3 +106,17 @@ def _made_by_decode(decoded: Found, ended: float) -> float:
         ended: answers of two tokens or more that finished per second.
     """
     return max(0.0, decoded.value - ended)
+
+
+def demand_at(rate: float, lengths: Lengths | None) -> Demand:
+    """Requests of known lengths at a rate; without any finished request there is nothing to size for but the rate."""
+    if lengths is None:
+        return Demand(rate, 0.0, 0.0, 0.0)
+    return Demand(
+        requests_per_second=rate,
+        input_tokens=lengths.input_tokens,
+        input_tokens_second_moment=lengths.input_tokens_second_moment,
+        output_tokens=lengths.output_tokens,
+        output_tokens_second_moment=lengths.output_tokens_second_moment,
+        uncached_share=lengths.uncached_share,
+    )

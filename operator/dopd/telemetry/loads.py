@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.status import ConditionReason
+from dopd.autoscaler.past import PastLoad
 from dopd.telemetry import queries
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
@@ -96,6 +97,7 @@ class LoadHistory:
     lengths: Lengths | None
     absent: Signal | None = None
     gaps: tuple[str, ...] = ()
+    past: tuple[PastLoad, ...] = ()
 
 
 @dataclass

@@ -14,7 +14,6 @@ from dopd.replay.policies.dopd import Dopd
 from dopd.replay.policies.dynamo import DynamoLoad, DynamoSla
 from dopd.replay.policies.hpa import Hpa
 from dopd.replay.policies.paper import Paper
-from dopd.replay.policies.peak_ahead import PeakAhead
 from dopd.replay.trace import Trace
 
 
@@ -38,8 +37,8 @@ HINDSIGHT_FACTORS = (1.0, 1.15, 1.3, 1.5)
 the number of workers, so that a size taken from another replay may be too small."""
 
 NAMES = ("dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "static-1-3", "static-peak", "oracle")
-VARIANTS = ("dopd@flips", "peak-ahead")
-"""Run only when asked for: dopd that lets workers change their role; the plan that is to replace dopd's."""
+VARIANTS = ("dopd@flips", "dopd@no-forecast")
+"""Run only when asked for: dopd that lets workers change their role; dopd without a forecaster."""
 
 
 def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
@@ -53,8 +52,8 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
         return [Try("", start, lambda: Dopd(setting))]
     if name == "dopd@flips":
         return [Try("", start, lambda: Dopd(setting, role_switching=True))]
-    if name == "peak-ahead":
-        return [Try("", start, lambda: PeakAhead(setting))]
+    if name == "dopd@no-forecast":
+        return [Try("", start, lambda: Dopd(setting, forecaster=None))]
     if name == "dopd-paper":
         return [Try("", start, lambda: Paper(setting))]
     if name == "dynamo-sla":

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dopd.api.names import Role
 from dopd.perf import Correction, DecodeWindow, EngineModel, PrefillWindow, Ratios
+from dopd.perf.online import Counters
 from dopd.planning import Demand
-from dopd.telemetry.engines import Counters
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,0 +1,35 @@
+"""What is expected of a role."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is expected of one role until a decision of now takes effect. Loads are in busy workers.
+
+    Attributes:
+        lead_seconds: how long that is.
+        now: the load of now.
+        peak: the greatest load by then, at the quantile that is planned for.
+        per_request: busy workers that one request a second of the lengths of now makes.
+        expected: what the forecaster expects for then; None while none is trusted.
+        promised: what was expected for now one lead ago; None where nothing was.
+    """
+
+    lead_seconds: float
+    now: float
+    peak: float
+    per_request: float
+    expected: float | None = None
+    promised: float | None = None
+
+    def rate(self, load: float | None) -> float | None:
+        """A load as requests a second of the lengths of now; None if it is not known."""
+        if load is None:
+            return None
+        return load / self.per_request if self.per_request else 0.0
+
+    @property
+    def requests_per_second(self) -> float:
+        """The peak, as requests of the lengths of now."""
+        return self.peak / self.per_request if self.per_request else 0.0
