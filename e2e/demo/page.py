@@ -128,7 +128,7 @@ def course(run: Run) -> Figure:
         for s in run.samples
         if s.load.forecast is not None
     ]
-    name = "forecast, at the time that it was made for"
+    name = "greatest load expected, at the end of the lead that it was expected in"
     _line(load, [minutes(t) for t, _ in ahead], [rate for _, rate in ahead], name, FORECAST, gid="forecast")
     load.set(ylabel="requests/s of the clock", ylim=(0, None))
     for axes, role, need in (

@@ -9,9 +9,8 @@ from dopd.api.names import POOL_LABEL, Role
 Json = dict[str, Any]
 
 DEMAND = "dopd_demand_requests_per_second"
-FORECAST = "dopd_forecast_requests_per_second"
+FORECAST = "dopd_planned_requests_per_second"
 LEAD = "dopd_lead_seconds"
-MEDIAN = "0.5"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Load:
 
     Attributes:
         demand: now; None while it is not known.
-        forecast: planned for, one lead time and one interval from now; None while no forecast is trusted.
+        forecast: planned for: the greatest load expected until a decision of now takes effect; None before the first.
         lead_seconds: from a start to a worker that serves, by role, as measured.
     """
 
@@ -67,7 +66,7 @@ class Load:
                 demand = value
             elif labels["__name__"] == LEAD:
                 leads[Role(labels["role"])] = value
-            elif labels["quantile"] != MEDIAN:
+            else:
                 forecasts.append(value)
         return cls(demand, max(forecasts, default=None), leads)
 

@@ -190,7 +190,7 @@ def _dopd(setting: Setting, settings: Settings) -> Dopd:
     assert settings.spec.scaling is not None
     scaling = settings.spec.scaling
     window_seconds = PRESENT_INTERVALS * settings.policy.interval_seconds
-    dopd = Dopd(setting, window_seconds, bin_seconds=seconds(scaling.forecast.bin))
+    dopd = Dopd(setting, window_seconds)
     dopd.policy = settings.policy
     return dopd
 

@@ -92,12 +92,12 @@ def test_workers_go_when_the_load_has_gone_and_no_request_was_lost(
     assert watcher.decisions[-1].reason == "DemandFell"
 
 
-def test_a_restarted_operator_goes_on_from_what_was_learnt(stack: Stack, resource: str) -> None:
-    learnt = {"caution": 2.5, "errorBudget": -0.6}
+def test_a_restarted_operator_dares_as_much_as_before(stack: Stack, resource: str) -> None:
+    dared = 0.05
     scale = ("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd")
     stack.kubectl(*scale, "--replicas=0")
     stack.kubectl("-n", OPERATOR_NAMESPACE, "wait", "pods", "-l", "app.kubernetes.io/name=dopd", "--for=delete")
-    edited = json.dumps({"status": {"learnt": learnt, "mode": "Edited"}})
+    edited = json.dumps({"status": {"missShare": dared, "mode": "Edited"}})
     stack.kubectl("patch", "pdi", resource, "--subresource=status", "--type=merge", "-p", edited)
     stack.kubectl(*scale, "--replicas=1")
 
@@ -107,4 +107,4 @@ def test_a_restarted_operator_goes_on_from_what_was_learnt(stack: Stack, resourc
     wait_for(reported, "the new operator has reported", timeout_seconds=60)
     told = stack.inference(resource)
     assert told
-    assert told["status"]["learnt"] == learnt
+    assert told["status"]["missShare"] == dared

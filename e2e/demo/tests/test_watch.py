@@ -69,12 +69,11 @@ def series(name: str, value: str, **labels: str) -> dict[str, Any]:
 
 
 def test_the_load_is_read_from_the_operators_metrics() -> None:
-    forecast = "dopd_forecast_requests_per_second"
+    planned = "dopd_planned_requests_per_second"
     answer = [
         series("dopd_demand_requests_per_second", "7.5"),
-        series(forecast, "8", role="prefill", quantile="0.5"),
-        series(forecast, "9", role="prefill", quantile="0.9"),
-        series(forecast, "9.5", role="decode", quantile="0.9"),
+        series(planned, "9", role="prefill"),
+        series(planned, "9.5", role="decode"),
         series("dopd_lead_seconds", "4.2", role="decode"),
     ]
     assert Load.of(answer) == Load(demand=7.5, forecast=9.5, lead_seconds={Role.DECODE: 4.2})

@@ -244,8 +244,9 @@ class Autoscaler:
         profile = replace(model, startup_seconds={})
         old = self._peaks if profile == self._profile else None
         if old is None or any(not 1 / SAME_LEAD < leads[role] / old[role].lead_seconds < SAME_LEAD for role in Role):
+            tuning = replace(self._tuning, spacing_seconds=policy.interval_seconds)
             self._peaks = PerRole.of(
-                lambda role: PeakForecast(self._tuning, leads[role], self._forecaster() if self._forecaster else None)
+                lambda role: PeakForecast(tuning, leads[role], self._forecaster() if self._forecaster else None)
             )
             self._profile, self._learnt_until_seconds = profile, float("-inf")
         assert self._peaks is not None
