@@ -9,7 +9,7 @@ from dopd.autoscaler.knob import Knob
 from dopd.autoscaler.loop import Autoscaler
 from dopd.autoscaler.outlook import Outlook
 from dopd.autoscaler.past import PastLoad
-from dopd.autoscaler.peak import PeakForecast
+from dopd.autoscaler.peak import PeakForecast, Voice
 from dopd.autoscaler.sample import Sample
 from dopd.autoscaler.tuning import Tuning
 
@@ -25,5 +25,6 @@ __all__ = [
     "Reason",
     "Sample",
     "Tuning",
+    "Voice",
     "Weighed",
 ]

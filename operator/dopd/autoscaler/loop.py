@@ -16,6 +16,7 @@ from dopd.api.names import Role
 from dopd.autoscaler import explain
 from dopd.autoscaler.calibration import Calibration
 from dopd.autoscaler.decision import Decision, Reason
+from dopd.autoscaler.foreseen import Forecasts
 from dopd.autoscaler.knob import Knob
 from dopd.autoscaler.outlook import Outlook
 from dopd.autoscaler.past import PastLoad
@@ -36,9 +37,6 @@ from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, size
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
-
-SAME_LEAD = 1.25
-"""Leads are measured, and drift: one that differs by less than this factor keeps its forecast."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Autoscaler:
         tuning: Tuning | None = None,
         *,
         miss: float | None = None,
-        forecaster: Callable[[], Forecaster] | None = Forecaster,
+        forecaster: Callable[[], Forecasts] | None = Forecaster,
     ) -> None:
         self._tuning = tuning or Tuning()
         self._knob = Knob(self._tuning, miss)
@@ -239,17 +237,17 @@ class Autoscaler:
         )
 
     def _forecasts(self, model: EngineModel, policy: Policy) -> PerRole[PeakForecast]:
-        """The forecast of each role; a new one where its unit or its lead has changed."""
+        """The forecast of each role; a new one where its unit, a busy worker, has changed."""
         leads = _leads(model, policy)
         profile = replace(model, startup_seconds={})
-        old = self._peaks if profile == self._profile else None
-        if old is None or any(not 1 / SAME_LEAD < leads[role] / old[role].lead_seconds < SAME_LEAD for role in Role):
+        if self._peaks is None or profile != self._profile:
             tuning = replace(self._tuning, spacing_seconds=policy.interval_seconds)
             self._peaks = PerRole.of(
                 lambda role: PeakForecast(tuning, leads[role], self._forecaster() if self._forecaster else None)
             )
             self._profile, self._learnt_until_seconds = profile, float("-inf")
-        assert self._peaks is not None
+        for role in Role:
+            self._peaks[role].set_lead(leads[role])
         return self._peaks
 
     def _learn(self, past: Sequence[PastLoad], offset_seconds: float, peaks: PerRole[PeakForecast], work: Work) -> None:

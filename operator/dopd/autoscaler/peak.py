@@ -3,55 +3,54 @@
 A worker that is started now serves one lead later, and one that is given up now is missed until then. So what a role
 must carry is the greatest load between now and then, and that is what is forecast, in busy workers.
 
-Four voices say it. Each names a point, and has the distribution of its own past errors around it, the recent ones
-first:
+Six voices say it. Each names a point, and has the distribution of its own past errors around it:
 
 - *newest*: the load of now;
 - *level*: a slow mean, whatever the load is now;
 - *alike*: the level, after loads that stood as this one does;
-- *season*: what a forecaster says, where there is one.
+- *day*, *week*: what came within the same lead a day and a week ago;
+- *forecast*: the busiest minute that a forecaster expects, where it is trusted.
 
-Their quantiles are mixed by how well each did (pinball loss). Before there are errors, pretended ones stand in,
-which are forgotten as real ones are.
+Their quantiles are mixed by how well each did (pinball loss), of late and at this time of earlier days. Before there
+are errors, pretended ones stand in, which are forgotten as real ones are.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, sqrt
-from statistics import NormalDist
+from math import exp, floor
 
 import numpy as np
 import numpy.typing as npt
 
+from dopd.autoscaler.foreseen import Forecasts, Foreseen
+from dopd.autoscaler.minutes import MINUTE_SECONDS, Minutes
+from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, Origins, origins_of
+from dopd.autoscaler.records import Records, season_errors
 from dopd.autoscaler.tuning import Tuning
+from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
 from dopd_forecasting import Trust
 
 Floats = npt.NDArray[np.float64]
 
-_PRIOR = np.array([NormalDist().inv_cdf((i + 0.5) / 20) for i in range(20)])
-_OF_TWO_SIDES = 0.8
-"""The greatest of a walk's values exceeds its last one: in the mean by that many of its deviations."""
-LEAST_MISS_OF_LOSS = 0.005
-"""A rarer quantile can not be told from the errors of a few hours: voices are compared at this one."""
-SMALL_LOAD = 1e-6
+FORECAST = "forecast"
+_MEMORIES = 3
 _ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True)
-class _Said:
-    at_seconds: float
-    by: dict[str, float]
-    level: float
+class Voice:
+    """What one voice contributes.
 
+    Attributes:
+        name: of the voice.
+        point: that it names, in busy workers, before its errors are added.
+        share: of the say, from 0 to 1.
+    """
 
-@dataclass
-class _Record:
-    """Pinball loss of a voice, and over how many leads."""
-
-    loss: float = 0.0
-    leads: float = 0.0
+    name: str
+    point: float
+    share: float
 
 
 class PeakForecast:
@@ -60,55 +59,77 @@ class PeakForecast:
     Args:
         tuning: constants.
         lead_seconds: until a decision takes effect.
+        forecaster: of the busy workers of this role in minutes, not fitted yet; None for none.
     """
 
-    def __init__(self, tuning: Tuning, lead_seconds: float, forecaster: object = None) -> None:
+    def __init__(self, tuning: Tuning, lead_seconds: float, forecaster: Forecasts | None = None) -> None:
         self._tuning, self._lead_seconds = tuning, lead_seconds
-        self.lead_seconds = lead_seconds
-        self.expected: float | None = None
+        self._minutes = Minutes()
+        self._foreseen = Foreseen(forecaster, lead_seconds) if forecaster else None
+        self._records = Records(tuning, lead_seconds, (*PERIODS, *([FORECAST] if forecaster else [])))
+        self._origins: Origins | None = None
+        self._learnt_seconds = float("-inf")
+        self._since_seconds: float | None = None
         self._times: list[float] = []
         self._loads: list[float] = []
         self._levels: list[float] = []
-        self._seasons: list[float] = []  # what the forecaster said at each sample, NaN where it said nothing
+        self._widths: list[float] = []
         self._peaks: list[float] = []  # the greatest load within the lead after each sample, as far as that is over
-        self._said: deque[_Said] = deque()
-        self._records: dict[str, _Record] = {}
-        self._since_seconds = 0.0
+        self._shares: dict[str, float] | None = None  # of this sample
 
-    def observe(self, at_seconds: float, load: float, season: float | None = None) -> None:
+    def learn(self, end_seconds: Sequence[float], seconds: Sequence[float], loads: Sequence[float]) -> None:
+        """Take in a history; what ends no later than an earlier one is known already.
+
+        Args:
+            end_seconds: end of each bin, on the clock of `observe`.
+            seconds: width of each.
+            loads: mean of each, in busy workers.
+        """
+        ends = np.asarray(end_seconds, dtype=float)
+        if not len(ends) or ends.max() <= self._learnt_seconds:
+            return
+        known = ends > self._learnt_seconds
+        self._learnt_seconds = float(ends.max())
+        if not self._minutes.learn(
+            ends[known], np.asarray(seconds, dtype=float)[known], np.asarray(loads, dtype=float)[known]
+        ):
+            return
+        if not self._times:
+            self._begin_near()
+        self._records.forget()
+        self._refresh()
+
+    def observe(self, at_seconds: float, load: float) -> None:
         """Take in a sample; one that follows the last too closely is left out.
 
         Args:
             at_seconds: on a clock that does not jump.
             load: in busy workers.
-            season: what a forecaster says the greatest load within the lead will be; None without one.
         """
-        tuning = self._tuning
-        if self._times and at_seconds - self._times[-1] < tuning.spacing_seconds - 1:
+        if self._times and at_seconds - self._times[-1] < self._tuning.spacing_seconds - 1:
             return
-        if not self._times:
-            self._since_seconds = at_seconds
-        share = 1 - exp(-tuning.spacing_seconds / tuning.level_seconds)
-        level = load if not self._levels else self._levels[-1] + share * (load - self._levels[-1])
-        self._times.append(at_seconds)
-        self._loads.append(load)
-        self._levels.append(level)
-        self._seasons.append(float("nan") if season is None else season)
+        self._minutes.add(at_seconds, load)
+        self._append(float(at_seconds), float(load), self._tuning.spacing_seconds)
         self._end_leads()
-        self._forget(at_seconds - 3 * tuning.memory_seconds)
+        self._forget(at_seconds - _MEMORIES * self._tuning.memory_seconds)
+        self._refresh()
 
-    def learn(self, end_seconds: list[float], seconds: list[float], loads: list[float]) -> None:
-        if self._times:
+    def set_lead(self, lead_seconds: float) -> None:
+        """Another lead from now on. Cheap below a tenth; beyond, the past is judged again.
+
+        Args:
+            lead_seconds: until a decision takes effect.
+        """
+        if abs(lead_seconds - self._lead_seconds) < 0.1 * self._lead_seconds:
             return
-        for end, width, load in zip(end_seconds, seconds, loads, strict=True):
-            if end > end_seconds[-1] - 3 * self._tuning.memory_seconds:
-                at = end - width
-                while at < end - 1:
-                    at += self._tuning.spacing_seconds
-                    self.observe(min(at, end), load)
-
-    def trust(self, now_seconds: float) -> Trust | None:
-        return None
+        self._lead_seconds = lead_seconds
+        if self._foreseen:
+            self._foreseen.lead_seconds = lead_seconds
+        self._records = Records(self._tuning, lead_seconds, self._records.names[3:])
+        self._peaks, self._origins = [], None
+        if self._times:
+            self._end_leads()
+            self._refresh()
 
     def quantile(self, miss: float) -> float:
         """What the greatest load within the lead exceeds with chance `miss`, in busy workers.
@@ -116,78 +137,141 @@ class PeakForecast:
         Raises:
             IndexError: nothing was observed.
         """
-        says = self._voices(miss)
-        self._learn(max(miss, LEAST_MISS_OF_LOSS))
-        self._said.append(_Said(self._times[-1], says, max(self._levels[-1], SMALL_LOAD)))
-        losses = self._mean_losses(says)
-        best = min(losses.values())
-        scale = max(best, self._tuning.least_loss)
-        weights = {name: exp(-self._tuning.sharpness * (loss - best) / scale) for name, loss in losses.items()}
-        return float(sum(weights[name] * says[name] for name in says) / sum(weights.values()))
+        said = self._say(miss)
+        shares = self._shares_of(tuple(said))
+        mixed = sum(shares[name] * value for name, value in said.items())
+        return max(self._loads[-1], min(mixed, self._ceiling(miss)))
 
-    def _mean_losses(self, names: Iterable[str]) -> dict[str, float]:
-        """Of each voice, for a lead, as a share of the level; a new one is taken to be as good as the others."""
-        records = {name: self._records.get(name, _Record()) for name in names}
-        leads = sum(record.leads for record in records.values())
-        usual = sum(record.loss for record in records.values()) / leads if leads else 0.0
-        prior = self._tuning.prior_leads
-        return {name: (record.loss + prior * usual) / (record.leads + prior) for name, record in records.items()}
+    @property
+    def lead_seconds(self) -> float:
+        """Until a decision takes effect."""
+        return self._lead_seconds
 
-    def _voices(self, miss: float) -> dict[str, float]:
+    def trust(self, now_seconds: float) -> Trust | None:
+        """Verdict on the forecaster; None where there is none, or no minute of the past."""
+        return self._foreseen.trust(now_seconds) if self._foreseen else None
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """Who says what now, and how much it counts.
+
+        Raises:
+            IndexError: nothing was observed.
+        """
+        points = {"newest": self._loads[-1], "level": self._levels[-1], "alike": self._levels[-1], **self._told()}
+        shares = self._shares_of(tuple(points))
+        return tuple(Voice(name, point, shares[name]) for name, point in points.items())
+
+    @property
+    def expected(self) -> float | None:
+        """The busiest minute within the lead that the forecaster expects; None where it is not trusted."""
+        told = self._foreseen.now if self._foreseen else float("nan")
+        return None if np.isnan(told) else told
+
+    def _say(self, miss: float) -> dict[str, float]:
+        tuning, misses = self._tuning, np.array([miss])
+        said = {name: float(value[0, 0]) for name, value in self._near().say(misses, tuning.likeness).items()}
+        deviation = prior_deviation(tuning, self._lead_seconds)
+        load = np.array([self._loads[-1]])
+        for name, told in self._told().items():
+            assert self._origins is not None
+            row = np.array([len(self._origins) - 1])
+            errors, weights, prior = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+            said[name] = float(say_season(np.array([told]), load, errors, weights, prior, deviation, misses)[0, 0])
+        return said
+
+    def _near(self) -> Near:
         tuning, lead = self._tuning, self._lead_seconds
+        past = len(self._peaks)
         times, loads = np.array(self._times), np.array(self._loads)
-        levels = np.maximum(np.array(self._levels), SMALL_LOAD)
-        now, newest, level = times[-1], loads[-1], levels[-1]
-        past, peaks = slice(len(self._peaks)), np.array(self._peaks)
+        levels, widths = np.array(self._levels), np.array(self._widths[:past])
+        position = loads / np.maximum(levels, SMALL_LOAD)
+        ranked = np.sort(position[:past])
+        ranks = np.searchsorted(ranked, position) / max(1, past)
         # Leads that overlap tell the same: together they count as one.
-        weights = np.exp(-(now - times[past]) / tuning.memory_seconds) * tuning.spacing_seconds / lead
-        deviation = tuning.prior_deviation * sqrt(max(1.0, lead / tuning.prior_lead_seconds))
-        pretended = np.maximum(0.0, deviation * (_OF_TWO_SIDES + _PRIOR))
-        aged = exp(-(now - self._since_seconds) / tuning.memory_seconds)  # they were before all others
-        prior = np.full(len(pretended), aged * tuning.prior_leads / len(pretended))
+        weights = np.exp(-(times[-1] - times[:past]) / tuning.memory_seconds) * np.minimum(1.0, widths / lead)
+        assert self._since_seconds is not None
+        aged = exp(-(times[-1] - self._since_seconds) / tuning.memory_seconds)  # they were before all others
+        return Near(
+            loads[-1:],
+            levels[-1:],
+            ranks[-1:],
+            loads[None, :past],
+            levels[None, :past],
+            ranks[None, :past],
+            np.array(self._peaks)[None, :],
+            weights[None, :],
+            np.array([aged * tuning.prior_leads]),
+            prior_deviation(tuning, lead),
+        )
 
-        def upper(errors: Floats, of_errors: Floats, first: Floats, of_first: Floats) -> float:
-            return _quantile(np.append(errors, first), np.append(of_errors, of_first), 1 - miss)
+    def _told(self) -> dict[str, float]:
+        """The points of the voices that know the time, of those that have one."""
+        now, wide = self._times[-1], self._tuning.season_seconds
+        told = {}
+        for name, period in PERIODS.items():
+            then = now - period * ORIGIN_SECONDS
+            told[name] = self._minutes.greatest(then - wide, then + self._lead_seconds + wide)
+        if self._foreseen:
+            told[FORECAST] = self._foreseen.now
+        return {name: point for name, point in told.items() if not np.isnan(point) and self._origins}
 
-        here = newest / level
-        over = peaks / levels[past]
-        rises = (peaks - loads[past]) / np.maximum(levels[past], loads[past])
-        alike = weights * self._likeness(loads[past] / levels[past], here)
-        from_here = np.maximum(1.0, here) * (1 + pretended)
-        says = {
-            "newest": newest + max(0.0, upper(rises, weights, pretended, prior)) * max(level, newest),
-            "level": max(newest, level * upper(over, weights, from_here, prior)),
-            "alike": max(newest, level * upper(over, alike, here * (1 + pretended), prior / 2)),
-        }
-        season = self._seasons[-1]
-        if not np.isnan(season):
-            told = np.array(self._seasons)[past]
-            known = ~np.isnan(told)
-            errors = (peaks[known] - told[known]) / levels[past][known]
-            says["season"] = max(newest, season + level * upper(errors, weights[known], pretended, prior))
-        return says
+    def _ceiling(self, miss: float) -> float:
+        if not self._origins or not len(self._origins):
+            return float("inf")
+        origins = self._origins
+        greatest = np.fmax(origins.greatest[-1:], self._loads[-1])
+        return float(
+            ceiling(
+                greatest,
+                origins.greatest[len(origins) // 2 : len(origins) // 2 + 1],
+                np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
+                self._tuning,
+                self._lead_seconds,
+                np.array([miss]),
+            )[0, 0]
+        )
 
-    def _likeness(self, positions: Floats, here: float) -> Floats:
-        if len(positions) <= 8:
-            return np.ones(len(positions))
-        ranked = np.sort(positions)
-        ranks = np.searchsorted(ranked, positions) / len(positions)
-        rank = np.searchsorted(ranked, here) / len(positions)
-        return np.asarray(np.exp(-0.5 * ((ranks - rank) / self._tuning.likeness) ** 2))
+    def _shares_of(self, names: tuple[str, ...]) -> dict[str, float]:
+        if self._shares is None:
+            self._shares = self._records.shares(self._times[-1], names)
+        return self._shares
 
-    def _learn(self, miss: float) -> None:
-        """Compare what was said one lead ago with what came."""
-        lead, share = self._lead_seconds, self._tuning.spacing_seconds / self._lead_seconds
-        fade = exp(-self._tuning.spacing_seconds / self._tuning.belief_seconds)
-        while self._said and self._said[0].at_seconds + lead <= self._times[-1] + _ROUNDING_SECONDS:
-            said = self._said.popleft()
-            peak = self._peaks[bisect_left(self._times, said.at_seconds)]
-            for name, value in said.by.items():
-                error = (peak - value) / said.level
-                pinball = (1 - miss) * error if error > 0 else -miss * error
-                record = self._records.setdefault(name, _Record())
-                record.loss = record.loss * fade + pinball * share
-                record.leads = record.leads * fade + share
+    def _refresh(self) -> None:
+        """Take in the minutes and origins that are over since the last sample."""
+        self._shares = None
+        minutes = self._minutes
+        if self._foreseen and len(minutes.values):
+            self._foreseen.follow(minutes)
+        newest = minutes.next // ORIGIN_MINUTES
+        if not len(minutes.values) or (self._origins and self._origins.first + len(self._origins) - 1 == newest):
+            return
+        self._origins = origins_of(minutes, self._lead_seconds, self._tuning)
+        if self._foreseen:
+            self._origins.seasons[FORECAST] = self._foreseen.at(self._origins.first, len(self._origins))
+        self._records.extend(self._origins)
+
+    def _begin_near(self) -> None:
+        """The newest minutes of the history stand for samples."""
+        minutes = self._minutes
+        start = max(0, len(minutes.values) - floor(2 * _MEMORIES * self._tuning.memory_seconds / MINUTE_SECONDS))
+        self._since_seconds = (minutes.first + 1) * MINUTE_SECONDS
+        for index, load in enumerate(minutes.values[start:].tolist(), minutes.first + start + 1):
+            if load == load:
+                self._append(index * MINUTE_SECONDS, load, MINUTE_SECONDS)
+        if self._times:
+            self._end_leads()
+            self._forget(self._times[-1] - _MEMORIES * self._tuning.memory_seconds)
+
+    def _append(self, at_seconds: float, load: float, width_seconds: float) -> None:
+        if self._since_seconds is None:
+            self._since_seconds = at_seconds
+        share = 1 - exp(-width_seconds / self._tuning.level_seconds)
+        level = load if not self._levels else self._levels[-1] + share * (load - self._levels[-1])
+        self._times.append(at_seconds)
+        self._loads.append(load)
+        self._levels.append(level)
+        self._widths.append(width_seconds)
 
     def _end_leads(self) -> None:
         """Note the peaks of the leads that are over with the newest sample."""
@@ -201,11 +285,5 @@ class PeakForecast:
         while self._times[old] < before_seconds:
             old += 1
         if old:
-            for kept in (self._times, self._loads, self._levels, self._seasons, self._peaks):
+            for kept in (self._times, self._loads, self._levels, self._widths, self._peaks):
                 del kept[:old]
-
-
-def _quantile(values: Floats, weights: Floats, share: float) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order]) / weights.sum()
-    return float(values[order][min(len(values) - 1, int(np.searchsorted(reached, share)))])

@@ -14,6 +14,9 @@ class Tuning:
         spacing_seconds: between two samples of the load; a look sooner than that adds none.
         memory_seconds: an error of a forecast counts 1/e after so long: a morning is remembered until noon.
         belief_seconds: and what a voice lost: a voice that knows the week has to be believed after a quiet night.
+        phase_seconds: what happened so far from this time of the day, on a day before, counts 0.6.
+        season_seconds: a day and a week ago, the load is looked at from so long before to so long after the lead: no
+            morning comes to the minute.
         level_seconds: time constant of the slow mean that errors are measured in: longer than most leads.
         prior_leads: weight of the errors that are pretended before there are any, in leads.
         prior_deviation: standard deviation of those, as a share of the load, for a lead of `prior_lead_seconds`.
@@ -31,6 +34,8 @@ class Tuning:
     spacing_seconds: float = 15.0
     memory_seconds: float = 3 * 3600.0
     belief_seconds: float = 7 * 86_400.0
+    phase_seconds: float = 3600.0
+    season_seconds: float = 300.0
     level_seconds: float = 1800.0
     prior_leads: float = 20.0
     prior_deviation: float = 0.12

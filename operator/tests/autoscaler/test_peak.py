@@ -66,20 +66,33 @@ def mornings(days: int) -> np.ndarray:
     return np.where((minute >= 540) & (minute < 1020), 40.0, 4.0)
 
 
-def test_a_forecaster_that_knows_the_morning_is_believed_once_it_was_right():
-    load, lead, tuning = mornings(4), 10, Tuning(spacing_seconds=60.0)
-    told, untold = PeakForecast(tuning, 600.0), PeakForecast(tuning, 600.0)
-    before_nine = 3 * 1440 + 540 - 5
-    for i in range(before_nine):
-        season = load[i + 1 : i + 1 + lead].max()
-        told.observe(60.0 * i, load[i], float(season) if i >= 1440 else None)
-        untold.observe(60.0 * i, load[i])
-        with_season, without = told.quantile(0.1), untold.quantile(0.1)
-    assert with_season > 30
-    assert without < 10
+def known(load: np.ndarray, lead_seconds: float) -> PeakForecast:
+    """One that has just read all of `load`, a bin a minute, and has taken one sample since."""
+    peak = PeakForecast(Tuning(), lead_seconds)
+    peak.learn((np.arange(len(load)) + 1) * 60.0, np.full(len(load), 60.0), load)
+    peak.observe(60.0 * len(load) + 5, float(load[-1]))
+    return peak
+
+
+def test_a_fresh_one_that_reads_a_history_holds_for_the_morning():
+    load = mornings(9)
+    before_nine = 8 * 1440 + 540 - 5
+    assert known(load[:before_nine], 600.0).quantile(0.1) == pytest.approx(40, rel=0.1)
+    assert known(load[before_nine - 300 : before_nine], 600.0).quantile(0.1) < 10
+
+
+def test_a_morning_that_is_no_more_than_minutes_away_is_held_for_only_then():
+    load = mornings(9)
+    assert known(load[: 8 * 1440 + 540 - 60], 600.0).quantile(0.02) == pytest.approx(4, rel=0.1)
 
 
 def test_looks_that_follow_closely_are_one_sample():
     one, other = after([10.0, 20.0]), after([10.0, 20.0])
     other.observe(SPACING + 3, 500.0)
     assert other.quantile(0.1) == one.quantile(0.1)
+
+
+def test_asking_changes_nothing():
+    peak = known(mornings(3), 600.0)
+    first = [peak.quantile(miss) for miss in (0.4, 0.1, 0.02)]
+    assert [peak.quantile(miss) for miss in (0.4, 0.1, 0.02)] == first

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dopd.autoscaler import Autoscaler, Decision, Sample, Tuning
+from dopd.autoscaler.foreseen import Forecasts
 from dopd.planning import PerRole, Policy, RoleBounds
 from dopd.planning.bounds import Pair
 from dopd.replay.policies.base import Setting
@@ -30,7 +31,7 @@ class Dopd:
         self,
         setting: Setting,
         window_seconds: float = 45.0,
-        forecaster: Callable[[], Forecaster] | None = Forecaster,
+        forecaster: Callable[[], Forecasts] | None = Forecaster,
         load_share: float = 1.0,
         tuning: Tuning | None = None,
         **changes: float | None,
