@@ -34,7 +34,7 @@ class Stabilization:
         if self._needed and self._needed[-1] == (now_seconds, needed):
             return
         self._needed.append((now_seconds, needed))
-        while self._needed[0][0] <= now_seconds - longest_seconds:
+        while self._needed and self._needed[0][0] <= now_seconds - longest_seconds:
             self._needed.popleft()
 
     def held(self, needed: Pair, before: Pair, now_seconds: float, windows: PerRole[float]) -> Pair:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from dopd.api.names import Role
+from dopd.autoscaler.calibration import Calibration, EngineSample
 from dopd.perf import EngineModel
+from dopd.perf.online import Counters
 from dopd.planning import Demand
-from dopd.reconcile.calibration import Calibration, EngineSample
 from dopd.replay.cluster import Cluster
 from dopd.replay.profiles import load_profile
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
-from dopd.telemetry.engines import Counters, parse_loads
 
 DEMAND = Demand(10.0, 1000.0, 1e6, 200.0)
 CONTEXT = DEMAND.running_context_tokens
