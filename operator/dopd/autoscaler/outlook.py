@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MOST_REQUESTS_PER_SECOND = 1e9
+"""Requests of hardly any work stand for a load of others: in what number is no matter, as long as it is one."""
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -27,9 +30,9 @@ class Outlook:
         """A load as requests a second of the lengths of now; None if it is not known."""
         if load is None:
             return None
-        return load / self.per_request if self.per_request else 0.0
+        return min(load / self.per_request, MOST_REQUESTS_PER_SECOND) if self.per_request else 0.0
 
     @property
     def requests_per_second(self) -> float:
         """The peak, as requests of the lengths of now."""
-        return self.peak / self.per_request if self.per_request else 0.0
+        return self.rate(self.peak) or 0.0

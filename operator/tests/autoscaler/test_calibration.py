@@ -96,16 +96,3 @@ def test_an_unknown_load_teaches_nothing(model: EngineModel):
         _, decode = after(model, look, 2.0)
         calibration.take([EngineSample("d", Role.DECODE, 900.0, decode)], None, model)
     assert calibration.corrected(model) == model
-
-
-def test_counters_are_summed_over_ranks():
-    rank = {
-        "num_running_reqs": 0,
-        "num_waiting_reqs": 0,
-        "total_prefill_uncached_tokens": 500,
-        "total_prefill_busy_us": 2_000_000,
-        "decode_moments": [10, 20, 3_000_000, 40, 6_000_000, 99],
-    }
-    older = {"num_running_reqs": 0, "num_waiting_reqs": 0}
-    counters = parse_loads({"loads": [rank, rank, older]}).counters
-    assert counters == Counters(1000.0, 4.0, (20.0, 40.0, 6.0, 80.0, 12.0))

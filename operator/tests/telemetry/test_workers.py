@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.cluster.podhttp import PodHttpError
+from dopd.perf.online import Counters
 from dopd.telemetry import engines
 from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.engines import parse_loads, read_loads
@@ -216,3 +217,16 @@ async def test_engines_that_hang_are_absent_and_the_others_are_read(monkeypatch:
     loads = await read_loads(http, [pod(name, "10.0.0.1") for name in "abc"])
     assert sorted(loads) == ["a", "c"]
     assert "no answer within" in loads.problems["b"]
+
+
+def test_counters_are_summed_over_ranks():
+    rank = {
+        "num_running_reqs": 0,
+        "num_waiting_reqs": 0,
+        "total_prefill_uncached_tokens": 500,
+        "total_prefill_busy_us": 2_000_000,
+        "decode_moments": [10, 20, 3_000_000, 40, 6_000_000, 99],
+    }
+    older = {"num_running_reqs": 0, "num_waiting_reqs": 0}
+    counters = parse_loads({"loads": [rank, rank, older]}).counters
+    assert counters == Counters(1000.0, 4.0, (20.0, 40.0, 6.0, 80.0, 12.0))

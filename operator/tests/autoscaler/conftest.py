@@ -1,0 +1,5 @@
+"""The engine of the planning tests."""
+
+from ..planning.conftest import model
+
+__all__ = ["model"]
