@@ -142,8 +142,8 @@ class Behavior(Model):
     queue_interval: Annotated[Duration, Within("500ms", "1m")] = "2s"
     """Time between two looks at what waits in the engines; a plan follows at once when that needs more workers."""
     scale_down_stabilization: Annotated[Duration, Within("1s", "24h")] | None = None
-    """A worker is given up only when nothing needed it for so long. If absent, as long as a new worker of the role takes
-    to serve, and 60s at least."""
+    """A worker is given up only when nothing needed it for so long. If absent, as long as a new worker of the role
+    takes to serve, and 60s at least."""
     max_step: Annotated[int, Field(ge=1, le=1000)] = 8
     """Most workers of a role added or removed by one decision."""
     drain_deadline: Annotated[Duration, Within("1s", "24h")] = "600s"

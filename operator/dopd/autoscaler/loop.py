@@ -32,11 +32,14 @@ from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
 from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import Demand
 from dopd.planning.per_role import PerRole
-from dopd.planning.policy import Policy
+from dopd.planning.policy import Objectives, Policy
 from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, size
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
+
+MANY_BINS = 30
+"""So many bins of the past that come late (a far piece took its time) make the forecast begin anew with all of it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class _Seen:
 
     demand: Demand
     outlook: PerRole[Outlook]
+    trust: Trust | None
 
     @property
     def planned_for(self) -> PerRole[Demand]:
@@ -88,8 +92,8 @@ class Autoscaler:
         self._queue = QueueTrend()
         self._work: Work | None = None
         self._peaks: PerRole[PeakForecast] | None = None
-        self._profile: EngineModel | None = None
-        self._learnt_until_seconds = float("-inf")
+        self._unit: tuple[EngineModel, Objectives] | None = None
+        self._learnt_until_seconds, self._learnt_bins = float("-inf"), 0
         self._seen: _Seen | None = None
         self._lengths = Demand.none()
         self._at_seconds: float | None = None
@@ -108,6 +112,11 @@ class Autoscaler:
     def demand(self) -> Demand | None:
         """The load of now; None while it is not known."""
         return self._seen.demand if self._seen else None
+
+    @property
+    def trust(self) -> Trust | None:
+        """Verdict on the forecaster of the role that is trusted less; None without a history to forecast from."""
+        return self._seen.trust if self._seen else None
 
     @property
     def outlook(self) -> PerRole[Outlook] | None:
@@ -138,8 +147,7 @@ class Autoscaler:
         engine = self.calibration.corrected(model)
         if self._work is None or (self._work.model, self._work.objectives) != (engine, policy.objectives):
             self._work = Work(engine, policy.objectives)
-        peaks = self._forecasts(model, policy)
-        self._learn(past, past_offset_seconds, peaks, self._work)
+        peaks = self._forecasts(model, policy, past, past_offset_seconds, self._work)
         demand = self._with_lengths(sample.demand)
         one, busy = self._work.of_one(demand), self._work.of(demand)
         leads = _leads(model, policy)
@@ -157,16 +165,10 @@ class Autoscaler:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
             return Outlook(lead_seconds, busy[role], peak, one[role], expected, promised)
 
-        self._seen = _Seen(demand, PerRole.of(of))  # at once: a decision may be made meanwhile
-
-    def trust(self, now_seconds: float) -> Trust | None:
-        """Verdict on the forecaster of the role that is trusted less; None without a history to forecast from.
-
-        Args:
-            now_seconds: time, on the clock of the samples.
-        """
-        verdicts = [trust for peak in self._peaks or () if (trust := peak.trust(now_seconds)) is not None]
-        return min(verdicts, key=lambda trust: trust.trusted, default=None)
+        outlook = PerRole.of(of)
+        verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
+        trust = min(verdicts, key=lambda trust: trust.trusted, default=None)
+        self._seen = _Seen(demand, outlook, trust)  # at once: a decision may be made meanwhile
 
     def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
         """Name the workers that there should be, and remember that.
@@ -210,7 +212,7 @@ class Autoscaler:
         held = self._stabilization.held(needed, before, now_seconds, windows(model, policy, self._tuning))
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
         try:
-            target, hard = apply_bounds(wanted, before, policy, by_demand)
+            target, hard = apply_bounds(wanted, before, policy, (sized.now.prefill, sized.now.decode))
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
@@ -236,25 +238,28 @@ class Autoscaler:
             next_look_seconds=policy.interval_seconds / 2 if backlogged or grows else policy.interval_seconds,
         )
 
-    def _forecasts(self, model: EngineModel, policy: Policy) -> PerRole[PeakForecast]:
-        """The forecast of each role; a new one where its unit, a busy worker, has changed."""
-        leads = _leads(model, policy)
-        profile = replace(model, startup_seconds={})
-        if self._peaks is None or profile != self._profile:
+    def _forecasts(
+        self, model: EngineModel, policy: Policy, past: Sequence[PastLoad], offset_seconds: float, work: Work
+    ) -> PerRole[PeakForecast]:
+        """The forecast of each role, which knows the past; a new one where its unit, a busy worker, has changed."""
+        leads, unit = _leads(model, policy), (replace(model, startup_seconds={}), policy.objectives)
+        until = self._learnt_until_seconds - offset_seconds
+        new = [one for one in past if one.end_seconds > until]
+        more = len(past) - len(new) > self._learnt_bins + MANY_BINS
+        if self._peaks is None or unit != self._unit or more:
             tuning = replace(self._tuning, spacing_seconds=policy.interval_seconds)
             self._peaks = PerRole.of(
                 lambda role: PeakForecast(tuning, leads[role], self._forecaster() if self._forecaster else None)
             )
-            self._profile, self._learnt_until_seconds = profile, float("-inf")
+            self._unit, new = unit, list(past)
         for role in Role:
             self._peaks[role].set_lead(leads[role])
+        if new:
+            self._learn(new, offset_seconds, self._peaks, work)
+        self._learnt_bins = len(past)
         return self._peaks
 
-    def _learn(self, past: Sequence[PastLoad], offset_seconds: float, peaks: PerRole[PeakForecast], work: Work) -> None:
-        known = self._learnt_until_seconds - offset_seconds
-        new = [one for one in past if one.end_seconds > known]
-        if not new:
-            return
+    def _learn(self, new: Sequence[PastLoad], offset_seconds: float, peaks: PerRole[PeakForecast], work: Work) -> None:
         self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
         if new[-1].demand.input_tokens:
             self._lengths = new[-1].demand.at(0.0)

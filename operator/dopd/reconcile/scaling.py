@@ -154,7 +154,7 @@ class ScalingLoop:
             corrections=autoscaler.calibration.corrections,
             engine=autoscaler.calibration.corrected(measured),
             outlook=autoscaler.outlook,
-            trust=autoscaler.trust(steady_seconds),
+            trust=autoscaler.trust,
             miss=autoscaler.miss,
         )
         return self.planned
