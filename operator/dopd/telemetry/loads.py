@@ -300,13 +300,12 @@ async def _within(source: Source, asked: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _gaps(failed: Mapping[Question, QueryFailed]) -> Iterator[str]:
-    """What is not known and why, oldest first, pieces beside each other as one."""
-    by_reason: dict[tuple[Kind, str], list[Piece]] = {}
-    for question, failure in failed.items():
-        by_reason.setdefault((question.kind, str(failure)), []).append(question.piece)
-    for (kind, why), parts in sorted(by_reason.items(), key=lambda one: min(p.first_seconds for p in one[1])):
-        for first, last in _joined(parts):
-            yield f"no {kind} from {_time(first)} to {_time(last)}: {why}"
+    """What is not known, oldest first, and why not the newest of it."""
+    for kind in Kind:
+        parts = {question.piece: failure for question, failure in failed.items() if question.kind is kind}
+        if parts:
+            spans = ", ".join(f"from {_time(first)} to {_time(last)}" for first, last in _joined(parts))
+            yield f"no {kind} {spans}: {parts[max(parts, key=lambda one: one.last_seconds)]}"
 
 
 def _joined(parts: Iterable[Piece]) -> Iterator[tuple[float, float]]:
