@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds
+from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds, seconds
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
 from dopd.api.router import Router
@@ -104,10 +104,10 @@ class RatioBand(Model):
 
 MOST_BINS = 50_000
 """Of a history: a month in bins of a minute."""
-_BIN, _HISTORY = (
-    cel_milliseconds(f"(has(self.{name}) ? self.{name} : '{default}')")
-    for name, default in (("bin", "60s"), ("history", "6h"))
-)
+LONGEST_HISTORY_SECONDS = 28 * 86_400.0
+"""Unless somebody asks for more: four weeks tell a weekly season from chance."""
+_BIN = cel_milliseconds("(has(self.bin) ? self.bin : '60s')")
+_HISTORY = cel_milliseconds("self.history")
 
 
 class ForecastSpec(Model):
@@ -115,23 +115,31 @@ class ForecastSpec(Model):
 
     rules = (
         Rule(
-            f"{_BIN} * 2 <= {_HISTORY}",
-            "must be at most half of history (defaults: 60s and 6h); lower bin, or raise history",
+            f"!has(self.history) || {_BIN} * 2 <= {_HISTORY}",
+            "must be at most half of history (default of bin: 60s); lower bin, or raise history",
             ".bin",
         ),
         Rule(
-            f"{_BIN} * {MOST_BINS} >= {_HISTORY}",
-            f"must be at most {MOST_BINS} bins long (defaults: 60s and 6h); raise bin, or lower history",
+            f"!has(self.history) || {_BIN} * {MOST_BINS} >= {_HISTORY}",
+            f"must be at most {MOST_BINS} bins long (default of bin: 60s); raise bin, or lower history",
             ".history",
         ),
     )
 
     bin: Annotated[Duration, Within("1s", "1h")] = "60s"
-    """Width of the bins that history is read in."""
-    history: Annotated[Duration, Within("1m", "60d")] = "6h"
-    """How far back Prometheus is read."""
+    """Width of the bins that history is read in; what is older than two days of minutes comes in ten times as wide
+    ones."""
+    history: Annotated[Duration, Within("1m", "60d")] | None = None
+    """How far back Prometheus is read; if absent, as far as it goes, up to four weeks (and 50000 bins)."""
     quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.75
     """Quantile of the forecast that is planned for; higher is safer and dearer."""
+
+    @property
+    def history_seconds(self) -> float:
+        """How far back Prometheus is read."""
+        if self.history is not None:
+            return seconds(self.history)
+        return min(LONGEST_HISTORY_SECONDS, MOST_BINS * seconds(self.bin))
 
 
 class Behavior(Model):

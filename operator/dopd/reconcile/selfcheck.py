@@ -92,7 +92,7 @@ async def _check_spec(
     labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
     interval = seconds(spec.scaling.behavior.interval)
     ready = await _ready(kubernetes, key)
-    wanted = Wanted(key, seconds(forecast.bin), seconds(forecast.history), interval, labels, ready)
+    wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready)
     servers.setdefault(url, []).append(wanted)
 
 

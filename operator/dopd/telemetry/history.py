@@ -1,19 +1,28 @@
-"""The past load, bin by bin, asked for in pieces that Prometheus answers and that can be kept. Pure.
+"""The past load in pieces, each small enough for Prometheus to compute and to answer, and most of them kept. Pure.
 
-Prometheus refuses a range of more than 11,000 points, and whoever limits the size of answers refuses it sooner. What is
-long ago is read in wider bins: it is there to tell one day from another, which minutes do not change.
+What is long ago is read in wider bins: it is there to tell one hour of the week from another, which minutes do not
+change. All is counted in bins, so that pieces begin and end at the same times whoever asks and whenever:
+
+    | coarse days ............... | six hours | six hours | hour | hour | newest |
+    start                         fine                                  settled  end
+
+A query is over a day of wide bins or six hours of narrow ones. Of one resource an answer has 360 points a series at
+most, so that what a resource's own Prometheus may answer (4 MiB, 50,000 points) holds some thirty resources.
 """
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-PIECE_POINTS = 1000
-"""Of one resource; all that share a Prometheus are in one answer."""
+HOUR_BINS, BLOCK_BINS, DAY_BINS = 60, 360, 1440
+"""Narrow bins of a piece: of the newest ones, of those before, and of what is read in wide bins. Each a multiple of the
+one before. For bins of a minute these are an hour, six and a day."""
 FINE_BINS = 2880
 """Newest bins that are read one by one: two days of minutes, beyond what any estimation looks at closely."""
 COARSE_BINS = 10
 """Before these, so many bins are read as one."""
+SETTLING_BINS = 10
+"""The newest bins may still change: samples that come late. What is older is asked for again as its pieces grow."""
 
 Points = list[tuple[float, float]]
 """(end of a bin in seconds since the epoch, load)."""
@@ -35,33 +44,59 @@ class Piece:
     step_seconds: float
     settled: bool = False
 
+    @property
+    def bins(self) -> int:
+        """How many it has."""
+        return round((self.last_seconds - self.first_seconds) / self.step_seconds) + 1
+
 
 def pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> list[Piece]:
     """A history cut into pieces, oldest first. All but the newest begin and end where they did a bin ago.
+
+    The oldest one may begin up to a day of bins before the history does.
 
     Args:
         end_seconds: end of the newest bin, a whole multiple of the bin width.
         history_seconds: how far back.
         bin_seconds: width of a bin.
     """
-    start = end_seconds - history_seconds
-    if history_seconds / bin_seconds <= PIECE_POINTS:
-        return [Piece(start, end_seconds, bin_seconds)]
-    whole = PIECE_POINTS * bin_seconds
-    fine = math.floor((end_seconds - FINE_BINS * bin_seconds) / whole) * whole
-    coarse = COARSE_BINS * bin_seconds
-    far = _cut(math.floor(start / coarse) * coarse, fine, coarse) if fine > start else iter(())
-    *settled, newest = [*far, *_cut(max(fine, start), end_seconds, bin_seconds)]
-    return [*(replace(piece, settled=True) for piece in settled), newest]
+    end, start, settled = _marks(end_seconds, history_seconds, bin_seconds)
+    fine = _floor(end - FINE_BINS, DAY_BINS)
+    blocks = _floor(settled, BLOCK_BINS)
+    cuts = (
+        *_cut(_floor(start, DAY_BINS), fine, DAY_BINS, COARSE_BINS),
+        *_cut(max(fine, _floor(start, BLOCK_BINS)), blocks, BLOCK_BINS, 1),
+        *_cut(max(fine, blocks, _floor(start, HOUR_BINS)), settled, HOUR_BINS, 1),
+    )
+    older = [Piece((a + step) * bin_seconds, b * bin_seconds, step * bin_seconds, True) for a, b, step in cuts]
+    newest = max(settled, start)
+    return [*older, Piece((newest + 1) * bin_seconds, end * bin_seconds, bin_seconds)]
 
 
-def _cut(after_seconds: float, until_seconds: float, step_seconds: float) -> Iterator[Piece]:
-    """Bins that end after the one time and until the other, cut at whole multiples of a piece."""
-    whole = PIECE_POINTS * step_seconds
-    while after_seconds < until_seconds - step_seconds / 2:
-        last = min((math.floor(after_seconds / whole + 1e-9) + 1) * whole, until_seconds)
-        yield Piece(after_seconds + step_seconds, last, step_seconds)
-        after_seconds = last
+def hour_pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> list[Piece]:
+    """The settled hours of a history as bins of an hour, a day a piece, oldest first; see `pieces`."""
+    _, start, settled = _marks(end_seconds, history_seconds, bin_seconds)
+    days = ((max(a, _floor(start, HOUR_BINS)), min(a + DAY_BINS, settled)) for a in _starts(start, settled))
+    hour_seconds = HOUR_BINS * bin_seconds
+    return [Piece(a * bin_seconds + hour_seconds, b * bin_seconds, hour_seconds, True) for a, b in days if b > a]
+
+
+def _marks(end_seconds: float, history_seconds: float, bin_seconds: float) -> tuple[int, int, int]:
+    """End, start and where what may change begins, in bins since the epoch."""
+    end = round(end_seconds / bin_seconds)
+    return end, end - max(1, round(history_seconds / bin_seconds)), _floor(end - SETTLING_BINS, HOUR_BINS)
+
+
+def _starts(start: int, until: int) -> range:
+    return range(_floor(start, DAY_BINS), until, DAY_BINS)
+
+
+def _floor(bins: int, multiple: int) -> int:
+    return math.floor(bins / multiple) * multiple
+
+
+def _cut(after: int, until: int, width: int, step: int) -> Iterator[tuple[int, int, int]]:
+    return ((at, at + width, step) for at in range(after, until, width))
 
 
 def fine_points(piece: Piece, values: Iterable[tuple[float, float]], bin_seconds: float) -> Points:

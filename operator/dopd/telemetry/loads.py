@@ -7,21 +7,24 @@ gets past this module.
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from dopd.api.status import ConditionReason
 from dopd.autoscaler.past import PastLoad
 from dopd.telemetry import queries
+from dopd.telemetry.backfill import Backfill, Kind, Place, Question, ask, questions, tables
 from dopd.telemetry.clock import CLOCK_QUERY, clock_check
 from dopd.telemetry.connection import Answer
-from dopd.telemetry.history import Piece, Points, fine_points, pieces
+from dopd.telemetry.history import Piece
 from dopd.telemetry.lengths import Lengths, absent, lengths
+from dopd.telemetry.past import Grid, past_loads
 from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now, no_number, not_scraped
 from dopd.telemetry.prometheus import Found as Result
-from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key, together
+from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, together
 from dopd.telemetry.queries import Signal
 from dopd.telemetry.signals import of_resource
 from dopd.telemetry.windows import (
@@ -30,7 +33,6 @@ from dopd.telemetry.windows import (
     PRESENT_INTERVALS,
     InstanceKey,
     Timing,
-    Windows,
     intervals,
     timing_of,
     windows,
@@ -40,8 +42,10 @@ LONG_WINDOW = 10
 """The longer window for lengths, in bins of the history."""
 SHARED_INTERVALS = 1 / 3
 """An answer is shared by those who ask within this part of their interval."""
-TIMING_SECONDS, SETTLED_SECONDS = 60.0, 3600.0
-"""How old may be what is known of scrape intervals, and of a piece of the history that changes no more."""
+TIMING_SECONDS = 60.0
+"""How old may be what is known of scrape intervals."""
+HISTORY_SECONDS = 300.0
+"""A history that was put together is kept so long after nobody asks for it."""
 
 LEAST_PATIENCE_SECONDS = 2.0
 
@@ -56,6 +60,7 @@ class Source:
         history_seconds: how far back.
         interval_seconds: between two readings.
         matching: matchers of every selector, as `queries.matchers` makes them.
+        far_url: of a Prometheus that has what is long ago; "" for that of the operator where `url` is its own.
     """
 
     url: str
@@ -63,6 +68,7 @@ class Source:
     history_seconds: float
     interval_seconds: float
     matching: str = ""
+    far_url: str = ""
 
     @property
     def patience_seconds(self) -> float:
@@ -86,29 +92,52 @@ class LoadHistory:
 
     Attributes:
         end_seconds: end of the newest bin, seconds since the epoch.
-        rate: (end of bin in seconds since the epoch, requests per second); a bin that is not known is absent.
+        bin_seconds: width of the newest bins; what is long ago comes in wider ones.
+        past: the load bin by bin, oldest first; a bin whose arrivals are not known is absent.
         lengths: of recent requests; None while none has finished.
         absent: the first signal that lengths need and that has had no series in the long window; None if all have.
         gaps: parts that could not be read, and why.
     """
 
     end_seconds: float
-    rate: tuple[tuple[float, float], ...]
+    bin_seconds: float
+    past: tuple[PastLoad, ...]
     lengths: Lengths | None
     absent: Signal | None = None
     gaps: tuple[str, ...] = ()
     past: tuple[PastLoad, ...] = ()
 
+    @cached_property
+    def rate(self) -> tuple[tuple[float, float], ...]:
+        """(end of bin in seconds since the epoch, requests per second), wide bins as that many narrow ones."""
+        return tuple(
+            (one.end_seconds - self.bin_seconds * back, one.demand.requests_per_second)
+            for one in self.past
+            for back in range(round(one.seconds / self.bin_seconds) - 1, -1, -1)
+        )
+
 
 @dataclass
 class LoadReader:
-    """Reads loads; answers are shared by all resources that ask for the same."""
+    """Reads loads; answers are shared by all resources that ask for the same.
+
+    Attributes:
+        servers: that are asked.
+        far_urls: where what is long ago is read, by URL of the Prometheus that has the present.
+    """
 
     servers: Servers = field(default_factory=Servers)
+    far_urls: Mapping[str, str] = field(default_factory=dict)
     _answers: SharedAnswers = field(default_factory=SharedAnswers)
+
+    def __post_init__(self) -> None:
+        self._backfill = Backfill(self.servers)
+        self._histories: dict[tuple[Source, InstanceKey], tuple[Hashable, LoadHistory]] = {}
 
     async def history(self, source: Source, key: InstanceKey, now_seconds: float) -> LoadHistory:
         """Load of one resource, bin by bin.
+
+        The first one of a source takes a while: see `backfill`.
 
         Raises:
             QueryFailed: Prometheus did not answer, or reads no gateway of the resource.
@@ -117,10 +146,11 @@ class LoadReader:
         over = windows(timing, source.interval_seconds, source.bin_seconds)
         bin_seconds = source.bin_seconds
         end = math.floor((now_seconds - over.lag_seconds) / bin_seconds) * bin_seconds
-        parts = pieces(end, source.history_seconds, bin_seconds)
+        far_url = source.far_url or self.far_urls.get(source.url, "")
+        place = Place(source.url, far_url, bin_seconds, source.history_seconds, over.bin_seconds, source.matching)
+        newest, settled = questions(end, source.history_seconds, bin_seconds)
         long_seconds = bin_seconds * LONG_WINDOW
-        answers, signals = await asyncio.gather(
-            asyncio.gather(*(self._piece(source, over, part, now_seconds) for part in parts)),
+        signals, answers = await asyncio.gather(
             self._answers.get(
                 ("lengths", source, end),
                 now_seconds,
@@ -128,32 +158,39 @@ class LoadReader:
                 fresh_seconds=bin_seconds,
                 failure_seconds=source.shared_seconds,
             ),
+            asyncio.gather(*(self._newest(source, place, question, now_seconds) for question in newest)),
         )
-        failed = [answer for answer in answers if isinstance(answer, QueryFailed)]
-        if len(failed) == len(answers):
-            raise failed[0]
+        if isinstance(answers[0], QueryFailed):
+            raise answers[0]
+        older = await self._backfill.settled(place, settled, source.interval_seconds)
+        known, failed = dict(older.known), dict(older.failed)
+        for question, answer in zip(newest, answers, strict=True):
+            if isinstance(answer, QueryFailed):
+                failed[question] = answer
+            else:
+                known[question] = answer
+        state = (end, older.version, len(failed))
+        kept = self._histories.get((source, key))
+        if kept and kept[0] == state:
+            return kept[1]
         asked = Asked(source.url, key, over, source.matching)
-        points: Points = []
-        told = False
-        for part, answer in zip(parts, answers, strict=True):
-            for one in [] if isinstance(answer, QueryFailed) else _of_key(answer, key):
-                points += fine_points(part, one["values"], bin_seconds)
-                told = told or bool(one["values"])
-        if not points and not failed:
-            raise no_number(asked) if told else not_scraped(asked, over.bin_seconds)
+        if not any(key in grid for question, grid in known.items() if question.kind is Kind.RATES) and not failed:
+            raise not_scraped(asked, over.bin_seconds)
         found = of_resource(signals, key)
-        start = end - source.history_seconds - bin_seconds / 2
-        return LoadHistory(
-            end_seconds=end,
-            rate=tuple(point for point in points if point[0] > start),
-            lengths=lengths(found, long_seconds, at_least=0),
-            absent=absent(found),
-            gaps=tuple(
-                f"no history from {_time(part.first_seconds)} to {_time(part.last_seconds)}: {answer}"
-                for part, answer in zip(parts, answers, strict=True)
-                if isinstance(answer, QueryFailed)
-            ),
-        )
+        recent = lengths(found, long_seconds, at_least=0)
+        past = past_loads(*tables(key, known), recent, end - long_seconds / 2, end - source.history_seconds)
+        if not past and not failed:
+            raise no_number(asked)
+        history = LoadHistory(end, bin_seconds, past, recent, absent(found), tuple(_gaps(failed)))
+        self._forget_histories(now_seconds)
+        self._histories[source, key] = state, history
+        return history
+
+    def _forget_histories(self, now_seconds: float) -> None:
+        """Those that nobody has asked for a while are large."""
+        for asked, (_, history) in list(self._histories.items()):
+            if now_seconds - history.end_seconds > HISTORY_SECONDS + asked[0].interval_seconds + asked[0].bin_seconds:
+                del self._histories[asked]
 
     async def now(
         self,
@@ -232,20 +269,13 @@ class LoadReader:
         )
         return timing_of(key, interval_by_pool, samples, asked_seconds)
 
-    async def _piece(self, source: Source, over: Windows, part: Piece, now_seconds: float) -> Answer | QueryFailed:
-        window = max(over.bin_seconds, part.step_seconds)
-        query = queries.ARRIVALS.promql(duration(window), source.matching)
-
-        async def ask() -> Answer:
-            span = part.first_seconds, part.last_seconds
-            return await self.servers.range(source.url, query, *span, part.step_seconds)
-
+    async def _newest(self, source: Source, place: Place, question: Question, now_seconds: float) -> Grid | QueryFailed:
         try:
             return await self._answers.get(
-                ("history", source, window, part),
+                ("history", place, question),
                 now_seconds,
-                lambda: _within(source, ask()),
-                fresh_seconds=SETTLED_SECONDS if part.settled else source.bin_seconds,
+                lambda: _within(source, ask(self.servers, source.url, place.query(question), question)),
+                fresh_seconds=source.bin_seconds,
                 failure_seconds=source.shared_seconds,
             )
         except QueryFailed as failure:
@@ -270,8 +300,26 @@ async def _within(source: Source, asked: Coroutine[Any, Any, Result]) -> Result:
         raise QueryFailed(ConditionReason.QUERY_FAILED, message) from None
 
 
-def _of_key(answer: Answer, key: InstanceKey) -> Answer:
-    return series_by_key(answer, ("namespace", queries.INSTANCE)).get(key, [])
+def _gaps(failed: Mapping[Question, QueryFailed]) -> Iterator[str]:
+    """What is not known, oldest first, and why not the newest of it."""
+    for kind in Kind:
+        parts = {question.piece: failure for question, failure in failed.items() if question.kind is kind}
+        if parts:
+            spans = ", ".join(f"from {_time(first)} to {_time(last)}" for first, last in _joined(parts))
+            yield f"no {kind} {spans}: {parts[max(parts, key=lambda one: one.last_seconds)]}"
+
+
+def _joined(parts: Iterable[Piece]) -> Iterator[tuple[float, float]]:
+    first = last = step = 0.0
+    for part in sorted(parts, key=lambda one: one.first_seconds):
+        if first and part.first_seconds - last <= max(step, part.step_seconds) * 1.5:
+            last, step = part.last_seconds, part.step_seconds
+            continue
+        if first:
+            yield first, last
+        first, last, step = part.first_seconds, part.last_seconds, part.step_seconds
+    if first:
+        yield first, last
 
 
 def _time(epoch_seconds: float) -> str:

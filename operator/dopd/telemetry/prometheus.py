@@ -286,7 +286,7 @@ class SharedAnswers:
         allowed = failure_seconds if shared and _failed(shared.task) else fresh_seconds
         if shared is None or not 0 <= now_seconds - shared.asked_seconds <= allowed:
             self._forget(question)
-            shared = self._shared[question] = _Shared(now_seconds, asyncio.ensure_future(_of(question, ask)))
+            shared = self._shared[question] = _Shared(now_seconds, asyncio.ensure_future(on_behalf_of(question, ask)))
         if shared.forgetting:
             shared.forgetting.cancel()
         shared.forgetting = asyncio.get_running_loop().call_later(UNUSED_SECONDS, self._forget, question)
@@ -317,8 +317,9 @@ async def together(*asked: Coroutine[Any, Any, Any]) -> list[Any]:
             task.cancel()
 
 
-async def _of(question: Hashable, ask: Callable[[], Awaitable[Found]]) -> Found:
-    _ASKER.set(question)
+async def on_behalf_of(asker: Hashable, ask: Callable[[], Awaitable[Found]]) -> Found:
+    """What `ask` gives; to be a task of its own. Its questions take turns with those of other askers."""
+    _ASKER.set(asker)
     return await ask()
 
 

@@ -66,6 +66,16 @@ class Signal:
         """The query over a window such as `45000ms`."""
         return self.build(window, matching)
 
+    @property
+    def record(self) -> str:
+        """Name of the series that the chart's recording rules make of it."""
+        return f"dopd:{self.name.replace(' ', '_')}:rate"
+
+    def recorded(self, window: str, matching: Matchers = "") -> str:
+        """The same from recorded series; of those that several replicas of Prometheus record, the greatest."""
+        by = _BY_BOUND if self in BUCKETS else BY
+        return f'max by ({by}) (avg_over_time({self.record}{{namespace!=""{matching}}}[{window}]))'
+
 
 def _of(pool: str, matching: Matchers) -> str:
     return f'{{{POOL}="{pool}"{matching}}}'
@@ -221,7 +231,36 @@ NOT_STREAMED = Signal(
 """Answers per second that tell nothing of lateness."""
 
 LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS, DECODED)
+BUCKETS = (PROMPT_LENGTHS, ANSWER_LENGTHS)
+RECORDED = (ARRIVALS, PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS)
+"""What a history is made of."""
 LATENCIES = (TTFT, ITL, TOKEN_ITL, NOT_STREAMED)
 PRESENT = (ARRIVED, FIRST_COUNTS, GATEWAYS, COPIES_OF_GATEWAYS)
 SIGNALS = (ARRIVALS, COPIES_OF_GATEWAYS, *LENGTHS, *LATENCIES)
 """What the self-check looks for."""
+
+PART = "part"
+"""Label that tells what a series of `past_means` or `past_buckets` is."""
+INPUT, UNCACHED_SHARE, OUTPUT = "input", "uncached", "output"
+_MEANS = {
+    INPUT: (PROMPT_TOKENS, PROMPTS),
+    UNCACHED_SHARE: (UNCACHED, PROMPT_TOKENS),
+    OUTPUT: (ANSWER_TOKENS, ANSWERS),
+}
+
+Rate = Callable[[Signal], str]
+"""The query of a signal's rate, raw or recorded."""
+
+
+def past_means(rate: Rate) -> str:
+    """Mean prompt and answer lengths and the uncached share, in one query; NaN where no request ended."""
+    return " or ".join(_named(f"({rate(total)}) / ({rate(count)})", part) for part, (total, count) in _MEANS.items())
+
+
+def past_buckets(rate: Rate) -> str:
+    """Requests by upper bound of their prompt and of their answer, in one query."""
+    return " or ".join(_named(rate(signal), part) for signal, part in zip(BUCKETS, (INPUT, OUTPUT), strict=True))
+
+
+def _named(query: str, part: str) -> str:
+    return f'label_replace({query}, "{PART}", "{part}", "", "")'

@@ -78,11 +78,16 @@ def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterato
         for at, value in samples
     ]
     text.write_text("".join([*lines, "# EOF\n"]))
-    _run(
-        _path_of("prometheus", "promtool"), "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(text), str(data)
-    )
+    # In few blocks: promtool reads the file once for each.
+    make = ("tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics", "--quiet")
+    _run(_path_of("prometheus", "promtool"), *make, str(text), str(data))
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
-    flags = {"config.file": folder / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": address}
+    flags = {
+        "config.file": folder / "prometheus.yml",
+        "storage.tsdb.path": data,
+        "storage.tsdb.retention.time": "1y",
+        "web.listen-address": address,
+    }
     command = [_path_of("prometheus", "prometheus"), *(f"--{flag}={value}" for flag, value in flags.items())]
     with _running(command, folder / "log") as process:
         _wait_until_ready(f"http://{address}/-/ready", process, folder / "log")

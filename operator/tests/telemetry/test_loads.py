@@ -268,7 +268,7 @@ async def test_one_answer_serves_all_resources_of_a_bin():
     await history(loads, now=6059.0)
     assert asked() == first
     await history(loads, now=6060.0)
-    assert asked() - first == 1 + len(queries.LENGTHS)  # and not how often there are samples
+    assert asked() - first == 2 + len(queries.LENGTHS)  # the newest bins, and not how often there are samples
 
 
 async def test_a_prometheus_that_hangs_is_given_up_and_keeps_no_thread_from_the_next_try():
