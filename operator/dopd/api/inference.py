@@ -131,8 +131,6 @@ class ForecastSpec(Model):
     ones."""
     history: Annotated[Duration, Within("1m", "60d")] | None = None
     """How far back Prometheus is read; if absent, as far as it goes, up to four weeks (and 50000 bins)."""
-    quantile: Annotated[float, Field(ge=0.5, le=0.999)] = 0.75
-    """Quantile of the forecast that is planned for; higher is safer and dearer."""
 
     @property
     def history_seconds(self) -> float:

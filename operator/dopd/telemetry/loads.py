@@ -105,7 +105,6 @@ class LoadHistory:
     lengths: Lengths | None
     absent: Signal | None = None
     gaps: tuple[str, ...] = ()
-    past: tuple[PastLoad, ...] = ()
 
     @cached_property
     def rate(self) -> tuple[tuple[float, float], ...]:

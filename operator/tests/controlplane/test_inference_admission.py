@@ -182,7 +182,6 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.decode.min": 0}, ["spec.scaling.decode.min:", "greater than or equal to 1"]),
     ({"spec.scaling.decode.max": GONE}, ["spec.scaling.decode.max: Required"]),
     ({"spec.scaling.ratio": {"min": "0.25", "max": "1:2"}}, ["spec.scaling.ratio.min:", "such as 1:4 or 3:2"]),
-    ({"spec.scaling.forecast": {"quantile": 1.0}}, ["spec.scaling.forecast.quantile:", "at most 0.999"]),
     ({"spec.scaling.behavior": {"interval": "30"}}, ["spec.scaling.behavior.interval:", "such as 90s"]),
     ({"spec.scaling.behavior": {"maxStep": 0}}, ["spec.scaling.behavior.maxStep:", "greater than or equal to 1"]),
     (
