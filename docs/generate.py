@@ -16,7 +16,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from dopd.api import status
 from dopd.api.crds import build
-from dopd.planning import Bound, Reason, bounds, decision
+from dopd.autoscaler import Cause, Reason, decision
+from dopd.planning import Bound, bounds
 from dopd.reconcile import metrics
 from dopd.workloads.sglang_versions import Feature
 
@@ -101,6 +102,7 @@ def _conditions() -> str:
     for heading, where, module, members in (
         ("Reasons of conditions", "What each means, and what to do about it.", status, status.ConditionReason),
         ("Reasons of a decision", "In `status.decisions`, Events and `dopd_decisions_total`.", decision, Reason),
+        ("What decided", "The load that decided the workers of a role.", decision, Cause),
         ("Bounds", "In `status.decisions[].limitedBy`.", bounds, Bound),
     ):
         lines += ["", f"## {heading}", "", where, ""]
