@@ -15,7 +15,6 @@ from itertools import product
 
 import numpy as np
 
-from dopd.api.base import seconds
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives

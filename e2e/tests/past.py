@@ -1,0 +1,85 @@
+"""A past for Prometheus: what gateway and engines of a resource would have counted, as OpenMetrics text."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from e2e.stack import PROMETHEUS_NAMESPACE, Stack
+
+STEP_SECONDS = 30
+EDGES = (64, 128, 256, 512, 1024, 2048, 4096)
+_FILE = "/data/past.txt"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What arrives.
+
+    Attributes:
+        requests_per_second: arrival rate.
+        input_tokens: of every prompt.
+        output_tokens: of every answer.
+    """
+
+    requests_per_second: float
+    input_tokens: int = 1000
+    output_tokens: int = 100
+
+
+def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], start_seconds: int, end_seconds: int) -> None:
+    """Put the past of some resources into the cluster's Prometheus, which reads it within about a minute.
+
+    Args:
+        stack: the cluster.
+        pasts: what arrived at a time (seconds since the epoch), by resource.
+        start_seconds: begin of the past, seconds since the epoch.
+        end_seconds: its end.
+    """
+    text = "".join(f"{line}\n" for line in _lines(pasts, range(start_seconds, end_seconds, STEP_SECONDS)))
+    pod = ("-n", PROMETHEUS_NAMESPACE, "exec", "-i", "deploy/prometheus", "-c", "prometheus", "--")
+    stack.kubectl(*pod, "sh", "-c", f"cat > {_FILE}", stdin=f"{text}# EOF\n")
+    stack.kubectl(*pod, "promtool", "tsdb", "create-blocks-from", "openmetrics", _FILE, "/data")
+
+
+def _lines(pasts: dict[str, Callable[[float], Mix]], times: range) -> Iterator[str]:
+    """Samples, those of one name together as the format asks."""
+    columns = {name: _counters(mix_at, times) for name, mix_at in pasts.items()}
+    for family in next(iter(columns.values())):
+        for name, counters in columns.items():
+            for (pool, more), values in counters[family].items():
+                labels = (
+                    f'namespace="default",dopd_dev_instance="{name}",dopd_dev_pool="{pool}",'
+                    f'instance="{name}-{pool}:1",pod="{name}-{pool}"{more}'
+                )
+                yield from (f"{family}{{{labels}}} {value:g} {at}" for at, value in zip(times, values, strict=True))
+
+
+Columns = dict[str, dict[tuple[str, str], list[float]]]
+
+
+def _counters(mix_at: Callable[[float], Mix], times: range) -> Columns:
+    """Values of each series at each time: by family, then by pool and further labels."""
+    columns: Columns = {}
+
+    def add(family: str, pool: str, value: float, more: str = "", counts: bool = True) -> None:
+        values = columns.setdefault(family, {}).setdefault((pool, more), [])
+        values.append(value + (values[-1] if counts and values else 0.0))
+
+    for at in times:
+        mix = mix_at(at)
+        requests = mix.requests_per_second * STEP_SECONDS
+        for pool in ("router", "prefill", "decode"):
+            add("up", pool, 1.0, counts=False)
+        add("smg_router_requests_total", "router", requests)
+        add("sglang:uncached_prompt_tokens_histogram_sum", "prefill", requests * mix.input_tokens)
+        add("sglang:realtime_tokens_total", "decode", requests * mix.output_tokens, ',mode="decode"')
+        for pool, what, tokens in (
+            ("prefill", "prompt", mix.input_tokens),
+            ("decode", "generation", mix.output_tokens),
+        ):
+            family = f"sglang:{what}_tokens_histogram"
+            add(f"{family}_count", pool, requests)
+            add(f"{family}_sum", pool, requests * tokens)
+            for edge in EDGES:
+                add(f"{family}_bucket", pool, requests if tokens <= edge else 0.0, f',le="{edge}"')
+            add(f"{family}_bucket", pool, requests, ',le="+Inf"')
+    return columns

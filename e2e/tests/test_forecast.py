@@ -1,0 +1,82 @@
+"""What the days before had is met before it comes: by an operator that has just started, from Prometheus alone."""
+
+import time
+from typing import Any
+
+import pytest
+
+from e2e.load import BackgroundLoad, Schedule, Target
+from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
+from e2e.tests.conftest import Apply, until_ready
+from e2e.tests.past import Mix, write_past
+from e2e.tests.resources import MODEL, auto, replicas
+
+Json = dict[str, Any]
+DAY_SECONDS = 86_400
+AHEAD_SECONDS = 9 * 60
+"""From the start of the test to the morning and the shift. A season is looked at from five minutes before it comes."""
+NIGHT, MORNING = Mix(0.0), Mix(30.0)
+TALK, READ = Mix(12.0, 100, 600), Mix(4.0, 2060, 40)
+
+
+@pytest.mark.timeout(900, func_only=True)
+def test_a_morning_and_a_shift_of_the_mix_are_met_before_they_come(stack: Stack, apply: Apply) -> None:
+    now = int(time.time())
+    shift = (now + AHEAD_SECONDS) // 60 * 60
+
+    def is_over(at_seconds: float) -> bool:
+        """Whether the change of that day has come, two hours ago at most."""
+        return 0 <= (at_seconds - shift) % DAY_SECONDS < 7200
+
+    write_past(
+        stack,
+        {
+            "morning": lambda at: MORNING if is_over(at) else NIGHT,
+            "shift": lambda at: READ if is_over(at) else TALK,
+        },
+        now - 2 * DAY_SECONDS - 3600,
+        now - 60,
+    )
+    restart_operator(stack)
+    scaling = {"scaling__forecast": {"bin": "60s"}}
+    apply(auto("morning", **scaling, router__service={"type": "ClusterIP"}))
+    apply(
+        auto(
+            "shift",
+            **scaling,
+            scaling__gpuBudget={"min": 4, "max": 4},
+            scaling__prefill={"min": 1, "max": 3},
+            scaling__decode={"min": 1, "max": 3},
+        )
+    )
+    until_ready(stack, "morning")
+    until_ready(stack, "shift")
+    talk = Schedule.steady(
+        requests_per_second=TALK.requests_per_second,
+        seconds=shift - time.time(),
+        input_tokens=TALK.input_tokens,
+        output_tokens=TALK.output_tokens,
+    )
+    with BackgroundLoad(Target(stack.gateway_url, MODEL), talk) as load:
+        time.sleep(60)  # the load of now is measured
+        assert replicas(stack, "morning") == (1, 1)
+        talking = replicas(stack, "shift")
+        early = wait_for(lambda: met(stack, talking), "both are met", timeout_seconds=shift - time.time() - 30)
+        print(f"{shift - time.time():.0f} s before they come: {early}, talking {talking}")
+        assert load.lost == []
+        assert sum(replicas(stack, "shift")) == 4
+
+
+def met(stack: Stack, talking: tuple[int, ...]) -> str:
+    """Whether the morning has more workers and the other mix more prefill workers; what there is."""
+    morning, shifted = replicas(stack, "morning"), replicas(stack, "shift")
+    return f"morning {morning}, shift {shifted}" if min(morning) > 1 and shifted[0] > talking[0] else ""
+
+
+def restart_operator(stack: Stack) -> None:
+    """End the operator, and wait until another has begun."""
+    scale = ("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd")
+    stack.kubectl(*scale, "--replicas=0")
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "wait", "pods", "-l", "app.kubernetes.io/name=dopd", "--for=delete")
+    stack.kubectl(*scale, "--replicas=1")
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/dopd", "--timeout=60s")
