@@ -186,8 +186,6 @@ def _reactive(stage: _Stage, start: Pair, targets: Sequence[tuple[float, float]]
 
 
 def _dopd(setting: Setting, settings: Settings) -> Dopd:
-    assert settings.spec.scaling is not None
-    scaling = settings.spec.scaling
     window_seconds = PRESENT_INTERVALS * settings.policy.interval_seconds
     dopd = Dopd(setting, window_seconds)
     dopd.policy = settings.policy

@@ -224,6 +224,18 @@ def test_in_a_budget_with_equal_ends_only_the_ratio_follows_the_load_and_noise_m
     assert sum(after.pair != before.pair for before, after in pairwise(calm)) <= 1
 
 
+def test_in_a_full_budget_what_arrives_comes_before_what_is_expected(model):
+    """Each day at this time long answers have come; now there are long prompts, which keep four workers busy."""
+    prompts, answers = Demand(60, 1500, 2 * 1500.0**2, 100), Demand(60, 200, 2 * 200.0**2, 1400)
+    days = [answers if index % 1440 >= 720 else prompts for index in range(2 * 1440 - 725)]
+    policy = replace(POLICY, gpu_budget=8)
+    decisions = run(model, [prompts] * 12, policy=policy, start=(4, 1), first_seconds=10.0, past=bins(days, 0.0))
+    prefill = size(prompts, model, policy.objectives).prefill
+    assert {decision.prefill for decision in decisions} == {prefill}
+    assert decisions[-1].decode == 8 - prefill, "what is left is for what comes"
+    assert decisions[-1].weighed.decode.cause is Cause.BOUND
+
+
 def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
     autoscaler, fleet = Autoscaler(forecaster=None), workers(8, 4)
     look(autoscaler, demand(200), model, fleet=fleet)
