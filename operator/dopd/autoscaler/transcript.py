@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dopd.autoscaler.decision import Decision
+from dopd.autoscaler.foreseen import Forecasts
 from dopd.autoscaler.loop import Autoscaler
 from dopd.autoscaler.past import PastLoad
 from dopd.autoscaler.sample import Sample
@@ -27,9 +28,11 @@ from dopd.perf import EngineModel
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
 from dopd.planning.workers import Workers
+from dopd_forecasting import Forecaster
 
 _SAMPLE, _PAST = TypeAdapter(Sample), TypeAdapter(list[PastLoad])
 _MODEL, _POLICY, _WORKERS = TypeAdapter(EngineModel), TypeAdapter(Policy), TypeAdapter(PerRole[Workers])
+_KINDS = {"begin", "model", "policy", "observe", "decide", "preview"}
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,16 @@ class Recorded(Autoscaler):
     Args:
         write: takes one line, without its end. It is called from the threads that call the autoscaler.
         miss: the knob's share, where it is known from before a restart.
+        forecaster: makes what forecasts the load of a role; None to do without.
     """
 
-    def __init__(self, write: Callable[[str], None], miss: float | None = None) -> None:
-        super().__init__(miss=miss)
+    def __init__(
+        self,
+        write: Callable[[str], None],
+        miss: float | None = None,
+        forecaster: Callable[[], Forecasts] | None = Forecaster,
+    ) -> None:
+        super().__init__(miss=miss, forecaster=forecaster)
         self._write = write
         self._told: dict[str, Any] = {}
         self._past: dict[float, PastLoad] = {}
@@ -124,11 +133,12 @@ class Recorded(Autoscaler):
         self._write(json.dumps({kind: told}, separators=(",", ":"), allow_nan=False))
 
 
-def replay(lines: Iterable[str]) -> Iterator[tuple[Answer, Answer]]:
+def replay(lines: Iterable[str], forecaster: Callable[[], Forecasts] = Forecaster) -> Iterator[tuple[Answer, Answer]]:
     """Tell an autoscaler what a transcript says.
 
     Args:
         lines: of the transcript.
+        forecaster: makes what forecasts the load of a role, where the transcript says that one did.
 
     Yields:
         Each decision as it was made, and as it is made now.
@@ -139,14 +149,15 @@ def replay(lines: Iterable[str]) -> Iterator[tuple[Answer, Answer]]:
     autoscaler, past, grounds = Autoscaler(), dict[float, PastLoad](), dict[str, Any]()
     for number, line in enumerate(lines, 1):
         entry = json.loads(line)
-        (kind, told), *others = entry.items() if isinstance(entry, dict) and entry else [(None, None)]
-        if others or kind not in ("begin", "model", "policy", "observe", "decide", "preview"):
+        if not (isinstance(entry, dict) and len(entry) == 1 and _KINDS.issuperset(entry)):
             raise ValueError(
-                f"transcript: line {number} begins {line[:40]}; expected one of begin, model, policy, observe, decide "
-                "and preview. Record it anew"
+                f"transcript: line {number} begins {line[:40]}; expected one of {', '.join(sorted(_KINDS))}. Record it "
+                "anew"
             )
+        ((kind, told),) = entry.items()
         if kind == "begin":
-            autoscaler = _begin(told)
+            made = forecaster if told["forecasts"] else None
+            autoscaler = Autoscaler(Tuning(**told["tuning"]), miss=told["miss"], forecaster=made)
         elif kind == "model":
             grounds[kind] = _MODEL.validate_python(told)
         elif kind == "policy":
@@ -163,12 +174,6 @@ def replay(lines: Iterable[str]) -> Iterator[tuple[Answer, Answer]]:
         else:
             workers = _WORKERS.validate_python(told["workers"])
             autoscaler.preview(workers, told["at_seconds"], grounds["model"], grounds["policy"])
-
-
-def _begin(told: dict[str, Any]) -> Autoscaler:
-    if told["forecasts"]:
-        return Autoscaler(Tuning(**told["tuning"]), miss=told["miss"])
-    return Autoscaler(Tuning(**told["tuning"]), miss=told["miss"], forecaster=None)
 
 
 def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
