@@ -3,8 +3,7 @@
 import asyncio
 from typing import Any
 
-from dopd.api.names import Role
-from dopd.planning import Workers
+from dopd.planning import PerRole, Workers
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.queue import Key
 
@@ -31,10 +30,10 @@ class Loop:
     def __init__(self, broken: bool = False) -> None:
         self.broken = broken
 
-    def would_grow(self, workers: dict[Role, Workers], now_seconds: float) -> bool:
+    def would_grow(self, workers: PerRole[Workers], now_seconds: float) -> bool:
         if self.broken:
             raise RuntimeError("broken")
-        return bool(workers[Role.PREFILL].waiting_tokens)
+        return bool(workers.prefill.waiting_tokens)
 
 
 class Clock:

@@ -242,7 +242,7 @@ def test_a_bin_that_no_forecast_followed_is_said():
     trust = TrustPolicy().judge(
         age_seconds=0.0, bin_seconds=60.0, scored_bins=100, error_vs_last_value=0.9, coverage_90=0.9, doubted_bins=1
     )
-    found = {f.type: f for f in findings(look(*ALL_WELL), (), Planned(None, Reading(0.0, trust=trust)))}
+    found = {f.type: f for f in findings(look(*ALL_WELL), (), Planned(None, Reading(0.0), trust=trust))}
     assert found[ConditionType.FORECAST_TRUSTED].status is ConditionStatus.TRUE
     assert found[ConditionType.FORECAST_TRUSTED].message.startswith("1 of the newest bins stood alone")
 

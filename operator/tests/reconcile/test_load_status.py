@@ -2,22 +2,24 @@
 
 from dataclasses import replace
 
-from dopd.api.names import Role
-from dopd.planning import Demand, Forecast, Policy, RoleBounds, Workers, plan
-from dopd.planning.decision import Observation
-from dopd.reconcile.reading import Outlook, Reading
+from dopd.autoscaler import Autoscaler, Decision, Sample
+from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
+from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd.reconcile.status import load_status
 
 DEMAND = Demand(100.0, 1000.0, 1.5e6, 200.0)
 
 
+def decided(engine, demand: Demand | None) -> Decision:
+    policy, loop = Policy(prefill=RoleBounds(1, 9), decode=RoleBounds(1, 9)), Autoscaler(forecaster=None)
+    loop.observe(Sample(0.0, demand), engine, policy)
+    return loop.decide(PerRole(Workers(1), Workers(1)), 0.0, engine, policy)
+
+
 def planned(engine, demand: Demand | None, ahead: Demand | None = None, at_seconds: float = 1000.0) -> Planned:
-    forecast = Forecast(ahead, ahead) if ahead else None
-    outlook = Outlook(forecast, dict.fromkeys(Role, 1.0), 0.9, at_seconds - 40) if forecast else None
-    policy = Policy(prefill=RoleBounds(1, 9), decode=RoleBounds(1, 9))
-    decision = plan(Observation(demand, Workers(1), Workers(1)), forecast, engine, policy, None, at_seconds)
-    return Planned(decision, Reading(at_seconds, demand, outlook=outlook))
+    decision = replace(decided(engine, demand), planned_for=PerRole(ahead or demand, ahead or demand))
+    return Planned(decision, Reading(at_seconds, demand))
 
 
 def stored(engine, *arguments, **others):
@@ -35,14 +37,16 @@ def test_it_tells_the_load_now_and_the_load_planned_for(model):
     assert as_told["time"] == "1970-01-01T00:16:40Z"
     assert as_told["demand"] == {"requestsPerSecond": 100.0, "inputTokens": 1000.0, "outputTokens": 200.0}
     assert as_told["prefill"]["requestsPerSecond"] == as_told["decode"]["requestsPerSecond"] == 200.0
-    assert as_told["quantile"] == 0.9
-    assert as_told["forecastTime"] == "1970-01-01T00:16:00Z"
 
 
-def test_without_a_forecast_it_says_so_by_leaving_it_out(model):
-    as_told = told(stored(model, DEMAND))
-    assert "quantile" not in as_told
-    assert "forecastTime" not in as_told
+def test_the_load_planned_for_is_that_of_the_decision(model):
+    decision = decided(model, DEMAND)
+    status = load_status(Planned(decision, Reading(1000.0, DEMAND)), None)
+    assert status
+    assert decision.planned_for
+    for role, load in (("prefill", status.prefill), ("decode", status.decode)):
+        expected = getattr(decision.planned_for, role).requests_per_second
+        assert load.requests_per_second == round(expected, 3) > 100.0
 
 
 def test_a_ripple_is_not_written(model):

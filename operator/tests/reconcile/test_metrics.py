@@ -1,14 +1,16 @@
 """The operator's own metrics: set for a resource, gone with it."""
 
 import math
+from typing import Any
 
 from prometheus_client import REGISTRY
 
 from dopd.api.names import Role
-from dopd.planning import Demand, Forecast, Observation, Policy, RoleBounds, Workers, plan
+from dopd.autoscaler import Autoscaler, Outlook, Sample
+from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
 from dopd.reconcile import metrics
 from dopd.reconcile.queue import Key
-from dopd.reconcile.reading import Outlook, Reading
+from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd_forecasting import Trust, TrustReason
 
@@ -29,55 +31,68 @@ def value(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, {"namespace": "ns", "inference": "m", **labels})
 
 
-def report(reading: Reading) -> None:
+def report(reading: Reading, **planned: Any) -> None:
     observed = look(*ALL_WELL)
     targets = {Role.PREFILL: 1, Role.DECODE: 2}
-    metrics.report(KEY, observed, targets, Planned(None, reading), findings(observed, (), None))
+    metrics.report(KEY, observed, targets, Planned(None, reading, **planned), findings(observed, (), None))
 
 
 def test_gauges_of_a_resource_are_set_and_leave_with_it():
-    report(Reading(0.0, trust=TRUST))
+    report(Reading(0.0), trust=TRUST, miss=0.25)
     assert value("dopd_workers", role="decode", state="desired") == 2
     assert value("dopd_workers", role="decode", state="serving") == 1
     assert value("dopd_gpus", role="decode") == 1
     assert value("dopd_condition", type="Ready") == 1
     assert value("dopd_forecast_error_vs_last_value") == 0.8
     assert value("dopd_forecast_trusted") == 1
+    assert value("dopd_miss_share") == 0.25
     metrics.forget(KEY)
+    assert value("dopd_miss_share") is None
     assert value("dopd_workers", role="decode", state="desired") is None
     assert value("dopd_forecast_trusted") is None
 
 
 def test_what_the_load_needs_is_shown_beside_the_bounds_that_keep_the_target_from_it(model):
-    policy = Policy(prefill=RoleBounds(1, 2), decode=RoleBounds(1, 9))
+    policy, loop = Policy(prefill=RoleBounds(1, 2), decode=RoleBounds(1, 9)), Autoscaler(forecaster=None)
     observed = look(*ALL_WELL)
 
-    def decided(demand: Demand | None) -> None:
-        decision = plan(Observation(demand, Workers(1), Workers(1)), None, model, policy, None, 0.0)
-        planned = Planned(decision, Reading(0.0, demand))
+    def decided(demand: Demand | None, waiting_tokens: float = 0.0) -> None:
+        loop.observe(Sample(0.0, demand), model, policy)
+        workers = PerRole(Workers(1, waiting_tokens=waiting_tokens), Workers(1))
+        planned = Planned(loop.decide(workers, 0.0, model, policy), Reading(0.0, demand))
         metrics.report(KEY, observed, dict.fromkeys(Role, 1), planned, findings(observed, (), planned))
 
-    decided(Demand(60.0, 1000.0, 1.5e6, 200.0))
+    decided(Demand(60.0, 1000.0, 1.5e6, 200.0), waiting_tokens=5e6)
     assert (value("dopd_needed_workers", role="prefill") or 0) > 2 == value("dopd_target_workers", role="prefill")
     assert value("dopd_limited_by", bound="PrefillMax") == 1
     assert value("dopd_limited_by", bound="DecodeMax") == 0
+    weighed = {load: value("dopd_weighed_workers", role="prefill", load=load) or 0 for load in WEIGHED}
+    assert 0 < weighed["now"] <= weighed["peak"] < weighed["backlog"] == value("dopd_needed_workers", role="prefill")
+    assert value("dopd_weighed_workers", role="decode", load="backlog") == 0
     decided(None)
     assert math.isnan(value("dopd_needed_workers", role="prefill") or 0)
+    assert math.isnan(value("dopd_weighed_workers", role="prefill", load="now") or 0)
     assert value("dopd_limited_by", bound="PrefillMax") == 0
     metrics.forget(KEY)
     assert value("dopd_limited_by", bound="PrefillMax") is None
+    assert value("dopd_weighed_workers", role="prefill", load="now") is None
+
+
+WEIGHED = ("now", "peak", "backlog", "held")
 
 
 def test_a_load_that_nobody_measures_any_more_is_not_shown():
     demand = Demand(3.0, 100.0, 20_000.0, 50.0)
-    outlook = Outlook(Forecast(demand.scaled(2), demand), dict.fromkeys(Role, 4.0), 0.9, 0.0)
-    report(Reading(0.0, demand, late_share=0.1, outlook=outlook, promised={Role.DECODE: 5.0}))
+    prefill = Outlook(60.0, now=1.5, peak=3.0, per_request=0.5, expected=2.5, promised=None)
+    decode = Outlook(60.0, now=1.5, peak=3.0, per_request=0.5, expected=None, promised=2.0)
+    report(Reading(0.0, demand, late_share=0.1), outlook=PerRole(prefill, decode))
     assert value("dopd_demand_requests_per_second") == 3.0
-    assert value("dopd_forecast_requests_per_second", role="prefill", quantile="0.9") == 6.0
-    assert value("dopd_forecast_requests_per_second", role="decode", quantile="0.5") == 4.0
-    assert value("dopd_forecast_for_now_requests_per_second", role="decode") == 5.0
+    assert value("dopd_forecast_requests_per_second", role="prefill") == 5.0
+    assert value("dopd_forecast_requests_per_second", role="decode") is None
+    assert math.isnan(value("dopd_forecast_for_now_requests_per_second", role="prefill") or 0.0)
+    assert value("dopd_forecast_for_now_requests_per_second", role="decode") == 4.0
     report(Reading(1.0))
     assert math.isnan(value("dopd_demand_requests_per_second") or 0.0)
     assert math.isnan(value("dopd_late_share") or 0.0)
-    assert value("dopd_forecast_requests_per_second", role="prefill", quantile="0.9") is None
+    assert value("dopd_forecast_requests_per_second", role="prefill") is None
     metrics.forget(KEY)

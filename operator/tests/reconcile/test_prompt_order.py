@@ -9,7 +9,7 @@ import pytest
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.status import ConditionStatus, ConditionType
 from dopd.perf import EngineModel
-from dopd.reconcile.prompt_order import order_settings, order_verdict
+from dopd.reconcile.prompt_order import order_settings, order_verdict, serves_on_time_first
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
 from dopd.telemetry.prompt_order import PromptOrder
@@ -58,6 +58,28 @@ def test_what_is_reported(image: str, orders: dict[str, PromptOrder], status: st
 
 def test_the_message_does_not_change_with_the_order_in_which_workers_answer():
     assert order_verdict(spec(), {"a": FALLEN, "b": FALLEN}) == order_verdict(spec(), {"b": FALLEN, "a": FALLEN})
+
+
+@pytest.mark.parametrize(
+    ("orders", "serves"),
+    [
+        ({"a": PLUGIN, "b": PLUGIN}, True),
+        ({"a": PLUGIN, "b": NONE}, False),
+        ({"a": FALLEN}, False),
+        ({"a": BEFORE}, False),
+        ({"a": NONE}, False),
+        ({}, None),
+    ],
+)
+def test_plans_count_on_the_order_once_all_workers_have_it(orders: dict[str, PromptOrder], serves: bool | None):
+    assert serves_on_time_first(spec(), orders) is serves
+
+
+@pytest.mark.parametrize("policy", ["EngineDefault", "ShortestFirst"])
+def test_plans_count_on_no_other_order(policy: str):
+    told = PromptOrder(frozenset({"shortest-first"}), True)
+    assert serves_on_time_first(spec(policy=policy), {"a": told}) is False
+    assert serves_on_time_first(spec(policy=policy), {}) is False
 
 
 def test_nothing_is_reported_where_nothing_is_asked_for():

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
@@ -99,7 +98,7 @@ SPEC = {
 
 async def reading(url: str, name: str, **telemetry: Any) -> Reading:
     spec = DisaggregatedInferenceSpec.model_validate({**SPEC, "telemetry": telemetry})
-    return await LoadWatcher(Key("ns", name), reader()).read(spec, url, dict.fromkeys(Role, 60.0), NOW)
+    return await LoadWatcher(Key("ns", name), reader()).read(spec, url, NOW)
 
 
 async def test_all_is_read(url: str):
