@@ -217,6 +217,9 @@ def _forecast_trusted(reading: Reading | None) -> Finding:
         message = "the load is not known"
         return Finding(Type.FORECAST_TRUSTED, Status.UNKNOWN, Reason.METRICS_UNAVAILABLE, message)
     trust, message = reading.trust, "the plan rests on the load as observed"
+    if trust is None and reading.no_forecaster:
+        words = f"{reading.no_forecaster}: {message}"
+        return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.FORECAST_PENDING, words)
     if trust is None:
         return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, f"no history: {message}")
     doubted = ""

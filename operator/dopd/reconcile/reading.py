@@ -6,6 +6,7 @@ Everything here can be had again from Prometheus: the forecaster is rebuilt from
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from dopd.api.base import seconds
@@ -13,6 +14,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.planning import Demand, Forecast
+from dopd.reconcile.forecasts import ResourceForecaster
 from dopd.reconcile.queue import Key
 from dopd.reconcile.timing import STAGE_SECONDS, ReadingTimes
 from dopd.telemetry import queries
@@ -21,7 +23,7 @@ from dopd.telemetry.loads import LONG_WINDOW, LoadHistory, LoadReader, Source
 from dopd.telemetry.present import ENOUGH_REQUESTS, Asked, Gateway, LoadNow, no_lengths
 from dopd.telemetry.prometheus import QueryFailed
 from dopd.telemetry.windows import NOT_KNOWN, Timing, windows
-from dopd_forecasting import Forecaster, Series, Trust
+from dopd_forecasting import Series, Trust
 
 RATE_UNIT = "requests/s"
 MEDIAN = 0.5
@@ -55,13 +57,14 @@ class Reading:
         demand: load now; None when it could not be read.
         late_share: share of recent requests that missed an objective; None while unknown.
         outlook: the forecast; None when there is none to be trusted.
-        trust: verdict on the forecaster; None when there is no history.
+        trust: verdict on the forecaster; None when there is no history, or no forecaster yet.
         promised: arrival rate that an earlier forecast gave for now, by role; what it is to be compared with.
         failure: why the load could not be read; None when it could.
         window_seconds: over which the demand was measured; None when it could not be read.
         timing: how often and how late Prometheus gets the samples.
         not_streamed_per_second: answers that tell nothing of lateness; None while that is not known.
         steady_seconds: when it was taken, on a clock that no step of the wall clock moves.
+        no_forecaster: why there is a history and no forecaster; "" when there is one.
         remarks: what is to be said of a load that is known: gaps of the history, lateness that is not known.
         prompt_tokens: mean of the prompt tokens that the prefix cache does not hold, over the last bins: that of the
             demand swings with the few requests of a short window. None when it is not known.
@@ -80,6 +83,7 @@ class Reading:
     not_streamed_per_second: float | None = None
     remarks: tuple[str, ...] = ()
     steady_seconds: float | None = None
+    no_forecaster: str = ""
 
 
 class Promises:
@@ -104,18 +108,26 @@ class Promises:
 
 
 class LoadWatcher:
-    """Reads the load of one resource, again and again."""
+    """Reads the load of one resource, again and again.
 
-    def __init__(self, key: Key, loads: LoadReader) -> None:
+    Args:
+        key: of the resource.
+        loads: reads them.
+        executor: does the slow parts of forecasts.
+    """
+
+    def __init__(self, key: Key, loads: LoadReader, executor: Executor) -> None:
         self._key, self._loads = key, loads
-        self._forecaster = Forecaster()
-        self._bin_seconds = 0.0
-        self._gaps = 0
+        self._forecaster = ResourceForecaster(executor)
         self._lengths: Lengths | None = None
         self._lengths_seconds = 0.0
         self._newest_bin: tuple[float, float] | None = None
         self._times = ReadingTimes()
         self._promises = Promises()
+
+    def stop(self) -> None:
+        """Drop what is under way."""
+        self._forecaster.stop()
 
     async def read(
         self,
@@ -155,11 +167,8 @@ class LoadWatcher:
         usual = history.lengths or lengths
         # What one plan misses waits for the next, which adds to the time that a start takes.
         horizons = {role: leads[role] + interval for role in Role}
-        # Off the event loop: a fit takes longer than the Lease may wait.
         with STAGE_SECONDS.labels("forecast").time():
-            outlook, trust = await asyncio.to_thread(
-                self._forecast, history, source, horizons, forecast.quantile, now_seconds, steady
-            )
+            outlook, trust = await self._forecast(history, source, horizons, forecast.quantile, now_seconds, steady)
         return Reading(
             now_seconds,
             demand,
@@ -173,6 +182,7 @@ class LoadWatcher:
             not_streamed_per_second=now.not_streamed_per_second,
             remarks=now.remarks + history.gaps + stepped,
             steady_seconds=steady,
+            no_forecaster=self._forecaster.problem if history.rate else "",
         )
 
     async def _read(
@@ -220,7 +230,7 @@ class LoadWatcher:
             raise no_lengths(asked, rate, now.absent or history.absent)
         return self._lengths
 
-    def _forecast(
+    async def _forecast(
         self,
         history: LoadHistory,
         source: Source,
@@ -238,16 +248,13 @@ class LoadWatcher:
             unit=RATE_UNIT,
             end=history.end_seconds,
         )
-        # A gap that can be read now teaches nothing but at the start.
-        if source.bin_seconds == self._bin_seconds and len(history.gaps) >= self._gaps:
-            self._forecaster.update(series)
-        else:
-            self._forecaster.fit(series)
-            self._bin_seconds, self._gaps = source.bin_seconds, len(history.gaps)
-        trust = self._forecaster.trust(self._judged_at(history, now_seconds, steady_seconds))
+        forecaster = await self._forecaster.follow(series, len(history.gaps))
+        if forecaster is None:
+            return None, None
+        trust = forecaster.trust(self._judged_at(history, now_seconds, steady_seconds))
         if not trust.trusted or self._lengths is None:
             return None, trust
-        rates = self._forecaster.predict([horizons[role] for role in Role], [MEDIAN, quantile]).quantiles
+        rates = forecaster.predict([horizons[role] for role in Role], [MEDIAN, quantile]).quantiles
         median = {role: float(rate) for role, rate in zip(Role, rates[:, 0], strict=True)}
         planned = [demand_at(float(rate), self._lengths) for rate in rates[:, 1]]
         for role, rate in median.items():

@@ -30,6 +30,7 @@ from dopd.reconcile.selfcheck import log_problems
 from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
+from dopd_forecasting import ProcessExecutor
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,8 +74,14 @@ async def run(options: Options) -> None:
     connector = Connector(options.prometheus)
     servers = Servers(connector)
     labels = options.prometheus.series_labels
+    forecasts = ProcessExecutor()
     reconciler = Reconciler(
-        kubernetes, http, options.prometheus.url, loads=LoadReader(servers), prometheus_labels=labels
+        kubernetes,
+        http,
+        options.prometheus.url,
+        loads=LoadReader(servers),
+        prometheus_labels=labels,
+        executor_of=forecasts.of,
     )
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
@@ -112,6 +119,7 @@ async def run(options: Options) -> None:
             await election.release()
         await server.cleanup()
         servers.close()
+        forecasts.shutdown()
         await http.close()
         await kubernetes.close()
 

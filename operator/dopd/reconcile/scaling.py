@@ -9,6 +9,7 @@ Prometheus or from the resource's status.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -93,6 +94,7 @@ class ScalingLoop:
         self,
         key: Key,
         loads: LoadReader,
+        executor: Executor,
         restored: Learnt | None = None,
         steady: Callable[[float], float] = lambda now_seconds: now_seconds,
     ) -> None:
@@ -101,6 +103,7 @@ class ScalingLoop:
         Args:
             key: of the resource.
             loads: reads them.
+            executor: does the slow parts of forecasts.
             restored: what plans had learnt before a restart; None if that is not known.
             steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
                 durations are measured on it.
@@ -109,7 +112,7 @@ class ScalingLoop:
         self._learnt = restored
         self._steady = steady
         self._key = key
-        self._watcher = LoadWatcher(key, loads)
+        self._watcher = LoadWatcher(key, loads, executor)
         self._task: asyncio.Task[Reading] | None = None
         self._reading: Reading | None = None
         self._next_reading_seconds = self._began_seconds = self._began_wall_seconds = 0.0
@@ -184,7 +187,8 @@ class ScalingLoop:
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:
-        """Drop a reading that is under way."""
+        """Drop a reading and a forecast that are under way."""
+        self._watcher.stop()
         if self._task:
             self._task.cancel()
 

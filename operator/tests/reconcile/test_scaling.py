@@ -1,6 +1,7 @@
 """The loop of one resource: what it plans from what Prometheus says, and what it does when it says nothing."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from dopd.api.status import ConditionReason
 from dopd.perf import EngineModel
 from dopd.planning import Decision, Learnt, Observation, Reason, Workers, plan
 from dopd.planning.surprise import FIRST_CAUTION
-from dopd.reconcile import scaling
+from dopd.reconcile import forecasts, scaling
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
 from dopd.reconcile.status import learnt_status, stored_learnt
@@ -23,6 +24,7 @@ from dopd.telemetry.present import LoadNow
 from dopd.telemetry.prometheus import QueryFailed
 
 BIN = 10.0
+FORECASTS = ThreadPoolExecutor(1)
 LENGTHS = Lengths(1000.0, 1_500_000.0, 200.0, 80_000.0, 1.0)
 SPEC: dict[str, Any] = {
     "model": "m",
@@ -65,8 +67,9 @@ class Loads:
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first fit may take longer than a pass waits; here it is waited for."""
+    """A first fit may take longer than a pass waits, or a reading; here it is waited for."""
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr(forecasts, "PATIENCE_SECONDS", 30.0)
 
 
 async def look(
@@ -82,7 +85,7 @@ def counted(workers: tuple[int, int], waiting: float = 0.0) -> dict[Role, Worker
 
 
 def loop_on(loads: Loads) -> ScalingLoop:
-    return ScalingLoop(Key("ns", "m"), loads)  # type: ignore[arg-type]
+    return ScalingLoop(Key("ns", "m"), loads, FORECASTS)  # type: ignore[arg-type]
 
 
 def pair(planned: Planned) -> tuple[int, int]:
@@ -241,7 +244,7 @@ async def test_a_restart_goes_on_from_what_the_status_says_was_learnt(model: Eng
     assert status
     stored = {"status": {"learnt": status.model_dump(mode="json", by_alias=True)}}
     loads.late_share = None
-    after = await look(ScalingLoop(Key("ns", "m"), loads, stored_learnt(stored)), model, 11_000.0)  # type: ignore[arg-type]
+    after = await look(ScalingLoop(Key("ns", "m"), loads, FORECASTS, stored_learnt(stored)), model, 11_000.0)  # type: ignore[arg-type]
     assert before.decision
     assert late.decision
     assert after.decision
@@ -315,7 +318,7 @@ async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_stabilisatio
     )
     loads = Loads([30.0] * 12)
     stepped = 0.0
-    loop = ScalingLoop(Key("ns", "m"), loads, steady=lambda wall: wall - stepped)  # type: ignore[arg-type]
+    loop = ScalingLoop(Key("ns", "m"), loads, FORECASTS, steady=lambda wall: wall - stepped)  # type: ignore[arg-type]
 
     async def at(seconds: float) -> Planned:
         leads = {Role.PREFILL: 20.0, Role.DECODE: 30.0}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from .real_prometheus import serving
 from .world import ANSWER_TOKENS, PROMPT_TOKENS, RATE, Resource, series, steady
 
 NOW = time.time()
+FORECASTS = ThreadPoolExecutor(1)
 DAYS = 8 * 86_400.0
 
 
@@ -99,7 +101,7 @@ SPEC = {
 
 async def reading(url: str, name: str, **telemetry: Any) -> Reading:
     spec = DisaggregatedInferenceSpec.model_validate({**SPEC, "telemetry": telemetry})
-    return await LoadWatcher(Key("ns", name), reader()).read(spec, url, dict.fromkeys(Role, 60.0), NOW)
+    return await LoadWatcher(Key("ns", name), reader(), FORECASTS).read(spec, url, dict.fromkeys(Role, 60.0), NOW)
 
 
 async def test_all_is_read(url: str):
