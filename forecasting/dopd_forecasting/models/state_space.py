@@ -105,6 +105,8 @@ class KalmanFilter:
 @contextmanager
 def quiet_estimation() -> Iterator[None]:
     """Silences statsmodels where it stops early or starts from zero: measured skill decides what a fit is worth."""
+    import statsmodels.tools.sm_exceptions  # noqa: F401 (sets filters as it is imported, which must not be within)
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

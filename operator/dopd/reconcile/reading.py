@@ -13,6 +13,7 @@ from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
+from dopd.cluster.room import NAMESPACE
 from dopd.planning import Demand, Forecast
 from dopd.reconcile.forecasts import ResourceForecaster
 from dopd.reconcile.queue import Key
@@ -151,6 +152,7 @@ class LoadWatcher:
             steady_seconds: the same time on a clock that no step of the wall clock moves; None where there is no other.
         """
         assert spec.scaling is not None
+        NAMESPACE.set(self._key.namespace)
         forecast, interval = spec.scaling.forecast, seconds(spec.scaling.behavior.interval)
         matching = queries.matchers({**(labels or {}), **spec.telemetry.labels})
         source = Source(url, seconds(forecast.bin), seconds(forecast.history), interval, matching)

@@ -22,6 +22,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
+from dopd.cluster.room import Room
 from dopd.reconcile import handlers, metrics
 from dopd.reconcile.places import Places
 from dopd.reconcile.queue import REST_AFTER_FAILURE_SECONDS, REST_SECONDS, Key, KeyQueue
@@ -69,9 +70,10 @@ async def run(options: Options) -> None:
         RuntimeError: there is no cluster to connect to.
     """
     kubernetes = await Kubernetes.connect()
-    http = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
+    room = Room()
+    http = DirectPodHttp(room=room) if in_cluster() else ProxyPodHttp(kubernetes, room)
     queue = KeyQueue()
-    connector = Connector(options.prometheus)
+    connector = Connector(options.prometheus, room)
     servers = Servers(connector)
     labels = options.prometheus.series_labels
     forecasts = ProcessExecutor()
