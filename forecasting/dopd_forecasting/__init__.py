@@ -5,6 +5,7 @@ from dopd_forecasting.joint import DemandForecast, JointForecast, JointForecaste
 from dopd_forecasting.load import Load
 from dopd_forecasting.models.events import Event
 from dopd_forecasting.pool import EstimationPool
+from dopd_forecasting.process import ProcessExecutor, WorkFailed
 from dopd_forecasting.series import BinState, Series
 from dopd_forecasting.trust import Trust, TrustPolicy, TrustReason
 
@@ -18,8 +19,10 @@ __all__ = [
     "JointForecast",
     "JointForecaster",
     "Load",
+    "ProcessExecutor",
     "Series",
     "Trust",
     "TrustPolicy",
     "TrustReason",
+    "WorkFailed",
 ]

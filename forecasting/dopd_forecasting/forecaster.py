@@ -131,6 +131,11 @@ class Forecaster:
         self._believe_all = believe_all
         self._history: History | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has been fitted."""
+        return self._history is not None
+
     def fit(self, series: Series) -> None:
         """Learn from a history, forgetting whatever was learnt before."""
         replayed = REPLAYED_BINS + self._horizons[-1]

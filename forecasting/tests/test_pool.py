@@ -7,6 +7,7 @@ import pytest
 
 from dopd_forecasting import EstimationPool, Forecaster, Series
 from dopd_forecasting.models.naive import LastValue
+from dopd_forecasting.models.seasonal import FourierProfile
 from dopd_forecasting.models.state_space import ExponentialLevel
 
 MODELS = (LastValue, ExponentialLevel)
@@ -60,6 +61,7 @@ def test_a_failed_estimation_takes_the_model_out_and_says_why(
 ) -> None:
     class Breaks(LastValue):
         name = "breaks"
+        heavy = True
 
         def _fit(self, series: Series) -> None:
             raise ArithmeticError("singular")
@@ -72,3 +74,14 @@ def test_a_failed_estimation_takes_the_model_out_and_says_why(
     while pool.collect(timeout_seconds=None):
         pass
     assert forecaster.failures == {"breaks": "ArithmeticError: singular"}
+
+
+def test_what_takes_no_time_is_done_at_once(noisy_load: Callable[..., Series]) -> None:
+    """A worker's process is not started for it."""
+    load = noisy_load(300)
+    forecaster = Forecaster((LastValue, FourierProfile), scored_horizons=(1,), defer_estimations=True)
+    forecaster.fit(load.before(250))
+    forecaster.update(load)
+    nowhere = EstimationPool(executor=None)  # type: ignore[arg-type]
+    assert nowhere.submit([forecaster]) == 0
+    assert "needs a day" in forecaster.failures["fourier"]

@@ -6,8 +6,10 @@ The operator (its loop, its Lease, its clients) runs in a process of its own aga
 the victim, is well. The others have engines that answer 512 MiB of zipped blanks, send a byte a second (eight of them),
 hang, or answer brackets; and a Prometheus each: of all kinds of these, and one of 60 MiB of brackets. It is measured
 alone, beside as many that are well, and beside these. Printed are passes of the victim, its longest pause between two,
-renewals of the Lease, and the process' largest memory (VmHWM); before its first pass it has that of its libraries, and
-the cluster in memory is part of it, so what the hostile ones cost is the difference of the last two lines.
+renewals of the Lease, the largest resident memory of the operator's process (VmHWM), and the largest sums of the
+proportional memory (PSS, looked at each second) of it alone and of it and its process of forecasts together. Before its
+first pass it has that of its libraries, and the cluster in memory is part of it, so what the hostile ones cost is the
+difference of the last two lines.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import itertools
 import json
 import logging
 import multiprocessing
+import os
 import sys
 import time
 from collections import Counter
@@ -35,6 +38,7 @@ from dopd.reconcile.runtime import work
 from dopd.replay.profiles import load_profile
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
+from dopd_forecasting import ProcessExecutor
 
 VICTIM = Key("victim", "victim")
 INTERVAL_SECONDS = 5
@@ -87,8 +91,13 @@ async def _operate(
                 times.append(time.monotonic())
             return delay
 
-    http, servers = DirectPodHttp(hostile.ByNamespace(cluster.ports)), Servers()
-    reconciler = Counting(cluster, http, loads=LoadReader(servers))  # type: ignore[arg-type]
+    http, servers, forecasts = DirectPodHttp(hostile.ByNamespace(cluster.ports)), Servers(), ProcessExecutor()
+    reconciler = Counting(
+        cluster,  # type: ignore[arg-type]
+        http,
+        loads=LoadReader(servers),
+        executor_of=forecasts.of,
+    )
     queue = KeyQueue()
     lease = Election(
         cluster,  # type: ignore[arg-type]
@@ -101,15 +110,18 @@ async def _operate(
     leading = asyncio.create_task(lease.run(lambda: work(reconciler, queue)))
     for key in cluster.keys:
         queue.add(key)
-    most_threads, began = 0, time.monotonic()
+    most_threads, began, own_mib, all_mib = 0, time.monotonic(), 0.0, 0.0
     while time.monotonic() - began < seconds and not leading.done():
         queue.add(VICTIM)
         await asyncio.sleep(EVENT_SECONDS)
         most_threads = max(most_threads, int(_status("Threads")))
+        own, others_mib = pss_mib(os.getpid()), pss_mib(forecasts.pid) if forecasts.pid else 0.0
+        own_mib, all_mib = max(own_mib, own), max(all_mib, own + others_mib)
     lost = leading.done()
     leading.cancel()
     await asyncio.gather(leading, return_exceptions=True)
     servers.close()
+    forecasts.shutdown()
     await http.close()
     times = [began, *times, time.monotonic()]
     gaps = [after - before for before, after in itertools.pairwise(times)]
@@ -130,6 +142,8 @@ async def _operate(
         "memory_before_mib": base_mib,
         "memory_without_files_mib": memory_mib("RssAnon"),
         "memory_at_most_mib": memory_mib("VmHWM"),
+        "pss_at_most_mib": round(own_mib, 1),
+        "pss_with_forecasts_at_most_mib": round(all_mib, 1),
     }
 
 
@@ -167,6 +181,15 @@ def _status(field: str) -> str:
 def memory_mib(field: str) -> float:
     """A figure of this process' memory, MiB."""
     return round(int(_status(field)) / 1024, 1)
+
+
+def pss_mib(pid: int) -> float:
+    """Memory of a process, MiB: what is shared with others counts in parts. 0 of one that has just gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
 def main() -> None:

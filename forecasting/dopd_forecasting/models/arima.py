@@ -15,10 +15,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from statsmodels.tools.sm_exceptions import InterpolationWarning
-from statsmodels.tsa.arima.estimators.hannan_rissanen import hannan_rissanen
-from statsmodels.tsa.statespace.sarimax import SARIMAX
-from statsmodels.tsa.stattools import kpss
 
 from dopd_forecasting.models.state_space import StateSpaceModel
 from dopd_forecasting.series import FloatArray
@@ -46,6 +42,8 @@ class Arima(StateSpaceModel):
         self.order = order
 
     def _estimate(self, values: FloatArray) -> Any:
+        from statsmodels.tsa.statespace.sarimax import SARIMAX
+
         orders = [self.order] if self.order else candidate_orders(values)
         results = [
             SARIMAX(values, order=order, trend="n" if order[1] else "c").fit(disp=False, maxfun=EVALUATIONS_PER_ORDER)
@@ -63,6 +61,8 @@ def candidate_orders(values: FloatArray) -> list[Order]:
     Returns:
         (p, d, q) with p <= 5, d <= 1, q <= 2, all with the same d, so that their AIC can be compared.
     """
+    from statsmodels.tsa.arima.estimators.hannan_rissanen import hannan_rissanen
+
     known = np.flatnonzero(np.isfinite(values))
     bridged = np.interp(np.arange(len(values)), known, values[known])
     differences = 0 if _is_stationary(bridged) else 1
@@ -84,6 +84,9 @@ def candidate_orders(values: FloatArray) -> list[Order]:
 
 
 def _is_stationary(values: FloatArray) -> bool:
+    from statsmodels.tools.sm_exceptions import InterpolationWarning
+    from statsmodels.tsa.stattools import kpss
+
     if np.ptp(values) == 0:
         return False
     with warnings.catch_warnings():

@@ -43,6 +43,7 @@ class Model(ABC):
     name: str
     min_bins: int = 1  # measured bins without which `fit` refuses
     refit_bins: int = 120  # how many bins an estimation serves
+    heavy: bool = False  # whether `fit` takes long, and statsmodels' 100 MB of memory
     proof_bins: int = 0  # scored bins without which it gets no weight, where the usual few prove nothing
 
     def __init__(self) -> None:
@@ -52,13 +53,21 @@ class Model(ABC):
         """Estimate the parameters from a history and forget whatever was learnt before.
 
         Raises:
-            NotEnoughHistory: fewer than `min_bins` bins of the series are measured.
+            NotEnoughHistory: see `check_history`.
+        """
+        self.check_history(series)
+        self._fit(series)
+        self.next_bin = series.next_bin
+
+    def check_history(self, series: Series) -> None:
+        """Whether `fit` can begin; costs nothing.
+
+        Raises:
+            NotEnoughHistory: fewer than `min_bins` bins of the series are measured, or it is too short otherwise.
         """
         measured = int(np.count_nonzero(np.isfinite(series.values)))
         if measured < self.min_bins:
             raise NotEnoughHistory(f"{self.name} needs {self.min_bins} measured bins and got {measured}")
-        self._fit(series)
-        self.next_bin = series.next_bin
 
     def update(self, series: Series) -> None:
         """Take in the bins of `series` that are newer than all seen so far; parameters stay as fitted.

@@ -76,11 +76,17 @@ class SeasonalNaive(_WithSteps):
         self.name = "seasonal_naive"
         self._period_seconds = period_seconds
 
+    def check_history(self, series: Series) -> None:
+        """See Model."""
+        super().check_history(series)
+        if len(series) < self._period(series):
+            raise NotEnoughHistory(f"{self.name} needs a period of {self._period(series)} bins and got {len(series)}")
+
+    def _period(self, series: Series) -> int:
+        return max(1, round(self._period_seconds / series.bin_seconds))
+
     def _fit(self, series: Series) -> None:
-        period = max(1, round(self._period_seconds / series.bin_seconds))
-        if len(series) < period:
-            raise NotEnoughHistory(f"{self.name} needs a period of {period} bins and got {len(series)}")
-        self._cycle: deque[float] = deque(maxlen=period)
+        self._cycle: deque[float] = deque(maxlen=self._period(series))
         super()._fit(series)
 
     def _observe(self, value: float) -> None:

@@ -11,9 +11,6 @@ from collections import deque
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.regression.linear_model import OLS
-from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
-from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from dopd_forecasting.models.base import Horizons, Model, NotEnoughHistory
 from dopd_forecasting.models.naive import DAY_SECONDS, SEASON_PROOF_BINS
@@ -41,12 +38,21 @@ class FourierProfile(Model):
     """Waves of the day, and from two weeks on of the week, by least squares; an ARIMA(1, 1, 1) for the rest."""
 
     name = "fourier"
+    heavy = True
     proof_bins = SEASON_PROOF_BINS
 
-    def _fit(self, series: Series) -> None:
+    def check_history(self, series: Series) -> None:
+        """See Model."""
+        super().check_history(series)
         day = DAY_SECONDS / series.bin_seconds
         if len(series) < day or day < 2 * DAY_WAVES + 1:
             raise NotEnoughHistory(f"{self.name} needs a day of bins and got {len(series)}")
+
+    def _fit(self, series: Series) -> None:
+        from statsmodels.regression.linear_model import OLS
+        from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+        day = DAY_SECONDS / series.bin_seconds
         waves = [(day, count) for count in range(1, DAY_WAVES + 1)]
         if len(series) >= WEEKS_FOR_A_WEEK * 7 * day:
             waves += [(7 * day, count) for count in range(1, WEEK_WAVES + 1)]
@@ -89,14 +95,27 @@ class DayShape(Model):
     """
 
     name = "day_shape"
+    heavy = True
     proof_bins = SEASON_PROOF_BINS
     refit_bins = 30  # its fit is cheap, and how far days repeat changes within a day
 
-    def _fit(self, series: Series) -> None:
-        day = round(DAY_SECONDS / series.bin_seconds)
-        half = max(1, round(SHAPE_WIDTH_SECONDS / series.bin_seconds / 2))
+    def check_history(self, series: Series) -> None:
+        """See Model."""
+        super().check_history(series)
+        day, half = self._sizes(series)
         if day < 4 * half or len(series) < day + day // 4:
             raise NotEnoughHistory(f"{self.name} needs {day + day // 4} bins and got {len(series)}")
+
+    @staticmethod
+    def _sizes(series: Series) -> tuple[int, int]:
+        """Bins of a day, and of half the width over which its shape is smoothed."""
+        day = round(DAY_SECONDS / series.bin_seconds)
+        return day, max(1, round(SHAPE_WIDTH_SECONDS / series.bin_seconds / 2))
+
+    def _fit(self, series: Series) -> None:
+        from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
+
+        day, half = self._sizes(series)
         values = series.values
         recent = starting_bridged(values[-FIT_BINS:])
         scale = float(np.nanmean(recent)) or 1.0

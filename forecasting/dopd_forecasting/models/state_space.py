@@ -5,6 +5,9 @@ moving it needs the system matrices that statsmodels estimated and four lines of
 the milliseconds of building a new statsmodels results object. Missing bins cost nothing extra: the state is
 predicted and not corrected.
 
+statsmodels is imported where an estimation runs, here and in the other models: a process that leaves estimations to
+another one (`process`) does without its 100 MB.
+
 Reference: Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd ed., section 4.3.
 """
 
@@ -19,8 +22,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
-from statsmodels.tsa.statespace.structural import UnobservedComponents
 
 from dopd_forecasting.models.base import Horizons, Model
 from dopd_forecasting.series import FloatArray, Series
@@ -104,6 +105,8 @@ class KalmanFilter:
 @contextmanager
 def quiet_estimation() -> Iterator[None]:
     """Silences statsmodels where it stops early or starts from zero: measured skill decides what a fit is worth."""
+    import statsmodels.tools.sm_exceptions  # noqa: F401 (sets filters as it is imported, which must not be within)
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -121,6 +124,7 @@ class StateSpaceModel(Model):
     """A model whose parameters statsmodels estimates and whose state the filter above carries on."""
 
     min_bins = 20
+    heavy = True
 
     @abstractmethod
     def _estimate(self, values: FloatArray) -> Any:
@@ -148,6 +152,8 @@ class ExponentialLevel(StateSpaceModel):
     name = "ses"
 
     def _estimate(self, values: FloatArray) -> Any:
+        from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
+
         return ExponentialSmoothing(values).fit(disp=False, maxfun=MAX_EVALUATIONS)
 
 
@@ -157,6 +163,8 @@ class DampedTrend(StateSpaceModel):
     name = "damped_holt"
 
     def _estimate(self, values: FloatArray) -> Any:
+        from statsmodels.tsa.statespace.exponential_smoothing import ExponentialSmoothing
+
         return ExponentialSmoothing(values, trend=True, damped_trend=True).fit(disp=False, maxfun=MAX_EVALUATIONS)
 
 
@@ -166,4 +174,6 @@ class Components(StateSpaceModel):
     name = "components"
 
     def _estimate(self, values: FloatArray) -> Any:
+        from statsmodels.tsa.statespace.structural import UnobservedComponents
+
         return UnobservedComponents(values, level="llevel", autoregressive=1).fit(disp=False, maxfun=MAX_EVALUATIONS)

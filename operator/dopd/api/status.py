@@ -192,6 +192,10 @@ class ConditionReason(StrEnum):
     METRICS_UNAVAILABLE = "MetricsUnavailable"
     """The load could not be read, so there is nothing to judge; see MetricsAvailable."""
 
+    FORECAST_PENDING = "ForecastPending"
+    """The forecast is being made from the history, which takes a second for each resource after the operator started;
+    or it can not be made, and the message says why. Wait; if it lasts, look at the operator's log and memory."""
+
     SHORT_HISTORY = "ShortHistory"
     """There is too little history to judge the forecast. Wait."""
 
@@ -262,6 +266,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ),
     ConditionType.FORECAST_TRUSTED: (
         ConditionReason.METRICS_UNAVAILABLE,
+        ConditionReason.FORECAST_PENDING,
         ConditionReason.SHORT_HISTORY,
         ConditionReason.STALE_HISTORY,
         ConditionReason.WORSE_THAN_LAST_VALUE,

@@ -22,6 +22,10 @@ MOST_LEADS = 12
 class Forecasts(Protocol):
     """What `dopd_forecasting.Forecaster` does; it may as well stand for one in another process."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether what was learnt from the history can be used: a fit may be done elsewhere meanwhile."""
+
     def fit(self, series: Series) -> None:
         """Learn from a history, forgetting whatever was learnt before."""
 
@@ -50,20 +54,21 @@ class Foreseen:
         self.lead_seconds = lead_seconds
         self._next: int | None = None
         self._said: dict[int, float] = {}
+        self._began = False
         self.now = float("nan")
 
-    def learn(self, minutes: Minutes) -> None:
-        """Begin anew from all minutes."""
-        told = max(minutes.first, minutes.next - REPLAYED_MINUTES)
-        self._forecaster.fit(_series(minutes, minutes.first, told))
-        self._next = told
-        self.follow(minutes)
+    def follow(self, minutes: Minutes) -> bool:
+        """Take in the minutes that are over since, and say what is expected after each fifth and after the last.
 
-    def follow(self, minutes: Minutes) -> None:
-        """Take in the minutes that are over since, and say what is expected after each fifth and after the last."""
+        Returns:
+            Whether the past is told only now, as the forecaster has just become ready.
+        """
         if self._next is None:
-            self.learn(minutes)
-            return
+            self._next = max(minutes.first, minutes.next - REPLAYED_MINUTES)
+            self._forecaster.fit(_series(minutes, minutes.first, self._next))
+        if not self._forecaster.ready:
+            return False
+        began, self._began = self._began, True
         for minute in range(max(self._next, minutes.first), minutes.next):
             self._forecaster.update(_series(minutes, minute, minute + 1))
             self._next = minute + 1
@@ -72,10 +77,11 @@ class Foreseen:
                 self.now = self._busiest(self._next * MINUTE_SECONDS)
                 if self._next % ORIGIN_MINUTES == 0:
                     self._said[self._next // ORIGIN_MINUTES] = self.now
+        return not began
 
     def trust(self, now_seconds: float) -> Trust | None:
-        """Verdict on the forecaster; None before the first minute."""
-        return None if self._next is None else self._forecaster.trust(now_seconds)
+        """Verdict on the forecaster; None before it is ready."""
+        return self._forecaster.trust(now_seconds) if self._began else None
 
     def at(self, first: int, count: int) -> Floats:
         """What was said at `count` origins from `first` on, NaN where nothing was; what is older is forgotten."""

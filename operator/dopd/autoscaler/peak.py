@@ -241,10 +241,12 @@ class PeakForecast:
         """Take in the minutes and origins that are over since the last sample."""
         self._shares = None
         minutes = self._minutes
-        if self._foreseen and len(minutes.values):
-            self._foreseen.follow(minutes)
+        began = bool(self._foreseen and len(minutes.values) and self._foreseen.follow(minutes))
+        if began:
+            self._records.forget()
         newest = minutes.next // ORIGIN_MINUTES
-        if not len(minutes.values) or (self._origins and self._origins.first + len(self._origins) - 1 == newest):
+        known = self._origins and self._origins.first + len(self._origins) - 1 == newest
+        if not len(minutes.values) or (known and not began):
             return
         self._origins = origins_of(minutes, self._lead_seconds, self._tuning)
         if self._foreseen:

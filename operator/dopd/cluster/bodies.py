@@ -23,19 +23,28 @@ class BadBody(ValueError):
 class Body:
     """A body as it comes in, piece by piece.
 
+    Attributes:
+        waits: there is more of it than is small, and the rest needs `grow`.
+
     Args:
         limit_bytes: after decompression.
         encoding: header Content-Encoding.
         json: whether brackets are counted.
+        small_bytes: that it may have before it waits; absent: all.
 
     Raises:
         BadBody: the encoding is none that was asked for.
     """
 
-    def __init__(self, limit_bytes: int, encoding: str = "", *, json: bool = False) -> None:
+    def __init__(
+        self, limit_bytes: int, encoding: str = "", *, json: bool = False, small_bytes: int | None = None
+    ) -> None:
         self._limit_bytes, self._json = limit_bytes, json
+        self._small_bytes = limit_bytes if small_bytes is None else small_bytes
         self._data = bytearray()
+        self._rest = b""
         self._brackets = 0
+        self._dropped = self.waits = False
         self._zip = None
         encoding = encoding.strip().lower()
         if encoding in ("gzip", "x-gzip"):
@@ -47,19 +56,34 @@ class Body:
         """Take in a piece as it came over the wire.
 
         Raises:
-            BadBody: with it there is too much, or it can not be unzipped.
+            BadBody: with it there is too much, it can not be unzipped, or the body was dropped.
         """
         if self._zip is None:
             self._add(piece)
             return
         try:
-            while piece:
+            while piece and not self.waits:
                 if self._zip.eof:
                     raise BadBody("there are bytes after the end of the zipped answer")
                 self._add(self._zip.decompress(piece, STEP_BYTES))
                 piece = self._zip.unconsumed_tail or self._zip.unused_data
         except zlib.error:
             raise BadBody("it can not be unzipped") from None
+        self._rest = piece
+
+    def grow(self) -> None:
+        """It may become as large as its limit: go on with what waits.
+
+        Raises:
+            BadBody: see `feed`.
+        """
+        self._small_bytes, self.waits = self._limit_bytes, False
+        self.feed(self._rest)
+
+    def drop(self) -> None:
+        """Hold nothing of it any more, from whatever thread; whoever feeds it is told."""
+        self._dropped = True
+        self._data, self._rest = bytearray(), b""
 
     def whole(self) -> bytearray:
         """The body, once nothing more comes.
@@ -72,12 +96,19 @@ class Body:
                 self._add(rest)
             if not self._zip.eof:
                 raise BadBody("the zipped answer ends early")
+        self._held()
         return self._data
 
+    def _held(self) -> None:
+        if self._dropped:
+            raise BadBody("it came too slowly for its size while other answers waited")
+
     def _add(self, data: bytes) -> None:
+        self._held()
         self._data += data
         if len(self._data) > self._limit_bytes:
             raise BadBody(f"more than {self._limit_bytes / 2**20:g} MiB")
+        self.waits = len(self._data) > self._small_bytes
         if self._json:
             self._brackets += data.count(b"[") + data.count(b"{")
             if self._brackets > BRACKETS_FREE + len(self._data) // BYTES_OF_BRACKET:

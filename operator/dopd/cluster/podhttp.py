@@ -2,11 +2,14 @@
 
 What a pod answers is its owner's affair, so nothing of it is taken on trust: an answer is read up to a size and for a
 time as a whole, no redirect is followed, a large one is parsed off the event loop, and a pod that wastes time or size
-is left alone for growing pauses. Pods of one resource share some connections, and take none from another's.
+is left alone for growing pauses. Pods of one resource share some connections, and take none from another's. Large
+answers of all pods together take no more room than there is (`room`).
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, ClassVar, NoReturn, Protocol
 
@@ -21,6 +24,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.cluster.bodies import BadBody, Body, parse_json
 from dopd.cluster.client import Kubernetes
 from dopd.cluster.fairness import FairGate
+from dopd.cluster.room import SMALL_BYTES, Place, Room
 
 TIMEOUT_SECONDS = 5.0
 """For a whole answer."""
@@ -64,58 +68,70 @@ class _Guarded:
     _decompressed: ClassVar[bool] = False
     """Bodies come decompressed, a bounded piece at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room or Room()
         self._gate = FairGate(CONNECTIONS, CONNECTIONS_OF_RESOURCE, CONNECTIONS_OF_NAMESPACE)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
         self._parsers = ThreadPoolExecutor(1, "parse")  # a second one would only wait for the interpreter
 
     async def get_json(self, pod: Pod, port: int, path: str, query: Query = None) -> Any:
         """See PodHttp."""
-        body = await self._get(pod, port, path, query, json=True)
-        try:
-            if len(body) <= PARSED_ON_THE_LOOP_BYTES:
-                return parse_json(body)
-            return await asyncio.get_running_loop().run_in_executor(self._parsers, parse_json, body)
-        except BadBody as error:
-            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {error}") from error
+        async with self._get(pod, port, path, query, json=True) as body:
+            try:
+                if len(body) <= PARSED_ON_THE_LOOP_BYTES:
+                    return parse_json(body)
+                return await asyncio.get_running_loop().run_in_executor(self._parsers, parse_json, body)
+            except BadBody as error:
+                raise PodHttpError(f"pod {pod['metadata']['name']} {path}: {error}") from error
 
     async def get_text(self, pod: Pod, port: int, path: str) -> str:
         """See PodHttp."""
-        return (await self._get(pod, port, path, None, json=False)).decode(errors="replace")
+        async with self._get(pod, port, path, None, json=False) as body:
+            return body.decode(errors="replace")
 
     async def close(self) -> None:
         """Give threads and connections up."""
         self._parsers.shutdown(wait=False)
 
-    async def _get(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> bytearray:
+    @asynccontextmanager
+    async def _get(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> AsyncIterator[bytearray]:
+        """The body of an answer; its room is given back with the end of the block."""
         meta = pod["metadata"]
         name, namespace = meta["name"], meta.get("namespace", "")
         resource = (namespace, meta.get("labels", {}).get(INSTANCE_LABEL, name))
-        place = (meta.get("uid", f"{namespace}/{name}"), port)
-        if left := self._pauses.seconds_left(place):
+        who = (meta.get("uid", f"{namespace}/{name}"), port)
+        if left := self._pauses.seconds_left(who):
             raise PodHttpError(f"pod {name} {path}: it was too slow or said too much; asked again in {left:.0f} s")
-        async with self._gate.of(resource):
-            try:
-                async with asyncio.timeout(TIMEOUT_SECONDS):
-                    body = await self._body(pod, port, path, query, json=json)
-            except (BadBody, TimeoutError) as error:
-                self._pauses.failed(place)
-                words = str(error) or f"no whole answer within {TIMEOUT_SECONDS:g} s"
-                raise PodHttpError(f"pod {name} {path}: {words}") from error
-            except (aiohttp.ClientError, ApiException, OSError, ValueError) as error:
-                raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
-        self._pauses.succeeded(place)
-        return body
+        place = self._room.place(namespace, LARGEST_ANSWER_BYTES)
+        try:
+            async with self._gate.of(resource):
+                try:
+                    async with asyncio.timeout(TIMEOUT_SECONDS):
+                        body = await self._body(pod, port, path, query, place, json=json)
+                except (BadBody, TimeoutError) as error:
+                    self._pauses.failed(who)
+                    words = str(error) or f"no whole answer within {TIMEOUT_SECONDS:g} s"
+                    raise PodHttpError(f"pod {name} {path}: {words}") from error
+                except (aiohttp.ClientError, ApiException, OSError, ValueError) as error:
+                    raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
+            self._pauses.succeeded(who)
+            yield body
+        finally:
+            place.leave()
 
-    async def _body(self, pod: Pod, port: int, path: str, query: Query, *, json: bool) -> bytearray:
+    async def _body(self, pod: Pod, port: int, path: str, query: Query, place: Place, *, json: bool) -> bytearray:
         response = await self._request(pod, port, path, query)
         try:
             if response.status != HTTPStatus.OK:
                 raise PodHttpError(f"pod {pod['metadata']['name']} {path}: status {response.status}, expected 200")
             encoding = "" if self._decompressed else response.headers.get("Content-Encoding", "")
-            body = Body(LARGEST_ANSWER_BYTES, encoding, json=json)
+            body = Body(LARGEST_ANSWER_BYTES, encoding, json=json, small_bytes=SMALL_BYTES)
             async for piece in response.content.iter_any():
                 body.feed(piece)
+                if body.waits:
+                    await place.enter(body)
+                    body.grow()
+            place.read()
             return body.whole()
         finally:
             response.release()  # a connection whose answer was not read to its end is closed
@@ -129,10 +145,11 @@ class DirectPodHttp(_Guarded):
 
     Args:
         resolver: of names in place of addresses, for tests.
+        room: for large answers; absent: of its own.
     """
 
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
-        super().__init__()
+    def __init__(self, resolver: AbstractResolver | None = None, room: Room | None = None) -> None:
+        super().__init__(room)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -163,8 +180,8 @@ class ProxyPodHttp(_Guarded):
 
     _decompressed = True
 
-    def __init__(self, kubernetes: Kubernetes) -> None:
-        super().__init__()
+    def __init__(self, kubernetes: Kubernetes, room: Room | None = None) -> None:
+        super().__init__(room)
         self._api = kubernetes.api
         # The API server redirects nobody. A pod behind its proxy may try to, to wherever it likes.
         no_redirects = aiohttp.TraceConfig()

@@ -219,6 +219,9 @@ def _forecast_trusted(planned: Planned) -> Finding:
         message = "the load is not known"
         return Finding(Type.FORECAST_TRUSTED, Status.UNKNOWN, Reason.METRICS_UNAVAILABLE, message)
     message = "plans rest on how the load moved, and on what came a day and a week before"
+    if trust is None and planned.no_forecaster:
+        words = f"{planned.no_forecaster}: {message}"
+        return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.FORECAST_PENDING, words)
     if trust is None:
         return Finding(Type.FORECAST_TRUSTED, Status.FALSE, Reason.SHORT_HISTORY, f"no history: {message}")
     doubted = ""

@@ -6,6 +6,7 @@ closer to the spec whatever came before. So it may be killed between any two wri
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -53,12 +54,18 @@ PASS_SECONDS = 100.0
 _MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC)
 
 
+def _in_a_thread() -> Callable[[str], Executor]:
+    executor = ThreadPoolExecutor(1, "forecasts")
+    return lambda _: executor
+
+
 @dataclass
 class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
         prometheus_labels: that the series of the operator's own Prometheus must carry.
+        executor_of: what does the slow parts of the forecasts of a namespace's resources.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
 
@@ -68,6 +75,7 @@ class Reconciler:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
+    executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
 
@@ -136,7 +144,11 @@ class Reconciler:
         loop = self._loops.get(key)
         if loop is None:
             loop = self._loops[key] = ScalingLoop(
-                key, self.loads, stored_miss(observed.resource), lambda _: self._clock.now()
+                key,
+                self.loads,
+                self.executor_of(key.namespace),
+                stored_miss(observed.resource),
+                lambda _: self._clock.now(),
             )
         counts = PerRole.of(observed.role_counts)
         url = spec.telemetry.prometheus_url or self.prometheus_url

@@ -1,12 +1,14 @@
 """The process: watches, the Lease, the workers that take keys from the queue, health and metrics over HTTP.
 
-The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. What kopf starts
-(including the handling of SIGTERM) frames the rest: when it stops, the Lease is given away and the process ends.
+The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. At SIGTERM what
+runs under the Lease is cancelled, the Lease is given away, and then the watches end. kopf's own way is the other way
+round: it would wait five seconds for whatever runs in the process before that is cancelled.
 """
 
 import asyncio
 import logging
 import os
+import signal
 import socket
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -20,6 +22,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
+from dopd.cluster.room import Room
 from dopd.reconcile import handlers, metrics
 from dopd.reconcile.places import Places
 from dopd.reconcile.queue import REST_AFTER_FAILURE_SECONDS, REST_SECONDS, Key, KeyQueue
@@ -28,6 +31,7 @@ from dopd.reconcile.selfcheck import log_problems
 from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
+from dopd_forecasting import ProcessExecutor
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,13 +70,20 @@ async def run(options: Options) -> None:
         RuntimeError: there is no cluster to connect to.
     """
     kubernetes = await Kubernetes.connect()
-    http = DirectPodHttp() if in_cluster() else ProxyPodHttp(kubernetes)
+    room = Room()
+    http = DirectPodHttp(room=room) if in_cluster() else ProxyPodHttp(kubernetes, room)
     queue = KeyQueue()
-    connector = Connector(options.prometheus)
+    connector = Connector(options.prometheus, room)
     servers = Servers(connector)
     labels = options.prometheus.series_labels
+    forecasts = ProcessExecutor()
     reconciler = Reconciler(
-        kubernetes, http, options.prometheus.url, loads=LoadReader(servers), prometheus_labels=labels
+        kubernetes,
+        http,
+        options.prometheus.url,
+        loads=LoadReader(servers),
+        prometheus_labels=labels,
+        executor_of=forecasts.of,
     )
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
@@ -90,36 +101,46 @@ async def run(options: Options) -> None:
             group.create_task(log_problems(kubernetes, options.namespaces, connector))
             group.create_task(work(reconciler, queue))
 
-    watching = asyncio.Event()
+    watching, stopping = asyncio.Event(), asyncio.Event()
     server = await _serve(options.http_port, watching)
-    tasks = [
-        asyncio.create_task(_watch(queue, options.namespaces, watching)),
-        asyncio.create_task(election.run(lead)),
-    ]
+    leading = asyncio.create_task(election.run(lead))
+    watches = asyncio.create_task(_watch(queue, options.namespaces, watching, stopping))
+    stopped = asyncio.create_task(stopping.wait())
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((leading, watches, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if stopped in done:
+            _LOG.info("asked to stop: what is under way is given up, and the Lease given away")
         for task in done:
             task.result()
     finally:
-        for task in tasks:
+        # In this order: where kopf ends, it cancels whatever runs beside it, the giving away of the Lease too.
+        for task in (leading, watches, stopped):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # kopf cancels what runs when it stops, so that the end of the election may have been cut short.
-        await election.release()
+            await asyncio.gather(task, return_exceptions=True)
+        if done == {watches}:
+            await election.release()
         await server.cleanup()
         servers.close()
+        forecasts.shutdown()
         await http.close()
         await kubernetes.close()
 
 
-async def _watch(queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio.Event) -> None:
-    await kopf.operator(
+async def _watch(
+    queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio.Event, stopping: asyncio.Event
+) -> None:
+    """What kopf does, but for signals: they set `stopping`, and whoever waits for that cancels this."""
+    before = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=handlers.registry(queue),
         settings=handlers.settings(),
         clusterwide=not namespaces,
         namespaces=namespaces,
         ready_flag=watching,
     )
+    for number in (signal.SIGINT, signal.SIGTERM):  # in place of kopf's, which it has just set
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    await kopf.run_tasks(tasks, ignored=before)
 
 
 async def work(reconciler: Reconciler, queue: KeyQueue) -> None:

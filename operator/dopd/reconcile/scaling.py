@@ -9,6 +9,7 @@ engines is known at every pass: a queue is acted on between two readings. What t
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -17,6 +18,7 @@ from dopd.api.status import ConditionReason
 from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Sample
 from dopd.perf import Correction, EngineModel
 from dopd.planning import PerRole, Policy, Workers
+from dopd.reconcile.forecasts import EstimatedElsewhere
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
@@ -45,6 +47,7 @@ class Planned:
         outlook: what is expected of each role; None while the load is not known.
         trust: verdict on the forecasters; None when there is no history.
         miss: share of the leads in which the load may exceed what is held.
+        no_forecaster: why there is no forecaster yet; "" where there is one, or no history.
     """
 
     decision: Decision | None
@@ -55,6 +58,7 @@ class Planned:
     outlook: PerRole[Outlook] | None = None
     trust: Trust | None = None
     miss: float | None = None
+    no_forecaster: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class ScalingLoop:
         self,
         key: Key,
         loads: LoadReader,
+        executor: Executor,
         miss: float | None = None,
         steady: Callable[[float], float] = lambda now_seconds: now_seconds,
     ) -> None:
@@ -84,12 +89,15 @@ class ScalingLoop:
         Args:
             key: of the resource.
             loads: reads them.
+            executor: does the slow parts of forecasts.
             miss: how much was dared before a restart; None if that is not known.
             steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
                 durations are measured on it.
         """
         self.planned: Planned | None = None
-        self._autoscaler = Autoscaler(miss=miss)
+        self._executor = executor
+        self._forecasters: list[EstimatedElsewhere] = []
+        self._autoscaler = Autoscaler(miss=miss, forecaster=self._forecaster)
         self._steady = steady
         self._key = key
         self._watcher = LoadWatcher(key, loads)
@@ -156,6 +164,7 @@ class ScalingLoop:
             outlook=autoscaler.outlook,
             trust=autoscaler.trust,
             miss=autoscaler.miss,
+            no_forecaster=next((problem for one in self._forecasters if (problem := one.problem)), ""),
         )
         return self.planned
 
@@ -176,9 +185,20 @@ class ScalingLoop:
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:
-        """Drop a reading that is under way."""
+        """Drop a reading and a forecast that are under way."""
+        for forecaster in self._forecasters:
+            forecaster.stop()
         if self._task:
             self._task.cancel()
+
+    def _forecaster(self) -> EstimatedElsewhere:
+        """A forecaster of one role; those of before, where the autoscaler begins anew, are given up."""
+        if len(self._forecasters) == len(Role):
+            for old in self._forecasters:
+                old.stop()
+            self._forecasters = []
+        self._forecasters.append(EstimatedElsewhere(self._executor))
+        return self._forecasters[-1]
 
     async def _new_reading(self) -> Reading | None:
         """The reading under way, once it is there; None while there is no new one."""

@@ -7,6 +7,7 @@ followed, an answer is read up to a size and for a time, and of what is no answe
 Files are read for each request (those of TLS for each new connection), so a rotated token needs no restart.
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -25,6 +26,7 @@ from urllib3.util.retry import Retry
 
 from dopd.api.inference import SERIES_LABEL
 from dopd.cluster.bodies import BadBody, Body
+from dopd.cluster.room import NAMESPACE, SMALL_BYTES, Place, Room
 from dopd.telemetry import complaints
 from dopd.telemetry.answers import Kind, parse_answer
 from dopd.telemetry.deadline import Deadline, DeadlineAdapter
@@ -36,6 +38,8 @@ LARGEST_ANSWER_OF_RESOURCE_MIB = 4.0
 MOST_SERIES_OF_RESOURCE, MOST_POINTS_OF_RESOURCE = 2_000, 50_000
 """Answers are kept while they are shared, and series of no labels take ten times their size in memory."""
 CHUNK_BYTES = 2**16
+OWN_ROOM_BYTES = 64 * 2**20
+"""For large answers of the operator's own Prometheus: one that is as large as it may be, or some that are not."""
 OVERLOADED = (429, 503)
 """Answers whose `Retry-After` counts."""
 
@@ -138,9 +142,16 @@ class ConnectionSettings:
 
 @dataclass(frozen=True)
 class Connector:
-    """Makes a client for the URL of the operator or of a resource."""
+    """Makes a client for the URL of the operator or of a resource.
+
+    Attributes:
+        settings: of the operator's own.
+        room: for large answers of resources' own; the operator's own takes one large answer at a time.
+    """
 
     settings: ConnectionSettings = ConnectionSettings()
+    room: Room = field(default_factory=Room)
+    _own_room: Room = field(default_factory=lambda: Room(OWN_ROOM_BYTES, math.inf))
 
     def __call__(self, url: str) -> Prometheus:
         """A client of one Prometheus, or what speaks its API. It does not retry: the next pass does.
@@ -153,7 +164,8 @@ class Connector:
         settings = self.settings.for_url(url)
         if settings.insecure_skip_verify:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        session, base = _Session(settings), url.rstrip("/")
+        room = self.room if settings.of_resource else self._own_room
+        session, base = _Session(settings, room), url.rstrip("/")
         client: Prometheus = PrometheusConnect(url=base, session=session, timeout=settings.timeout_seconds)
         session.mount(base, DeadlineAdapter(max_retries=Retry(total=0)))  # in place of the client's own
         return client
@@ -207,9 +219,9 @@ LARGE_BYTES = 2**18
 class _Session(requests.Session):
     """A session that reads no answer without bounds, follows no redirect, and says what to do about a failure."""
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(self, settings: ConnectionSettings, room: Room) -> None:
         super().__init__()
-        self._settings = settings
+        self._settings, self._room = settings, room
         self.auth = _Credentials(settings)
         self.verify = False if settings.insecure_skip_verify else settings.ca_file or True
         if settings.client_certificate_file:
@@ -228,11 +240,22 @@ class _Session(requests.Session):
         Raises:
             NoAnswer: it is not.
         """
+        place = self._room.place(NAMESPACE.get(), self._largest_bytes)
+        try:
+            return self._sent(request, place, kwargs)
+        finally:
+            place.leave()
+
+    @property
+    def _largest_bytes(self) -> int:
+        return int(self._settings.largest_answer_mib * 2**20)
+
+    def _sent(self, request: requests.PreparedRequest, place: Place, kwargs: dict[str, Any]) -> requests.Response:
         settings = self._settings
         with Deadline(settings.timeout_seconds) as deadline:
             try:
                 with super().send(request, **{**kwargs, "stream": True}) as response:
-                    body = self._body(response)
+                    body = self._body(response, place, deadline)
                 if deadline.passed:
                     raise TimeoutError
             except BadBody as error:
@@ -253,11 +276,16 @@ class _Session(requests.Session):
         pause_seconds = _retry_after_seconds(headers.get("Retry-After", ""))
         raise NoAnswer(complaint, retry_after_seconds=pause_seconds, overloaded=True)
 
-    def _body(self, response: requests.Response) -> bytearray:
-        limit = int(self._settings.largest_answer_mib * 2**20)
-        body = Body(limit, response.headers.get("Content-Encoding", ""), json=True)
+    def _body(self, response: requests.Response, place: Place, deadline: Deadline) -> bytearray:
+        encoding = response.headers.get("Content-Encoding", "")
+        body = Body(self._largest_bytes, encoding, json=True, small_bytes=SMALL_BYTES)
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             body.feed(chunk)
+            if body.waits:
+                if not place.enter_within(body, deadline.seconds_left):
+                    raise TimeoutError
+                body.grow()
+        place.read()
         return body.whole()
 
     def _parsed(self, request: requests.PreparedRequest, body: bytearray) -> dict[str, Any]:

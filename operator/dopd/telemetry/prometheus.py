@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -247,7 +247,8 @@ def _in_thread(make: Callable[[], Found]) -> "asyncio.Future[Found]":
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(settle, result, failure)
 
-    threading.Thread(target=run, name="prometheus", daemon=True).start()
+    # With the context of who asks: the thread knows on whose behalf it takes room.
+    threading.Thread(target=copy_context().run, args=(run,), name="prometheus", daemon=True).start()
     return future
 
 

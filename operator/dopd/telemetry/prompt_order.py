@@ -10,7 +10,7 @@ condition.
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,11 @@ _LOG = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 30.0
 """After an answer, and after none: one that hangs must not hold up each pass."""
+PROVED_SECONDS = 120.0
+"""What a worker told holds for so long while it tells nothing: as late as samples of other signals may be, too
+(`windows.LONGEST_LAG_SECONDS`). A worker that is busy misses one answer in hundreds."""
+KEPT_SECONDS = AGAIN_SECONDS + PROVED_SECONDS
+"""For so long it is known when a worker was asked last; of one that has gone nothing is kept."""
 MOST_LINES, LONGEST_LINE = 200, 1000
 """Of the state; a worker of many processes has a dozen for each."""
 MOST_VALUES, LONGEST_VALUE = 16, 63
@@ -96,8 +101,15 @@ def parse_prompt_order(text: str) -> PromptOrder:
     )
 
 
+@dataclass(frozen=True)
+class _Known:
+    asked_seconds: float
+    proved_seconds: float = -math.inf
+    order: PromptOrder | None = None
+
+
 class PromptOrderReader:
-    """Asks workers, each at most every `AGAIN_SECONDS`.
+    """Asks workers, each at most every `AGAIN_SECONDS`; what one has told holds for `PROVED_SECONDS`.
 
     Args:
         http: reaches pods.
@@ -106,25 +118,32 @@ class PromptOrderReader:
 
     def __init__(self, http: PodHttp, now: Callable[[], float]) -> None:
         self._http, self._now = http, now
-        self._known: dict[str, tuple[float, PromptOrder | None]] = {}
+        self._known: dict[str, _Known] = {}
 
     async def read(self, pods: Sequence[dict[str, Any]]) -> dict[str, PromptOrder]:
-        """Orders by pod name; a pod that does not answer is absent."""
+        """Orders by pod name; a pod that has not answered for `PROVED_SECONDS` is absent."""
         now = self._now()
-        self._known = {uid: known for uid, known in self._known.items() if 0 <= now - known[0] < AGAIN_SECONDS}
-        found = await answers_within(LOOK_SECONDS, partial(self._one, now), pods)
-        return {pod["metadata"]["name"]: order for pod, order in zip(pods, found, strict=True) if order is not None}
+        self._known = {uid: one for uid, one in self._known.items() if 0 <= now - one.asked_seconds < KEPT_SECONDS}
+        await answers_within(LOOK_SECONDS, partial(self._ask, now), [pod for pod in pods if self._due(pod, now)])
+        known = {pod["metadata"]["name"]: self._known.get(pod["metadata"]["uid"], _Known(now)) for pod in pods}
+        return {
+            name: one.order
+            for name, one in known.items()
+            if one.order is not None and now - one.proved_seconds < PROVED_SECONDS
+        }
 
-    async def _one(self, now_seconds: float, pod: dict[str, Any]) -> PromptOrder | None:
+    def _due(self, pod: dict[str, Any], now_seconds: float) -> bool:
+        known = self._known.get(pod["metadata"]["uid"])
+        return known is None or now_seconds - known.asked_seconds >= AGAIN_SECONDS
+
+    async def _ask(self, now_seconds: float, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
-        if uid in self._known:
-            return self._known[uid][1]
-        order: PromptOrder | None = None
+        # Before the answer: one that hangs until the look is given up has been asked, too.
+        self._known[uid] = replace(self._known.get(uid, _Known(now_seconds)), asked_seconds=now_seconds)
         try:
             order = parse_prompt_order(await self._http.get_text(pod, engine_port(pod), "/metrics"))
+            self._known[uid] = _Known(now_seconds, now_seconds, order)
         except PodHttpError:
-            pass  # condition SchedulingActive says so
+            pass  # condition SchedulingActive says so, once the proof has grown old
         except BadAnswer as error:
             _LOG.warning("pod %s /metrics: %s", pod["metadata"]["name"], error)
-        self._known[uid] = (now_seconds, order)
-        return order

@@ -93,3 +93,37 @@ def test_json_is_read_or_refused(value: Any):
 def test_what_is_no_json(text: bytes):
     with pytest.raises(BadBody, match="no JSON"):
         parse_json(text)
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_beyond_what_is_small_a_body_waits(encoding: str):
+    data = b"[" + b"1," * 400_000 + b"1]"
+    sent = gzip.compress(data) if encoding else data
+    body = Body(2**20, encoding, json=True, small_bytes=2**16)
+    most_bytes = 0
+    for start in range(0, len(sent), 5000):
+        body.feed(sent[start : start + 5000])
+        if body.waits:
+            most_bytes = most_bytes or len(body._data)
+            body.grow()
+    assert bytes(body.whole()) == data
+    assert 2**16 < most_bytes <= 2**17, "no more was taken in before"
+
+
+def test_what_is_small_never_waits():
+    body = Body(2**20, "gzip", small_bytes=2**16)
+    body.feed(gzip.compress(b"x" * 2**16))
+    assert not body.waits
+    assert len(body.whole()) == 2**16
+
+
+def test_a_body_that_was_dropped_holds_nothing_and_says_so():
+    body = Body(2**20, small_bytes=10)
+    body.feed(b"x" * 1000)
+    body.grow()
+    body.drop()
+    assert len(body._data) == 0
+    with pytest.raises(BadBody, match="too slowly for its size while other answers waited"):
+        body.feed(b"y")
+    with pytest.raises(BadBody, match="too slowly"):
+        body.whole()

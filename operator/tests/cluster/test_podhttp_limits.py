@@ -11,6 +11,7 @@ from kubernetes.aio import client
 from dopd.cluster import podhttp
 from dopd.cluster.client import Kubernetes
 from dopd.cluster.podhttp import DirectPodHttp, PodHttpError, ProxyPodHttp
+from dopd.cluster.room import Room
 
 from .endpoints import answer, drip, endpoint, hang
 
@@ -153,3 +154,21 @@ async def test_a_pod_leads_nobody_elsewhere_through_the_api_server(kubernetes: K
             with pytest.raises(PodHttpError, match="redirected"):
                 await through_api_server(kubernetes, port)
     assert not visited.is_set()
+
+
+async def test_large_answers_share_the_room_there_is_and_nobody_waits_for_one_that_trickles():
+    http = DirectPodHttp(room=Room(2**20, hold_seconds=0.1))
+    well = b"[" + b"1," * 2**17 + b"1]"
+    slow = drip(b"HTTP/1.1 200 OK\r\n\r\n[" + b"1," * 10**5)
+    async with endpoint(slow) as bad, endpoint(answer(gzip.compress(well), headers=ZIPPED)) as good:
+        trickling = asyncio.create_task(http.get_json(pod("bad", "bad"), bad, "/v1/loads"))
+        await asyncio.sleep(0.2)
+        assert not trickling.done(), "alone it may take its time"
+        assert len(await http.get_json(pod("good", "good"), good, "/v1/loads")) == 2**17 + 1
+        with pytest.raises(PodHttpError, match=r"too slowly for its size|no whole answer"):
+            await trickling
+        with pytest.raises(PodHttpError, match="asked again in"):
+            await http.get_json(pod("bad", "bad"), bad, "/v1/loads")
+        for _ in range(3):  # and the room has come back
+            await http.get_json(pod("good", "good"), good, "/v1/loads")
+    await http.close()

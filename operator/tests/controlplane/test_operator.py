@@ -174,6 +174,19 @@ def test_killed_at_random_it_converges_each_time(
         assert references <= owners, f"{name} belongs to a resource that exists"
 
 
+def test_a_stop_waits_for_nothing_and_gives_the_lease_away(
+    plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess
+):
+    apply(plane, namespace, inference("m"))
+    eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "the children of m")
+    assert operator.stop(within_seconds=4.0) == 0  # kopf alone gives what runs five seconds
+    lease = api.get(kinds.LEASE.path("default", "dopd")).raise_for_status().json()
+    assert lease["spec"]["holderIdentity"] == ""
+    log = operator.log.read_text()
+    assert "Traceback" not in log
+    assert "WARNING" not in log
+
+
 def test_of_two_operators_one_acts_and_the_other_takes_over(
     plane: ControlPlane, api: httpx.Client, namespace: str, operator: OperatorProcess, tmp_path: Path
 ):

@@ -36,11 +36,10 @@ def test_hardly_anything_waits_for_one_of_very_many_workers():
 
 
 @settings(max_examples=60)
-@given(demand=demands, rate=st.floats(0, 500), wait_factor=st.floats(1, 12))
-def test_a_load_at_another_rate_is_the_load_of_the_demand_at_that_rate(model, demand, rate, wait_factor):
-    carried = Load.of(demand, model, OBJECTIVES, wait_factor).at(rate)
-    assert carried == Load.of(demand.at(rate), model, OBJECTIVES, wait_factor)
-    assert carried == Load.of(demand.at(rate), model, OBJECTIVES).with_wait_factor(wait_factor)
+@given(demand=demands, rate=st.floats(0, 500), in_order=st.booleans())
+def test_a_load_at_another_rate_is_the_load_of_the_demand_at_that_rate(model, demand, rate, in_order):
+    carried = Load.of(demand, model, OBJECTIVES, in_order).at(rate)
+    assert carried == Load.of(demand.at(rate), model, OBJECTIVES, in_order)
 
 
 def test_one_worker_waits_as_the_pollaczek_khinchine_formula_says(model):

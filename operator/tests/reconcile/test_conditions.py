@@ -223,6 +223,7 @@ def failed(reason: ConditionReason) -> Reading:
         (failed(ConditionReason.QUERY_FAILED), ConditionType.FORECAST_TRUSTED, "MetricsUnavailable"),
         (Reading(0.0), ConditionType.METRICS_AVAILABLE, "AsExpected"),
         (Reading(0.0), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
+        (Reading(0.0, no_forecaster="being made"), ConditionType.FORECAST_TRUSTED, "ForecastPending"),
         (Reading(0.0), ConditionType.BUDGET_LIMITED, "AsExpected"),
     ],
 )

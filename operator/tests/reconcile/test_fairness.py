@@ -14,6 +14,7 @@ from dopd.reconcile.runtime import work
 from dopd.replay.profiles import load_profile
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
+from dopd_forecasting import ProcessExecutor
 
 from .hostile import ByNamespace, MemoryCluster, blanks, brackets, drips, drips_header, endpoints, hangs, honest
 
@@ -31,8 +32,8 @@ async def passes_of_the_victim(cluster: MemoryCluster, ports: dict[str, int], ot
             passes[key] += 1
             return delay
 
-    http, servers = DirectPodHttp(ByNamespace(ports)), Servers()
-    reconciler = Counting(cluster, http, loads=LoadReader(servers))  # type: ignore[arg-type]
+    http, servers, forecasts = DirectPodHttp(ByNamespace(ports)), Servers(), ProcessExecutor()
+    reconciler = Counting(cluster, http, loads=LoadReader(servers), executor_of=forecasts.of)  # type: ignore[arg-type]
     queue = KeyQueue()
     loop = asyncio.create_task(work(reconciler, queue))
     for key in others:
@@ -47,6 +48,7 @@ async def passes_of_the_victim(cluster: MemoryCluster, ports: dict[str, int], ot
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         servers.close()
+        forecasts.shutdown()
         await http.close()
     return passes
 

@@ -5,6 +5,8 @@ import math
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dopd.cluster.room import Room
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 
 from .server import EMPTY, Asked, Certificates, Reply, Server, make_certificates, serving
@@ -225,6 +228,31 @@ def test_a_slow_answer(http: Server):
         ask(settings_of(http, timeout_seconds=0.05))
 
 
+@contextmanager
+def dripping(start: bytes, piece: bytes) -> Iterator[str]:
+    """URL of a server that sends a beginning, and then a piece now and then."""
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                try:
+                    peer.sendall(start)
+                    while not over.wait(0.02):
+                        peer.sendall(piece)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            thread.join()
+
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 LAST_CHUNK = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
 
@@ -243,28 +271,34 @@ LAST_CHUNK = OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
     ],
 )
 def test_an_answer_that_drips(start: bytes, piece: bytes):
-    over = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with dripping(start, piece) as url, pytest.raises(NoAnswer, match="no whole answer within"):
+        ask(ConnectionSettings(url, timeout_seconds=0.2))
 
-        def drip() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                try:
-                    peer.sendall(start)
-                    while not over.wait(0.02):
-                        peer.sendall(piece)
-                except OSError:
-                    return
 
-        thread = threading.Thread(target=drip)
+LARGE = b'{"status":"success","data":{"resultType":"vector","result":[]},"x":"' + b"y" * 2**18
+"""Nearly as much as fits into the room of the test, and not its end."""
+
+
+def test_large_answers_share_the_room_there_is_and_nobody_waits_for_one_that_drips(http: Server):
+    connect = Connector(ConnectionSettings(), Room(2**20, hold_seconds=0.1))
+    http.reply = lambda _: Reply(LARGE + b'"}')
+    failure: list[NoAnswer] = []
+    with dripping(OK + b"\r\n" + LARGE, b"y") as url:
+
+        def ask_the_slow_one() -> None:
+            try:
+                connect(url).custom_query("up", params={})
+            except NoAnswer as error:
+                failure.append(error)
+
+        thread = threading.Thread(target=ask_the_slow_one)
         thread.start()
-        try:
-            with pytest.raises(NoAnswer, match="no whole answer within"):
-                ask(ConnectionSettings(url, timeout_seconds=0.2))
-        finally:
-            over.set()
-            thread.join()
+        time.sleep(0.2)
+        assert failure == [], "alone it may take its time"
+        for _ in range(3):  # and the room comes back
+            assert connect(http.url).custom_query("up", params={}) == []
+        thread.join(15)
+    assert "too slowly for its size" in str(failure[0])
 
 
 def test_tls_that_drips():

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from dopd.cluster.podhttp import PodHttpError
 from dopd.telemetry.doors import BadAnswer
-from dopd.telemetry.prompt_order import AGAIN_SECONDS, PromptOrder, PromptOrderReader, parse_prompt_order
+from dopd.telemetry.prompt_order import (
+    AGAIN_SECONDS,
+    PROVED_SECONDS,
+    PromptOrder,
+    PromptOrderReader,
+    parse_prompt_order,
+)
 
 OTHERS = """# HELP sglang:num_running_reqs The number of running requests.
 # TYPE sglang:num_running_reqs gauge
@@ -111,3 +117,33 @@ async def test_who_does_not_answer_is_absent_and_nobody_is_asked_again_at_once()
     clock.seconds += AGAIN_SECONDS
     assert set(await reader.read(all_three)) == {"a", "c"}
     assert pods.asked == 6
+
+
+@pytest.mark.parametrize("missed", ["no answer", "a bad one"])
+async def test_what_a_worker_told_holds_for_a_while_in_which_it_tells_nothing(missed: str):
+    pods, clock = Pods(a=told()), Clock()
+    reader, one = PromptOrderReader(pods, clock), [pod("a")]  # type: ignore[arg-type]
+    proof = (await reader.read(one))["a"]
+    if missed == "no answer":
+        del pods.texts["a"]
+    else:
+        pods.texts["a"] = "dopd_prefill_order_active what"
+    asked = pods.asked
+    for _ in range(int(PROVED_SECONDS / AGAIN_SECONDS) - 1):
+        clock.seconds += AGAIN_SECONDS
+        assert await reader.read(one) == {"a": proof}
+        asked += 1
+        assert pods.asked == asked, "it is asked again all the same"
+    clock.seconds += AGAIN_SECONDS
+    assert await reader.read(one) == {}
+    pods.texts["a"] = told(0)
+    clock.seconds += AGAIN_SECONDS
+    assert not (await reader.read(one))["a"].active, "a new word counts at once"
+
+
+async def test_a_worker_that_has_been_replaced_is_not_known_by_the_word_of_the_one_before():
+    pods, clock = Pods(a=told()), Clock()
+    reader = PromptOrderReader(pods, clock)  # type: ignore[arg-type]
+    await reader.read([pod("a")])
+    del pods.texts["a"]
+    assert await reader.read([{"metadata": {"name": "a", "uid": "another"}}]) == {}
