@@ -49,6 +49,7 @@ class _Seen:
     demand: Demand
     outlook: PerRole[Outlook]
     trust: Trust | None
+    miss: float
 
     @property
     def planned_for(self) -> PerRole[Demand]:
@@ -104,8 +105,8 @@ class Autoscaler:
         self.last: Decision | None = None
 
     @property
-    def miss(self) -> float:
-        """Share of the leads in which the load may exceed what is held."""
+    def miss(self) -> float | None:
+        """Share of the leads in which the load may exceed what is held; None before the load was known."""
         return self._knob.miss
 
     @property
@@ -151,15 +152,14 @@ class Autoscaler:
         demand = self._with_lengths(sample.demand)
         one, busy = self._work.of_one(demand), self._work.of(demand)
         leads = _leads(model, policy)
-        if self._at_seconds is not None:
-            since = max(0.0, sample.at_seconds - self._at_seconds)
-            self._knob.observe(sample.late_share, since, 1 - policy.objectives.attainment, max(leads))
+        since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
+        miss = self._knob.observe(policy, sample.late_share, since, max(leads))
         self._at_seconds = sample.at_seconds
 
         def of(role: Role) -> Outlook:
             now_seconds, lead_seconds, forecast = sample.at_seconds, leads[role], peaks[role]
             forecast.observe(now_seconds, busy[role])
-            peak, expected = forecast.quantile(self._knob.miss), forecast.expected
+            peak, expected = forecast.quantile(miss), forecast.expected
             promised = self._promises[role].due(now_seconds)
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
@@ -168,7 +168,7 @@ class Autoscaler:
         outlook = PerRole.of(of)
         verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
         trust = min(verdicts, key=lambda trust: trust.trusted, default=None)
-        self._seen = _Seen(demand, outlook, trust)  # at once: a decision may be made meanwhile
+        self._seen = _Seen(demand, outlook, trust, miss)  # at once: a decision may be made meanwhile
 
     def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
         """Name the workers that there should be, and remember that.
@@ -222,7 +222,7 @@ class Autoscaler:
         )
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
         soft = explain.soft_bounds(needed, held)
-        told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, hard, self._knob.miss)
+        told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, hard, seen.miss)
         return Decision(
             prefill=target[0],
             decode=target[1],

@@ -24,9 +24,13 @@ class Tuning:
         likeness: width of the kernel by which errors after loads that stood alike count, in ranks from 0 to 1.
         sharpness: how much a voice that did worse loses of its say, per its mean loss over the best one's.
         least_loss: losses below this share of the level are alike.
-        first_miss: share of the leads in which the load may exceed what is held, before clients have told otherwise.
-        least_miss: and the least,
-        most_miss: and the most that they may move it to.
+        late_when_missed: share of the requests that are late in a lead in which the load exceeds what is held, where
+            prompts go in the order on-time-first. It makes the first share of leads that may be missed: what may be
+            late over this.
+        late_when_missed_fcfs: the same where prompts go as they come: a queue makes everybody late until it is gone.
+            From the trial, too.
+        least_miss: the least share of leads that may be missed, whatever clients meet,
+        most_miss: and the most.
         gain: how far a lead in which every request is late moves the logarithm of it.
         least_hold_seconds: workers are held so long after they were needed, however fast they start.
     """
@@ -43,7 +47,8 @@ class Tuning:
     likeness: float = 0.15
     sharpness: float = 8.0
     least_loss: float = 0.001
-    first_miss: float = 0.4
+    late_when_missed: float = 0.025
+    late_when_missed_fcfs: float = 0.1
     least_miss: float = 5e-4
     most_miss: float = 0.8
     gain: float = 1.0
