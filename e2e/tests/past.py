@@ -1,9 +1,12 @@
 """A past for Prometheus: what gateway and engines of a resource would have counted, as OpenMetrics text."""
 
+import json
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from e2e.stack import PROMETHEUS_NAMESPACE, Stack
+from e2e.stack import PROMETHEUS_NAMESPACE, Stack, wait_for
 
 STEP_SECONDS = 30
 EDGES = (64, 128, 256, 512, 1024, 2048, 4096)
@@ -26,7 +29,7 @@ class Mix:
 
 
 def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], start_seconds: int, end_seconds: int) -> None:
-    """Put the past of some resources into the cluster's Prometheus, which reads it within about a minute.
+    """Put the past of some resources into the cluster's Prometheus, and wait until it answers with it.
 
     Args:
         stack: the cluster.
@@ -38,6 +41,16 @@ def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], start_sec
     pod = ("-n", PROMETHEUS_NAMESPACE, "exec", "-i", "deploy/prometheus", "-c", "prometheus", "--")
     stack.kubectl(*pod, "sh", "-c", f"cat > {_FILE}", stdin=f"{text}# EOF\n")
     stack.kubectl(*pod, "promtool", "tsdb", "create-blocks-from", "openmetrics", _FILE, "/data")
+    names = "|".join(pasts)
+    query = urllib.parse.urlencode(
+        {"query": f'count(up{{dopd_dev_instance=~"{names}"}})', "time": (start_seconds + end_seconds) // 2}
+    )
+
+    def answers() -> bool:
+        with urllib.request.urlopen(f"{stack.prometheus_url}/api/v1/query?{query}", timeout=10) as answer:
+            return bool(json.load(answer)["data"]["result"])
+
+    wait_for(answers, "Prometheus has read the past", timeout_seconds=120)
 
 
 def _lines(pasts: dict[str, Callable[[float], Mix]], times: range) -> Iterator[str]:

@@ -13,7 +13,7 @@ from e2e.tests.resources import MODEL, auto, replicas
 
 Json = dict[str, Any]
 DAY_SECONDS = 86_400
-AHEAD_SECONDS = 9 * 60
+AHEAD_SECONDS = 11 * 60
 """From the start of the test to the morning and the shift. A season is looked at from five minutes before it comes."""
 NIGHT, MORNING = Mix(0.0), Mix(30.0)
 TALK, READ = Mix(12.0, 100, 600), Mix(4.0, 2060, 40)
