@@ -1,8 +1,8 @@
-"""The forecaster of one resource, estimated in a process that may be slow, or die."""
+"""A forecaster that is estimated in a process that may be slow, or die."""
 
-import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from dopd.reconcile import forecasts
-from dopd.reconcile.forecasts import MOST_BINS_HERE, ResourceForecaster
+from dopd.reconcile.forecasts import EstimatedElsewhere
 from dopd_forecasting import Forecaster, ProcessExecutor, Series, WorkFailed
 from dopd_forecasting.models.naive import LastValue, MovingAverage
+
+PATIENCE_SECONDS = 30.0
 
 
 class Held(Executor):
@@ -47,98 +49,56 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecasts, "PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(forecasts, "Forecaster", partial(Forecaster, (LastValue, MovingAverage)))  # these take no time
+def quick_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecasts, "Forecaster", partial(Forecaster, (LastValue, MovingAverage)))
 
 
-def load(bins: int, bin_seconds: float = 60.0) -> Series:
-    return Series(10 + np.random.default_rng(1).normal(size=bins), 0, bin_seconds, "requests/s")
+def load(bins: int, first: int = 0) -> Series:
+    return Series(10 + np.random.default_rng(1).normal(size=bins), first, 60.0, "busy workers")
 
 
-@pytest.fixture
-def held() -> Held:
-    return Held()
-
-
-@pytest.fixture
-def forecaster(held: Held) -> ResourceForecaster:
-    return ResourceForecaster(held, Clock())
-
-
-async def settle() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
-async def test_nobody_waits_for_a_fit(held: Held, forecaster: ResourceForecaster):
-    assert await forecaster.follow(load(60), 0) is None
-    assert "being made" in forecaster.problem
-    assert await forecaster.follow(load(61), 0) is None
-    assert len(held.calls) == 1, "one fit is enough"
-    held.let_go()
-    found = await forecaster.follow(load(62), 0)
-    assert found
+def test_nobody_waits_for_a_fit_and_what_came_meanwhile_is_taken_in() -> None:
+    held = Held()
+    forecaster = EstimatedElsewhere(held)
     assert forecaster.problem == ""
-    assert found.predict([60.0]).made_at == 62 * 60.0, "what came meanwhile is taken in"
-    assert await forecaster.follow(load(63), 0) is found
+    forecaster.fit(load(60))
+    assert not forecaster.ready
+    assert "being made" in forecaster.problem
+    assert len(held.calls) == 1, "one fit is enough"
+    with pytest.raises(RuntimeError, match="not fitted"):
+        forecaster.trust(3600.0)
+    held.let_go()
+    assert forecaster.ready
+    assert forecaster.problem == ""
+    forecaster.update(load(2, first=60))
+    assert forecaster.predict([60.0]).made_at == 62 * 60.0
 
 
-async def test_a_fit_that_fails_is_said_and_tried_again_after_a_pause(held: Held):
-    clock = Clock()
-    forecaster = ResourceForecaster(held, clock)
+def test_a_fit_that_fails_is_said_and_tried_again_after_a_pause() -> None:
+    held, clock = Held(), Clock()
+    forecaster = EstimatedElsewhere(held, clock)
+    forecaster.fit(load(60))
     for pause in (5, 10):
-        assert await forecaster.follow(load(60), 0) is None
         held.let_go(WorkFailed("the process of forecasts ended with -9"))
-        await settle()
-        assert await forecaster.follow(load(60), 0) is None
+        assert not forecaster.ready
         assert "ended with -9" in forecaster.problem
         assert f"again after {pause} s" in forecaster.problem
-        assert await forecaster.follow(load(60), 0) is None
-        assert held.calls == []
-        assert "ended with -9" in forecaster.problem
+        assert held.calls == [], "not before the pause is over"
         clock.seconds += pause
-    assert await forecaster.follow(load(60), 0) is None
+        assert not forecaster.ready
+        assert len(held.calls) == 1
     held.let_go()
-    assert await forecaster.follow(load(60), 0)
+    assert forecaster.ready
+    assert forecaster.problem == ""
 
 
-async def test_other_bins_need_another_forecaster(held: Held, forecaster: ResourceForecaster):
-    await forecaster.follow(load(60), 0)
-    held.let_go()
-    assert await forecaster.follow(load(60), 0)
-    assert await forecaster.follow(load(120, 30.0), 0) is None
-    held.let_go()
-    assert await forecaster.follow(load(120, 30.0), 0)
-
-
-async def test_a_gap_that_can_be_read_again_is_learnt_from_while_the_old_one_goes_on(
-    held: Held, forecaster: ResourceForecaster
-):
-    await forecaster.follow(load(60), 1)
-    held.let_go()
-    before = await forecaster.follow(load(60), 1)
-    assert before
-    assert await forecaster.follow(load(61), 0) is before
-    held.let_go()
-    after = await forecaster.follow(load(62), 0)
-    assert after is not before
-
-
-async def test_what_came_in_a_long_outage_is_learnt_elsewhere(held: Held, forecaster: ResourceForecaster):
-    await forecaster.follow(load(60), 0)
-    held.let_go()
-    await forecaster.follow(load(60), 0)
-    long = load(60 + MOST_BINS_HERE + 1)
-    assert await forecaster.follow(long, 0) is None
-    held.let_go()
-    assert await forecaster.follow(long, 0)
-
-
-async def test_a_stop_drops_what_is_under_way(held: Held, forecaster: ResourceForecaster):
-    await forecaster.follow(load(60), 0)
+def test_a_stop_and_another_history_drop_what_is_under_way() -> None:
+    held = Held()
+    forecaster = EstimatedElsewhere(held)
+    forecaster.fit(load(60))
+    forecaster.fit(load(90))
+    assert [future.cancelled() for future, _ in held.calls] == [True, False]
     forecaster.stop()
-    await settle()
     assert all(future.cancelled() for future, _ in held.calls)
 
 
@@ -149,16 +109,16 @@ def process() -> Iterator[ProcessExecutor]:
     executor.shutdown()
 
 
-async def test_the_forecast_outlives_the_process_that_made_it(
-    process: ProcessExecutor, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(forecasts, "PATIENCE_SECONDS", 15.0)
-    forecaster = ResourceForecaster(process.of("ns"))
-    before = await forecaster.follow(load(60), 0)
-    assert before
+def test_the_forecast_outlives_the_process_that_made_it(process: ProcessExecutor) -> None:
+    forecaster = EstimatedElsewhere(process.of("ns"))
+    forecaster.fit(load(60))
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not forecaster.ready and time.monotonic() < end:
+        time.sleep(0.05)
+    assert forecaster.ready
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
-    for bins in (61, 62, 70):
-        found = await forecaster.follow(load(bins), 0)
-        assert found is before
-        assert found.predict([60.0]).made_at == bins * 60.0
+    for first, bins in ((60, 1), (61, 1), (62, 8)):
+        forecaster.update(load(bins, first=first))
+        assert forecaster.ready
+        assert forecaster.predict([60.0]).made_at == (first + bins) * 60.0
