@@ -2,7 +2,7 @@
 
     python operator/benchmarks/peak_forecast.py [--traces FOLDER] [--only NAME] [--leads 60,180] [--forecaster]
 
-A history is read at once, as a fresh operator does; then the load comes minute by minute, and every five minutes the
+A history is read at once, as a fresh operator does; then the load comes minute by minute, and every seven minutes (many loads have a rhythm of five) the
 busiest minute within the lead is asked for. Traces are CSV files, one row a bin: `office` is generated and needs none.
 Loads are requests per second, so lengths do not matter here. Loss and held are shares of the mean load.
 """
@@ -23,7 +23,7 @@ from dopd_forecasting import Forecaster
 Floats = npt.NDArray[np.float64]
 MISSES = (0.4, 0.1, 0.02)
 SPACING = 60.0
-SAID_EACH = 5
+SAID_EACH = 7
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def office(weeks: int = 3, seed: int = 1) -> Floats:
         start = day * 1440
         if day % 7 >= 5:
             continue
-        morning, evening, noon = start + np.array([530 + rng.normal(0, 4), 1040 + rng.normal(0, 15), 720 + rng.normal(0, 3)])
+        morning, evening, noon = start + np.array(
+            [530 + rng.normal(0, 4), 1040 + rng.normal(0, 15), 720 + rng.normal(0, 3)]
+        )
         rise = np.clip((minute - morning) / 20, 0, 1) * np.clip((evening - minute) / 60, 0, 1)
         load = np.maximum(load, 1 + 9 * rise) + 4 * ((minute >= noon) & (minute < noon + 25))
     return np.asarray(np.maximum(0.0, load * (1 + 0.05 * rng.normal(size=len(load)))))

@@ -60,7 +60,7 @@ class Foreseen:
         self.follow(minutes)
 
     def follow(self, minutes: Minutes) -> None:
-        """Take in the minutes that are over since, and say what is expected after each fifth and after the last."""
+        """Take in the minutes that are over since, and say what is expected at each origin and after the last."""
         if self._next is None:
             self.learn(minutes)
             return
