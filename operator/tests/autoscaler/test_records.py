@@ -24,8 +24,8 @@ def test_a_voice_says_nothing_before_it_knows_a_day():
 
 
 def test_a_voice_without_a_record_gets_no_credit_for_its_silence():
-    """The load jumps each hour, so that all others err; the week has not been heard yet."""
-    load = np.where(np.arange(3 * 1440) % 60 < 30, 5.0, 40.0)
+    """Each day is the one before, with jumps at odd times, so that all but the day err; the week was not heard yet."""
+    load = np.tile(np.repeat(np.random.default_rng(3).uniform(5, 40, 72), 20), 3)
     origins = origins_of(minutes(load), 600.0, Tuning())
     records = Records(Tuning(), 600.0, tuple(PERIODS))
     records.extend(origins)
