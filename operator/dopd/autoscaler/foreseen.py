@@ -58,7 +58,7 @@ class Foreseen:
         self.now = float("nan")
 
     def follow(self, minutes: Minutes) -> bool:
-        """Take in the minutes that are over since, and say what is expected after each fifth and after the last.
+        """Take in the minutes that are over since, and say what is expected at each origin and after the last.
 
         Returns:
             Whether the past is told only now, as the forecaster has just become ready.

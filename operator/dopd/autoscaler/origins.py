@@ -1,4 +1,4 @@
-"""The load as it was seen every five minutes of the past, and what came within the lead after that.
+"""The load as it was seen every six minutes of the past, and what came within the lead after that.
 
 Voices are judged at these times. All that is here is computed from the minutes, so that a process that has just read
 a history knows what one that ran all along knows.
@@ -15,16 +15,16 @@ from dopd.autoscaler.tuning import Tuning
 
 Floats = npt.NDArray[np.float64]
 
-ORIGIN_MINUTES = 5
+ORIGIN_MINUTES = 6
 ORIGIN_SECONDS = ORIGIN_MINUTES * MINUTE_SECONDS
-DAY_ORIGINS = 288
+DAY_ORIGINS = 240
 PERIODS = {"day": DAY_ORIGINS, "week": 7 * DAY_ORIGINS}
 """Voices that say what came so many origins before."""
 
 
 @dataclass(frozen=True)
 class Origins:
-    """Of origins `first`, `first` + 1, ...; origin k is at k * 300 s. Every array has one value for each.
+    """Of origins `first`, `first` + 1, ...; origin k is at k * 360 s. Every array has one value for each.
 
     Attributes:
         first: number of the first.
@@ -58,7 +58,7 @@ class Origins:
 
 
 def origins_of(minutes: Minutes, lead_seconds: float, tuning: Tuning) -> Origins:
-    """All origins that the minutes tell of, the newest one at the end of the last full five minutes."""
+    """All origins that the minutes tell of, the newest one at the end of the last full six minutes."""
     first = ceil((minutes.first + 1) / ORIGIN_MINUTES)
     count = max(0, minutes.next // ORIGIN_MINUTES - first + 1)
     values = minutes.values

@@ -148,7 +148,7 @@ def say(
     half = origins.greatest[rows // 2]
     leads = rows.astype(float) * (ORIGIN_SECONDS / lead_seconds)
     most = ceiling(origins.greatest[rows], half, leads, tuning, lead_seconds, misses)
-    return {name: np.asarray(np.fmax(load[:, None], np.minimum(one, most))) for name, one in said.items()}
+    return {name: np.asarray(np.maximum(load[:, None], np.minimum(one, most))) for name, one in said.items()}
 
 
 def season_errors(
