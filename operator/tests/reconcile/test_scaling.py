@@ -9,11 +9,13 @@ import pytest
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
+from dopd.autoscaler.past import PastLoad
 from dopd.perf import EngineModel
 from dopd.planning import Decision, Learnt, Observation, Reason, Workers, plan
 from dopd.planning.surprise import FIRST_CAUTION
 from dopd.reconcile import scaling
 from dopd.reconcile.queue import Key
+from dopd.reconcile.reading import demand_at
 from dopd.reconcile.scaling import Planned, QueueTrend, ScalingLoop
 from dopd.reconcile.status import learnt_status, stored_learnt
 from dopd.telemetry import queries
@@ -54,8 +56,11 @@ class Loads:
         if self.error:
             raise self.error
         end = now_seconds // BIN * BIN
-        points = tuple((end - BIN * (len(self.rates) - 1 - i), rate) for i, rate in enumerate(self.rates))
-        return LoadHistory(end, points, self.lengths)
+        past = tuple(
+            PastLoad(end - BIN * (len(self.rates) - 1 - i), BIN, demand_at(rate, self.lengths))
+            for i, rate in enumerate(self.rates)
+        )
+        return LoadHistory(end, BIN, past, self.lengths)
 
     async def now(self, source: Source, key: Any, now_seconds: float, **objectives: float) -> LoadNow:
         if self.error:
