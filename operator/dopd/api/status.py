@@ -306,6 +306,19 @@ class Condition(Model):
     """Generation of the spec that this was computed from."""
 
 
+class LeadStatus(Model):
+    """How long a decision takes to have an effect: P90 of the newest twenty of each part, or as a pod waits already."""
+
+    node_seconds: float
+    """From a pod to its node."""
+    start_seconds: float
+    """From the node to a worker that is ready; the profile's figure until three have started."""
+    registration_seconds: float
+    """Until a gateway lists it."""
+    exit_seconds: float | None = None
+    """From the drain of a worker until it is gone; absent until one has gone."""
+
+
 class RoleStatus(Model):
     """Workers of one role."""
 
@@ -317,6 +330,8 @@ class RoleStatus(Model):
     """Workers that do not serve yet."""
     draining: int = 0
     """Workers that get nothing new and finish what they run."""
+    lead_time: LeadStatus | None = None
+    """How long until a new worker serves, and until one that is drained is gone."""
     summary: str
     """desired/ready, for kubectl get."""
 

@@ -122,7 +122,13 @@ CORRECTION_CONFIDENCE = Gauge(
 )
 DECISIONS = Counter("dopd_decisions_total", "Plans that changed the target.", ["namespace", "inference", "reason"])
 LEAD_SECONDS = Gauge(
-    "dopd_lead_seconds", "Time from scheduling to serving of a new worker, P90.", ["namespace", "inference", "role"]
+    "dopd_lead_seconds", "Time from the decision for a worker until it serves.", ["namespace", "inference", "role"]
+)
+LEAD_PART_SECONDS = Gauge(
+    "dopd_lead_part_seconds",
+    "Parts of that time, P90 or as long as a pod waits already: node, start, registration; and exit, from the drain of"
+    " a worker until its GPUs are free.",
+    ["namespace", "inference", "role", "part"],
 )
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
 
@@ -155,6 +161,7 @@ _OF_INSTANCE = (
     FORECAST_COVERAGE,
     FORECAST_AGE,
     LEAD_SECONDS,
+    LEAD_PART_SECONDS,
     CONDITION,
 )
 
@@ -176,7 +183,10 @@ def report(
             shape = observed.spec.prefill if role is Role.PREFILL else observed.spec.decode
             holding = counts.supply + counts.draining + observed.terminating[role]
             GPUS.labels(*key, role).set(holding * shape.gpus)
-        LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
+        if lead := observed.leads.get(role):
+            LEAD_SECONDS.labels(*key, role).set(lead.seconds)
+            for part, seconds in lead.parts().items():
+                LEAD_PART_SECONDS.labels(*key, role, part).set(seconds)
     CONDITION.remove_by_labels({"namespace": key.namespace, "inference": key.name})  # some may not apply any more
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)

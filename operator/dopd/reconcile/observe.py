@@ -23,7 +23,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
-from dopd.reconcile.leadtimes import lead_seconds
+from dopd.reconcile.leadtimes import Lead, Look
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.telemetry.engines import EngineLoad, read_loads
@@ -50,6 +50,8 @@ class Observed:
         children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
         terminating: pods that are being deleted and still hold their GPUs, by role.
+        leaving: uids of these.
+        leads: how long a decision takes to have an effect, by role; empty before that was looked at.
         gateway: what the gateway lists.
         loads: loads of engines that answered, by pod name.
         workers: pods of the two roles as their state machine sees them.
@@ -76,6 +78,8 @@ class Observed:
     profiles: Mapping[Role, EngineProfileSpec] = field(default_factory=dict)
     api_key: str = field(default="", repr=False)
     api_key_problem: str = ""
+    leaving: frozenset[str] = frozenset()
+    leads: Mapping[Role, Lead] = field(default_factory=dict)
 
     @property
     def owner(self) -> Owner:
@@ -123,10 +127,20 @@ class Observed:
             if pod["metadata"]["name"] in self.loads and pod.get("status", {}).get("startTime")
         ]
 
-    def lead_seconds(self, role: Role) -> float:
-        """Time from scheduling to serving of a worker: measured here, or as the profile expects."""
-        expected = 0.0 if isinstance(self.model, str) else self.model.startup_seconds[role]
-        return lead_seconds(self.pods[role], expected)
+    def lead_looks(self) -> dict[Role, Look]:
+        """What lead times are measured by."""
+        draining = any(not worker.labelled for role in Role for worker in self.workers[role])
+        gpus_to_come = draining or any(self.terminating.values())
+        return {
+            role: Look(
+                pods=self.pods[role],
+                workers=self.workers[role],
+                held=self.leaving,
+                gpus_to_come=gpus_to_come,
+                expected_seconds=0.0 if isinstance(self.model, str) else self.model.startup_seconds[role],
+            )
+            for role in Role
+        }
 
 
 async def observe(
@@ -169,6 +183,7 @@ async def observe(
         children=children,
         pods=pools,
         terminating={role: pod_reading.terminating(pod_list, role) for role in Role},
+        leaving=frozenset(str(p["metadata"].get("uid")) for p in pod_list if "deletionTimestamp" in p["metadata"]),
         gateway=gateway,
         loads=loads,
         unread=loads.problems,

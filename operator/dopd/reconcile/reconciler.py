@@ -25,13 +25,14 @@ from dopd.reconcile.act import Actor, failed
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.gateways import serving_gateways
+from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
-from dopd.reconcile.status import stored_miss
+from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
@@ -78,6 +79,7 @@ class Reconciler:
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
+    _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes)
@@ -107,7 +109,7 @@ class Reconciler:
 
     async def _pass(self, key: Key, resource: Json) -> float:
         with STAGE_SECONDS.labels("observe").time():
-            observed = await observe(self.kubernetes, self.http, self._orders, key, resource)
+            observed = self._with_leads(key, await observe(self.kubernetes, self.http, self._orders, key, resource))
         if observed.spec is None:
             self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
@@ -130,11 +132,19 @@ class Reconciler:
             raise _Reported(error)
         return self._next(key, found)
 
+    def _with_leads(self, key: Key, observed: Observed) -> Observed:
+        if key not in self._lead_times:
+            self._lead_times[key] = LeadTimes(stored_leads(observed.resource))
+        wall_seconds = self.now().timestamp()
+        leads = self._lead_times[key].look(observed.lead_looks(), self._clock.now(), wall_seconds)
+        return replace(observed, leads=leads)
+
     def _forget(self, key: Key) -> None:
         self._stop_scaling(key)
         self._actor.forget(key)
         self._reporter.forget(key)
         self._paces.pop(key, None)
+        self._lead_times.pop(key, None)
         metrics.forget(key)
 
     async def _plan(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Planned | None:
@@ -152,7 +162,7 @@ class Reconciler:
             )
         counts = PerRole.of(observed.role_counts)
         url = spec.telemetry.prometheus_url or self.prometheus_url
-        leads = PerRole.of(observed.lead_seconds)
+        leads = PerRole.of(lambda role: observed.leads[role].seconds)
         now_seconds = self.now().timestamp()
         engines = observed.engine_samples(now_seconds)
         gateways = serving_gateways(observed.pods[ROUTER_POOL])

@@ -12,6 +12,7 @@ from dopd.api.status import (
     Condition,
     DecisionStatus,
     DisaggregatedInferenceStatus,
+    LeadStatus,
     Load,
     LoadStatus,
     RatioStatus,
@@ -22,6 +23,7 @@ from dopd.autoscaler import Decision
 from dopd.cluster.decode import depth_of
 from dopd.planning import Demand
 from dopd.reconcile.conditions import Finding
+from dopd.reconcile.leadtimes import LONGEST, Lead, Part
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned
 
@@ -67,7 +69,8 @@ def build_status(
         conditions += [condition for condition in stored.conditions if condition.type not in found]
     status = DisaggregatedInferenceStatus(observed_generation=generation, conditions=conditions)
     if observed.spec is not None:
-        roles = {role: _role(observed, role, targets[role]) for role in Role}
+        told = {Role.PREFILL: stored.prefill, Role.DECODE: stored.decode}
+        roles = {role: _role(observed, role, targets[role], told[role]) for role in Role}
         prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
         status = status.model_copy(
             update={
@@ -133,13 +136,50 @@ def ratio(prefill: int, decode: int) -> str:
     return f"{prefill // divisor}:{decode // divisor}"
 
 
-def _role(observed: Observed, role: Role, target: int) -> RoleStatus:
+def stored_leads(resource: dict[str, Any]) -> dict[Role, Lead]:
+    """Lead times that the stored status tells of."""
+    status = stored_status(resource)
+    told = {Role.PREFILL: status.prefill, Role.DECODE: status.decode}
+    return {role: _lead(of.lead_time) for role, of in told.items() if of and of.lead_time}
+
+
+def _lead(stored: LeadStatus) -> Lead:
+    def within(part: Part, seconds: float) -> float:
+        return min(max(0.0, seconds), LONGEST[part])
+
+    return Lead(
+        within(Part.NODE, stored.node_seconds),
+        within(Part.START, stored.start_seconds),
+        within(Part.REGISTRATION, stored.registration_seconds),
+        None if stored.exit_seconds is None else within(Part.EXIT, stored.exit_seconds),
+    )
+
+
+def lead_status(lead: Lead | None, old: LeadStatus | None) -> LeadStatus | None:
+    """Lead times, or the stored ones while none moved by a tenth of them all, and by a second."""
+    if lead is None:
+        return old
+    new = LeadStatus(
+        node_seconds=round(lead.node_seconds, 1),
+        start_seconds=round(lead.start_seconds, 1),
+        registration_seconds=round(lead.registration_seconds, 1),
+        exit_seconds=None if lead.exit_seconds is None else round(lead.exit_seconds, 1),
+    )
+    if old is None:
+        return new
+    before, after = ([value or 0.0 for value in one.model_dump().values()] for one in (old, new))
+    worth = max(1.0, WORTH_TELLING * sum(before))
+    return new if any(abs(a - b) >= worth for a, b in zip(after, before, strict=True)) else old
+
+
+def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None) -> RoleStatus:
     counts = observed.role_counts(role)
     return RoleStatus(
         desired=target,
         ready=counts.serving,
         starting=counts.starting,
         draining=counts.draining,
+        lead_time=lead_status(observed.leads.get(role), old.lead_time if old else None),
         summary=f"{target}/{counts.serving}",
     )
 

@@ -89,8 +89,8 @@ class Place:
 
         return _QUERY[question.kind](rate)
 
-    def sources(self, question: Question) -> Iterator[tuple[str, str]]:
-        """Whom to ask what, the best first: (URL, query).
+    def sources(self, question: Question) -> Iterator[tuple[str, bool]]:
+        """Whom to ask, the best first: (URL, whether for recorded series).
 
         What is long ago is read from recorded series where there are any: one series in place of one for each pod
         that there ever was. What they lack, and what is near, comes from the series of the pods.
@@ -99,7 +99,7 @@ class Place:
         urls = [self.url, *([self.far_url] if self.far_url else [])]
         for url in reversed(urls) if far else urls:
             for recorded in (True, False) if far else (False, True):
-                yield url, self.query(question, recorded=recorded)
+                yield url, recorded
 
 
 def questions(end_seconds: float, history_seconds: float, bin_seconds: float) -> tuple[list[Question], list[Question]]:
@@ -217,11 +217,12 @@ class Backfill:
 
     async def _read(self, place: Place, store: _Store, missing: Sequence[Question]) -> None:
         in_a_row = 0
+        recording_nothing: set[str] = set()
         failure: QueryFailed | None = None
         for question in missing:
             if in_a_row < FAILURES_IN_A_ROW:
                 try:
-                    store.known[question] = await self._one(place, question)
+                    store.known[question] = await self._one(place, question, recording_nothing)
                     store.failed.pop(question, None)
                     store.version += 1
                     in_a_row = 0
@@ -231,17 +232,27 @@ class Backfill:
             assert failure is not None
             store.failed[question] = (failure, asyncio.get_running_loop().time() + RETRY_SECONDS)
 
-    async def _one(self, place: Place, question: Question) -> Grid:
+    async def _one(self, place: Place, question: Question, recording_nothing: set[str]) -> Grid:
         """Of all whom to ask, each fills in what those before it did not know. One that knows all is enough.
+
+        Args:
+            place: where it is read.
+            question: what is.
+            recording_nothing: servers that had no recorded series of a newer piece, and have none of older ones.
 
         Raises:
             QueryFailed: one failed, and the others do not know all.
         """
         found: Grid = {}
         failure: QueryFailed | None = None
-        for url, query in place.sources(question):
+        for url, recorded in place.sources(question):
+            if recorded and url in recording_nothing:
+                continue
             try:
-                found = merged(found, await ask(self._servers, url, query, question))
+                answer = await ask(self._servers, url, place.query(question, recorded=recorded), question)
+                found = merged(found, answer)
+                if recorded and not answer:
+                    recording_nothing.add(url)
             except QueryFailed as error:
                 failure = failure or error
             if complete(found, question.kind.parts):

@@ -3,10 +3,10 @@
 What is long ago is read in wider bins: it is there to tell one hour of the week from another, which minutes do not
 change. All is counted in bins, so that pieces begin and end at the same times whoever asks and whenever:
 
-    | coarse days ............... | six hours | six hours | hour | hour | newest |
-    start                         fine                                  settled  end
+    | two days | two days | day | six hours | six hours | hour | hour | newest |
+    start        wide bins      fine                                    settled  end
 
-A query is over a day of wide bins or six hours of narrow ones. Of one resource an answer has 360 points a series at
+A query is over two days of wide bins or six hours of narrow ones. Of one resource an answer has 360 points a series at
 most, so that what a resource's own Prometheus may answer (4 MiB, 50,000 points) holds some thirty resources.
 """
 
@@ -14,9 +14,9 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-HOUR_BINS, BLOCK_BINS, DAY_BINS = 60, 360, 1440
-"""Narrow bins of a piece: of the newest ones, of those before, and of what is read in wide bins. Each a multiple of the
-one before. For bins of a minute these are an hour, six and a day."""
+HOUR_BINS, BLOCK_BINS, DAY_BINS, FAR_BINS = 60, 360, 1440, 2880
+"""Narrow bins of a piece: of the newest ones, of those before, of hours, and of what is read in wide bins. Each a
+multiple of the one before. For bins of a minute these are an hour, six, a day and two."""
 FINE_BINS = 2880
 """Newest bins that are read one by one: two days of minutes, beyond what any estimation looks at closely."""
 COARSE_BINS = 10
@@ -64,7 +64,7 @@ def pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> li
     fine = _floor(end - FINE_BINS, DAY_BINS)
     blocks = _floor(settled, BLOCK_BINS)
     cuts = (
-        *_cut(_floor(start, DAY_BINS), fine, DAY_BINS, COARSE_BINS),
+        *_cut(_floor(start, DAY_BINS), fine, FAR_BINS, COARSE_BINS),
         *_cut(max(fine, _floor(start, BLOCK_BINS)), blocks, BLOCK_BINS, 1),
         *_cut(max(fine, blocks, _floor(start, HOUR_BINS)), settled, HOUR_BINS, 1),
     )
@@ -76,9 +76,8 @@ def pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> li
 def hour_pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> list[Piece]:
     """The settled hours of a history as bins of an hour, a day a piece, oldest first; see `pieces`."""
     _, start, settled = _marks(end_seconds, history_seconds, bin_seconds)
-    days = ((max(a, _floor(start, HOUR_BINS)), min(a + DAY_BINS, settled)) for a in _starts(start, settled))
-    hour_seconds = HOUR_BINS * bin_seconds
-    return [Piece(a * bin_seconds + hour_seconds, b * bin_seconds, hour_seconds, True) for a, b in days if b > a]
+    days = _cut(_floor(start, HOUR_BINS), settled, DAY_BINS, HOUR_BINS)
+    return [Piece((a + step) * bin_seconds, b * bin_seconds, step * bin_seconds, True) for a, b, step in days]
 
 
 def _marks(end_seconds: float, history_seconds: float, bin_seconds: float) -> tuple[int, int, int]:
@@ -87,16 +86,16 @@ def _marks(end_seconds: float, history_seconds: float, bin_seconds: float) -> tu
     return end, end - max(1, round(history_seconds / bin_seconds)), _floor(end - SETTLING_BINS, HOUR_BINS)
 
 
-def _starts(start: int, until: int) -> range:
-    return range(_floor(start, DAY_BINS), until, DAY_BINS)
-
-
 def _floor(bins: int, multiple: int) -> int:
     return math.floor(bins / multiple) * multiple
 
 
 def _cut(after: int, until: int, width: int, step: int) -> Iterator[tuple[int, int, int]]:
-    return ((at, at + width, step) for at in range(after, until, width))
+    """After, until and step of pieces that are cut at whole multiples of their width."""
+    while after < until:
+        cut = min(_floor(after, width) + width, until)
+        yield after, cut, step
+        after = cut
 
 
 def fine_points(piece: Piece, values: Iterable[tuple[float, float]], bin_seconds: float) -> Points:

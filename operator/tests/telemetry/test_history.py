@@ -64,7 +64,7 @@ def test_what_is_asked_for_each_minute_is_about_an_hour():
     assert not any(piece.settled for piece in newest)
     kept = {piece for i in range(1440) for piece in pieces(END + i * BIN, 28 * 86_400.0, BIN) if piece.settled}
     first = {piece for piece in pieces(END, 28 * 86_400.0, BIN) if piece.settled}
-    assert len(kept - first) <= 24 + 4 + 1, "a day adds its hours, the six hours made of them, and a coarse day"
+    assert len(kept - first) <= 24 + 4 + 1, "a day adds its hours, the six hours made of them, and a piece of wide bins"
 
 
 def test_four_weeks_are_coarse_but_for_two_or_three_days():
