@@ -31,6 +31,27 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
+class Ready:
+    """What a plan comes to on this rank; to do it can not fail any more.
+
+    Attributes:
+        plan: of the pass.
+        chosen: waiting requests that go to the front.
+        refused: waiting requests that are ended early.
+        going_on: unfinished prompts with their tokens, where those that are left out are parked; else None.
+    """
+
+    plan: "Pass"
+    chosen: list[Any]
+    refused: list[Any]
+    going_on: list[tuple[Any, int]] | None
+
+
+class NotReady(Exception):
+    """Another rank of the group could not make the plan ready."""
+
+
+@dataclass
 class Pass:
     """The plan of the pass that is being composed.
 
@@ -103,14 +124,12 @@ class Control:
             return False
         known = self._refresh(waiting)
         decision = self.ranks.agree(lambda: self._decide(waiting, unfinished, running) if known else OWN_ORDER)
-        self._follows = decision.planned
-        try:
-            if decision.planned:
-                self._pass = self._apply(decision, waiting, unfinished)
-            else:
-                self.unfinished.take_turns()
-        except Exception as error:
-            self._failed("applying the plan", error)
+        ready = self._make_ready(decision, waiting, unfinished) if decision.planned and known else None
+        self._follows = decision.planned and self._all_ready(ready)
+        if ready is not None and self._follows:
+            self._pass = self._carry_out(ready, waiting)
+        else:
+            self._take_turns()
         return self._pass is not None
 
     def chunk_limit(self) -> int | None:
@@ -220,6 +239,12 @@ class Control:
         page = self.requests.page_tokens
         return float(budget.remaining_total - reserved - page - 1)
 
+    def _take_turns(self) -> None:
+        try:
+            self.unfinished.take_turns()
+        except Exception as error:
+            self._failed("giving unfinished prompts their turns", error)
+
     def _refresh_settings(self) -> None:
         try:
             self.planner.refresh(self._clock())
@@ -257,39 +282,76 @@ class Control:
             self._failed("planning a pass", error)
             return OWN_ORDER
 
-    def _apply(self, decision: Decision, waiting: list[Any], unfinished: Sequence[Any]) -> Pass:
+    def _make_ready(self, decision: Decision, waiting: Sequence[Any], unfinished: Sequence[Any]) -> Ready | None:
+        """Changes nothing, so that it can be dropped; None where it fails."""
+        try:
+            return self._ready(decision, waiting, unfinished)
+        except Exception as error:
+            self._failed("making the plan ready", error)
+            return None
+
+    def _ready(self, decision: Decision, waiting: Sequence[Any], unfinished: Sequence[Any]) -> Ready:
         page, count = self.requests.page_tokens, len(waiting)
         chosen = [(waiting[position], tokens) for position, tokens in decision.pieces if position < count]
         continued = {position - count: tokens for position, tokens in decision.pieces if position >= count}
-        refused = [waiting[position] for position in decision.refused]
-        if refused:
-            gone = {id(request) for request in refused}
-            waiting[:] = [request for request in waiting if id(request) not in gone]
-            for request in refused:
-                self._refuse(request, waiting)
-        plan = Pass({id(request): tokens for request, tokens in chosen}, queue=list(waiting))
+        plan = Pass({id(request): tokens for request, tokens in chosen})
+        going_on: list[tuple[Any, int]] | None = None
         if self._may_leave_out(unfinished):
             going_on = [(unfinished[place], tokens) for place, tokens in continued.items()]
-            plan.chunk_limit = self.unfinished.lend(going_on)
+            plan.chunk_limit = going_on[0][1] if going_on else None
         elif unfinished:
             # SGLang computes a page of it, at least: the room for that was not given to others.
             rest = self.requests.unfinished(unfinished[0]).tokens
             plan.chunk_limit = min(rest, continued.get(0, 0) + page)
             continued = {0: plan.chunk_limit}
-        plan.reserve_tokens = sum(self._rest_tokens(request) for request in self.unfinished.all_with_next())
+        plan.reserve_tokens = sum(self._rest_tokens(request) for request in self.unfinished.all())
         plan.reserve_tokens -= sum(continued.values())
-        waiting[:] = [request for request, _ in chosen] + [r for r in waiting if id(r) not in plan.pieces]
+        refused = [waiting[position] for position in decision.refused]
+        return Ready(plan, [request for request, _ in chosen], refused, going_on)
+
+    def _all_ready(self, ready: Ready | None) -> bool:
+        """Whether all ranks can do what rank 0 decided; where one can not, all leave the pass to SGLang's own order."""
+        if self.ranks.all_ready(ready is not None):
+            return True
+        if ready is not None:  # so that rank 0, which decides, gives up after several, too
+            self._failed("a plan", NotReady("another rank of the group could not make it ready: see its log"))
+        return False
+
+    def _carry_out(self, ready: Ready, waiting: list[Any]) -> Pass:
+        """On all ranks or none, so nothing here may fail on one alone."""
+        plan = ready.plan
+        if ready.refused:
+            self._refuse(ready.refused, waiting)
+        plan.queue = list(waiting)
+        if ready.going_on is not None:
+            self.unfinished.lend(ready.going_on)
+        waiting[:] = ready.chosen + [request for request in waiting if id(request) not in plan.pieces]
         return plan
 
-    def _refuse(self, request: Any, waiting: list[Any]) -> None:
+    def _refuse(self, refused: Sequence[Any], waiting: list[Any]) -> None:
+        """End requests; one that no rank could end is served late, so that none is lost."""
+        gone = {id(request) for request in refused}
+        waiting[:] = [request for request in waiting if id(request) not in gone]
+        ended = []
+        for request in refused:
+            try:
+                refuse(self.scheduler, request)
+                ended.append(True)
+            except Exception as error:
+                self._failed("refusing a prompt", error)
+                ended.append(False)
+        for request, on_any in zip(refused, self.ranks.on_any(ended), strict=True):
+            if not on_any:
+                waiting.append(request)
+            else:
+                self._count_refused()
+
+    def _count_refused(self) -> None:
         try:
-            refuse(self.scheduler, request)
-        except Exception as error:  # then it is served late: no request may be lost
-            self._failed("refusing a prompt", error)
-            waiting.append(request)
-        else:
             if self.metrics:
                 self.metrics.refused.inc()
+        except Exception as error:
+            self._failed("counting a refused prompt", error)
 
     def _may_leave_out(self, unfinished: Sequence[Any]) -> bool:
         """Whether these unfinished prompts may be left out of a pass; SGLang alone goes on with its own in each."""
@@ -341,13 +403,16 @@ class Control:
             self.metrics.set_policy(policy, policy != ENGINE_DEFAULT)
 
     def _failed(self, where: str, error: Exception) -> None:
-        self._pass = None
+        """On one rank, perhaps, so it changes nothing of what is decided or under way."""
         switched_off = self.guard.failed(where, error, self._clock())
-        if self.metrics:
-            self.metrics.fallbacks.labels("error").inc()
-            if switched_off:
-                self.metrics.fallbacks.labels("switched-off").inc()
-                self._report()
+        try:
+            if self.metrics:
+                self.metrics.fallbacks.labels("error").inc()
+                if switched_off:
+                    self.metrics.fallbacks.labels("switched-off").inc()
+                    self._report()
+        except Exception:
+            log.exception("dopd: an error could not be counted")
 
     def failed(self, where: str, error: Exception) -> None:
         """An error in a hook itself."""

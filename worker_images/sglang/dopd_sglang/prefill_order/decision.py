@@ -1,7 +1,9 @@
 """What rank 0 decides for a pass, as numbers that are the same on all ranks of a tensor parallel group.
 
 Every rank runs a scheduler of its own over the same queue. Clocks, learned times and the settings file differ between
-them, so the ranks do not decide alike each for itself: rank 0 decides, and the others are told.
+them, so the ranks do not decide alike each for itself: rank 0 decides, and the others are told. Nor do they fail alike:
+each makes ready what it would do, and it is done only where all of them are ready. Ranks that compose different passes
+would wait for each other for ever.
 """
 
 from collections.abc import Callable
@@ -70,3 +72,17 @@ class Ranks:
         numbers = torch.tensor(decision.numbers(), dtype=torch.int64)
         torch.distributed.broadcast(numbers, src=self._first, group=self._group)
         return from_numbers(numbers.tolist())
+
+    def all_ready(self, ready: bool) -> bool:
+        """Whether all ranks are; every rank must call this for the same passes."""
+        return not any(self.on_any([not ready]))
+
+    def on_any(self, flags: list[bool]) -> list[bool]:
+        """Which of these hold on any rank; every rank must call this for the same passes, with as many flags."""
+        if self.size == 1:
+            return flags
+        import torch
+
+        numbers = torch.tensor(flags, dtype=torch.int64)
+        torch.distributed.all_reduce(numbers, op=torch.distributed.ReduceOp.MAX, group=self._group)
+        return [bool(number) for number in numbers.tolist()]

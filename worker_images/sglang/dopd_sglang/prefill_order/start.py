@@ -14,18 +14,49 @@ log = logging.getLogger(__name__)
 
 
 def start(scheduler: Any) -> Control | None:
-    """Called once, when the scheduler is ready; never raises."""
-    metrics = None
+    """Called once on each rank, when the scheduler is ready; never raises. On all ranks of a group, or on none."""
     try:
-        metrics = _metrics_of_first_rank()
-        return _start(scheduler, metrics)
+        ranks = _ranks(scheduler)  # of what the launch set, alike on all ranks
     except Exception:
         log.exception("dopd: could not be started: prompts are in the engine's own order")
-        if metrics:
-            metrics.set_policy(ENGINE_DEFAULT, active=False)
-            for reason in ("error", "switched-off"):  # for good: an error alone is one of a pass
-                metrics.fallbacks.labels(reason).inc()
         return None
+    metrics, control = None, None
+    try:
+        metrics = _metrics_of_first_rank()
+        control = _start(scheduler, ranks, metrics)
+    except Exception:
+        log.exception("dopd: could not be started: prompts are in the engine's own order")
+        _switched_off(metrics)
+    if _is_ready_everywhere(ranks, control):
+        return control
+    if control is not None:
+        log.error("dopd: another rank could not be started: prompts are in the engine's own order")
+        _switched_off(metrics)
+    return None
+
+
+def _ranks(scheduler: Any) -> Ranks:
+    from sglang.srt.runtime_context import get_parallel
+
+    parallel, group = get_parallel(), scheduler.tp_group
+    return Ranks(parallel.tp_size, parallel.tp_rank, group.cpu_group, group.first_rank)
+
+
+def _is_ready_everywhere(ranks: Ranks, control: Control | None) -> bool:
+    """Ranks that order their prompts wait for each other, so one that does not would hold all up."""
+    try:
+        return ranks.all_ready(control is not None)
+    except Exception:
+        log.exception("dopd: the ranks could not agree: prompts are in the engine's own order")
+        return False
+
+
+def _switched_off(metrics: Metrics | None) -> None:
+    if metrics is None:
+        return
+    metrics.set_policy(ENGINE_DEFAULT, active=False)
+    for reason in ("error", "switched-off"):  # for good: an error alone is one of a pass
+        metrics.fallbacks.labels(reason).inc()
 
 
 def _metrics_of_first_rank() -> Metrics | None:
@@ -34,10 +65,7 @@ def _metrics_of_first_rank() -> Metrics | None:
     return new_metrics() if get_parallel().tp_rank == 0 and get_parallel().pp_rank == 0 else None
 
 
-def _start(scheduler: Any, metrics: Metrics | None) -> Control | None:
-    from sglang.srt.runtime_context import get_parallel
-
-    parallel = get_parallel()
+def _start(scheduler: Any, ranks: Ranks, metrics: Metrics | None) -> Control | None:
     obstacle = obstacle_to_order(scheduler)
     if obstacle:
         log.warning("dopd: prompts are in the engine's own order: this engine has %s", obstacle)
@@ -45,8 +73,6 @@ def _start(scheduler: Any, metrics: Metrics | None) -> Control | None:
             metrics.set_policy(ENGINE_DEFAULT, active=False)
             metrics.fallbacks.labels("condition").inc()
         return None
-    group = scheduler.tp_group
-    ranks = Ranks(parallel.tp_size, parallel.tp_rank, group.cpu_group, group.first_rank)
     alone = obstacle_to_parking(scheduler)
     control = Control(scheduler, ranks, metrics, _prefix_lookup(scheduler.tree_cache), can_park=alone is None)
     log.info("dopd: prompts are in dopd's order: %s", control.planner.file.current)

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from dopd_sglang.prefill_order.control import Control
-from dopd_sglang.prefill_order.decision import Decision, Ranks, from_numbers
+from dopd_sglang.prefill_order.decision import Decision, Ranks
 from dopd_sglang.prefill_order.metrics import Metrics
 from dopd_sglang.prefill_order.settings import SettingsFile
 
@@ -245,29 +245,3 @@ def test_a_prompt_that_can_not_be_refused_is_served(tmp_path, monkeypatch):
     passes = [engine.scheduler.compose() for _ in range(2)]
     assert sum(composed.get(hopeless.rid, 0) for composed in passes) == 900
     assert engine.metric("dopd_prefill_order_fallbacks_total", reason="error") == 1
-
-
-def test_the_ranks_of_a_group_compose_the_same_passes(tmp_path):
-    told = []
-
-    class Rank(Ranks):
-        def agree(self, decide):
-            if self.rank == 0:
-                told.append(decide().numbers())
-            return from_numbers(told[-1])
-
-    engines = [Engine(tmp_path) for _ in range(2)]
-    for rank, engine in enumerate(engines):
-        engine.control.ranks = Rank(2, rank)
-        engine.now += 17 * rank
-    shapes = [(5000, 1.0), (300, 2.0), (4000, 3.0), (700, 4.0), (20, 5.0)]
-    queues = [[request(*shape) for shape in shapes] for _ in engines]
-    for engine, queue in zip(engines, queues, strict=True):
-        engine.wait(*queue)
-    for _ in range(15):
-        passes = []
-        for engine, queue in zip(engines, queues, strict=True):
-            names = {req.rid: place for place, req in enumerate(queue)}
-            passes.append({names[rid]: tokens for rid, tokens in engine.scheduler.compose().items()})
-        assert passes[0] == passes[1]
-    assert not any(engine.scheduler.waiting_queue for engine in engines)
