@@ -3,7 +3,6 @@
 import argparse
 import math
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,20 +10,26 @@ from typing import Any
 
 from dopd.api.names import Role
 from dopd.api.text import plain
+from dopd.autoscaler.past import PastLoad
 from dopd.cli import replay_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
+from dopd.replay.disturbances import NO_DISTURBANCES
 from dopd.replay.equal_hours import EASIER_ATTAINMENTS, at_gpu_hours, gpu_budget, most_attained
 from dopd.replay.fixed import AGGREGATED, MIXED, Comparison, FixedCounts
+from dopd.replay.ground import Ground
+from dopd.replay.history import before
+from dopd.replay.optimum import Optimum
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
-from dopd.replay.policies.catalogue import Try, tries
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile, shipped
 from dopd.replay.report import Report
-from dopd.replay.runner import Result, load_over_time, run, with_uncached_tokens
-from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, load
+from dopd.replay.runner import Result, load_over_time, with_uncached_tokens
+from dopd.replay.search import Try, listed
+from dopd.replay.seeds import Chosen, Seed, choose
+from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, is_generated, load
 from dopd.replay.workers import ON_TIME_FIRST, Settings
 
 
@@ -61,125 +66,117 @@ def replay(args: argparse.Namespace) -> Report:
     model = replace(
         EngineModel.from_profile(profile), startup_seconds={role.value: args.start_up_seconds for role in Role}
     )
-    trace = load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds, args.within)
     objectives = Objectives(args.slo_ttft, args.slo_itl, args.attainment)
-    in_order = args.order == ON_TIME_FIRST and args.simulator != "dynamo"
-    setting = Setting(model, objectives, args.start_up_seconds, profile.gpus, profile.gpus, on_time_first=in_order)
     foreign_ground = args.simulator == "dynamo"
-    if foreign_ground or not args.prefix_cache:
-        trace = replace(trace, prefixes=None)
-    if trace.prefixes is not None:
-        counts = static.peak(setting, trace)
-        trace = with_uncached_tokens(trace, model, counts, _settings(args, setting))
-    runs = _dynamo_runs(args, setting, trace) if foreign_ground else _runs(args, setting, trace)
-    chosen: dict[str, Result] = {}
-    knobs: dict[str, str] = {}
-    all_tries: dict[str, list[dict[str, Any]]] = {}
+    in_order = args.order == ON_TIME_FIRST and not foreign_ground
+    setting = Setting(
+        model, objectives, args.start_up_seconds, profile.gpus, profile.gpus,
+        on_time_first=in_order, history=_history(args),
+    )  # fmt: skip
+    numbers = replay_options.seeds(args)
+    grounds = [_ground(args, setting, number) for number in numbers]
+    trace = grounds[0].trace
+    seeds = [_foreign_seed(args, grounds[0])] if foreign_ground else [ground.seed(args.quiet) for ground in grounds]
+    chosen: dict[str, Chosen] = {}
     fixed = None
     for name in replay_options.policies(args):
         if name == AGGREGATED:
-            fixed = _compare(args, setting, trace)
+            fixed = _compare(args, setting, grounds[0])
             for deployment in (AGGREGATED, MIXED):
-                knobs[deployment], chosen[deployment] = best(fixed.tried[deployment], args.attainment)
-                all_tries[deployment] = _tried(fixed.tried[deployment])
+                chosen[deployment] = Chosen.of(fixed.tried[deployment], args.attainment)
             continue
-        results = []
-        for label, result_of in runs(name):
-            began = time.monotonic()
-            results.append((label, result_of()))
-            if not args.quiet:
-                took = time.monotonic() - began
-                print(f"{name} {label}: {len(trace)} requests in {took:.0f} s", file=sys.stderr, flush=True)
-        knobs[name], chosen[name] = best(results, args.attainment)
-        all_tries[name] = _tried(results)
+        if not args.quiet:
+            print(f"{name}:", file=sys.stderr, flush=True)
+        chosen[name] = choose(name, seeds, args.attainment)
     if args.equal_hours:
-        _add_equal_hours(args, setting, trace, chosen, knobs, all_tries)
+        chosen[f"dopd@{args.equal_hours}"] = _equal_hours(args, grounds[0], chosen)
     facts = _facts(args, trace, profile.correction)
-    return Report(trace.name, args.profile, facts, chosen, knobs, all_tries, load_over_time(trace), fixed)
+    if "optimum" in chosen and not args.world.sizes:
+        facts["optimum_at_least_gpu_hours"] = round(
+            sum(Optimum(setting, ground.trace).at_least_gpu_hours() for ground in grounds) / len(grounds), 4
+        )
+    return Report(trace.name, args.profile, facts, chosen, load_over_time(trace), fixed)
 
 
-def _compare(args: argparse.Namespace, setting: Setting, trace: Trace) -> Comparison:
+def _history(args: argparse.Namespace) -> tuple[PastLoad, ...]:
+    """The load before the trace, if one is named."""
+    if args.history is None:
+        return ()
+    end = args.history_to_seconds
+    if end is None:
+        end = args.from_seconds if args.history == args.trace else math.inf
+    if not end > args.history_from_seconds:
+        raise ValueError(
+            f"--history {args.history}: ends at {end:g} s; expected an end after --history-from-seconds "
+            f"{args.history_from_seconds:g} (give --history-to-seconds, or a later --from-seconds)"
+        )
+    return before(args.history, args.history_from_seconds, end, args.rate_scale, replay_options.seeds(args)[0])
+
+
+def _ground(args: argparse.Namespace, setting: Setting, seed: int) -> Ground:
+    trace = load(args.trace, args.rate_scale, seed, args.from_seconds, args.to_seconds, args.within, args.world.bursty)
+    settings = args.world.settings(_settings(args, setting, seed), trace.duration_seconds)
+    if args.simulator == "dynamo" or not args.prefix_cache:
+        trace = replace(trace, prefixes=None)
+    engine = args.world.engine(setting.model)
+    if trace.prefixes is not None:
+        counts = static.peak(setting, trace)
+        trace = with_uncached_tokens(trace, engine, counts, replace(settings, disturbances=NO_DISTURBANCES))
+    return Ground(setting, trace, settings, engine)
+
+
+def _compare(args: argparse.Namespace, setting: Setting, ground: Ground) -> Comparison:
     """Prefill and decode split, and engines that do both, at fixed counts of equal GPUs."""
 
     def served(deployment: str, label: str, result: Result) -> None:
         if not args.quiet:
             print(f"{deployment} {label}: {result.attainment:.2%}", file=sys.stderr, flush=True)
 
-    return FixedCounts(setting, trace, _settings(args, setting), served).compare()
+    return FixedCounts(setting, ground.trace, ground.settings, served).compare()
 
 
-Runs = Callable[[str], list[tuple[str, Callable[[], Result]]]]
-"""For the name of a policy its runs: the knob and what gives the result."""
-
-
-def _add_equal_hours(
-    args: argparse.Namespace,
-    setting: Setting,
-    trace: Trace,
-    chosen: dict[str, Result],
-    knobs: dict[str, str],
-    all_tries: dict[str, list[dict[str, Any]]],
-) -> None:
-    """Add dopd at the GPU-hours that a policy used."""
-    peer = chosen[args.equal_hours]
-    start = static.first_counts(setting, trace)
+def _equal_hours(args: argparse.Namespace, ground: Ground, chosen: dict[str, Chosen]) -> Chosen:
+    """Dopd at the GPU-hours that a policy used."""
+    peer, setting = chosen[args.equal_hours].result, ground.setting
+    start = static.first_counts(setting, ground.trace)
 
     def told(share: float, attainment: float, budget: int | None) -> Result:
         easier = replace(setting, objectives=replace(setting.objectives, attainment=attainment))
-        policy = Dopd(easier, load_share=share, gpu_budget=budget)
-        return run(trace, setting.model, setting.objectives, start, _settings(args, setting), policy)
+        return ground.serve(Try("", start, lambda: Dopd(easier, load_share=share, gpu_budget=budget)))
 
     def mean_gpus(rounded: Callable[[float], int]) -> int:
-        return gpu_budget(peer.gpu_hours, trace.duration_seconds, setting.prefill_gpus, rounded)
+        return gpu_budget(peer.gpu_hours, ground.trace.duration_seconds, setting.prefill_gpus, rounded)
 
     asked, certain = args.attainment, mean_gpus(math.floor)
     tried = [(f"at most {certain} GPUs", told(1.0, asked, certain))]
     for budget in (None, mean_gpus(math.ceil)):
         for attainment in (asked, *(easier for easier in EASIER_ATTAINMENTS if easier < asked)):
-            search = partial(told, attainment=attainment, budget=budget)
-            known = chosen["dopd"] if attainment == asked and budget is None else search(1.0)
+            same = partial(told, attainment=attainment, budget=budget)
+            known = chosen["dopd"].result if attainment == asked and budget is None else same(1.0)
             within = f", at most {budget} GPUs" if budget else ""
-            for share, result in at_gpu_hours(peer.gpu_hours, known, search):
+            for share, result in at_gpu_hours(peer.gpu_hours, known, same):
                 tried.append((f"told {share:.3g} of the load, asked for {attainment:.3g}{within}", result))
         found = most_attained(peer.gpu_hours, tried)
         if found and found[1].attainment > peer.attainment:
             break
-    name = f"dopd@{args.equal_hours}"
-    knobs[name], chosen[name] = found or tried[0]
-    all_tries[name] = _tried(tried)
+    knob, result = found or tried[0]
+    return Chosen(knob, result, (result,), tuple(tried))
 
 
-def _tried(results: list[tuple[str, Result]]) -> list[dict[str, Any]]:
-    return [
-        {"knob": label, "attainment": result.attainment, "gpu_hours": result.gpu_hours} for label, result in results
-    ]
-
-
-def _settings(args: argparse.Namespace, setting: Setting) -> Settings:
+def _settings(args: argparse.Namespace, setting: Setting, seed: int) -> Settings:
     return Settings(
         startup_seconds={role: args.start_up_seconds for role in Role},
         gpus={Role.PREFILL: setting.prefill_gpus, Role.DECODE: setting.decode_gpus},
         flip_seconds=setting.model.flip_seconds,
         routing=args.routing,
-        seed=args.seed,
+        seed=seed,
         order=args.order,
         late_share=args.late_share,
         most_unfinished=args.most_unfinished,
     )
 
 
-def _runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
-    """Runs on our own simulated cluster."""
-    settings = _settings(args, setting)
-
-    def serve(attempt: Try) -> Result:
-        policy = attempt.policy() if attempt.policy else None
-        return run(trace, setting.model, setting.objectives, attempt.start, settings, policy)
-
-    return lambda name: [(attempt.label, partial(serve, attempt)) for attempt in tries(name, setting, trace)]
-
-
-def _dynamo_runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Runs:
+def _foreign_seed(args: argparse.Namespace, ground: Ground) -> Seed:
     """Runs in NVIDIA Dynamo's simulator.
 
     Raises:
@@ -193,18 +190,12 @@ def _dynamo_runs(args: argparse.Namespace, setting: Setting, trace: Trace) -> Ru
     ):  # fmt: skip
         if getattr(args, option) is not None:
             common += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
-    return lambda name: [
-        (attempt.label, partial(foreign.run, python, common, attempt))
-        for attempt in foreign.tries(name, setting, trace)
-    ]
-
-
-def best(results: list[tuple[str, Result]], attainment: float) -> tuple[str, Result]:
-    """The cheapest run that reaches the attainment, else the one that comes nearest."""
-    reached = [entry for entry in results if entry[1].attainment >= attainment]
-    if reached:
-        return min(reached, key=lambda entry: entry[1].gpu_hours)
-    return max(results, key=lambda entry: entry[1].attainment)
+    return Seed(
+        args.seed,
+        len(ground.trace),
+        lambda name: listed(foreign.tries(name, ground.setting, ground.trace)),
+        lambda attempt, limits: foreign.run(python, common, attempt),  # type: ignore[arg-type]
+    )
 
 
 def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[str, Any]:
@@ -220,12 +211,21 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
         "attainment": args.attainment,
         "start_up_seconds": args.start_up_seconds,
         "correction": correction,
-        "arrivals": "as recorded" if recorded else "Poisson",
+        "arrivals": "as recorded" if recorded else "bursty by client" if args.world.bursty else "Poisson",
         "within": None if recorded else args.within.value,
         "lengths": "as recorded" if recorded else f"lognormal, cv {INPUT_CV:g} and {OUTPUT_CV:g}",
         "routing": args.routing.value if args.simulator == "dopd" else "round_robin",
         "order": args.order,
         "prefix_cache": "on" if trace.prefixes is not None else "off",
         "simulator": args.simulator,
-        "seed": args.seed,
+        "seeds": ",".join(map(str, replay_options.seeds(args))),
+        "world": str(args.world) or "as told",
+        "history": _told_history(args),
     }
+
+
+def _told_history(args: argparse.Namespace) -> str | None:
+    if args.history is None:
+        return None
+    name = args.history if is_generated(args.history) else args.history.rpartition("/")[2]
+    return f"{name} from {args.history_from_seconds:g} s"

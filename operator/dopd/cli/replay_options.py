@@ -8,18 +8,24 @@ from enum import StrEnum
 from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
+from dopd.replay.generated import LOADS
 from dopd.replay.policies.catalogue import NAMES, VARIANTS
 from dopd.replay.trace import Within
 from dopd.replay.workers import FIRST_COME, Routing, Settings
+from dopd.replay.worlds import ALL, KINDS, World
 from dopd_scheduling import ORDERS
 
 ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale", "profile_correction")
-AT_LEAST_ZERO = ("start_up_seconds", "from_seconds")
+AT_LEAST_ZERO = ("start_up_seconds", "from_seconds", "history_from_seconds")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `dopd replay`."""
-    parser.add_argument("trace", help="CSV, gzip or not: requests or totals per interval (see docs/replay.md)")
+    parser.add_argument(
+        "trace",
+        help="a file of requests or of totals per interval (see docs/replay.md), or generated:NAME of "
+        + ", ".join(LOADS),
+    )
     parser.add_argument("--profile", default="llama-3.1-8b-h100", help="name of a shipped profile, or a .yaml file")
     parser.add_argument("--profile-correction", type=float, help="replaces the correction factor of the profile")
     parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
@@ -80,9 +86,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute every prompt token, though the trace tells prefixes (hash_ids)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of all draws")
+    parser.add_argument(
+        "--seeds",
+        type=_whole_numbers,
+        metavar="N,N,...",
+        help="run with each, tell means and spread (knobs: the first)",
+    )
+    parser.add_argument(
+        "--world",
+        type=_world,
+        default=World(),
+        metavar="NAME[=SIZE],...",
+        help="what is worse than told: "
+        + "; ".join(f"{name} (={kind.usual:g}): {kind.what}" for name, kind in KINDS.items())
+        + f"; {ALL}",
+    )
+    parser.add_argument("--history", metavar="TRACE", help="a trace of before, of which policies know each minute")
+    parser.add_argument("--history-from-seconds", type=float, default=0.0, help="begin of the part of it")
+    parser.add_argument(
+        "--history-to-seconds",
+        type=float,
+        help="its end, at which the replay begins (default: --from-seconds of the same trace, or the end of another)",
+    )
     parser.add_argument("--json", type=output_file, metavar="FILE", help="file for the results")
     parser.add_argument("--html", type=output_file, metavar="FILE", help="file for the page")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def seeds(args: argparse.Namespace) -> tuple[int, ...]:
+    """Seeds to run with."""
+    return args.seeds or (args.seed,)
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers of at least 0, like 1,2,3")
+    found = tuple(int(part) for part in parts)
+    if len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text}: expected each seed once")
+    return found
+
+
+def _world(text: str) -> World:
+    try:
+        return World.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _names(kind: type[StrEnum]) -> str:
@@ -124,6 +174,8 @@ def check(args: argparse.Namespace) -> None:
     _must(args, "most_unfinished", lambda value: value >= 1, "a whole number of at least 1")
     _must(args, "attainment", lambda value: 0 < value < 1, f"a share above 0 and below 1{percent}")
     _check_policies(args)
+    if args.simulator == "dynamo" and (args.world.sizes or args.history or len(seeds(args)) > 1):
+        raise ValueError("--simulator dynamo: expected no --world, no --history and one seed")
 
 
 def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], expected: str) -> None:
@@ -144,5 +196,9 @@ def _check_policies(args: argparse.Namespace) -> None:
         others = ", ".join(routing for routing in Routing if routing is not Routing.LEAST_WORK)
         raise ValueError(f"--routing {args.routing} with policy {AGGREGATED!r}: expected one of {others}")
     peer = args.equal_hours
-    if peer is not None and (args.simulator != "dopd" or peer not in names or "dopd" not in names or peer == "dopd"):
-        raise ValueError(f"--equal-hours {peer}: expected one of --policies, dopd among them, with --simulator dopd")
+    if peer is not None and (
+        args.simulator != "dopd" or peer not in names or "dopd" not in names or peer == "dopd" or len(seeds(args)) > 1
+    ):
+        raise ValueError(
+            f"--equal-hours {peer}: expected one of --policies, dopd among them, --simulator dopd and one seed"
+        )

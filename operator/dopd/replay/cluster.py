@@ -27,6 +27,7 @@ from heapq import heappop, heappush
 from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.perf.prefill_times import service_times
+from dopd.replay.fleet import FAILED, READY, Fleet
 from dopd.replay.prefill_queue import FirstCome, Ordered, PrefillQueue, Prompts
 from dopd.replay.prefix_cache import PrefixCache, PrefixIndex
 from dopd.replay.trace import Trace
@@ -34,19 +35,20 @@ from dopd.replay.workers import FIRST_COME, DecodeWorker, Dialect, Phase, Prefil
 from dopd_scheduling import Settings as OrderSettings
 from dopd_scheduling import make
 
-_PASS_DONE, _DECODE_DUE, _READY, _TICK = range(4)
+_PASS_DONE, _DECODE_DUE, _TICK = range(3)
 
 
-class Cluster:
+class Cluster(Fleet):
     """Serves a trace with a changing number of workers.
 
     Attributes:
-        now: simulated time, seconds.
         ttft_seconds: of each request; NaN until its first token.
         itl_seconds: mean of each request; NaN until it has finished, 0 for answers of one token.
-        gpu_seconds: GPU time so far, from the decision to start a worker until it has drained.
-        changes: how often a target changed.
-        finished: requests that have their whole answer.
+        finished: requests that have their whole answer, or lost it.
+        lost: requests whose worker failed as they ran.
+        late: requests that missed an objective, so far.
+        prefill_busy_seconds: time that prefill workers computed.
+        decode_slot_seconds: time of all answers on decode workers.
         uncached_tokens: prompt tokens of each that the prefix cache of its worker does not hold, as looked up on
             arrival and again as its prefill began.
         prefilled_tokens: prompt tokens of all prompts whose prefill has ended.
@@ -54,18 +56,13 @@ class Cluster:
     """
 
     def __init__(self, model: EngineModel, trace: Trace, prefill: int, decode: int, settings: Settings) -> None:
-        self.trace, self.settings = trace, settings
-        self.now = 0.0
-        self.target = {Role.PREFILL: 0, Role.DECODE: 0}
-        self.workers: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
-        self.serving: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
-        self.gpu_seconds, self._gpus, self._charged_until = 0.0, 0, settings.counted_from_seconds
-        self.changes = 0
-        self.finished = 0
+        super().__init__(settings, trace.duration_seconds)
+        self.trace = trace
+        self.finished, self.lost, self.late = 0, 0, 0
         self.finished_output_tokens, self.finished_output_squares = 0, 0
         self._decoded = 0.0
         self.finished_itl_seconds, self.first_tokens, self.first_ttft_seconds = 0.0, 0, 0.0
-        self.prefill_busy_seconds, self.late = 0.0, 0
+        self.prefill_busy_seconds, self.decode_slot_seconds = 0.0, 0.0
         self._arrivals: list[float] = trace.arrival_seconds.tolist()
         self._inputs: list[int] = trace.input_tokens.tolist()
         self._outputs: list[int] = trace.output_tokens.tolist()
@@ -80,8 +77,6 @@ class Cluster:
         self._prompts = Prompts(self._arrivals, self._inputs, self.prefixes, self.uncached_tokens)
         self.prefilled_tokens, self.computed_tokens = 0, 0
         self._held: deque[int] = deque()
-        self._heap: list[tuple[float, int, int, Worker | None, int]] = []
-        self._sequence = 0
         self._random = random.Random(settings.seed).random
         self._turn = {Role.PREFILL: 0, Role.DECODE: 0}
         self._pick = {
@@ -93,12 +88,8 @@ class Cluster:
         }[settings.routing]
         self._index = PrefixIndex() if settings.routing is Routing.CACHE_AWARE else None
         self._set_model(model)
-        for role, number in ((Role.PREFILL, prefill), (Role.DECODE, decode)):
-            self.target[role] = number
-            for _ in range(number):
-                worker = self._add(role)
-                worker.phase = Phase.SERVING
-                self.serving[role].append(worker)
+        self._begin(Role.PREFILL, prefill)
+        self._begin(Role.DECODE, decode)
 
     def _set_model(self, model: EngineModel) -> None:
         self._chunk = model.chunk_tokens
@@ -156,24 +147,15 @@ class Cluster:
                     self._decode_due(worker)  # type: ignore[arg-type]
             elif kind == _PASS_DONE:
                 self._pass_done(worker)  # type: ignore[arg-type]
-            elif kind == _READY:
+            elif kind == READY:
                 self._ready(worker, epoch)  # type: ignore[arg-type]
+            elif kind == FAILED:
+                self._fail(worker, epoch)  # type: ignore[arg-type]
             elif decide is not None:
                 self._push(self.now + decide(), _TICK, None, 0)
             if self.now > end and self._charged_until < end:
                 self._charge(end)
         self._charge(end)
-
-    def _push(self, at: float, kind: int, worker: Worker | None, epoch: int) -> None:
-        self._sequence += 1
-        heappush(self._heap, (at, self._sequence, kind, worker, epoch))
-
-    def _charge(self, until: float) -> None:
-        """Count GPU time up to the end of the trace; what runs out after it is the same for every policy."""
-        until = min(until, self.trace.duration_seconds)
-        if until > self._charged_until:
-            self.gpu_seconds += self._gpus * (until - self._charged_until)
-            self._charged_until = until
 
     @property
     def decoded_tokens(self) -> float:
@@ -183,37 +165,6 @@ class Cluster:
 
     # --- workers ------------------------------------------------------------------------------------------------
 
-    def scale_to(self, role: Role, target: int) -> None:
-        """Start, bring back, cancel or drain workers until as many serve or will."""
-        if target != self.target[role]:
-            self.changes += 1
-            self.target[role] = target
-        live = [w for w in self.workers[role] if w.phase in (Phase.PENDING, Phase.STARTING, Phase.SERVING)]
-        if target > len(live):
-            self._grow(role, target - len(live))
-        elif target < len(live):
-            self._shrink(role, live, len(live) - target)
-
-    def flip(self, role: Role, number: int) -> None:
-        """Let serving workers of a role drain and go on in the other one, those with the least to finish first."""
-        other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
-        spared = len(self.serving[role]) - 1  # the role goes on serving
-        for worker in sorted(self.serving[role], key=lambda w: w.assigned)[: max(0, min(number, spared))]:
-            self.serving[role].remove(worker)
-            worker.phase = Phase.DRAINING
-            worker.becomes = self._new(other)
-            worker.becomes.was = worker
-            self._release_if_idle(worker)
-
-    def count(self, role: Role, *phases: Phase) -> int:
-        """Workers of a role in any of the phases."""
-        return sum(1 for worker in self.workers[role] if worker.phase in phases)
-
-    def _new(self, role: Role) -> Worker:
-        worker: Worker = self._new_prefill() if role is Role.PREFILL else DecodeWorker()
-        self.workers[role].append(worker)
-        return worker
-
     def _new_prefill(self) -> PrefillWorker:
         cache, settings = PrefixCache(self.kv_tokens), self._order_settings
         queue: PrefillQueue = FirstCome(self._prompts, cache)
@@ -221,69 +172,31 @@ class Cluster:
             queue = Ordered(self._prompts, cache, make(self.settings.order, settings))
         return PrefillWorker(queue, cache)
 
-    def _add(self, role: Role) -> Worker:
-        worker = self._new(role)
-        self._charge(self.now)
-        self._gpus += self.settings.gpus[role]
-        return worker
-
-    def _grow(self, role: Role, number: int) -> None:
-        settings = self.settings
-        if settings.return_seconds is not None:
-            draining = [w for w in self.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
-            for worker in draining[:number]:
-                worker.phase = Phase.STARTING
-                worker.epoch += 1
-                self._push(self.now + settings.return_seconds, _READY, worker, worker.epoch)
-                number -= 1
-        for _ in range(number):
-            worker = self._add(role)
-            if self._gpus > settings.gpu_limit:
-                self._gpus -= settings.gpus[role]
-                worker.phase = Phase.PENDING
-            else:
-                self._push(self.now + settings.startup_seconds[role], _READY, worker, worker.epoch)
-
-    def _shrink(self, role: Role, live: list[Worker], number: int) -> None:
-        order = sorted(live, key=lambda w: (w.phase, w.assigned))
-        for worker in order[:number]:
-            if worker.phase is Phase.SERVING:
-                self.serving[role].remove(worker)
-            elif worker.phase is Phase.PENDING or worker.was:
-                if worker.was:
-                    worker.was.becomes = None
-                worker.phase = Phase.GONE
-                self.workers[role].remove(worker)
-                continue
-            worker.phase = Phase.DRAINING
-            worker.epoch += 1
-            self._release_if_idle(worker)
-
-    def _release_if_idle(self, worker: Worker) -> None:
-        if worker.phase is not Phase.DRAINING or worker.assigned:
-            return
-        worker.phase = Phase.GONE
-        self._charge(self.now)
-        self.workers[worker.role].remove(worker)
-        if worker.becomes:  # its GPUs go on in the other role
-            worker.becomes.was = None
-            self._push(self.now + self.settings.flip_seconds, _READY, worker.becomes, worker.becomes.epoch)
-            return
-        self._gpus -= self.settings.gpus[worker.role]
-        for role in Role:
-            for pending in [w for w in self.workers[role] if w.phase is Phase.PENDING]:
-                if self._gpus + self.settings.gpus[role] <= self.settings.gpu_limit:
-                    self._gpus += self.settings.gpus[role]
-                    pending.phase = Phase.STARTING
-                    self._push(self.now + self.settings.startup_seconds[role], _READY, pending, pending.epoch)
-
-    def _ready(self, worker: Worker, epoch: int) -> None:
-        if worker.phase is not Phase.STARTING or worker.epoch != epoch:
-            return
-        worker.phase = Phase.SERVING
-        self.serving[worker.role].append(worker)
+    def _let_held_in(self) -> None:
         while self._held and all(self.serving.values()):
             self._arrive(self._held.popleft())
+
+    def _abandon(self, worker: Worker) -> None:
+        """Prompts and answers without a first token go to the gateway again; answers that run are lost."""
+        if isinstance(worker, PrefillWorker):
+            again = [*worker.batch, *worker.queue.all()]
+            for request in again:
+                decode = self._decode_of[request]
+                assert decode is not None
+                decode.assigned -= 1
+                self._release_if_idle(decode)
+        else:
+            assert isinstance(worker, DecodeWorker)
+            self._advance(worker)
+            again = list(worker.waiting)
+            for _, request in worker.leaving:
+                self.lost += 1
+                self.finished += 1
+                self.itl_seconds[request] = math.nan
+                if not self.ttft_seconds[request] > self.settings.objectives.ttft_seconds:
+                    self.late += 1
+        for request in again:
+            self._arrive(request)
 
     # --- the gateway --------------------------------------------------------------------------------------------
 
@@ -345,11 +258,15 @@ class Cluster:
         taken = worker.queue.next_pass(self.now, self._chunk)
         worker.batch += taken.completed
         worker.busy = True
-        seconds = self._pass_seconds[taken.tokens] + self._attention * taken.attended
+        seconds = (self._pass_seconds[taken.tokens] + self._attention * taken.attended) * worker.slowness
+        if self._draws.noisy:
+            seconds *= self._draws.service_factor()
         self.prefill_busy_seconds += seconds
         self._push(self.now + seconds, _PASS_DONE, worker, 0)
 
     def _pass_done(self, worker: PrefillWorker) -> None:
+        if worker.phase is Phase.GONE:
+            return
         if self._holds and worker.queue:
             self._start_pass(worker)
             return
@@ -361,7 +278,9 @@ class Cluster:
         for request in batch:
             decode = self._decode_of[request]
             assert decode is not None
-            if decode.waiting or not self._fits(decode, request):
+            if decode.phase is Phase.GONE:
+                self._arrive(request)
+            elif decode.waiting or not self._fits(decode, request):
                 decode.waiting.append(request)
             else:
                 self._admit(decode, request)
@@ -417,6 +336,7 @@ class Cluster:
             worker.steps += made
             worker.kv += made * worker.n
             self._decoded += made * worker.n
+            self.decode_slot_seconds += (self.now - worker.last) * worker.n
         worker.last = self.now
 
     def _reschedule(self, worker: DecodeWorker) -> None:
@@ -436,12 +356,17 @@ class Cluster:
             worker.step_seconds = self._itl[n][0]
         else:
             worker.step_seconds = self._itl[n][j] + self._itl_slope[n][j] * (context - contexts[j])
+        worker.step_seconds *= worker.slowness
+        if self._draws.noisy:
+            worker.step_seconds *= self._draws.service_factor()
         due = self.now + max(0.0, worker.leaving[0][0] - worker.steps) * worker.step_seconds
         if due < worker.due:
             worker.due = due
             self._push(due, _DECODE_DUE, worker, 0)
 
     def _decode_due(self, worker: DecodeWorker) -> None:
+        if worker.phase is Phase.GONE:
+            return
         worker.due = math.inf
         self._advance(worker)
         leaving, done = worker.leaving, worker.steps + 1e-6

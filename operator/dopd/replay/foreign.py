@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dopd
-from dopd.planning.bounds import Pair
+from dopd.replay import search
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.runner import Result
@@ -27,18 +27,14 @@ _PYTHON = Path(".venv-dynamo", "bin", "python")
 
 
 @dataclass(frozen=True)
-class Try:
+class Try(search.Try):
     """One run.
 
     Attributes:
-        label: the knob and its value; "" without a knob.
-        start: counts at the beginning.
         arguments: of `dopd.replay.dynamo_simulator`, beyond the common ones.
     """
 
-    label: str
-    start: Pair
-    arguments: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
 
 
 def find_python(named: str | None) -> Path:
@@ -65,7 +61,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     """
     start = static.first_counts(setting, trace)
     if name == "dopd":
-        return [Try("", start, ("--policy", "dopd"))]
+        return [Try("", start, None, ("--policy", "dopd"))]
     if name == "dynamo":
         objectives = setting.objectives
         settings = [
@@ -74,7 +70,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
         ]
         labels = [f"objectives {knob['ttft_ms']:.0f} ms, {knob['itl_ms']:.0f} ms" for knob in settings]
         return [
-            Try(label, start, ("--policy", "dynamo", "--planner", json.dumps(knob)))
+            Try(label, start, None, ("--policy", "dynamo", "--planner", json.dumps(knob)))
             for label, knob in [
                 *zip(labels, settings, strict=True),
                 ("target latency", {"optimization_target": "latency"}),
@@ -83,7 +79,7 @@ def tries(name: str, setting: Setting, trace: Trace) -> list[Try]:
     if name == "static-peak":
         prefill, decode = static.peak(setting, trace)
         around = [(prefill, decode), (prefill - 1, decode), (prefill, decode - 1), (prefill + 1, decode)]
-        return [Try(f"{p}+{d}", (p, d), ("--policy", "fixed")) for p, d in around if p and d]
+        return [Try(f"{p}+{d}", (p, d), None, ("--policy", "fixed")) for p, d in around if p and d]
     raise ValueError(f"policy {name}: the simulator dynamo runs {', '.join(NAMES)}")
 
 

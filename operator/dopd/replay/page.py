@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from dopd.api.text import escaped
 from dopd.replay.charts import Bar, Line, bar_chart, line_chart
+from dopd.replay.policies.catalogue import HINDSIGHT
 from dopd.replay.runner import Result
 
 if TYPE_CHECKING:
     from dopd.replay.report import Report
 
 COLOURS = ("#0b6e99", "#c84c09", "#8d5b9e", "#2e7d32", "#b58900", "#9a1f40", "#d4659f", "#6b7280")
-ORACLE_COLOUR = "#444444"
+HINDSIGHT_COLOUR = "#444444"
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -35,8 +36,8 @@ for (const box of document.querySelectorAll('input[data-name]'))
 def page(report: "Report") -> str:
     """The whole page."""
     results = report.policies
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(n for n in results if n != "oracle")}
-    colours["oracle"] = ORACLE_COLOUR
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(n for n in results if n not in HINDSIGHT)}
+    colours |= dict.fromkeys(HINDSIGHT, HINDSIGHT_COLOUR)
     on_top = dict(reversed(results.items()))  # what is drawn last, the first of the policies, hides the others
     end = report.seconds
     load = report.load
@@ -47,7 +48,7 @@ def page(report: "Report") -> str:
 
     def workers(column: int) -> list[Line]:
         return [
-            Line(name, colours[name], _targets(result, column, end), steps=True, dashed=name == "oracle")
+            Line(name, colours[name], _targets(result, column, end), steps=True, dashed=name in HINDSIGHT)
             for name, result in on_top.items()
             if result.timeline  # engines that do both have no workers of a role
         ]
@@ -74,9 +75,9 @@ def page(report: "Report") -> str:
             _bars(report, colours),
             f"<h2>Over time</h2><p>{boxes}</p>",
             "<h3>Load: requests per second</h3>",
-            line_chart("requests", [over_time("load", ORACLE_COLOUR, load["requests_per_second"])], end),
+            line_chart("requests", [over_time("load", HINDSIGHT_COLOUR, load["requests_per_second"])], end),
             "<h3>Load: prompt tokens per second</h3>",
-            line_chart("prompt tokens", [over_time("load", ORACLE_COLOUR, load["input_tokens_per_second"])], end),
+            line_chart("prompt tokens", [over_time("load", HINDSIGHT_COLOUR, load["input_tokens_per_second"])], end),
             f"<h3>Prefill workers asked for</h3>{line_chart('prefill workers', workers(1), end)}",
             f"<h3>Decode workers asked for</h3>{line_chart('decode workers', workers(2), end)}",
             late_part,
@@ -94,10 +95,10 @@ def _targets(result: Result, column: int, end_seconds: float) -> list[tuple[floa
 
 def _table(report: "Report") -> str:
     titles = (
-        "policy", "both objectives", "TTFT", "ITL", "GPU-hours", "of cheapest peer", "of oracle", "TTFT p90",
+        "policy", "both objectives", "TTFT", "ITL", "GPU-hours", "of cheapest peer", "of optimum", "TTFT p90",
         "TTFT p99", "ITL p90", "changes", "reversals per hour", "lost", "knob",
     )  # fmt: skip
-    peer, oracle = report.cheapest_peer_gpu_hours, report.oracle_gpu_hours
+    peer, oracle = report.cheapest_peer_gpu_hours, report.hindsight_gpu_hours
     rows = []
     for name, r in report.policies.items():
         reached = r.attainment >= report.facts["attainment"]
@@ -117,7 +118,7 @@ def _table(report: "Report") -> str:
         f"<div style='overflow-x:auto'><table><tr>{head}</tr>{''.join(rows)}</table></div>"
         "<p>Bold reaches the objective. Of a policy with a knob the cheapest run that reaches it is shown, or the one "
         "that comes nearest. The cheapest peer is the cheapest policy that reaches it without knowing every request in "
-        "advance as the oracle does, dopd apart.</p>"
+        "advance as the optimum does, dopd apart.</p>"
     )
 
 

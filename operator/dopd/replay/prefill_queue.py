@@ -79,6 +79,9 @@ class PrefillQueue(Protocol):
     def next_pass(self, now_seconds: float, room_tokens: int) -> Pass:
         """Take the next pass out."""
 
+    def all(self) -> list[int]:
+        """All prompts that are not complete."""
+
 
 class FirstCome:
     """In order of arrival; the last prompt of a pass may be cut and goes on in the next one."""
@@ -117,6 +120,10 @@ class FirstCome:
                 self._done_tokens = end
         self.waiting_tokens -= room_tokens - room
         return Pass(completed, room_tokens - room, attended)
+
+    def all(self) -> list[int]:
+        """All prompts that are not complete."""
+        return list(self._queue)
 
     def _take_up(self, request: int) -> int:
         """Look a prompt up again, as its prefill begins; returns the tokens that are cached."""
@@ -165,6 +172,10 @@ class Ordered:
         taken = sum(tokens for _, tokens in pieces)
         self.waiting_tokens -= taken
         return Pass(completed, taken, attended)
+
+    def all(self) -> list[int]:
+        """All prompts that are not complete."""
+        return [*self._begun, *self._waiting]
 
     def _choose(self, now_seconds: float, room_tokens: int) -> list[Piece]:
         begun = list(self._begun.values())

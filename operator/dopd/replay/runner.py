@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
 
+_ROUNDING = 1e-9
 BINS = 200
 """Parts into which a trace is cut to show its course."""
 
@@ -46,6 +47,11 @@ class Result:
         longest_ttft_p99: of that tenth, seconds.
         late_shares: share of the requests that arrived in each part of the trace and missed an objective; None of a
             part in which none arrived; empty where the simulator does not tell.
+        prefill_use: share of the paid time of prefill workers in which they computed; NaN where it is not told.
+        decode_use: share of the slots of decode workers, over their paid time, that were taken; NaN likewise.
+        failures: workers that failed.
+        stopped_seconds: when the run was given up, as it was no longer worth its time; None if it was finished. Its
+            attainment is then the most, and its GPU-hours are the least that it could have had.
     """
 
     attainment: float
@@ -65,6 +71,34 @@ class Result:
     longest_attainment_ttft: float = math.nan
     longest_ttft_p99: float = math.nan
     late_shares: tuple[float | None, ...] = ()
+    prefill_use: float = math.nan
+    decode_use: float = math.nan
+    failures: int = 0
+    stopped_seconds: float | None = None
+
+    def reaches(self, attainment: float) -> bool:
+        """Whether the run was finished and attained so much."""
+        return self.stopped_seconds is None and self.attainment >= attainment
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What makes the rest of a run not worth its time.
+
+    Attributes:
+        late: requests that may be late.
+        gpu_hours: that it may cost.
+    """
+
+    late: float = math.inf
+    gpu_hours: float = math.inf
+
+
+NO_LIMITS = Limits()
+
+
+class _Stopped(Exception):
+    """A limit was passed."""
 
 
 def run(
@@ -74,28 +108,79 @@ def run(
     start: Pair,
     settings: Settings,
     policy: ScalingPolicy | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> Result:
-    """Serve the trace from `start` workers under a policy; without one the counts stay fixed."""
+    """Serve the trace from `start` workers under a policy; without one the counts stay fixed.
+
+    Args:
+        trace: the requests.
+        model: what the engines are, which a policy may take for another.
+        objectives: of the clients.
+        start: counts at the beginning.
+        settings: of the cluster.
+        policy: that scales.
+        limits: the run ends early once one is passed; its result says so.
+    """
     cluster = Cluster(model, trace, *start, replace(settings, objectives=objectives))
     timeline = [(0.0, *start)]
-    if policy is None:
-        cluster.run()
-    else:
-        telemetry = Telemetry(cluster)
+    telemetry = Telemetry(cluster)
+    next_look = 0.0
+    next_scrape = 0.0
 
-        def decide() -> float:
-            telemetry.scrape()
-            (prefill, decode), seconds = policy.decide(telemetry)
-            if (prefill, decode) != timeline[-1][1:]:
-                timeline.append((cluster.now, prefill, decode))
-                flips = policy.flips if isinstance(policy, RoleSwitching) else 0
-                cluster.flip(Role.DECODE if flips > 0 else Role.PREFILL, abs(flips))
-                cluster.scale_to(Role.PREFILL, prefill)
-                cluster.scale_to(Role.DECODE, decode)
-            return seconds
+    def look() -> float:
+        nonlocal next_look, next_scrape
+        if cluster.late > limits.late or cluster.gpu_seconds > limits.gpu_hours * 3600:
+            raise _Stopped
+        blind = any(begin <= cluster.now < end for begin, end in settings.gaps_seconds)
+        if cluster.now >= next_scrape - _ROUNDING:
+            next_scrape += settings.scrape_seconds
+            if not blind:
+                telemetry.scrape()
+        if policy is not None and cluster.now >= next_look - _ROUNDING:
+            seconds = settings.scrape_seconds
+            if not blind:
+                seconds = _decide(policy, telemetry, timeline)
+            next_look = cluster.now + seconds
+        return (min(next_scrape, next_look) if policy is not None else next_scrape) - cluster.now
 
-        cluster.run(decide)
+    watched = policy is not None or limits != NO_LIMITS
+    try:
+        cluster.run(look if watched else None)
+    except _Stopped:
+        return _unfinished(cluster, timeline)
     return measure(cluster, objectives, timeline)
+
+
+def _decide(policy: ScalingPolicy, telemetry: Telemetry, timeline: list[tuple[float, int, int]]) -> float:
+    """Ask a policy and do what it says; returns the seconds until its next look."""
+    cluster = telemetry.cluster
+    (prefill, decode), seconds = policy.decide(telemetry)
+    if (prefill, decode) != timeline[-1][1:]:
+        timeline.append((cluster.now, prefill, decode))
+        flips = policy.flips if isinstance(policy, RoleSwitching) else 0
+        cluster.flip(Role.DECODE if flips > 0 else Role.PREFILL, abs(flips))
+        cluster.scale_to(Role.PREFILL, prefill)
+        cluster.scale_to(Role.DECODE, decode)
+    return seconds
+
+
+def _unfinished(cluster: Cluster, timeline: list[tuple[float, int, int]]) -> Result:
+    """What is known of a run that was stopped: at most this attainment, at least these GPU-hours."""
+    return Result(
+        attainment=1 - cluster.late / max(1, len(cluster.trace)),
+        attainment_ttft=math.nan,
+        attainment_itl=math.nan,
+        gpu_hours=cluster.gpu_seconds / 3600,
+        ttft_p90=math.nan,
+        ttft_p99=math.nan,
+        itl_p90=math.nan,
+        goodput_rps=math.nan,
+        changes=cluster.changes,
+        reversals=reversals(timeline),
+        lost=cluster.lost,
+        timeline=tuple(timeline),
+        stopped_seconds=cluster.now,
+    )
 
 
 class Served(Protocol):
@@ -138,7 +223,21 @@ def measure(cluster: Served, objectives: Objectives, timeline: list[tuple[float,
         longest_attainment_ttft=float(first[longest].mean()),
         longest_ttft_p99=float(np.quantile(ttft[longest], 0.99)),
         late_shares=_late_shares(cluster.trace, first_counted, good),
+        **_use(cluster),
     )
+
+
+def _use(cluster: Served) -> dict[str, Any]:
+    """How much of what was paid was used; nothing of engines that do both."""
+    if not isinstance(cluster, Cluster):
+        return {}
+    paid = cluster.worker_seconds
+    slots = paid[Role.DECODE] * cluster.max_running
+    return {
+        "prefill_use": min(1.0, cluster.prefill_busy_seconds / paid[Role.PREFILL]) if paid[Role.PREFILL] else math.nan,
+        "decode_use": min(1.0, cluster.decode_slot_seconds / slots) if slots else math.nan,
+        "failures": cluster.failures,
+    }
 
 
 def load_over_time(trace: Trace) -> dict[str, float | list[float]]:

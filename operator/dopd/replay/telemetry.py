@@ -4,6 +4,7 @@ Rates and prompt lengths come from the arrivals up to the last scrape, answer le
 finished or started by then. Nothing of the future, and nothing of a single request, is visible.
 """
 
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,40 +17,75 @@ from dopd.planning.generation import generation_tokens
 from dopd.replay.cluster import Cluster
 from dopd.replay.workers import DecodeWorker, Phase, PrefillWorker
 
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True)
 class _Snapshot:
+    """Counters of all workers together, as they stood."""
+
     at_seconds: float
-    finished: int
-    output_tokens: int
-    output_squares: int
-    itl_seconds: float
-    first_tokens: int
-    ttft_seconds: float
-    prefill_busy_seconds: float
-    late: int
-    prefilled_tokens: int
-    computed_tokens: int
-    decoded_tokens: float
+    finished: int = 0
+    output_tokens: int = 0
+    output_squares: int = 0
+    itl_seconds: float = 0.0
+    first_tokens: int = 0
+    ttft_seconds: float = 0.0
+    prefill_busy_seconds: float = 0.0
+    late: int = 0
+    prefilled_tokens: int = 0
+    computed_tokens: int = 0
+    decoded_tokens: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Gauges:
+    """What each serving worker held, as it stood.
+
+    Attributes:
+        waiting_tokens: of each prefill worker.
+        waiting_prompts: of all of them.
+        running: answers and their KV tokens, of each decode worker.
+        waiting_answers: of all of them.
+        reserved_tokens: KV tokens that the answers of all of them will need.
+    """
+
+    at_seconds: float
+    waiting_tokens: tuple[int, ...] = ()
+    waiting_prompts: int = 0
+    running: tuple[tuple[int, float], ...] = ()
+    waiting_answers: int = 0
+    reserved_tokens: int = 0
 
 
 class Telemetry:
-    """Windows over what a cluster has done so far. Call `scrape` at every look, before reading."""
+    """Windows over what a cluster has done so far, all of it as old as its settings say.
+
+    Workers are known as they are: that is asked of Kubernetes. Call `scrape` every `scrape_seconds`.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.delay_seconds = cluster, cluster.settings.scrape_seconds
+        self.cluster, self.delay_seconds = cluster, cluster.settings.delay_seconds
         inputs = cluster.trace.input_tokens.astype(float)
         self._tokens = np.concatenate(([0.0], np.cumsum(inputs)))
         self._squares = np.concatenate(([0.0], np.cumsum(inputs**2)))
-        self._snapshots: deque[_Snapshot] = deque(maxlen=4000)
+        self._snapshots = [_Snapshot(0.0)]
+        self._times = [0.0]
+        self._gauges: deque[_Gauges] = deque([_Gauges(0.0)])
+        self._seen = self._snapshots[0]
 
     @property
     def now_seconds(self) -> float:
         """Simulated time."""
         return self.cluster.now
 
+    @property
+    def seen_seconds(self) -> float:
+        """Time of the newest numbers that can be seen; 0 before there are any."""
+        return self._seen.at_seconds
+
     def scrape(self) -> None:
-        """Record the counters as they stand."""
+        """Record counters and gauges as they stand, and let those that are old enough be seen."""
         c = self.cluster
         self._snapshots.append(
             _Snapshot(
@@ -67,6 +103,23 @@ class Telemetry:
                 c.decoded_tokens,
             )
         )
+        self._times.append(c.now)
+        prefill = [w for w in c.serving[Role.PREFILL] if isinstance(w, PrefillWorker)]
+        decode = [w for w in c.serving[Role.DECODE] if isinstance(w, DecodeWorker)]
+        self._gauges.append(
+            _Gauges(
+                c.now,
+                tuple(w.waiting_tokens for w in prefill),
+                sum(len(w.queue) for w in prefill),
+                tuple((w.n, w.kv) for w in decode),
+                sum(len(w.waiting) for w in decode),
+                sum(w.reserved for w in decode),
+            )
+        )
+        newest = c.now - self.delay_seconds + _ROUNDING
+        self._seen = self._snapshots[max(0, bisect_right(self._times, newest) - 1)]
+        while len(self._gauges) > 1 and self._gauges[1].at_seconds <= newest:
+            self._gauges.popleft()
 
     def requests(self, start_seconds: float, end_seconds: float) -> tuple[int, float, float]:
         """Arrivals in [start, end): their number, prompt tokens and squared prompt tokens."""
@@ -84,7 +137,7 @@ class Telemetry:
             window_seconds: how long.
             decoded: whether the tokens that decode makes are read, too, as dopd does: else finished answers alone.
         """
-        end = self.now_seconds - self.delay_seconds
+        end = self._seen.at_seconds
         start = max(0.0, end - window_seconds)
         count, tokens, squares = self.requests(start, end)
         if end <= start or count == 0:
@@ -101,7 +154,7 @@ class Telemetry:
 
     def _output(self, window_seconds: float, decoded: bool) -> tuple[float, float]:
         """Mean and second moment of answer lengths; of ever longer windows until one holds enough answers."""
-        now = self._snapshots[-1]
+        now = self._seen
         for window in (window_seconds, 4 * window_seconds, 1e12):
             before = self._before(window)
             count = now.finished - before.finished
@@ -118,7 +171,7 @@ class Telemetry:
 
         Of ever longer windows until one holds a prompt; 1 until then, and where the trace tells no prefixes.
         """
-        now = self._snapshots[-1]
+        now = self._seen
         for window in (window_seconds, 4 * window_seconds, 1e12):
             before = self._before(window)
             tokens = now.prefilled_tokens - before.prefilled_tokens
@@ -128,67 +181,71 @@ class Telemetry:
 
     def ttft_seconds(self, window_seconds: float) -> float | None:
         """Mean TTFT of the first tokens of the window; None without any."""
-        now, before = self._snapshots[-1], self._before(window_seconds)
+        now, before = self._seen, self._before(window_seconds)
         count = now.first_tokens - before.first_tokens
         return (now.ttft_seconds - before.ttft_seconds) / count if count else None
 
     def itl_seconds(self, window_seconds: float) -> float | None:
         """Mean ITL of the answers that finished in the window; None without any."""
-        now, before = self._snapshots[-1], self._before(window_seconds)
+        now, before = self._seen, self._before(window_seconds)
         count = now.finished - before.finished
         return (now.itl_seconds - before.itl_seconds) / count if count else None
 
     def late_share(self, window_seconds: float) -> float | None:
         """Share of the window's first tokens and finished answers that missed an objective; None without any."""
-        now, before = self._snapshots[-1], self._before(window_seconds)
+        now, before = self._seen, self._before(window_seconds)
         count = now.first_tokens - before.first_tokens
         return min(1.0, (now.late - before.late) / count) if count else None
 
     def prefill_busy_share(self, window_seconds: float) -> float:
         """Share of the window that the serving prefill workers computed."""
-        now, before = self._snapshots[-1], self._before(window_seconds)
+        now, before = self._seen, self._before(window_seconds)
         seconds = (now.at_seconds - before.at_seconds) * len(self.cluster.serving[Role.PREFILL])
         return (now.prefill_busy_seconds - before.prefill_busy_seconds) / seconds if seconds else 0.0
 
     def decode_slot_share(self) -> float:
         """Share of the serving decode workers' slots that are taken or waited for."""
-        workers = self.decode_workers()
-        taken = sum(w.n + len(w.waiting) for w in workers)
-        return taken / (len(workers) * self.cluster.max_running) if workers else 0.0
+        gauges = self._gauges[0]
+        slots = len(gauges.running) * self.cluster.max_running
+        return (sum(n for n, _ in gauges.running) + gauges.waiting_answers) / slots if slots else 0.0
+
+    def decode_tokens_per_second(self, window_seconds: float) -> float:
+        """Tokens that decode made in the window, per second."""
+        now, before = self._seen, self._before(window_seconds)
+        seconds = now.at_seconds - before.at_seconds
+        return max(0.0, now.decoded_tokens - before.decoded_tokens) / seconds if seconds else 0.0
+
+    def requests_in(self, role: Role) -> int:
+        """Prompts that wait or are computed, or answers that wait or run, at the serving workers of a role."""
+        gauges = self._gauges[0]
+        if role is Role.PREFILL:
+            return gauges.waiting_prompts
+        return sum(n for n, _ in gauges.running) + gauges.waiting_answers
 
     def prefill_waiting_tokens(self) -> list[int]:
         """Prompt tokens that wait at each serving prefill worker."""
-        return [w.waiting_tokens for w in self.cluster.serving[Role.PREFILL] if isinstance(w, PrefillWorker)]
+        return list(self._gauges[0].waiting_tokens)
 
     def decode_loads(self) -> list[tuple[int, float]]:
         """Requests that run and KV tokens that they hold, at each serving decode worker."""
-        return [(w.n, w.kv) for w in self.decode_workers()]
-
-    def decode_workers(self) -> list[DecodeWorker]:
-        """The serving decode workers."""
-        return [w for w in self.cluster.serving[Role.DECODE] if isinstance(w, DecodeWorker)]
+        return list(self._gauges[0].running)
 
     def _before(self, window_seconds: float) -> _Snapshot:
-        limit = self._snapshots[-1].at_seconds - window_seconds
-        for snapshot in reversed(self._snapshots):
-            if snapshot.at_seconds <= limit:
-                return snapshot
-        return _Snapshot(0.0, 0, 0, 0, 0.0, 0, 0.0, 0.0, 0, 0, 0, 0.0)
+        limit = self._seen.at_seconds - window_seconds
+        return self._snapshots[max(0, bisect_right(self._times, limit + _ROUNDING) - 1)]
 
     def workers(self, role: Role) -> Workers:
         """Workers of a role and what waits for them."""
-        cluster = self.cluster
-        serving = cluster.serving[role]
+        cluster, gauges = self.cluster, self._gauges[0]
         waiting_tokens = waiting_requests = kv_use = None
         if role is Role.PREFILL:
-            waiting_tokens = float(sum(w.waiting_tokens for w in serving if isinstance(w, PrefillWorker)))
+            waiting_tokens = float(sum(gauges.waiting_tokens))
         else:
-            decoding = [w for w in serving if isinstance(w, DecodeWorker)]
-            waiting_requests = float(sum(len(w.waiting) for w in decoding))
-            held = sum(w.reserved for w in decoding)
-            kv_use = held / (cluster.kv_tokens * len(decoding)) if decoding else None
+            waiting_requests = float(gauges.waiting_answers)
+            kv = cluster.kv_tokens * len(gauges.running)
+            kv_use = gauges.reserved_tokens / kv if kv else None
         return Workers(
-            serving=len(serving),
+            serving=len(cluster.serving[role]),
             starting=cluster.count(role, Phase.STARTING, Phase.PENDING),
             draining=cluster.count(role, Phase.DRAINING),
             unschedulable=cluster.count(role, Phase.PENDING),

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dopd.replay import bursty, generated
 from dopd.replay.prefix_cache import Prefixes
 from dopd.replay.trace_file import TraceFile
 from dopd.replay.trace_formats import FORMATS, MOST_REQUESTS, MOST_TOKENS, Kind
@@ -96,31 +97,95 @@ def load(
     start_seconds: float = 0.0,
     end_seconds: float = math.inf,
     within: Within = Within.LINEAR,
+    bursty_clients: bool = False,
 ) -> Trace:
-    """Read a trace, gzip or not, of any format.
+    """Read a trace, gzip or not, of any format, or draw a generated load.
 
     Args:
-        path: of the file.
+        path: of the file, or `generated:NAME` (`dopd.replay.generated`).
         rate_scale: for requests the whole number of copies superposed, for totals the factor on their number.
         seed: of the draws.
         start_seconds: begin of the part that is read; of totals, the intervals that begin in it.
         end_seconds: end of that part.
         within: how the load runs within an interval of totals.
+        bursty_clients: draw arrivals client by client, as bursty as each is (`dopd.replay.bursty`).
 
     Raises:
-        ValueError: the file is of no known format, a cell is none that its column can mean, the scale does not fit the
-            kind, or the part holds no request or more than can be replayed.
+        ValueError: the file is of no known format or tells no clients, a cell is none that its column can mean, the
+            scale does not fit the kind, or the part holds no request or more than can be replayed.
     """
-    file = TraceFile.read(Path(path))
     generator = np.random.default_rng(seed)
-    if file.format.kind is Kind.REQUESTS:
-        trace = _superposed(file, rate_scale, generator).between(start_seconds, end_seconds)
+    if bursty_clients:
+        trace = _of_clients(Path(path), rate_scale, start_seconds, end_seconds, generator)
+    elif is_generated(path):
+        part, width = _generated(str(path), start_seconds, end_seconds, seed)
+        trace = _drawn(str(path), part, width, rate_scale, generator, within)
     else:
-        part, width = _intervals(file, start_seconds, end_seconds, rate_scale)
-        trace = _drawn(_name(file.path), part, width, rate_scale, generator, within)
+        trace = _of_file(Path(path), rate_scale, generator, start_seconds, end_seconds, within)
     if not len(trace):
         raise ValueError(f"{path}: no request between {start_seconds:g} s and {end_seconds:g} s")
     return trace
+
+
+def _of_file(
+    path: Path,
+    rate_scale: float,
+    generator: np.random.Generator,
+    start_seconds: float,
+    end_seconds: float,
+    within: Within,
+) -> Trace:
+    file = TraceFile.read(path)
+    if file.format.kind is Kind.REQUESTS:
+        return _superposed(file, rate_scale, generator).between(start_seconds, end_seconds)
+    part, width = _intervals(file, start_seconds, end_seconds, rate_scale)
+    return _drawn(_name(file.path), part, width, rate_scale, generator, within)
+
+
+def is_generated(path: str | Path) -> bool:
+    """Whether a trace is a load of our own making and no file."""
+    return str(path).startswith(generated.PREFIX)
+
+
+def _generated(name: str, start_seconds: float, end_seconds: float, seed: int) -> tuple[list[Floats], float]:
+    totals = generated.totals(name.removeprefix(generated.PREFIX), seed)
+    inside = (totals.columns[0] >= start_seconds) & (totals.columns[0] < end_seconds)
+    return [column[inside] for column in totals.columns], totals.width_seconds
+
+
+def _of_clients(
+    path: Path, rate_scale: float, start_seconds: float, end_seconds: float, generator: np.random.Generator
+) -> Trace:
+    arrivals, inputs, outputs = bursty.draw(
+        bursty.clients_file(path), rate_scale, start_seconds, end_seconds, generator
+    )
+    prompts, answers = (
+        mean * _lognormal(cv, len(mean), generator) for mean, cv in ((inputs, INPUT_CV), (outputs, OUTPUT_CV))
+    )
+    return _trace(_name(path), arrivals, prompts, answers, Kind.TOTALS)
+
+
+def totals(
+    path: str | Path, start_seconds: float, end_seconds: float, seed: int = 1, rate_scale: float = 1.0
+) -> tuple[list[Floats], float] | None:
+    """Begin, requests, prompt and answer tokens of each interval, and their width; None of a trace of requests.
+
+    Args:
+        path: of the file, or `generated:NAME`.
+        start_seconds: begin of the part that is read.
+        end_seconds: end of that part.
+        seed: of a generated load.
+        rate_scale: factor on the number of requests.
+    """
+    if is_generated(path):
+        columns, width = _generated(str(path), start_seconds, end_seconds, seed)
+    else:
+        file = TraceFile.read(Path(path))
+        if file.format.kind is Kind.REQUESTS:
+            return None
+        columns, width = _intervals(file, start_seconds, end_seconds, rate_scale)
+    starts, *rest = columns
+    return [starts, *(column * rate_scale for column in rest)], width
 
 
 def _name(path: Path) -> str:

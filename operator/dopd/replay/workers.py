@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 
 from dopd.api.names import Role
 from dopd.planning import Objectives
+from dopd.replay.disturbances import NO_DISTURBANCES, Disturbances
 from dopd.replay.prefill_queue import PrefillQueue
 from dopd.replay.prefix_cache import PrefixCache
 from dopd_scheduling import Settings as OrderSettings
@@ -68,11 +69,14 @@ class Settings:
         dialect: how the engines hand a prompt over.
         seed: of the gateway's draws.
         objectives: by which the cluster counts late requests, as histograms with an edge at the objective do.
-        scrape_seconds: how old the numbers are that a policy sees.
+        scrape_seconds: between two looks at the metrics of all workers.
+        delay_seconds: how old the numbers are that a policy sees, all of them.
+        gaps_seconds: (begin, end) of each stretch in which no metric can be had.
         counted_from_seconds: what comes before is served, and counts in no figure.
         order: of the prompts at prefill (`dopd_scheduling`).
         late_share: of that order.
         most_unfinished: prompts of which a prefill worker may have computed a part; first come, first served has one.
+        disturbances: what goes otherwise than the profile says.
     """
 
     startup_seconds: dict[Role, float]
@@ -85,10 +89,13 @@ class Settings:
     seed: int = 1
     objectives: Objectives = field(default_factory=Objectives)
     scrape_seconds: float = 5.0
+    delay_seconds: float = 5.0
+    gaps_seconds: tuple[tuple[float, float], ...] = ()
     counted_from_seconds: float = 0.0
     order: str = FIRST_COME
     late_share: float = OrderSettings.late_share
     most_unfinished: int = 3
+    disturbances: Disturbances = NO_DISTURBANCES
 
 
 class Worker:
@@ -97,9 +104,10 @@ class Worker:
     Attributes:
         becomes: the worker of the other role that begins once this one has drained; None if it ends.
         was: the worker that this one was, until that has drained.
+        slowness: factor on the time of all that it does.
     """
 
-    __slots__ = ("assigned", "becomes", "epoch", "phase", "role", "was")
+    __slots__ = ("assigned", "becomes", "epoch", "phase", "role", "slowness", "was")
 
     def __init__(self, role: Role) -> None:
         self.role = role
@@ -108,6 +116,7 @@ class Worker:
         self.epoch = 0
         self.becomes: Worker | None = None
         self.was: Worker | None = None
+        self.slowness = 1.0
 
 
 class PrefillWorker(Worker):

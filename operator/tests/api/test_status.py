@@ -16,7 +16,7 @@ WHOLE: dict[str, Any] = {
     "conditions": [CONDITION],
     "prefill": {"desired": 1, "ready": 1, "summary": "1/1"},
     "load": {"time": "t", "demand": LOAD, "prefill": LOAD, "decode": LOAD},
-    "learnt": {"caution": 0.5, "errorBudget": 1.0},
+    "missShare": 0.25,
     "decisions": [DECISION],
 }
 
@@ -28,8 +28,8 @@ WHOLE: dict[str, Any] = {
         ("decisions", [{"time": "t"}, DECISION, "x"], [DECISION]),
         ("decisions", [["x"], []], []),
         ("decisions", [{**DECISION, "to": str(n)} for n in range(12)], [{**DECISION, "to": str(n)} for n in range(10)]),
-        ("learnt", {"caution": 0.5}, None),
-        ("learnt", {**WHOLE["learnt"], "more": 1}, WHOLE["learnt"]),
+        ("missShare", 1.5, None),
+        ("missShare", "half", None),
         ("load", {"time": "t", "demand": LOAD}, None),
         ("load", "high", None),
         ("conditions", {"Ready": "True"}, []),
@@ -46,7 +46,7 @@ def test_one_part_at_a_time_is_left_out(field: str, stored: Any, read: Any):
     assert others == {name: value for name, value in WHOLE.items() if name != field}
 
 
-NAMES = [*WHOLE, *WHOLE["load"], *LOAD, *DECISION, *CONDITION, "caution", "desired"]
+NAMES = [*WHOLE, *WHOLE["load"], *LOAD, *DECISION, *CONDITION, "desired"]
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),

@@ -1,25 +1,32 @@
-"""plan() in random worlds (ten thousand with `make fuzz`): whatever comes in, a target within the bounds comes out."""
+"""The loop in random worlds (ten thousand with `make fuzz`): whatever comes in, a target within bounds comes out."""
 
 import math
+from dataclasses import asdict
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from dopd.autoscaler import Autoscaler, Reason
 from dopd.perf import EngineModel, service_times
-from dopd.planning import Bound, Reason, plan
+from dopd.planning import Bound
 
 from .worlds import WORLDS, profiles
 
 
 def decisions(world):
-    """One after the other, each handed to the next."""
-    found = []
+    """One after the other, of one autoscaler. No forecaster: those have worlds of their own."""
+    loop, found = Autoscaler(miss=world.restored, forecaster=None), []
     for look in world.looks:
-        previous = found[-1] if found else None
-        found.append(
-            plan(look.observation, look.forecast, world.model, world.policy, previous, look.now_seconds, world.restored)
-        )
+        loop.observe(look.sample, world.model, world.policy, look.past)
+        found.append(loop.decide(look.workers, look.now_seconds, world.model, world.policy))
+        if loop.outlook:
+            assert all(math.isfinite(value) for role in loop.outlook for value in told(asdict(role)))
+        assert loop.miss is None or 0 < loop.miss <= 1
     return found
+
+
+def told(outlook):
+    return [value for value in outlook.values() if value is not None]
 
 
 @given(WORLDS)
@@ -35,8 +42,9 @@ def test_any_world_has_a_target_within_its_bounds(world):
         assert "nan" not in decision.message
         assert math.isfinite(decision.next_look_seconds)
         assert decision.next_look_seconds > 0
-        for value in (decision.learnt.wait_factor, decision.learnt.caution, decision.learnt.error_budget):
-            assert math.isfinite(value)
+        if decision.weighed:
+            for role in decision.weighed:
+                assert role.needed == max(role.peak, role.backlog) >= role.now >= 0
         if decision.reason is Reason.NO_ROOM or "no number of workers satisfies" in decision.message:
             continue
         if "raise the budget or lower a min" in decision.message:

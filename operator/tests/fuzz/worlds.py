@@ -1,22 +1,26 @@
-"""Random worlds for the planner: any profile and policy that the API server accepts, and whatever is measured."""
+"""Random worlds for the autoscaler: any profile and policy that the API server accepts, and whatever is measured."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 
 from hypothesis import strategies as st
 
+from dopd.api.names import Role
 from dopd.api.profile import EngineProfileSpec
+from dopd.autoscaler import EngineSample, PastLoad, Sample
 from dopd.perf import EngineModel
-from dopd.planning import Demand, Forecast, Learnt, Objectives, Observation, Policy, Ratio, RoleBounds, Workers
+from dopd.perf.online import Counters
+from dopd.planning import Demand, Objectives, PerRole, Policy, Ratio, RoleBounds, Workers
 from dopd.planning.policy import Fallback
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one plan is given."""
+    """What one reading and the decision on it are given."""
 
-    observation: Observation
-    forecast: Forecast | None
+    sample: Sample
+    workers: PerRole[Workers]
+    past: tuple[PastLoad, ...]
     now_seconds: float
 
 
@@ -27,7 +31,7 @@ class World:
     model: EngineModel
     policy: Policy
     looks: tuple[Look, ...]
-    restored: Learnt | None
+    restored: float | None
 
 
 def spread(least: float, most: float) -> st.SearchStrategy[float]:
@@ -98,9 +102,9 @@ def policies(draw: st.DrawFn) -> Policy:
         max_step=draw(st.integers(1, 1000)),
         interval_seconds=draw(st.floats(1, 600)),
         scale_down_stabilization_seconds=draw(st.none() | st.floats(0, 86400)),
-        scale_down_headroom=draw(st.floats(0, 1)),
         role_switching=draw(st.booleans()),
         fallback=draw(st.none() | st.builds(Fallback, st.floats(0, 86400), st.integers(1, 1000), st.integers(1, 1000))),
+        on_time_first=draw(st.booleans()),
     )
 
 
@@ -142,24 +146,43 @@ WORKERS = st.builds(
 
 
 @st.composite
+def pasts(draw: st.DrawFn, now_seconds: float) -> tuple[PastLoad, ...]:
+    """Up to two weeks of a few loads that come and go, up to any time, with a hole now and then."""
+    width = draw(st.sampled_from([15.0, 60.0, 600.0, 3600.0]))
+    count, known = draw(st.integers(0, 400)), draw(st.lists(demands(), min_size=1, max_size=3))
+    holes, end = draw(st.integers(2, 9)), now_seconds - draw(st.floats(-100, 7 * 86400))
+    return tuple(
+        PastLoad(end - width * back, width, known[back // 7 % len(known)])
+        for back in range(count - 1, -1, -1)
+        if back % holes
+    )
+
+
+@st.composite
+def engines(draw: st.DrawFn) -> tuple[EngineSample, ...]:
+    """Whatever two engines count; it may even fall, as when one starts anew."""
+    numbers = spread(0, 1e12)
+    return tuple(
+        EngineSample(name, draw(st.sampled_from(Role)), draw(numbers), Counters(draw(numbers), draw(numbers), moments))
+        for name, moments in draw(st.lists(st.tuples(st.sampled_from("ab"), st.tuples(*[numbers] * 5)), max_size=2))
+    )
+
+
+@st.composite
 def looks(draw: st.DrawFn) -> tuple[Look, ...]:
     """Up to four looks, a second to a day apart."""
     found, now = [], draw(spread(0, 2e9))
     for _ in range(draw(st.integers(1, 4))):
-        observation = Observation(
+        sample = Sample(
+            at_seconds=now,
             demand=draw(st.none() | demands()),
-            prefill=draw(WORKERS),
-            decode=draw(WORKERS),
             late_share=draw(optional(st.floats(0, 1))),
-            ttft_seconds=draw(optional(spread(0, 1e6))),
-            window_seconds=draw(optional(spread(1, 86400))),
-            measured_at_seconds=draw(st.none() | st.floats(0, 100).map(lambda ago, now=now: max(0.0, now - ago))),
+            window_seconds=draw(spread(1, 86400)),
+            engines=draw(engines()),
         )
-        found.append(Look(observation, draw(st.none() | st.builds(Forecast, demands(), demands())), now))
+        found.append(Look(sample, PerRole(draw(WORKERS), draw(WORKERS)), draw(pasts(now)), now))
         now += draw(spread(1, 86400))
     return tuple(found)
 
 
-LEARNT = st.builds(Learnt, caution=spread(0, 1e15), error_budget=st.floats(-1, 1))
-"""What a status holds of it."""
-WORLDS = st.builds(World, profiles().map(EngineModel.from_profile), policies(), looks(), st.none() | LEARNT)
+WORLDS = st.builds(World, profiles().map(EngineModel.from_profile), policies(), looks(), st.none() | spread(1e-12, 1))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from dopd.autoscaler.past import PastLoad
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.planning.bounds import Pair
@@ -39,6 +40,7 @@ class Setting:
         decode_gpus: GPUs of a decode worker.
         most: workers of a role at most.
         on_time_first: prefill workers go by the order of that name.
+        history: load of before, oldest first, bins of a minute; times are those of the trace, so they end by 0.
     """
 
     model: EngineModel
@@ -48,3 +50,4 @@ class Setting:
     decode_gpus: int = 1
     most: int = 200
     on_time_first: bool = False
+    history: tuple[PastLoad, ...] = ()

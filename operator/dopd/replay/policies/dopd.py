@@ -1,10 +1,8 @@
 """dopd itself: the autoscaler that the operator runs, fed by simulated telemetry."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from dopd.autoscaler import Autoscaler, Decision, Sample, Tuning
-from dopd.autoscaler.foreseen import Forecasts
 from dopd.planning import PerRole, Policy, RoleBounds
 from dopd.planning.bounds import Pair
 from dopd.replay.policies.base import Setting
@@ -18,7 +16,7 @@ class Dopd:
     Args:
         setting: what every policy is told.
         window_seconds: over which the load of now is measured.
-        forecaster: makes what forecasts the load of a role; None to do without.
+        forecast: whether to know the history, and to have a forecaster.
         load_share: share of the load that the planner is told, to make it spend less or more than it would.
         tuning: constants of the autoscaler.
         changes: other fields of the policy.
@@ -31,7 +29,7 @@ class Dopd:
         self,
         setting: Setting,
         window_seconds: float = 45.0,
-        forecaster: Callable[[], Forecasts] | None = Forecaster,
+        forecast: bool = True,
         load_share: float = 1.0,
         tuning: Tuning | None = None,
         **changes: float | None,
@@ -44,7 +42,8 @@ class Dopd:
             on_time_first=setting.on_time_first,
         )
         self.policy = replace(policy, **changes)  # type: ignore[arg-type]
-        self.autoscaler = Autoscaler(tuning, forecaster=forecaster)
+        self.autoscaler = Autoscaler(tuning, forecaster=Forecaster if forecast else None)
+        self._past = setting.history if forecast else ()
         self._last_seconds = 0.0
 
     @property
@@ -60,7 +59,7 @@ class Dopd:
         if now >= self._window:
             demand = telemetry.demand(self._window, decoded=True).scaled(self._load_share)
         late_share = telemetry.late_share(max(1.0, since)) if now else None
-        self.autoscaler.observe(Sample(now, demand, late_share, self._window), model, self.policy)
+        self.autoscaler.observe(Sample(now, demand, late_share, self._window), model, self.policy, self._past)
         decision = self.autoscaler.decide(PerRole.of(telemetry.workers), now, model, self.policy)
         return decision.pair, decision.next_look_seconds
 
