@@ -129,7 +129,11 @@ class PrefillLoad:
             return 1.0
         use = self.busy_workers / workers
         burst_seconds = self.mean_seconds * (1 + self.squared_cv)  # E[S^2] / E[S]
+        if use * burst_seconds == 0:
+            return self.hopeless_share(ttft_seconds)
         exponent = 2 * (1 - use) * slack * math.sqrt(workers) / (use * burst_seconds)
+        if exponent == 0:
+            return 1.0
         lost_work = (1 - use) / use / math.expm1(min(exponent, 500.0))
         return self.hopeless_share(ttft_seconds) + LATE_BY_ORDER * lost_work / (1 + self.squared_cv)
 

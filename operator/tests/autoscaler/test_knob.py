@@ -1,27 +1,58 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.autoscaler import Knob, Tuning
+from dopd.planning import Objectives, Policy
 
 ALLOWED, LEAD_SECONDS = 0.01, 75.0
+IN_ORDER = Policy(objectives=Objectives(attainment=1 - ALLOWED), on_time_first=True)
+AS_THEY_COME = replace(IN_ORDER, on_time_first=False)
 shares = st.floats(0, 1)
 
 
-def knob(miss: float | None = None) -> Knob:
-    return Knob(Tuning(), miss)
+def knob(miss: float | None = None, policy: Policy = IN_ORDER) -> Knob:
+    one = Knob(Tuning(), miss)
+    one.observe(policy, None, 0.0, LEAD_SECONDS)
+    return one
 
 
-def tell(one: Knob, late_share: float | None, seconds: float = 15.0, times: int = 1) -> float:
+def tell(
+    one: Knob, late_share: float | None, seconds: float = 15.0, times: int = 1, policy: Policy = IN_ORDER
+) -> float:
     for _ in range(times):
-        one.observe(late_share, seconds, ALLOWED, LEAD_SECONDS)
+        one.observe(policy, late_share, seconds, LEAD_SECONDS)
+    assert one.miss
     return one.miss
 
 
+def test_before_the_first_look_nothing_is_known_but_what_was_stored():
+    assert Knob(Tuning()).miss is None
+    assert Knob(Tuning(), 0.1).miss == 0.1
+
+
+def test_it_begins_where_as_many_are_late_as_may_be():
+    """In order a shortage makes a fortieth late, and as they come half: so much more seldom may it be."""
+    assert knob().miss == pytest.approx(ALLOWED / Tuning().late_when_missed)
+    assert knob(policy=AS_THEY_COME).miss == pytest.approx(ALLOWED / Tuning().late_when_missed_fcfs)
+    assert knob(policy=AS_THEY_COME).miss < knob().miss < 1
+    stricter = replace(IN_ORDER, objectives=Objectives(attainment=0.999))
+    assert knob(policy=stricter).miss == pytest.approx(knob().miss / 10)
+
+
+def test_another_order_or_objective_moves_it_as_far_as_its_beginning():
+    one = knob()
+    fallen = tell(one, 1.0, times=5)
+    share = fallen / knob().miss
+    assert tell(one, None, policy=AS_THEY_COME) == pytest.approx(share * knob(policy=AS_THEY_COME).miss)
+    assert tell(one, None) == pytest.approx(fallen)
+
+
 def test_a_lead_in_which_all_are_late_divides_it_by_e():
-    assert tell(knob(), 1.0, times=5) / Tuning().first_miss == pytest.approx(1 / math.e, rel=0.02)
+    assert tell(knob(), 1.0, times=5) / knob().miss == pytest.approx(1 / math.e, rel=0.02)
 
 
 def test_it_comes_up_again_in_a_hundred_calm_leads():
@@ -77,4 +108,4 @@ def test_of_a_long_gap_nobody_knows_what_was_late():
 @pytest.mark.parametrize(("stored", "taken"), [(0.01, 0.01), (1.0, Tuning().most_miss), (1e-9, Tuning().least_miss)])
 def test_it_goes_on_from_where_it_stood_within_its_bounds(stored, taken):
     assert knob(stored).miss == pytest.approx(taken)
-    assert knob(0.0).miss == knob(None).miss == pytest.approx(Tuning().first_miss)
+    assert knob(0.0).miss == knob(None).miss

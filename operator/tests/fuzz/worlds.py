@@ -147,9 +147,12 @@ WORKERS = st.builds(
 
 @st.composite
 def pasts(draw: st.DrawFn, now_seconds: float) -> tuple[PastLoad, ...]:
-    """Up to two weeks of a few loads that come and go, up to any time, with a hole now and then."""
+    """Up to two days of a few loads that come and go, up to any time, with a hole now and then."""
     width = draw(st.sampled_from([15.0, 60.0, 600.0, 3600.0]))
-    count, known = draw(st.integers(0, 400)), draw(st.lists(demands(), min_size=1, max_size=3))
+    count = draw(st.integers(0, 48))
+    if not count:
+        return ()
+    known = draw(st.lists(demands(), min_size=1, max_size=3))
     holes, end = draw(st.integers(2, 9)), now_seconds - draw(st.floats(-100, 7 * 86400))
     return tuple(
         PastLoad(end - width * back, width, known[back // 7 % len(known)])
@@ -170,8 +173,9 @@ def engines(draw: st.DrawFn) -> tuple[EngineSample, ...]:
 
 @st.composite
 def looks(draw: st.DrawFn) -> tuple[Look, ...]:
-    """Up to four looks, a second to a day apart."""
+    """Up to four looks, a second to a day apart; the past is known from the first on."""
     found, now = [], draw(spread(0, 2e9))
+    past = draw(pasts(now))
     for _ in range(draw(st.integers(1, 4))):
         sample = Sample(
             at_seconds=now,
@@ -180,7 +184,7 @@ def looks(draw: st.DrawFn) -> tuple[Look, ...]:
             window_seconds=draw(spread(1, 86400)),
             engines=draw(engines()),
         )
-        found.append(Look(sample, PerRole(draw(WORKERS), draw(WORKERS)), draw(pasts(now)), now))
+        found.append(Look(sample, PerRole(draw(WORKERS), draw(WORKERS)), past, now))
         now += draw(spread(1, 86400))
     return tuple(found)
 
