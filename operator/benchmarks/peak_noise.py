@@ -1,6 +1,6 @@
 """What the noise of few requests does to the forecast of the peak, and what is left of it once it is taken out.
 
-    python operator/benchmarks/peak_noise.py [--hours 12] [--lead 180]
+    python operator/benchmarks/peak_noise.py [--hours 8] [--lead 180]
 
 Requests come by chance at a rate that is constant, wanders (a tenth, within an hour) or jumps between two levels
 (twofold, every half hour or so), with work of a coefficient of variation of one. Samples are means over 45 s each 15 s.
@@ -36,7 +36,7 @@ def shape(kind: str, steps: int, rng: np.random.Generator) -> Floats:
 def main() -> None:
     """Print a row for each shape, rate and way."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--hours", type=float, default=12.0)
+    parser.add_argument("--hours", type=float, default=8.0)
     parser.add_argument("--lead", type=float, default=180.0)
     arguments = parser.parse_args()
     steps, ahead = round(arguments.hours * 3600 / STEP), round(arguments.lead / STEP)
