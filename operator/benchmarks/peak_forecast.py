@@ -3,8 +3,9 @@
     python operator/benchmarks/peak_forecast.py [--traces FOLDER] [--only NAME] [--leads 60,180] [--forecaster]
 
 A history is read at once, as a fresh operator does; then the load comes minute by minute, and every seven minutes the
-busiest minute within the lead is asked for (not every five: many loads have that rhythm). Traces are CSV files, one row a bin: `office` is generated and needs none.
-Loads are requests per second, so lengths do not matter here. Loss and held are shares of the mean load.
+busiest minute within the lead is asked for (not every five: many loads have that rhythm). Traces are CSV files, one row
+a bin: `office` is generated and needs none. Loads are requests per second, so lengths do not matter here. Loss and held
+are shares of the mean load.
 """
 
 import argparse

@@ -16,15 +16,17 @@ are errors, pretended ones stand in, which are forgotten as real ones are.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, floor
+from math import exp, floor, isfinite
 
 import numpy as np
 import numpy.typing as npt
 
 from dopd.autoscaler.foreseen import Forecasts, Foreseen
 from dopd.autoscaler.minutes import MINUTE_SECONDS, Minutes
+from dopd.autoscaler.noise import SHORTEST_SECONDS, SPANS, steady, steady_bins
 from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, Origins, origins_of
 from dopd.autoscaler.records import Records, season_errors
 from dopd.autoscaler.tuning import Tuning
@@ -76,40 +78,60 @@ class PeakForecast:
         self._widths: list[float] = []
         self._peaks: list[float] = []  # the greatest load within the lead after each sample, as far as that is over
         self._shares: dict[str, float] | None = None  # of this sample
+        self._measured: deque[tuple[float, float]] = deque()
+        self._noise: float | None = None
 
-    def learn(self, end_seconds: Sequence[float], seconds: Sequence[float], loads: Sequence[float]) -> None:
+    def learn(
+        self,
+        end_seconds: Sequence[float],
+        seconds: Sequence[float],
+        loads: Sequence[float],
+        noise_shares: Sequence[float] | None = None,
+    ) -> None:
         """Take in a history; what ends no later than an earlier one is known already.
 
         Args:
             end_seconds: end of each bin, on the clock of `observe`.
             seconds: width of each.
             loads: mean of each, in busy workers.
+            noise_shares: as for `observe`, of each; None for loads without noise.
         """
         ends = np.asarray(end_seconds, dtype=float)
         if not len(ends) or ends.max() <= self._learnt_seconds:
             return
-        known = ends > self._learnt_seconds
+        widths, means = np.asarray(seconds, dtype=float), np.asarray(loads, dtype=float)
+        known = np.flatnonzero((ends > self._learnt_seconds) & np.isfinite(means))
+        known = known[np.argsort(ends[known], kind="stable")]
         self._learnt_seconds = float(ends.max())
-        if not self._minutes.learn(
-            ends[known], np.asarray(seconds, dtype=float)[known], np.asarray(loads, dtype=float)[known]
-        ):
+        ends, widths, means = ends[known], widths[known], means[known]
+        if noise_shares is not None:
+            of_bins = np.asarray(noise_shares, dtype=float)[known] ** 2 * means * widths
+            of_bins = of_bins[np.isfinite(of_bins) & (means > 0)]
+            means = steady_bins(ends, widths, means, float(of_bins.mean()) if len(of_bins) else 0.0)
+        if not self._minutes.learn(ends, widths, means):
             return
         if not self._times:
             self._begin_near()
         self._records.forget()
         self._refresh()
 
-    def observe(self, at_seconds: float, load: float) -> None:
+    def observe(
+        self, at_seconds: float, load: float, noise_share: float = 0.0, measured_seconds: float = SHORTEST_SECONDS
+    ) -> None:
         """Take in a sample; one that follows the last too closely is left out.
 
         Args:
             at_seconds: on a clock that does not jump.
             load: in busy workers.
+            noise_share: standard deviation of the measured load as a share of the true one: the root of
+                (1 + c^2) / n, for n requests whose work has coefficient of variation c; 0 for a load without noise.
+            measured_seconds: over which the load was measured.
         """
         if self._times and at_seconds - self._times[-1] < self._tuning.spacing_seconds - 1:
             return
-        self._minutes.add(at_seconds, load)
-        self._append(float(at_seconds), float(load), self._tuning.spacing_seconds)
+        told = self._steady(float(at_seconds), float(load), noise_share, measured_seconds)
+        self._minutes.add(at_seconds, told)
+        self._append(float(at_seconds), told, self._tuning.spacing_seconds)
         self._end_leads()
         self._forget(at_seconds - _MEMORIES * self._tuning.memory_seconds)
         self._refresh()
@@ -274,6 +296,27 @@ class PeakForecast:
         self._loads.append(load)
         self._levels.append(level)
         self._widths.append(width_seconds)
+
+    def _steady(self, at_seconds: float, load: float, noise_share: float, measured_seconds: float) -> float:
+        """The load without the noise of few requests."""
+        if load > 0 and isfinite(noise_share):
+            noise = noise_share**2 * load * measured_seconds
+            share = 1 - exp(-self._tuning.spacing_seconds / self._tuning.level_seconds)
+            self._noise = noise if self._noise is None else self._noise + share * (noise - self._noise)
+        self._measured.append((at_seconds, load))
+        while self._measured[0][0] <= at_seconds - SPANS[-1]:
+            self._measured.popleft()
+        if not self._noise:
+            return load
+        times, loads = np.array(self._measured).T
+        # Samples overlap: those of the last s seconds together tell of s and of what the oldest of them tells of.
+        spans = np.maximum(SPANS - SPANS[0], 1e-9)
+        firsts = np.searchsorted(times, at_seconds - spans, side="right")
+        firsts = np.minimum(firsts, len(loads) - 1)
+        sums = np.append(np.cumsum(loads[::-1])[::-1], 0.0)
+        means = sums[firsts] / (len(loads) - firsts)
+        seconds = times[-1] - times[firsts] + measured_seconds
+        return float(steady(means[None, :], seconds[None, :], self._noise)[0])
 
     def _end_leads(self) -> None:
         """Note the peaks of the leads that are over with the newest sample."""
