@@ -71,9 +71,9 @@ async def run(options: Options) -> None:
     connector = Connector(options.prometheus)
     servers = Servers(connector)
     labels = options.prometheus.series_labels
-    reconciler = Reconciler(
-        kubernetes, http, options.prometheus.url, loads=LoadReader(servers), prometheus_labels=labels
-    )
+    far_urls = {options.prometheus.url: options.prometheus.history_url}
+    loads = LoadReader(servers, far_urls)
+    reconciler = Reconciler(kubernetes, http, options.prometheus.url, loads=loads, prometheus_labels=labels)
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)

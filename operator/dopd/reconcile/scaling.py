@@ -142,7 +142,7 @@ class ScalingLoop:
             gateways: that serve, as Kubernetes knows them.
             labels: that the series of this Prometheus must carry.
         """
-        policy = Policy.from_spec(spec, now_seconds)
+        policy = Policy.from_spec(spec, now_seconds, leads)
         steady_seconds = self._steady(now_seconds)
         if isinstance(model, str):
             self._next_reading_seconds = steady_seconds + policy.interval_seconds
