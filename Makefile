@@ -106,8 +106,9 @@ images: $(READY) ## build the images
 	$(BIN)/python -m e2e.cluster images
 
 .PHONY: crds
-crds: $(READY) ## write the CustomResourceDefinitions from the models
+crds: $(READY) ## write the CustomResourceDefinitions from the models, and the recording rules from the queries
 	$(BIN)/python -m dopd.api.crds crds charts/dopd/crds
+	$(BIN)/python -m dopd.telemetry.recording charts/dopd/rules/recording.yaml
 
 .PHONY: docs
 docs: $(READY) crds ## build the documentation in docs/_build

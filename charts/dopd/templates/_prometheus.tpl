@@ -44,6 +44,9 @@
 {{- $p := .Values.prometheus -}}
 {{- $folder := include "dopd.prometheusFolder" . -}}
 - {name: DOPD_PROMETHEUS_URL, value: {{ .Values.prometheusURL | quote }}}
+{{- with .Values.prometheusHistoryURL }}
+- {name: DOPD_PROMETHEUS_HISTORY_URL, value: {{ . | quote }}}
+{{- end }}
 - {name: DOPD_PROMETHEUS_TIMEOUT, value: {{ $p.timeoutSeconds | quote }}}
 - {name: DOPD_PROMETHEUS_MAX_ANSWER_MIB, value: {{ $p.maxAnswerMiB | quote }}}
 {{- if or $p.bearerToken.existingSecret $p.serviceAccountToken.enabled }}

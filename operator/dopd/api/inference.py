@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds, seconds
+from dopd.api.events import ForecastEvent
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
 from dopd.api.router import Router
@@ -131,6 +132,14 @@ class ForecastSpec(Model):
     ones."""
     history: Annotated[Duration, Within("1m", "60d")] | None = None
     """How far back Prometheus is read; if absent, as far as it goes, up to four weeks (and 50000 bins)."""
+    events: Annotated[
+        list[ForecastEvent],
+        Field(
+            max_length=16,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
+    """What will change the load and stands in no history: a launch, a sale, a holiday."""
 
     @property
     def history_seconds(self) -> float:
@@ -240,6 +249,9 @@ class Telemetry(Model):
 
     prometheus_url: Annotated[PrometheusURL | None, Field(alias="prometheusURL")] = None
     """Base URL of the Prometheus that scrapes workers and gateway; the operator's own setting if absent."""
+    history_url: Annotated[PrometheusURL | None, Field(alias="historyURL")] = None
+    """Base URL of a Prometheus that has what is long ago, such as Thanos or Mimir, where that at prometheusURL keeps
+    days alone; if absent, the operator's own setting where its Prometheus is read."""
     labels: Annotated[
         dict[str, Annotated[str, Field(min_length=1, max_length=253)]],
         Field(max_length=8),

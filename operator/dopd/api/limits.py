@@ -97,6 +97,46 @@ TimeZone = Annotated[
 ]
 
 
+ListedName = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        json_schema_extra={"expected": "lower-case letters, digits and '-', such as office-hours"},
+    ),
+]
+"""Name of an item of a list, which decisions call it by."""
+
+
+def known_zone(name: str) -> str:
+    """The name of a time zone.
+
+    Raises:
+        ValueError: there is none of that name here.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{name} is no time zone that is known here; expected an IANA name, such as Europe/Berlin"
+        ) from error
+    return name
+
+
+def coming(cron: str) -> str:
+    """A cron expression.
+
+    Raises:
+        ValueError: it never comes.
+    """
+    try:
+        next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as error:
+        why = f"{error}".lower() or "no such day"
+        raise ValueError(f"{cron} never comes ({why}); expected five cron fields, such as 0 7 * * 1-5") from error
+    return cron
+
+
 class Schedule(Model):
     """Limits that hold at certain times in place of those of spec.scaling."""
 
@@ -109,19 +149,12 @@ class Schedule(Model):
         ),
     )
 
-    name: Annotated[
-        str,
-        Field(
-            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-            max_length=63,
-            json_schema_extra={"expected": "lower-case letters, digits and '-', such as office-hours"},
-        ),
-    ]
+    name: ListedName
     """What decisions call it; unique."""
     time_zone: TimeZone
     """Time zone of start and end, by its IANA name; its changes to summer time and back are followed."""
     start: Cron
-    """When it begins to hold. Workers start then, so they serve one start-up time later."""
+    """When it begins to hold. Workers that a greater min needs start before, by their lead time, and serve then."""
     end: Cron | None = None
     """When it ceases to hold; if absent, duration says it."""
     duration: Annotated[Duration, Within("1m", "366d")] | None = None
@@ -136,22 +169,9 @@ class Schedule(Model):
     @field_validator("time_zone")
     @classmethod
     def _exists(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError(
-                f"{name} is no time zone that is known here; expected an IANA name, such as Europe/Berlin"
-            ) from error
-        return name
+        return known_zone(name)
 
     @field_validator("start", "end")
     @classmethod
     def _fires(cls, cron: str | None) -> str | None:
-        if cron is None:
-            return None
-        try:
-            next(CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC)))
-        except (CronSimError, StopIteration) as error:
-            why = f"{error}".lower() or "no such day"
-            raise ValueError(f"{cron} never comes ({why}); expected five cron fields, such as 0 7 * * 1-5") from error
-        return cron
+        return None if cron is None else coming(cron)

@@ -12,6 +12,7 @@ worker is given up when nothing of the last window needed it (`stabilization`). 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dopd.api.events import ForecastEvent
 from dopd.api.names import Role
 from dopd.autoscaler import explain
 from dopd.autoscaler.calibration import Calibration
@@ -31,6 +32,7 @@ from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
 from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import Demand
+from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
 from dopd.planning.queueing import PrefillLoad
@@ -151,15 +153,19 @@ class Autoscaler:
         peaks = self._forecasts(model, policy, past, past_offset_seconds, self._work)
         demand = self._with_lengths(sample.demand)
         one, busy = self._work.of_one(demand), self._work.of(demand)
-        leads = _leads(model, policy)
+        leads, epoch_seconds = _leads(model, policy), sample.at_seconds - past_offset_seconds
+        event_now = factor_ahead(policy.events, epoch_seconds, epoch_seconds)
         since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
         miss = self._knob.observe(policy, sample.late_share, since, max(leads))
         self._at_seconds = sample.at_seconds
 
         def of(role: Role) -> Outlook:
             now_seconds, lead_seconds, forecast = sample.at_seconds, leads[role], peaks[role]
-            forecast.observe(now_seconds, busy[role])
-            peak, expected = forecast.quantile(miss), forecast.expected
+            forecast.observe(now_seconds, busy[role] / event_now)
+            event = factor_ahead(policy.events, epoch_seconds, epoch_seconds + lead_seconds)
+            peak, expected = event * forecast.quantile(miss), forecast.expected
+            if expected is not None:
+                expected *= event
             promised = self._promises[role].due(now_seconds)
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
@@ -255,16 +261,25 @@ class Autoscaler:
         for role in Role:
             self._peaks[role].set_lead(leads[role])
         if new:
-            self._learn(new, offset_seconds, self._peaks, work)
+            self._learn(new, offset_seconds, self._peaks, work, policy.events)
         self._learnt_bins = len(past)
         return self._peaks
 
-    def _learn(self, new: Sequence[PastLoad], offset_seconds: float, peaks: PerRole[PeakForecast], work: Work) -> None:
+    def _learn(
+        self,
+        new: Sequence[PastLoad],
+        offset_seconds: float,
+        peaks: PerRole[PeakForecast],
+        work: Work,
+        events: Sequence[ForecastEvent],
+    ) -> None:
+        """Take in bins of the past, as they would have been without the events that the spec names."""
         self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
         if new[-1].demand.input_tokens:
             self._lengths = new[-1].demand.at(0.0)
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
-        loads = [work.of(one.demand) for one in new]
+        factors = factors_at(events, [one.end_seconds for one in new])
+        loads = [work.of(one.demand.scaled(1 / factor)) for one, factor in zip(new, factors, strict=True)]
         for role in Role:
             peaks[role].learn(ends, widths, [busy[role] for busy in loads])
 

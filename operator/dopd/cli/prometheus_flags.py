@@ -14,7 +14,7 @@ PREFIX = "DOPD_PROMETHEUS_"
 def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags; what repeats stands on lines of its own in the environment."""
     group = parser.add_argument_group(
-        "Prometheus", "Sent to this URL alone: one that a resource names is reached without any of it."
+        "Prometheus", "Sent to these URLs alone: one that a resource names is reached without any of it."
     )
 
     def flag(name: str, help: str, metavar: str = "FILE") -> None:
@@ -32,6 +32,7 @@ def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
     flag("url", "where the load is read, unless a resource says otherwise", "URL")
+    flag("history-url", "where what is long ago is read, if that URL does not keep it; reached the same way", "URL")
     flag("bearer-token-file", "holds a bearer token; read for each query")
     flag("username", "of basic authentication", "NAME")
     flag("password-file", "holds its password; read for each query")
@@ -73,6 +74,7 @@ def connection_settings(options: argparse.Namespace) -> ConnectionSettings:
     """
     return ConnectionSettings(
         url=options.prometheus_url,
+        history_url=options.prometheus_history_url,
         timeout_seconds=options.prometheus_timeout,
         largest_answer_mib=options.prometheus_max_answer_mib,
         bearer_token_file=options.prometheus_bearer_token_file,

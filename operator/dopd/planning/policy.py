@@ -1,12 +1,15 @@
 """Policy: what the user wants and allows, as numbers, taken from the spec."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 from dopd.api.base import seconds
+from dopd.api.events import ForecastEvent
 from dopd.api.inference import DisaggregatedInferenceSpec, RatioBand
 from dopd.api.names import Role
-from dopd.planning.schedules import limits_at
+from dopd.planning.per_role import PerRole
+from dopd.planning.schedules import limits_ahead, limits_at
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Policy:
         fallback: what to run when the load has not been known for long; None to hold the target.
         schedules: names of the schedules that these bounds come from.
         on_time_first: prefill workers serve prompts in the order of that name, and not as they come.
+        events: what changes the load and stands in no history.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -89,14 +93,22 @@ class Policy:
     fallback: Fallback | None = None
     schedules: tuple[str, ...] = ()
     on_time_first: bool = False
+    events: Sequence[ForecastEvent] = ()
 
     @classmethod
-    def from_spec(cls, spec: DisaggregatedInferenceSpec, now_seconds: float, on_time_first: bool = False) -> "Policy":
-        """The policy that a resource states, with the schedules that are active at a time.
+    def from_spec(
+        cls,
+        spec: DisaggregatedInferenceSpec,
+        now_seconds: float,
+        lead_seconds: PerRole[float] | None = None,
+        on_time_first: bool = False,
+    ) -> "Policy":
+        """The policy that a resource states, with the schedules that are active at a time, or begin within the lead.
 
         Args:
             spec: of the resource.
             now_seconds: seconds since the epoch.
+            lead_seconds: from a start to a worker that serves, by role; None to heed what holds now alone.
             on_time_first: the engines are known to serve prompts in the order of that name.
 
         Raises:
@@ -105,7 +117,12 @@ class Policy:
         scaling = spec.scaling
         if scaling is None:
             raise ValueError("spec.scaling is absent: replicas are static and nothing is planned; add spec.scaling")
-        limits = limits_at(scaling, now_seconds)
+        interval_seconds = seconds(scaling.behavior.interval)  # what one plan misses waits for the next
+        if lead_seconds is None:
+            limits = limits_at(scaling, now_seconds)
+        else:
+            ahead = {role: lead_seconds[role] + interval_seconds for role in Role}
+            limits = limits_ahead(scaling, now_seconds, ahead)
         budget, stabilization = limits.gpu_budget, scaling.behavior.scale_down_stabilization
         return cls(
             objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
@@ -115,7 +132,7 @@ class Policy:
             gpu_budget_min=(budget.min or 0) if budget else 0,
             ratio=Ratio.from_spec(scaling.ratio) if scaling.ratio else None,
             max_step=scaling.behavior.max_step,
-            interval_seconds=seconds(scaling.behavior.interval),
+            interval_seconds=interval_seconds,
             scale_down_stabilization_seconds=seconds(stabilization) if stabilization is not None else None,
             role_switching=spec.role_switching is not None and spec.role_switching.enabled,
             fallback=Fallback(seconds(scaling.fallback.after), scaling.fallback.prefill, scaling.fallback.decode)
@@ -123,6 +140,7 @@ class Policy:
             else None,
             schedules=limits.schedules,
             on_time_first=on_time_first,
+            events=tuple(scaling.forecast.events),
         )
 
     def bounds(self, role: Role) -> RoleBounds:

@@ -88,7 +88,8 @@ class LoadWatcher:
         assert spec.scaling is not None
         forecast, interval = spec.scaling.forecast, seconds(spec.scaling.behavior.interval)
         matching = queries.matchers({**(labels or {}), **spec.telemetry.labels})
-        source = Source(url, seconds(forecast.bin), forecast.history_seconds, interval, matching)
+        far_url = spec.telemetry.history_url or ""
+        source = Source(url, seconds(forecast.bin), forecast.history_seconds, interval, matching, far_url)
         steady = now_seconds if steady_seconds is None else steady_seconds
         try:
             with STAGE_SECONDS.labels("telemetry").time():

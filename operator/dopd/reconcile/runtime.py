@@ -77,11 +77,12 @@ async def run(options: Options) -> None:
     servers = Servers(connector)
     labels = options.prometheus.series_labels
     forecasts = ProcessExecutor()
+    far_urls = {options.prometheus.url: options.prometheus.history_url}
     reconciler = Reconciler(
         kubernetes,
         http,
         options.prometheus.url,
-        loads=LoadReader(servers),
+        loads=LoadReader(servers, far_urls),
         prometheus_labels=labels,
         executor_of=forecasts.of,
     )

@@ -135,7 +135,7 @@ class ScalingLoop:
             ordered: prefill workers are known to serve prompts in the order on-time-first; None: as before.
         """
         self._ordered = self._ordered if ordered is None else ordered
-        policy = Policy.from_spec(spec, now_seconds, self._ordered)
+        policy = Policy.from_spec(spec, now_seconds, leads, self._ordered)
         steady_seconds = self._steady(now_seconds)
         if isinstance(model, str):
             self._next_reading_seconds = steady_seconds + policy.interval_seconds

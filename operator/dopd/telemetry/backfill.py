@@ -6,7 +6,7 @@ their places. A piece that fails is a gap and is asked for again after a pause; 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -80,6 +80,11 @@ class Place:
     window_seconds: float
     matching: Matchers = ""
 
+    @property
+    def urls(self) -> Sequence[str]:
+        """All servers that are asked."""
+        return (self.url, self.far_url) if self.far_url else (self.url,)
+
     def query(self, question: Question, *, recorded: bool = False) -> str:
         """PromQL for the bins of a piece."""
         window = duration(max(self.window_seconds, question.piece.step_seconds))
@@ -96,8 +101,7 @@ class Place:
         that there ever was. What they lack, and what is near, comes from the series of the pods.
         """
         far = question.piece.step_seconds > self.bin_seconds
-        urls = [self.url, *([self.far_url] if self.far_url else [])]
-        for url in reversed(urls) if far else urls:
+        for url in reversed(self.urls) if far else self.urls:
             for recorded in (True, False) if far else (False, True):
                 yield url, recorded
 
@@ -217,12 +221,13 @@ class Backfill:
 
     async def _read(self, place: Place, store: _Store, missing: Sequence[Question]) -> None:
         in_a_row = 0
-        recording_nothing: set[str] = set()
+        newest = missing[0].piece.last_seconds
+        recording = {url for url in place.urls if await self._records(place, url, newest)}
         failure: QueryFailed | None = None
         for question in missing:
             if in_a_row < FAILURES_IN_A_ROW:
                 try:
-                    store.known[question] = await self._one(place, question, recording_nothing)
+                    store.known[question] = await self._one(place, question, recording)
                     store.failed.pop(question, None)
                     store.version += 1
                     in_a_row = 0
@@ -232,13 +237,21 @@ class Backfill:
             assert failure is not None
             store.failed[question] = (failure, asyncio.get_running_loop().time() + RETRY_SECONDS)
 
-    async def _one(self, place: Place, question: Question, recording_nothing: set[str]) -> Grid:
+    async def _records(self, place: Place, url: str, end_seconds: float) -> bool:
+        """Whether a server has recorded series of any time; one that does not say so is taken to."""
+        try:
+            query = queries.any_recorded(duration(place.history_seconds), place.matching)
+            return bool(await self._servers.instant(url, query, end_seconds))
+        except QueryFailed:
+            return True
+
+    async def _one(self, place: Place, question: Question, recording: Container[str]) -> Grid:
         """Of all whom to ask, each fills in what those before it did not know. One that knows all is enough.
 
         Args:
             place: where it is read.
             question: what is.
-            recording_nothing: servers that had no recorded series of a newer piece, and have none of older ones.
+            recording: servers that have recorded series.
 
         Raises:
             QueryFailed: one failed, and the others do not know all.
@@ -246,13 +259,11 @@ class Backfill:
         found: Grid = {}
         failure: QueryFailed | None = None
         for url, recorded in place.sources(question):
-            if recorded and url in recording_nothing:
+            if recorded and url not in recording:
                 continue
             try:
-                answer = await ask(self._servers, url, place.query(question, recorded=recorded), question)
-                found = merged(found, answer)
-                if recorded and not answer:
-                    recording_nothing.add(url)
+                query = place.query(question, recorded=recorded)
+                found = merged(found, await ask(self._servers, url, query, question))
             except QueryFailed as error:
                 failure = failure or error
             if complete(found, question.kind.parts):

@@ -80,6 +80,7 @@ class ConnectionSettings:
 
     Attributes:
         url: base URL; "" when nobody said.
+        history_url: of one that has what is long ago, reached the same way; "" without.
         timeout_seconds: for a whole answer.
         bearer_token_file: holds a bearer token; "" for none.
         username: of basic authentication; "" for none.
@@ -111,11 +112,15 @@ class ConnectionSettings:
     series_labels: Mapping[str, str] = field(default_factory=dict)
     largest_answer_mib: float = LARGEST_ANSWER_MIB
     of_resource: bool = False
+    history_url: str = ""
 
     def __post_init__(self) -> None:
         """Raises ValueError when two settings contradict each other."""
-        if self.url and not self.of_resource and (problem := complaints.about_url(self.url)):
-            raise ValueError(f"Prometheus URL {self.url}: {problem}")
+        for url in (self.url, self.history_url):
+            if url and not self.of_resource and (problem := complaints.about_url(url)):
+                raise ValueError(f"Prometheus URL {url}: {problem}")
+        if self.history_url and not self.url:
+            raise ValueError("a Prometheus URL for the history needs one for the present: give --prometheus-url, too")
         if self.bearer_token_file and self.username:
             raise ValueError("both a bearer token and a user name for Prometheus: give one of them")
         if bool(self.username) != bool(self.password_file):
@@ -133,8 +138,8 @@ class ConnectionSettings:
             raise ValueError(f"largest answer of Prometheus is {self.largest_answer_mib:g} MiB, expected more than 0")
 
     def for_url(self, url: str) -> "ConnectionSettings":
-        """How another URL is reached: with all of this only if it is the operator's own, path included."""
-        if self.url and url.rstrip("/") == self.url.rstrip("/"):
+        """How another URL is reached: with all of this only if it is one of the operator's own, path included."""
+        if url.rstrip("/") in {own.rstrip("/") for own in (self.url, self.history_url) if own}:
             return self
         largest = min(self.largest_answer_mib, LARGEST_ANSWER_OF_RESOURCE_MIB)
         return ConnectionSettings(url, self.timeout_seconds, largest_answer_mib=largest, of_resource=True)

@@ -262,5 +262,10 @@ def past_buckets(rate: Rate) -> str:
     return " or ".join(_named(rate(signal), part) for signal, part in zip(BUCKETS, (INPUT, OUTPUT), strict=True))
 
 
+def any_recorded(window: str, matching: Matchers = "") -> str:
+    """A series if there are recorded ones of any time of a window."""
+    return f'count(last_over_time({ARRIVALS.record}{{namespace!=""{matching}}}[{window}]))'
+
+
 def _named(query: str, part: str) -> str:
     return f'label_replace({query}, "{PART}", "{part}", "", "")'

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dopd.api.crds import build, render
+from dopd.telemetry import recording
 
 ROOT = Path(__file__).parents[3]
 
@@ -14,6 +15,11 @@ ROOT = Path(__file__).parents[3]
 def test_the_crds_are_those_of_the_models(folder: str):
     found = {path.name: path.read_text() for path in (ROOT / folder).iterdir()}
     assert found == {name: render(definition) for name, definition in build().items()}, "run `make crds`"
+
+
+def test_the_recording_rules_are_those_of_the_queries():
+    text = (ROOT / "charts" / "dopd" / "rules" / "recording.yaml").read_text()
+    assert text == recording.render(), "run `make crds`"
 
 
 def test_the_reference_is_that_of_the_code():

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from typing import Any
 
 import pytest
@@ -57,13 +58,13 @@ def test_it_has_the_version_of_the_operator():
 def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str, watched: dict[str, str]):
     manifests = render(namespace, **EVERYTHING, **watched)
     known = [manifest for manifest in manifests if manifest["kind"] not in ("PodMonitor", "PrometheusRule")]
-    assert len(manifests) - len(known) == 4
+    assert len(manifests) - len(known) == 5
     plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=as_list(known))
 
 
 def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None, namespace: str):
     where = (f"--kubeconfig={plane.kubeconfig}", f"--namespace={namespace}")
-    off = {**EVERYTHING, "podMonitor.enabled": "false", "alerts.enabled": "false"}
+    off = {**EVERYTHING, "podMonitor.enabled": "false", "alerts.enabled": "false", "recordingRules.enabled": "false"}
     for values in (off, {**off, "replicas": "1", "watchNamespaces[0]": namespace}):
         done = helm("upgrade", "--install", "dopd", CHART, *where, *setting(values))
         assert done.returncode == 0, done.stderr
@@ -76,6 +77,23 @@ def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None
         "validatingadmissionpolicy,validatingadmissionpolicybinding"
     )
     assert plane.kubectl("get", everything, "--selector=helm.sh/chart", *where, "--output=name") == ""
+
+
+def test_recording_rules_record_the_series_of_this_cluster():
+    values = {"recordingRules.enabled": "true", "prometheus.seriesLabels.cluster": "eu-west"}
+    plain, of_cluster = (
+        of_kind(render("here", **options), "PrometheusRule")[0]["spec"]["groups"][0]["rules"]
+        for options in ({"recordingRules.enabled": "true"}, values)
+    )
+    assert {rule["record"]: rule["expr"] for rule in plain} == {
+        signal.record: signal.promql("60000ms") for signal in queries.RECORDED
+    }
+    matching = queries.matchers({"cluster": "eu-west"})
+    for rule, signal in zip(of_cluster, queries.RECORDED, strict=True):
+        assert rule["labels"] == {"cluster": "eu-west"}
+        for selector in re.findall(r"\{([^}]*)\}", rule["expr"]):
+            assert 'cluster="eu-west"' in selector
+        assert rule["expr"].count("cluster=") == signal.promql("60000ms", matching).count("cluster=")
 
 
 def test_pods_are_restricted(plane: ControlPlane, namespace: str):
@@ -98,6 +116,7 @@ def test_pods_are_restricted(plane: ControlPlane, namespace: str):
         ({"replicas": "two"}, "replicas"),
         ({"watchNamespaces[0]": "Bad_Name"}, "watchNamespaces"),
         ({"prometheusURL": "prometheus:9090"}, "prometheusURL"),
+        ({"prometheusHistoryURL": "thanos:9090"}, "prometheusHistoryURL"),
         ({"leaseSeconds": "1"}, "leaseSeconds"),
         ({"logFormat": "xml"}, "logFormat"),
         ({"podMonitor.enabled": "auto"}, "podMonitor"),

@@ -57,6 +57,7 @@ def test_all_of_it_reaches_the_command(monkeypatch: pytest.MonkeyPatch, command:
     found = settings(monkeypatch, spec, command)
     assert found == ConnectionSettings(
         url=EVERYTHING["prometheusURL"],
+        history_url=EVERYTHING["prometheusHistoryURL"],
         timeout_seconds=7.0,
         bearer_token_file=f"{FOLDER}/token",
         ca_file=f"{FOLDER}/ca.crt",

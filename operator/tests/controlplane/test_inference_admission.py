@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[3]
 STATIC = {"spec.scaling": GONE, "spec.prefill.replicas": 2, "spec.decode.replicas": 0}
 SWITCHING = {"spec.roleSwitching": {"enabled": True}}
 NIGHT = {"name": "night", "timeZone": "Europe/Berlin", "start": "0 22 * * *", "end": "0 6 * * *"}
+LAUNCH = {"name": "launch", "timeZone": "Europe/Berlin", "start": "0 20 * * 5", "duration": "2h", "factor": 3}
+ONCE = {"name": "sale", "timeZone": "Etc/UTC", "at": "2026-12-24T18:00", "duration": "1d", "factor": 0.5}
 A_SECRET = {"secretKeyRef": {"name": "hf", "key": "token"}}
 
 
@@ -72,6 +74,9 @@ GOOD: list[dict[str, Any]] = [
     {"spec.engine.command": ["sglang"]},
     {"spec.router.args": ["--disable-retries", "--prefill-max-inflight-requests-per-worker", "4", "--policy=random"]},
     {"spec.scaling.forecast": {"bin": "1m", "history": "30d"}},
+    {"spec.scaling.forecast": {"bin": "1s"}},  # as many bins as there may be, and not four weeks
+    {"spec.scaling.forecast": {"events": [LAUNCH, {**ONCE, "name": "b"}]}},
+    {"spec.telemetry": {"historyURL": "https://thanos.monitoring.svc:10902"}},
     {"spec.engine.env": [{"name": "HF_TOKEN", "valueFrom": A_SECRET}, {"name": "LEVEL", "value": ""}]},
     {"spec.engine.args": ["--mem-fraction-static", "0.85", "--trust-remote-code", "--json-model-override-args"]},
     {
@@ -110,6 +115,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.behavior": {"scaleDownStabilization": "300d"}}, ["scaleDownStabilization:", "must be 1s to 24h"]),
     ({"spec.scaling.forecast": {"history": "9999999d"}}, ["forecast.history:", '"9999999d"', "must be 1m to 60d"]),
     ({"spec.scaling.forecast": {"history": "99999999999999999999d"}}, ["forecast.history:", "such as 90s"]),
+    ({"spec.scaling.forecast": {"events": [{**ONCE, "at": "9:00"}]}}, ["events[0].at:", "2026-12-24T18:00"]),
+    ({"spec.scaling.forecast": {"events": [{**LAUNCH, "timeZone": "Mars/Base"}]}}, ["events[0].timeZone:"]),
+    ({"spec.scaling.forecast": {"events": [{**LAUNCH, "factor": 0}]}}, ["events[0].factor:"]),
+    ({"spec.telemetry": {"historyURL": "thanos:10902"}}, ["telemetry.historyURL:", "http://"]),
     ({"spec.scaling.forecast": {"bin": "1ms"}}, ["forecast.bin:", "must be 1s to 1h"]),
     (
         {"spec.scaling.fallback": {"after": "1ms", "prefill": 1, "decode": 1}},
@@ -210,6 +219,10 @@ MISPLACED: list[tuple[dict[str, Any], list[str]]] = [
 ]
 BAD_URLS = ["http://p:9090/api/v1/query", "http://p:9090?x=1", "http://p/#a", "http://me:word@p:9090"]
 BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
+    (
+        {"spec.scaling.forecast": {"events": [{**LAUNCH, "at": "2026-12-24T18:00"}]}},
+        ["events[0]:", "either at (once) or"],
+    ),
     ({"spec.prefill.replicas": 1}, ["replicas and scaling exclude each other", "remove spec.scaling"]),
     ({"spec.scaling": GONE}, ["both spec.prefill.replicas and spec.decode.replicas are needed", "add spec.scaling"]),
     ({"spec.scaling": GONE, "spec.prefill.replicas": 1}, ["both spec.prefill.replicas and spec.decode.replicas"]),

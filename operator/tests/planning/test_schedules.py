@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec, Scaling
 from dopd.api.limits import Bounds, GpuBudget, Schedule
+from dopd.api.names import Role
 from dopd.planning import Policy, RoleBounds
-from dopd.planning.schedules import is_active, last_seconds, limits_at
+from dopd.planning.schedules import is_active, last_seconds, limits_ahead, limits_at
 
 BERLIN = "Europe/Berlin"
 
@@ -160,3 +161,74 @@ def test_the_time_is_a_point_on_the_time_line_and_not_of_the_machine():
     noon = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
     assert is_active(schedule(timeZone="UTC"), noon)
     assert not is_active(schedule(timeZone="Asia/Tokyo"), noon), "nine in the evening there"
+
+
+LEADS = {Role.PREFILL: 300.0, Role.DECODE: 600.0}
+
+
+def minima(found):
+    return found.prefill.min, found.decode.min
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ("06:49", (1, 2)),
+        ("06:50", (1, 5)),  # decode workers take ten minutes
+        ("06:55", (4, 5)),
+        ("07:00", (4, 5)),
+        ("18:59", (4, 5)),
+        ("19:00", (1, 2)),
+    ],
+)
+def test_a_minimum_is_heeded_by_each_roles_lead_before_it_begins(when, expected):
+    both = scaling(schedule(decode={"min": 5, "max": 8}))
+    assert minima(limits_ahead(both, at(f"2026-11-24 {when}", BERLIN), LEADS)) == expected
+
+
+def test_a_minimum_that_comes_back_when_a_schedule_ends_is_heeded_too():
+    quiet = schedule(start="0 22 * * *", duration="8h", prefill={"min": 1, "max": 2})
+    found = limits_ahead(scaling(quiet, prefill={"min": 3, "max": 6}), at("2026-11-25 05:58", BERLIN), LEADS)
+    assert found.prefill == Bounds(min=3, max=3), "above the maximum of the night, as far as the day needs"
+    ends = schedule(start="0 22 * * *", end="0 6 * * *", prefill={"min": 1, "max": 2})
+    assert limits_ahead(scaling(ends, prefill={"min": 3, "max": 6}), at("2026-11-25 05:58", BERLIN), LEADS) == found
+
+
+def test_a_schedule_within_the_lead_counts_even_if_it_is_over_by_then():
+    short = schedule(start="2 7 * * *", duration="1m")
+    assert limits_ahead(scaling(short), at("2026-11-24 06:59", BERLIN), LEADS).prefill.min == 4
+
+
+def test_a_budget_of_later_is_not_spent_now():
+    more = schedule(gpuBudget={"min": 10, "max": 16})
+    found = limits_ahead(scaling(more, gpuBudget={"max": 8}), at("2026-11-24 06:58", BERLIN), LEADS)
+    assert found.gpu_budget == GpuBudget(min=8, max=8)
+    assert found.schedules == ("office",)
+    free = limits_ahead(scaling(more), at("2026-11-24 06:58", BERLIN), LEADS)
+    assert free.gpu_budget
+    assert free.gpu_budget.min == 10
+
+
+def test_a_policy_looks_ahead_by_the_lead_and_an_interval():
+    spec = DisaggregatedInferenceSpec.model_validate(
+        {
+            "model": "m",
+            "engine": {"image": "sglang"},
+            "prefill": {"gpus": 1},
+            "decode": {"gpus": 1},
+            "router": {"image": "smg"},
+            "scaling": scaling(schedule()).model_dump(by_alias=True, exclude_none=True),
+        }
+    )
+    assert Policy.from_spec(spec, at("2026-11-24 06:54:46", BERLIN), LEADS).prefill.min == 4
+    assert Policy.from_spec(spec, at("2026-11-24 06:54:44", BERLIN), LEADS).prefill.min == 1
+    assert Policy.from_spec(spec, at("2026-11-24 06:59", BERLIN)).prefill.min == 1
+
+
+@given(st.integers(0, 7 * 1440), st.integers(0, 3600))
+def test_limits_ahead_are_the_greatest_minima_of_the_lead(minute, lead):
+    night = schedule(name="night", start="30 22 * * *", duration="7h", prefill={"min": 2, "max": 9})
+    both, now = scaling(schedule(), night), at("2026-03-27 00:00") + 60 * minute  # summer time begins within
+    found = limits_ahead(both, now, dict.fromkeys(Role, float(lead)))
+    looked = [limits_at(both, now + second).prefill.min for second in range(0, lead + 1, 60)]
+    assert found.prefill.min == max(looked)

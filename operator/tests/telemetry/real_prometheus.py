@@ -32,11 +32,15 @@ def serving(server: str, folder: Path, series: Iterable[Series]) -> Iterator[str
     if absent := [name for name in NEEDED[server] if _program(server, name) is None]:
         pytest.skip(f"needs {' and '.join(absent)} on the PATH, or a Debian that has the package {server}")
     start = _prometheus if server == "prometheus" else _victoria_metrics
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = _free_address()
     with start(folder, series, address):
         yield f"http://{address}"
+
+
+def _free_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @cache
@@ -81,6 +85,23 @@ def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterato
     # In few blocks: promtool reads the file once for each.
     make = ("tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics", "--quiet")
     _run(_path_of("prometheus", "promtool"), *make, str(text), str(data))
+    with _prometheus_of(folder, data, address):
+        yield
+
+
+@contextmanager
+def recording(url: str, rules: Path, folder: Path, start: float, end: float) -> Iterator[str]:
+    """The URL of a Prometheus that holds what recording rules make of another's series, and nothing else."""
+    data = folder / "data"
+    where = (f"--url={url}", f"--start={start:.0f}", f"--end={end:.0f}", f"--output-dir={data}")
+    _run(_path_of("prometheus", "promtool"), "tsdb", "create-blocks-from", "rules", *where, str(rules))
+    address = _free_address()
+    with _prometheus_of(folder, data, address):
+        yield f"http://{address}"
+
+
+@contextmanager
+def _prometheus_of(folder: Path, data: Path, address: str) -> Iterator[None]:
     (folder / "prometheus.yml").write_text("scrape_configs: []\n")
     flags = {
         "config.file": folder / "prometheus.yml",

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.loads import LoadHistory, LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed, Servers
 
-from .real_prometheus import Series, serving
+from .real_prometheus import Series, recording, serving
 
 DAY = 86_400.0
 NOW = time.time() // 3600 * 3600 + 1800.0
@@ -39,7 +40,7 @@ class Prometheus:
         self.delay = 0.0
 
     def custom_query(self, query: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return []
+        return [{"metric": {}, "value": (0.0, 1.0)}] if self.recorded and query.startswith("count(last") else []
 
     def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
         first, last, width = start.timestamp(), end.timestamp(), float(step.removesuffix("ms")) / 1000
@@ -187,9 +188,11 @@ async def test_recorded_series_tell_of_what_the_pods_series_do_not_any_more():
         def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
             self.recorded = "dopd:" in query
             self.since = 0.0 if self.recorded else NOW - DAY
-            return super().custom_query_range(query, start, end, step)
+            found = super().custom_query_range(query, start, end, step)
+            self.recorded = True
+            return found
 
-    near = Both()
+    near = Both(recorded=True)
     history = await read(reader(near=near))
     for days_ago in (2, 20):
         assert at(history, noon(days_ago)).demand.requests_per_second == 10.0
@@ -283,3 +286,25 @@ async def test_a_real_prometheus_tells_the_mix_of_each_hour(url: str):
         assert busy.input_tokens_second_moment == pytest.approx(1000.0**2, rel=0.01)
         assert busy.output_tokens_second_moment == pytest.approx(200.0**2 * 4 / 3, rel=0.01)
         assert quiet.input_tokens_second_moment > 1.1 * 4000.0**2, "a bucket up to 5000 tokens"
+
+
+RULES = Path(__file__).parents[3] / "charts" / "dopd" / "rules" / "recording.yaml"
+
+
+async def test_what_the_charts_rules_record_tells_the_same_past(url: str, tmp_path: Path):
+    scraped_often = tmp_path / "rules.yaml"  # made up samples are two minutes apart, which a minute's rate does not see
+    scraped_often.write_text(RULES.read_text().replace("60000", "300000"))
+    start, end = noon(4) - 4 * 3600, noon(4) - 2 * 3600
+    with recording(url, scraped_often, tmp_path, start, end) as recorded:
+        told = await LoadReader().history(Source(recorded, 60.0, 28 * DAY, 15.0), KEY, NOW)
+        raw = await LoadReader().history(Source(url, 60.0, 28 * DAY, 15.0), KEY, NOW)
+    assert told.gaps == ()
+    assert told.past[0].end_seconds == pytest.approx(start, abs=1800)
+    for when in (end - 1800, start + 1800):
+        mine, other = at(told, when).demand, at(raw, when).demand
+        assert mine.requests_per_second == pytest.approx(other.requests_per_second, rel=0.01)
+        assert mine.input_tokens == pytest.approx(other.input_tokens, rel=0.01)
+        assert mine.uncached_share == pytest.approx(other.uncached_share, rel=0.01)
+        assert mine.output_tokens_second_moment == pytest.approx(other.output_tokens_second_moment, rel=0.02)
+    mine, other = (at(one, end - 1800).demand.input_tokens_second_moment for one in (told, raw))
+    assert mine == pytest.approx(other, rel=0.02)
