@@ -32,10 +32,12 @@ import hostile
 from dopd.cluster import kinds
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp
+from dopd.cluster.room import Room
 from dopd.reconcile.queue import Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
 from dopd.reconcile.runtime import work
 from dopd.replay.profiles import load_profile
+from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
 from dopd_forecasting import ProcessExecutor
@@ -91,7 +93,9 @@ async def _operate(
                 times.append(time.monotonic())
             return delay
 
-    http, servers, forecasts = DirectPodHttp(hostile.ByNamespace(cluster.ports)), Servers(), ProcessExecutor()
+    room, forecasts = Room(), ProcessExecutor()
+    http = DirectPodHttp(hostile.ByNamespace(cluster.ports), room)
+    servers = Servers(Connector(ConnectionSettings(), room))
     reconciler = Counting(
         cluster,  # type: ignore[arg-type]
         http,

@@ -1,6 +1,8 @@
 """The loop over all resources: who works when, and what fails is tried again after one pause."""
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -136,3 +138,10 @@ async def test_a_pass_that_is_given_up_outside_gives_its_place_back():
 async def test_outside_of_a_pass_it_means_nothing():
     async with outside():
         pass
+
+
+def test_the_operator_does_without_the_libraries_of_forecasts():
+    """They are 100 MB, and a process of their own has them."""
+    program = "import sys, dopd.cli.run; print(*{'statsmodels', 'pandas', 'scipy'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == []

@@ -201,6 +201,7 @@ class Engine:
         while True:
             self._prepare(start)
             self.scheduler.order = self.ordering.refresh()
+            self._refuse_late(start)
             self.scheduler.most_steps = self.report.steps_to_snapshot
             planned = None if self.paused else self.scheduler.plan(start)
             if planned is None:
@@ -222,6 +223,15 @@ class Engine:
             else:
                 self._book_decode(planned, steps, start)
                 start += planned.step_seconds * steps
+
+    def _refuse_late(self, now: float) -> None:
+        """End what can not be on time, as dopd's plugin does before it plans a pass."""
+        scheduler = self.scheduler
+        if self.paused or scheduler.role == "decode":
+            return
+        for request in self.ordering.hopeless(now, scheduler.waiting, len(scheduler.unfinished)):
+            self.intake.refuse(request)
+            self.ordering.refused()
 
     def _prepare(self, now: float) -> None:
         """Bring queues and batch up to date between two passes."""

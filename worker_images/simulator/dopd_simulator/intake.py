@@ -9,6 +9,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
+from dopd_sglang.prefill_order.refusal import MESSAGE, STATUS, TELL_DECODE_AFTER_SECONDS
 from dopd_simulator.decode_transfer import DecodeTransfer
 from dopd_simulator.prefill_transfer import PrefillTransfer
 from dopd_simulator.request import Finish, Rendezvous, Request, Stage
@@ -33,6 +34,7 @@ class Intake:
         self._receiver: DecodeTransfer | None = None
         self._rooms: dict[int, Request] = {}
         self.releasing: dict[Request, asyncio.Task[None]] = {}
+        self._refused: dict[Request, asyncio.Task[None]] = {}
 
     async def open_role(self) -> None:
         """Set up what the current role needs for transfers."""
@@ -49,9 +51,10 @@ class Intake:
 
     async def close_role(self) -> None:
         """Tear down what the current role had; what peers remember of it stays wrong."""
-        for task in self.releasing.values():
+        tasks = [*self.releasing.values(), *self._refused.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self.releasing.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._sender is not None:
             await self._sender.stop()
         if self._receiver is not None:
@@ -92,6 +95,13 @@ class Intake:
         error = TransferError(request.rendezvous.room, "Aborted by AbortReq.")
         return Finish("abort", message=_failure(failures[request.stage], request, error), status=500)
 
+    def refuse(self, request: Request) -> None:
+        """End a waiting request early; decode is told a moment later than the client (the plugin's refusal.py)."""
+        if request.task is not None and request.rendezvous is not None and not request.rendezvous.fake:
+            self._refused[request] = request.task
+            request.task.cancel()
+        self._engine.finish(request, Finish("abort", message=MESSAGE, status=STATUS))
+
     async def _prefill(self, request: Request) -> None:
         engine, meeting = self._engine, request.rendezvous
         request.enter(Stage.BOOTSTRAP, engine.clock.now())
@@ -125,9 +135,13 @@ class Intake:
             sender.fail(meeting.room, message)
             engine.finish(request, Finish("abort", message=message, status=500))
         except asyncio.CancelledError:
-            sender.fail(meeting.room, "Aborted by AbortReq.")
-            raise
+            if request not in self._refused:
+                sender.fail(meeting.room, "Aborted by AbortReq.")
+                raise
+            await engine.clock.sleep(TELL_DECODE_AFTER_SECONDS)
+            sender.fail(meeting.room, MESSAGE)
         finally:
+            self._refused.pop(request, None)
             sender.close(meeting.room)
             self._rooms.pop(meeting.room, None)
 

@@ -2,7 +2,7 @@
 
 As the plugin does, it reads the operator's file (`DOPD_SCHEDULING_FILE`, else the mounted folder) again when that has
 changed, and keeps what it had where the file is bad or gone. Until a file was seen, the flags `--sim-order...` hold.
-Service times are those of its own profile, and nothing is refused.
+Service times are those of its own profile.
 """
 
 import logging
@@ -16,6 +16,7 @@ from dopd.perf import EngineModel
 from dopd.perf.prefill_times import service_times
 from dopd_scheduling import ORDERS, make
 from dopd_sglang.prefill_order import metric_names as names
+from dopd_sglang.prefill_order.decision import MOST_REFUSED
 from dopd_sglang.prefill_order.metrics import WAIT_BUCKETS_SECONDS
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, Scheduling, SettingsFile
 from dopd_simulator import SGLANG_VERSION
@@ -58,6 +59,16 @@ class Ordering:
                 self._asked = self._file.current
                 self._take_over(seen=True)
         return self.order
+
+    def hopeless(self, now: float, waiting: Iterable[Request], unfinished: int) -> list[Request]:
+        """Waiting requests to be ended early, if that is asked for; engine seconds."""
+        if self.order is None or not self._asked.refuse_late:
+            return []
+        return self.order.hopeless(now, waiting, unfinished, MOST_REFUSED)
+
+    def refused(self) -> None:
+        """A request was ended early."""
+        self._metrics.refused.inc(1)
 
     def began(self, beginning: Iterable[Request], waiting: Iterable[Request], now: float) -> None:
         """Requests go into their first prefill pass while others still wait; engine seconds."""
@@ -118,6 +129,7 @@ class OrderMetrics:
         )
         self.overtakings = counter(names.OVERTAKINGS, "Prompts begun while one that came earlier still waited")
         self.unfinished = families.add(Gauge(names.UNFINISHED, "Prompts of which a part is computed", none))
+        self.refused = counter(names.REFUSED, "Prompts ended early that could not be on time")
         self.fallbacks = counter(names.FALLBACKS, "Times that the engine's own order was fallen back to", "reason")
 
     def set_policy(self, policy: str, active: bool) -> None:
@@ -131,3 +143,4 @@ class OrderMetrics:
         for length in ("short", "long"):
             self.prompts.inc(0, length)
             self.late.inc(0, length)
+        self.refused.inc(0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from dopd_scheduling import Order, Prompt
+from dopd_scheduling import Order, Prompt, hopeless
 from dopd_simulator.request import Request
 
 
@@ -16,6 +16,13 @@ class PrefillOrder:
     def most_unfinished(self) -> int:
         """Prompts of which a part may be computed at a time."""
         return self.order.settings.most_unfinished
+
+    def hopeless(self, now: float, waiting: Iterable[Request], unfinished: int, most: int) -> list[Request]:
+        """Those of the waiting that can not be on time any more; engine seconds."""
+        requests = {id(request): request for request in sorted(waiting, key=lambda request: request.created)}
+        prompts = [_prompt(request) for request in requests.values()]
+        found = hopeless(self.order.settings, now, prompts, unfinished, most)
+        return [requests[prompt.key] for prompt in found]  # type: ignore[index]
 
     def next_pieces(
         self, now: float, waiting: Iterable[Request], unfinished: Sequence[Request], room_tokens: int

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dopd_scheduling import Order, Prompt, Settings, make
+from dopd_scheduling import Order, Prompt, Settings, hopeless, make
 from dopd_sglang.prefill_order.decision import MOST_PIECES, MOST_REFUSED, OWN_ORDER, Decision
 from dopd_sglang.prefill_order.learned_times import LearnedTimes
 from dopd_sglang.prefill_order.requests import Requests
@@ -76,9 +76,12 @@ class Planner:
         started = [requests.unfinished(request) for request in unfinished]
         refused: list[int] = []
         if self.file.current.refuse_late:
-            refused = self._hopeless(now_seconds, prompts, bool(started))
-            gone = set(refused)
-            prompts = [item for item in prompts if item[0] not in gone]
+            waited = [prompt for _, prompt in prompts]
+            late = {
+                id(prompt) for prompt in hopeless(self._settings(), now_seconds, waited, len(started), MOST_REFUSED)
+            }
+            refused = [position for position, prompt in prompts if id(prompt) in late]
+            prompts = [item for item in prompts if id(item[1]) not in late]
         since = now_seconds - PATIENCE * self.file.current.ttft_seconds
         prompts = _admissible(prompts, room_tokens, free_tokens, since) or ([] if started else prompts)
         positions = {id(prompt): position for position, prompt in prompts}
@@ -103,20 +106,6 @@ class Planner:
             self._order, self._policy = make(wanted.policy, settings), wanted.policy
         self._order.settings = settings
         return self._order
-
-    def _hopeless(self, now_seconds: float, prompts: list[tuple[int, Prompt]], others: bool) -> list[int]:
-        """Those that would be late even if they were next; not the only one there is, which takes time from nobody."""
-        if len(prompts) == 1 and not others:
-            return []
-        times, deadline_seconds = self.learned.times, self._settings().deadline_seconds
-        hopeless = []
-        for position, prompt in prompts:
-            done_seconds = now_seconds + times.seconds_of([(prompt.tokens, prompt.context_tokens)])
-            if done_seconds > deadline_seconds(prompt):
-                hopeless.append(position)
-                if len(hopeless) == MOST_REFUSED:
-                    break
-        return hopeless
 
 
 def _admissible(
