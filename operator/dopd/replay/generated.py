@@ -130,7 +130,7 @@ def _noise(generator: np.random.Generator, count: int) -> Floats:
 
 
 def _totals(width_seconds: float, rates: Floats, input_tokens: Floats, output_tokens: Floats) -> Totals:
-    starts: Floats = np.arange(len(rates)) * width_seconds
+    starts = np.arange(len(rates), dtype=np.float64) * width_seconds
     return Totals(
         (starts, rates * width_seconds, input_tokens * width_seconds, output_tokens * width_seconds), width_seconds
     )

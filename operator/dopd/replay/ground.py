@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 
 from dopd.perf import EngineModel
-from dopd.replay.optimum import Optimum
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.catalogue import search
 from dopd.replay.runner import NO_LIMITS, Limits, Result, run
@@ -51,8 +50,6 @@ class Ground:
             return result
 
         def searched(name: str) -> Search:
-            if name == "optimum":
-                return Optimum(self.setting, self.trace, self.engine).search()
-            return search(name, self.setting, self.trace)
+            return search(name, self.setting, self.trace, self.engine)
 
         return Seed(self.settings.seed, len(self.trace), searched, serve)

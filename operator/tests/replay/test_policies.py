@@ -14,9 +14,10 @@ from dopd.replay.policies.arima import ArimaSeries
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.policies.dynamo import DynamoLoad, load_counts, throughput_counts
-from dopd.replay.policies.hpa import Hpa
+from dopd.replay.policies.hpa import Behaviour, Hpa, RoleScaler
 from dopd.replay.policies.paper import ratio_counts
 from dopd.replay.runner import run
+from dopd.replay.search import Try
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
@@ -141,13 +142,17 @@ def test_the_oracle_asks_one_start_up_time_ahead_and_gives_up_when_the_need_ends
 
 
 def test_hpa_follows_the_ratio_with_tolerance_and_holds_for_its_window(setting):
-    hpa = Hpa(setting, target=0.7)
-    assert hpa._desired(Role.PREFILL, 4, 4, 0.75) == 4
-    assert hpa._desired(Role.PREFILL, 4, 4, 1.0) == 6
-    assert hpa._desired(Role.PREFILL, 6, 6, 0.1) == 6
+    scaler = RoleScaler(Behaviour(), setting.most)
+    assert scaler.desired(4, 4, 4 * 0.75 / 0.7) == 4
+    assert scaler.desired(4, 4, 4 * 1.0 / 0.7) == 6
+    assert scaler.desired(6, 6, 0.9) == 6
     for _ in range(20):
-        last = hpa._desired(Role.PREFILL, 6, 6, 0.1)
+        last = scaler.desired(6, 6, 0.9)
     assert last == 1
+    assert scaler.desired(1, 1, 30.0) == 5, "four at once"
+    assert scaler.desired(1, 1, None) == 1, "no metric moves nothing"
+    patient = RoleScaler(Behaviour(down_window_seconds=60.0, up_window_seconds=30.0), setting.most)
+    assert [patient.desired(2, 2, needed) for needed in (2.0, 4.0, 4.0, 1.0, 1.0, 1.0, 1.0)] == [2, 2, 4, 2, 2, 2, 1]
 
 
 def test_arima_repeats_a_constant_and_continues_a_trend():
@@ -170,20 +175,24 @@ def test_the_oracle_needs_no_more_than_the_peak(setting, poisson):
     assert abs(oracle.needs.max(axis=0)[0] - peak[0]) <= 1
 
 
-@pytest.mark.parametrize("name", catalogue.NAMES)
+@pytest.mark.parametrize("name", catalogue.NAMES + catalogue.VARIANTS)
 def test_every_policy_by_name_has_runs(setting, poisson, name):
-    assert catalogue.tries(name, setting, poisson(20, 500))
+    assert isinstance(next(catalogue.search(name, setting, poisson(20, 500))), Try)
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones(setting, poisson):
     with pytest.raises(ValueError, match="expected one of dopd"):
-        catalogue.tries("magic", setting, poisson(20, 500))
+        catalogue.search("magic", setting, poisson(20, 500))
 
 
 def test_hpa_can_aim_at_another_use_of_decode(setting):
-    hpa = Hpa(setting, target=0.7, decode_target=0.35)
-    assert hpa._desired(Role.PREFILL, 4, 4, 0.7) == 4
-    assert hpa._desired(Role.DECODE, 4, 4, 0.7) == 8
+    used = SimpleNamespace(
+        seen_seconds=60.0,
+        workers=lambda role: Workers(4),
+        prefill_busy_share=lambda window: 0.7,
+        decode_slot_share=lambda: 0.7,
+    )
+    assert Hpa(setting, target=0.7, decode_target=0.35).decide(used) == ((4, 8), 15.0)
 
 
 def test_dopd_turns_less_than_once_an_hour_on_a_flat_load_of_noisy_lengths(setting, poisson):

@@ -303,7 +303,7 @@ def test_hindsight_sizes_with_what_a_first_replay_computed_and_reaches_the_objec
     setting = Setting(model, Objectives(1.5, 0.05, 0.99), 60.0)
     hindsight = with_uncached_tokens(told, model, static.peak(setting, told), NOW)
     assert static.peak(setting, hindsight)[0] < static.peak(setting, told)[0]
-    tries = catalogue.tries("static-peak", setting, hindsight)
+    tries = list(catalogue.search("static-peak", setting, hindsight))
     assert [attempt.label for attempt in tries] == ["load x 1", "load x 1.15", "load x 1.3", "load x 1.5"]
     best = max(run(hindsight, model, setting.objectives, attempt.start, NOW).attainment for attempt in tries)
     assert best >= setting.objectives.attainment

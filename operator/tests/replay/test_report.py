@@ -12,6 +12,7 @@ from dopd.planning import Objectives
 from dopd.replay.charts import ticks
 from dopd.replay.report import Report
 from dopd.replay.runner import BINS, load_over_time, run
+from dopd.replay.seeds import Chosen
 from dopd.replay.trace import Trace
 from dopd.replay.workers import Settings
 
@@ -32,9 +33,9 @@ def report(model, burst) -> Report:
         name: run(burst, model, Objectives(1.5, 0.05, 0.99), pair, SETTINGS)
         for name, pair in (("dopd", (2, 1)), ("static-peak", (9, 1)), ("hpa", (20, 1)), ("oracle", (8, 1)))
     }
-    tries = {name: [{"knob": "", "attainment": r.attainment, "gpu_hours": r.gpu_hours}] for name, r in results.items()}
+    chosen = {name: Chosen("", r, (r,), (("", r),)) for name, r in results.items()}
     facts = {"seconds": 200, "attainment": 0.99}
-    return Report("burst <1>", "model", facts, results, dict.fromkeys(results, ""), tries, load_over_time(burst))
+    return Report("burst <1>", "model", facts, chosen, load_over_time(burst))
 
 
 def test_load_over_time_is_all_that_arrived_when_it_did(burst):
@@ -62,7 +63,7 @@ def test_a_part_without_requests_has_no_late_share(model):
 
 def test_the_cheapest_peer_is_neither_dopd_nor_the_oracle(report):
     assert report.cheapest_peer_gpu_hours == report.policies["static-peak"].gpu_hours
-    assert report.oracle_gpu_hours == report.policies["oracle"].gpu_hours
+    assert report.hindsight_gpu_hours == report.policies["oracle"].gpu_hours
 
 
 def test_the_page_is_one_file_whose_charts_hold_every_policy_and_the_time_of_the_misses(report):

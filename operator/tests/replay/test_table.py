@@ -1,64 +1,92 @@
-"""The table of all replays: each line says of which load it is, and compares costs with those that count."""
+"""The table of all replays: medians first, each split apart, each policy against those that reach the objective."""
 
 import json
+import math
 
 import pytest
 
 from dopd.replay import matrix
-from dopd.replay.table import main, rows
+from dopd.replay.loads import LOADS, Split
+from dopd.replay.table import Compared, Entry, lines, show, summary
 
 
-def policy(attainment: float, gpu_hours: float) -> dict[str, object]:
-    figures = {"attainment": attainment, "gpu_hours": gpu_hours, "ttft_p90": 0.2}
-    return {"knob": "", "changes": 3, "reversals_per_hour": 1.0, **figures}
+def figures(attainment, hours, *seeds):
+    each = [{"attainment": attainment, "gpu_hours": h} for h in seeds or (hours,)]
+    return {
+        "knob": "", "attainment": attainment, "gpu_hours": hours, "seeds": each, "prefill_use": 0.5, "decode_use": None,
+        "reversals_per_hour": 1.0,
+    }  # fmt: skip
 
 
-def report(**changes: object) -> dict[str, object]:
-    policies = {
-        "dopd": policy(0.995, 9.0),
-        "hpa": policy(0.98, 5.0),
-        "static-peak": policy(1.0, 12.0),
-        "oracle": policy(1.0, 6.0),
-    }
-    load = {"trace": "day", "rate_scale": 0.3, "from_seconds": 0.0, "to_seconds": None, "seconds": 86390}
-    told = {"profile": "an-engine", "start_up_seconds": 60.0, "attainment": 0.99, "within": None}
-    return {**load, **told, "policies": policies, **changes}
+@pytest.fixture
+def entry(tmp_path):
+    def make(order="on-time-first", split="held out", **policies):
+        path = tmp_path / f"{order}{len(list(tmp_path.iterdir()))}.json"
+        content = {"attainment": 0.99, "optimum_at_least_gpu_hours": 5.5, "policies": policies}
+        path.write_text(json.dumps(content))
+        return Entry("day", split, "", "8B", 60, order, "", (path,))
+
+    return make
 
 
-@pytest.mark.parametrize(
-    ("changes", "load"),
-    [
-        ({}, "day x0.3"),
-        ({"from_seconds": 489600.0, "to_seconds": 511200.0, "seconds": 21598}, "day x0.3, hours 136 to 142"),
-        ({"from_seconds": 1800.0, "to_seconds": 5400.0, "seconds": 3600}, "day x0.3, hours 0.5 to 1.5"),
-        ({"within": "constant"}, "day x0.3, in steps"),
-        ({"within": "linear"}, "day x0.3"),
-    ],
-)
-def test_a_line_says_which_part_of_which_load_it_is_of(changes, load):
-    assert {line.split("|")[1].strip() for line in rows(report(**changes))} == {load}
+def test_a_row_compares_with_what_reaches_the_objective(entry):
+    row = Compared.read(
+        entry(
+            dopd=figures(0.995, 9.0, 8.5, 9.5),
+            hpa=figures(0.98, 5.0),
+            keda=figures(0.991, 12.0),
+            optimum=figures(0.99, 6.0),
+        )
+    )
+    fcfs = Compared.read(entry("fcfs", fixed=figures(0.99, 18.0), dopd=figures(0.99, 11.0)))
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines(row, fcfs)]
+    assert [line[5] for line in cells] == ["dopd", "keda", "hpa", "optimum"]
+    assert cells[0][6:12] == [
+        "**99.50%** (99.50% to 99.50%)", "9.00 (8.50 to 9.50)", "0.75 (keda)", "0.50 (fixed)", "1.50", "50%, -",
+    ]  # fmt: skip
+    assert cells[2][6] == "98.00%"
+    assert "no schedule below 5.50" in cells[3][-2]
 
 
-def test_costs_are_compared_with_the_cheapest_peer_that_reaches_the_objective_and_with_the_oracle():
-    cells = [cell.strip() for cell in rows(report())[0].split("|")]
-    assert cells[4:9] == ["dopd", "**99.50%**", "9.00", "0.75", "1.50"]
+def test_what_is_cheaper_than_the_verified_schedule_stands_for_it(entry):
+    row = Compared.read(entry(dopd=figures(0.99, 5.8), optimum=figures(0.99, 6.0), hpa=figures(0.9, 1.0)))
+    assert row.optimum == 5.8
 
 
-def test_what_is_no_report_is_said_in_a_line_with_its_path_and_the_others_are_still_shown(tmp_path, capsys):
-    older = {key: value for key, value in report().items() if key != "within"}
-    for name, text in (("older", json.dumps(older)), ("prose", "# Replay"), ("good", json.dumps(report()))):
-        (tmp_path / name).write_text(text)
-    assert main([str(tmp_path / name) for name in ("older", "prose", "good")]) == 2
-    out, err = capsys.readouterr()
-    assert [line.split(";")[0] for line in err.splitlines()] == [
-        f"{tmp_path}/older: the key 'within' is missing",
-        f"{tmp_path}/prose: Expecting value: line 1 column 1 (char 0)",
+def test_the_summary_has_medians_of_rows_that_reach_it(entry):
+    rows = [
+        Compared.read(entry(dopd=figures(share, hours), hpa=figures(0.99, 10.0), optimum=figures(0.99, 5.0)))
+        for share, hours in ((0.99, 6.0), (0.992, 8.0), (0.995, 12.0), (0.98, 1.0))
     ]
-    assert out.count("| day x0.3 |") == 4
+    head, _, line, *_ = summary(rows, lambda row: None)
+    assert head.count("|") == line.count("|")
+    assert [cell.strip() for cell in line.split("|")][4:10] == ["4", "3", "4", "0.80, 1.20", "-", "1.60, 2.40"]
+
+
+def test_what_is_no_report_is_said_with_its_path_and_the_others_are_shown(entry, tmp_path, capsys):
+    bad = tmp_path / "prose"
+    bad.write_text("# Replay")
+    good = entry(dopd=figures(0.99, 1.0))
+    assert show([Entry("other", "own", "", "8B", 60, "fcfs", "", (bad,)), good]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"{bad}: Expecting value")
+    assert "| day | 8B, 60 s |" in out
+    assert "nothing was chosen by it" in out
+
+
+def test_every_load_says_what_it_may_be_used_for():
+    assert len({load.name for load in LOADS}) == len(LOADS)
+    assert all(bool(load.looked_at) == (load.split is Split.CHOSEN_BY) for load in LOADS)
+    names = [row.name for row in matrix.rows()]
+    assert len(set(names)) == len(names)
 
 
 def test_a_replay_that_does_not_exist_is_refused_before_anything_is_made(tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        matrix.main(["--traces", str(tmp_path), "--out", str(tmp_path / "out"), "--only", "nothere"])
-    assert "--only nothere: no replay's name holds this" in capsys.readouterr().err
+    for options, message in (
+        (["--only", "nothere"], "--only nothere"),
+        (["--groups", "all"], "--groups all: expected"),
+    ):
+        assert matrix.main(["--traces", str(tmp_path), "--out", str(tmp_path / "out"), *options]) == 2
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    assert math.isnan(Compared.read(Entry("x", "own", "", "8B", 60, "fcfs", "", ())).at_least)

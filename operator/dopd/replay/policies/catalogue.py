@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from dopd.perf import EngineModel
+from dopd.replay.optimum import Optimum
 from dopd.replay.policies import searches, static
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.dopd import Dopd
@@ -29,8 +31,14 @@ def is_peer(name: str) -> bool:
     return name not in OURS and name not in HINDSIGHT and name.partition("@")[0] != "dopd"
 
 
-def search(name: str, setting: Setting, trace: Trace) -> Search:
+def search(name: str, setting: Setting, trace: Trace, engine: EngineModel | None = None) -> Search:
     """What to run for a policy.
+
+    Args:
+        name: of the policy.
+        setting: what it is told.
+        trace: all of it, for what knows the future and for the searches of knobs.
+        engine: what the engines are, where the profile that policies are told is wrong.
 
     Raises:
         ValueError: no policy of this name.
@@ -48,6 +56,7 @@ def search(name: str, setting: Setting, trace: Trace) -> Search:
         "heteroscale": lambda: searches.heteroscale(setting, trace, start),
         "tokenscale": lambda: searches.tokenscale(setting, start),
         "fixed": lambda: searches.fixed(setting, trace),
+        "optimum": lambda: Optimum(setting, trace, engine).search(),
         "static-1-3": lambda: listed([Try("", static.one_to_three(static.peak(setting, trace), setting), None)]),
         "static-peak": lambda: listed(
             [Try(label, static.peak(setting, trace, factor), None) for label, factor in _hindsight(trace)]
