@@ -223,13 +223,19 @@ def failed(reason: ConditionReason) -> Reading:
         (failed(ConditionReason.QUERY_FAILED), ConditionType.FORECAST_TRUSTED, "MetricsUnavailable"),
         (Reading(0.0), ConditionType.METRICS_AVAILABLE, "AsExpected"),
         (Reading(0.0), ConditionType.FORECAST_TRUSTED, "ShortHistory"),
-        (Reading(0.0, no_forecaster="being made"), ConditionType.FORECAST_TRUSTED, "ForecastPending"),
         (Reading(0.0), ConditionType.BUDGET_LIMITED, "AsExpected"),
     ],
 )
 def test_what_the_last_plan_rested_on(reading: Reading | None, kind: ConditionType, reason: str):
     found = findings(look(*ALL_WELL), (), Planned(None, reading))
     assert next(f for f in found if f.type is kind).reason == reason
+
+
+def test_a_forecast_that_is_being_made_is_said():
+    planned = Planned(None, Reading(0.0), no_forecaster="the forecast is being made from the history")
+    trusted = next(f for f in findings(look(*ALL_WELL), (), planned) if f.type is ConditionType.FORECAST_TRUSTED)
+    assert trusted.reason == "ForecastPending"
+    assert trusted.message.startswith("the forecast is being made from the history: plans rest on")
 
 
 def test_what_is_not_known_of_a_load_that_is_known_is_said():
