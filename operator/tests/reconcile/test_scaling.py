@@ -1,6 +1,7 @@
 """The loop of one resource: what it plans from what Prometheus says, and what it does when it says nothing."""
 
 import asyncio
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any
 
@@ -70,6 +71,15 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scaling, "PATIENCE_SECONDS", 30.0)
 
 
+class AtOnce(Executor):
+    """Forecasts are there once they are asked for."""
+
+    def submit(self, call: Any, /, *arguments: Any, **others: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(call(*arguments, **others))
+        return done
+
+
 LEADS = PerRole(20.0, 30.0)
 
 
@@ -91,7 +101,7 @@ def counted(workers: tuple[int, int], waiting: float = 0.0) -> PerRole[Workers]:
 
 
 def loop_on(loads: Loads, miss: float | None = None) -> ScalingLoop:
-    return ScalingLoop(Key("ns", "m"), loads, miss)  # type: ignore[arg-type]
+    return ScalingLoop(Key("ns", "m"), loads, AtOnce(), miss)  # type: ignore[arg-type]
 
 
 def pair(planned: Planned) -> tuple[int, int]:
@@ -118,7 +128,7 @@ async def test_a_plan_is_of_the_load_the_lateness_and_the_past_that_were_read(
 
     monkeypatch.setattr(Autoscaler, "observe", observe)
     steady_seconds = 500.0
-    loop = ScalingLoop(Key("ns", "m"), Loads([1.0] * 12, late_share=0.2), steady=lambda _: steady_seconds)  # type: ignore[arg-type]
+    loop = ScalingLoop(Key("ns", "m"), Loads([1.0] * 12, late_share=0.2), AtOnce(), steady=lambda _: steady_seconds)  # type: ignore[arg-type]
     await look(loop, model, 10_000.0)
     ((sample, startup_seconds, past, offset_seconds),) = told
     assert (sample.at_seconds, sample.late_share, sample.window_seconds) == (500.0, 0.2, 30.0)  # three intervals
@@ -318,7 +328,7 @@ async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_stabilisatio
     )
     loads = Loads([30.0] * 12)
     stepped = 0.0
-    loop = ScalingLoop(Key("ns", "m"), loads, steady=lambda wall: wall - stepped)  # type: ignore[arg-type]
+    loop = ScalingLoop(Key("ns", "m"), loads, AtOnce(), steady=lambda wall: wall - stepped)  # type: ignore[arg-type]
 
     async def at(seconds: float) -> Planned:
         wall = 100_000.0 + seconds + stepped
