@@ -1,38 +1,60 @@
-"""CPU time of one plan(), with and without a forecast, from one worker of a role to many; and one size().
+"""CPU time of the autoscaler: one decide(), one observe() at a steady state, the first with a history; and one size().
 
-Usage: python operator/benchmarks/plan_time.py [--profiles NAME ...] [--workers 1 5 20 50] [--looks 100]
+Usage: python operator/benchmarks/plan_time.py [--profiles NAME ...] [--workers 1 5 20 50] [--looks 100] [--days 14]
 
-Each row walks a load with random moves around the rate at which the greater role needs so many workers. The first hour
-is not timed: the looks that are carry a full memory of past loads, as in service.
+Each row walks a load with random moves around the rate at which the greater role needs so many workers. The history is
+of minutes, with a day in it; the walk goes on from its end, a bin a minute and a look each interval, and its first hour
+is not timed: the looks that are carry a full memory, as in service. The operator leaves the estimations of forecasters
+to another process; here they are done at once and not counted, so that what is timed is what a reading costs there.
 """
 
 import argparse
+import math
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from statistics import median, quantiles
+from typing import Any
 
+from dopd.autoscaler import Autoscaler, PastLoad, Sample
 from dopd.perf import EngineModel
-from dopd.planning import Decision, Demand, Forecast, Load, Observation, Policy, Workers, plan, size
+from dopd.planning import Demand, Load, PerRole, Policy, Workers, size
+from dopd.reconcile.forecasts import EstimatedElsewhere
 from dopd.replay.profiles import load_profile
 
 REQUESTS = Demand(1.0, 1155.0, 2_563_000.0, 211.0, 1.0, 71_000.0)
 """Lengths of azure2023-conv, which the replay uses too."""
-MEMORY_LOOKS = 250
-"""More than an hour of them, which is what a plan remembers."""
+WARM_LOOKS = 250
+"""More than an hour of them."""
 MOVE = 0.05
 """The load moves by so much at most, up or down."""
+BIN_SECONDS, DAY_SECONDS = 60.0, 86_400.0
 
 
-@dataclass(frozen=True)
-class Look:
-    """The arguments of one plan() that change from look to look."""
+@dataclass
+class Elsewhere(Executor):
+    """Does estimations at once, and tells how long they took."""
 
-    observation: Observation
-    forecast: Forecast | None
-    previous: Decision | None
-    now_seconds: float
+    seconds: float = 0.0
+
+    def submit(self, call: Callable[..., Any], /, *arguments: Any, **others: Any) -> Future[Any]:
+        """The result of a call."""
+        start, done = time.process_time(), Future[Any]()
+        done.set_result(call(*arguments, **others))
+        self.seconds += time.process_time() - start
+        return done
+
+
+@dataclass
+class Took:
+    """CPU time of each, milliseconds."""
+
+    decide: list[float] = field(default_factory=list)
+    observe: list[float] = field(default_factory=list)
+    size: list[float] = field(default_factory=list)
+    first: float = 0.0
 
 
 def rate_for(workers: int, model: EngineModel, policy: Policy) -> float:
@@ -53,44 +75,49 @@ def rate_for(workers: int, model: EngineModel, policy: Policy) -> float:
     return rate
 
 
-def walk(rate: float, model: EngineModel, policy: Policy, *, forecast: bool) -> Iterator[Look]:
-    """Looks at a load that moves at random, each after the decision of the one before; endless."""
-    chance, previous, now_seconds = random.Random(1), None, 0.0
-    pair = (1, 1)
-    while True:
-        demand = REQUESTS.at(rate * (1 + chance.uniform(-MOVE, MOVE)))
-        observation = Observation(
-            demand,
+def walk(rate: float, model: EngineModel, policy: Policy, days: float, looks: int) -> Took:
+    """Look at a load that moves at random, each time after the decision of the look before."""
+    chance, took, elsewhere = random.Random(1), Took(), Elsewhere()
+    loop, pair = Autoscaler(forecaster=lambda: EstimatedElsewhere(elsewhere)), (1, 1)
+
+    def demand(at_seconds: float) -> Demand:
+        day = 1 - 0.5 * math.cos(2 * math.pi * at_seconds / DAY_SECONDS)
+        return REQUESTS.at(rate * day / 1.5 * (1 + chance.uniform(-MOVE, MOVE)))
+
+    def bin_of(index: int) -> PastLoad:
+        return PastLoad(BIN_SECONDS * index, BIN_SECONDS, demand(BIN_SECONDS * index))
+
+    past = [bin_of(index) for index in range(-round(days * DAY_SECONDS / BIN_SECONDS), 0)]
+    for index in range(WARM_LOOKS + looks):
+        now_seconds = index * policy.interval_seconds
+        while past and past[-1].end_seconds + BIN_SECONDS <= now_seconds:
+            past.append(bin_of(round(past[-1].end_seconds / BIN_SECONDS) + 1))
+        sample = Sample(now_seconds, demand(now_seconds), 0.0)
+        workers = PerRole(
             Workers(pair[0], waiting_tokens=chance.uniform(0, 2000)),
             Workers(pair[1], waiting_requests=0.0, kv_use=0.5),
-            late_share=0.0,
-            ttft_seconds=0.2,
-            window_seconds=45.0,
         )
-        ahead = Forecast(demand.scaled(1.1), demand.scaled(1.12)) if forecast else None
-        yield Look(observation, ahead, previous, now_seconds)
-        previous = plan(observation, ahead, model, policy, previous, now_seconds)
-        pair, now_seconds = (previous.prefill, previous.decode), now_seconds + policy.interval_seconds
-
-
-def plan_milliseconds(looks: list[Look], model: EngineModel, policy: Policy) -> list[float]:
-    """CPU time of each plan."""
-    took = []
-    for look in looks:
-        start = time.process_time()
-        plan(look.observation, look.forecast, model, policy, look.previous, look.now_seconds)
-        took.append((time.process_time() - start) * 1e3)
+        before, elsewhere.seconds = time.process_time(), 0.0
+        loop.observe(sample, model, policy, past)
+        observed = time.process_time()
+        decision = loop.decide(workers, now_seconds, model, policy)
+        decided = time.process_time()
+        pair = decision.pair
+        observe_milliseconds = (observed - before - elsewhere.seconds) * 1e3
+        if index == 0:
+            took.first = observe_milliseconds
+        if index >= WARM_LOOKS:
+            took.observe.append(observe_milliseconds)
+            took.decide.append((decided - observed) * 1e3)
+            assert sample.demand
+            size(sample.demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
+            took.size.append((time.process_time() - decided) * 1e3)
     return took
 
 
-def size_milliseconds(looks: list[Look], model: EngineModel, policy: Policy) -> list[float]:
-    """CPU time of sizing each observed demand."""
-    took = []
-    for demand in [look.observation.demand for look in looks if look.observation.demand]:
-        start = time.process_time()
-        size(demand, model, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
-        took.append((time.process_time() - start) * 1e3)
-    return took
+def told(milliseconds: list[float]) -> str:
+    """Median and 99 %."""
+    return f"{median(milliseconds):.2f} | {quantiles(milliseconds, n=100)[-1]:.2f}"
 
 
 def main() -> None:
@@ -99,21 +126,20 @@ def main() -> None:
     parser.add_argument("--profiles", nargs="+", default=["llama-3.1-8b-h100", "llama-3.1-70b-fp8-h100"])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 5, 20, 50])
     parser.add_argument("--looks", type=int, default=100, help="timed looks of each row")
+    parser.add_argument("--days", type=float, default=14, help="history that is known at the first look")
     options = parser.parse_args()
     policy = Policy()
-    print("| profile | workers | forecast | plan() median | plan() 99 % | size() median |\n|---|---|---|---|---|---|")
+    print("CPU milliseconds")
+    print("| profile | workers | decide | 99 % | observe | 99 % | first observe | size |\n" + "|---" * 8 + "|")
     for profile in options.profiles:
         model = EngineModel.from_profile(load_profile(profile))
         for workers in options.workers:
-            rate = rate_for(workers, model, policy)
-            for forecast in (False, True):
-                walking = walk(rate, model, policy, forecast=forecast)
-                looks = [next(walking) for _ in range(MEMORY_LOOKS + options.looks)][MEMORY_LOOKS:]
-                plans, sizes = plan_milliseconds(looks, model, policy), size_milliseconds(looks, model, policy)
-                print(
-                    f"| {profile} | {workers} | {'yes' if forecast else 'no'} | {median(plans):.2f} ms "
-                    f"| {quantiles(plans, n=100)[-1]:.2f} ms | {median(sizes):.2f} ms |"
-                )
+            took = walk(rate_for(workers, model, policy), model, policy, options.days, options.looks)
+            print(
+                f"| {profile} | {workers} | {told(took.decide)} | {told(took.observe)} | {took.first:.0f} "
+                f"| {median(took.size):.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
