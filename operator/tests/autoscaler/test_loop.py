@@ -227,8 +227,8 @@ def test_in_a_budget_with_equal_ends_only_the_ratio_follows_the_load_and_noise_m
 def test_in_a_full_budget_what_arrives_comes_before_what_is_expected(model):
     """Each day at this time long answers have come; now there are long prompts, which keep four workers busy."""
     prompts, answers = Demand(60, 1500, 2 * 1500.0**2, 100), Demand(60, 200, 2 * 200.0**2, 1400)
-    days = [answers if index % 1440 >= 720 else prompts for index in range(4 * 1440 - 725)]
-    policy = replace(POLICY, gpu_budget=8)
+    days = [answers if index % 1440 >= 720 else prompts for index in range(5 * 1440 - 725)]
+    policy, model = replace(POLICY, gpu_budget=8), replace(model, startup_seconds={"prefill": 600.0, "decode": 600.0})
     decisions = run(model, [prompts] * 12, policy=policy, start=(4, 1), first_seconds=10.0, past=bins(days, 0.0))
     prefill = size(prompts, model, policy.objectives).prefill
     assert {decision.prefill for decision in decisions} == {prefill}
