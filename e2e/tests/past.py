@@ -3,13 +3,13 @@
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from e2e.stack import PROMETHEUS_NAMESPACE, Stack, wait_for
 
 STEP_SECONDS = 30
-EDGES = (64, 128, 256, 512, 1024, 2048, 4096)
+EDGES = (128, 1024, 4096)
 _FILE = "/data/past.txt"
 
 
@@ -28,22 +28,21 @@ class Mix:
     output_tokens: int = 100
 
 
-def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], start_seconds: int, end_seconds: int) -> None:
+def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], times: Sequence[int]) -> None:
     """Put the past of some resources into the cluster's Prometheus, and wait until it answers with it.
 
     Args:
         stack: the cluster.
         pasts: what arrived at a time (seconds since the epoch), by resource.
-        start_seconds: begin of the past, seconds since the epoch.
-        end_seconds: its end.
+        times: of its samples, STEP_SECONDS apart but where nothing is known, seconds since the epoch.
     """
-    text = "".join(f"{line}\n" for line in _lines(pasts, range(start_seconds, end_seconds, STEP_SECONDS)))
+    text = "".join(f"{line}\n" for line in _lines(pasts, times))
     pod = ("-n", PROMETHEUS_NAMESPACE, "exec", "-i", "deploy/prometheus", "-c", "prometheus", "--")
     stack.kubectl(*pod, "sh", "-c", f"cat > {_FILE}", stdin=f"{text}# EOF\n")
     stack.kubectl(*pod, "promtool", "tsdb", "create-blocks-from", "openmetrics", _FILE, "/data")
     names = "|".join(pasts)
     query = urllib.parse.urlencode(
-        {"query": f'count(up{{dopd_dev_instance=~"{names}"}})', "time": (start_seconds + end_seconds) // 2}
+        {"query": f'count(up{{dopd_dev_instance=~"{names}"}})', "time": times[len(times) // 2]}
     )
 
     def answers() -> bool:
@@ -53,7 +52,7 @@ def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], start_sec
     wait_for(answers, "Prometheus has read the past", timeout_seconds=120)
 
 
-def _lines(pasts: dict[str, Callable[[float], Mix]], times: range) -> Iterator[str]:
+def _lines(pasts: dict[str, Callable[[float], Mix]], times: Sequence[int]) -> Iterator[str]:
     """Samples, those of one name together as the format asks."""
     columns = {name: _counters(mix_at, times) for name, mix_at in pasts.items()}
     for family in next(iter(columns.values())):
@@ -69,7 +68,7 @@ def _lines(pasts: dict[str, Callable[[float], Mix]], times: range) -> Iterator[s
 Columns = dict[str, dict[tuple[str, str], list[float]]]
 
 
-def _counters(mix_at: Callable[[float], Mix], times: range) -> Columns:
+def _counters(mix_at: Callable[[float], Mix], times: Sequence[int]) -> Columns:
     """Values of each series at each time: by family, then by pool and further labels."""
     columns: Columns = {}
 

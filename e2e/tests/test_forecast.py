@@ -1,6 +1,13 @@
-"""What the days before had is met before it comes: by an operator that has just started, from Prometheus alone."""
+"""What the days before had is met before it comes: by an operator that has just started, from Prometheus alone.
 
+A worker takes three minutes to start, as the profile says: where it takes seconds, nothing has to be known in advance.
+"""
+
+import copy
+import random
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,13 +15,17 @@ import pytest
 from e2e.load import BackgroundLoad, Schedule, Target
 from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
-from e2e.tests.past import Mix, write_past
-from e2e.tests.resources import MODEL, auto, replicas
+from e2e.tests.past import STEP_SECONDS, Mix, write_past
+from e2e.tests.resources import MODEL, auto, profile_objects, replicas
 
 Json = dict[str, Any]
+SLOW_START = "slow-start"
 DAY_SECONDS = 86_400
-AHEAD_SECONDS = 11 * 60
-"""From the start of the test to the morning and the shift. A season is looked at from five minutes before it comes."""
+DAYS, AROUND_SECONDS = 8, 3 * 3600
+"""Days of the past, each known from so long before to so long after the change."""
+AHEAD_SECONDS = 9 * 60
+"""From the start of the test to the morning and the shift."""
+START_UP_SECONDS = 180.0
 NIGHT, MORNING = Mix(0.0), Mix(30.0)
 TALK, READ = Mix(12.0, 100, 600), Mix(4.0, 2060, 40)
 
@@ -24,21 +35,27 @@ def test_a_morning_and_a_shift_of_the_mix_are_met_before_they_come(stack: Stack,
     now = int(time.time())
     shift = (now + AHEAD_SECONDS) // 60 * 60
 
-    def is_over(at_seconds: float) -> bool:
-        """Whether the change of that day has come, two hours ago at most."""
-        return 0 <= (at_seconds - shift) % DAY_SECONDS < 7200
+    dice = random.Random(1)
 
-    write_past(
-        stack,
-        {
-            "morning": lambda at: MORNING if is_over(at) else NIGHT,
-            "shift": lambda at: READ if is_over(at) else TALK,
-        },
-        now - 2 * DAY_SECONDS - 3600,
-        now - 60,
-    )
+    def noisy(before: Mix, after: Mix) -> Callable[[float], Mix]:
+        def mix_at(at_seconds: float) -> Mix:
+            mix = after if 0 <= (at_seconds - shift) % DAY_SECONDS < AROUND_SECONDS else before
+            return replace(mix, requests_per_second=mix.requests_per_second * dice.uniform(0.85, 1.15))
+
+        return mix_at
+
+    known = [
+        at
+        for day in range(DAYS, -1, -1)
+        for at in range(
+            shift - day * DAY_SECONDS - AROUND_SECONDS, shift - day * DAY_SECONDS + AROUND_SECONDS, STEP_SECONDS
+        )
+        if at < now - 60
+    ]
+    write_past(stack, {"morning": noisy(NIGHT, MORNING), "shift": noisy(TALK, READ)}, known)
     restart_operator(stack)
-    scaling = {"scaling__forecast": {"bin": "60s"}}
+    stack.apply(slow_start())
+    scaling = {"scaling__forecast": {"bin": "60s"}, "scaling__profileRef": {"name": SLOW_START}}
     apply(auto("morning", **scaling, router__service={"type": "ClusterIP"}))
     apply(
         auto(
@@ -65,6 +82,14 @@ def test_a_morning_and_a_shift_of_the_mix_are_met_before_they_come(stack: Stack,
         print(f"{shift - time.time():.0f} s before they come: {early}, talking {talking}")
         assert load.lost == []
         assert sum(replicas(stack, "shift")) == 4
+
+
+def slow_start() -> Json:
+    """The demo's profile of a worker that takes longer to start."""
+    profile = next(copy.deepcopy(one) for one in profile_objects() if one["kind"] == "EngineProfile")
+    profile["metadata"]["name"] = SLOW_START
+    profile["spec"]["startup"].update(prefillSeconds=START_UP_SECONDS, decodeSeconds=START_UP_SECONDS)
+    return profile
 
 
 def met(stack: Stack, talking: tuple[int, ...]) -> str:
