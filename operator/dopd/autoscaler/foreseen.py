@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 UNIT = "busy workers"
 REPLAYED_MINUTES = 180
 """Of a history, so many are forecast as if they were yet to come, so that errors are known at the start."""
+FITTED_MINUTES = 14 * 1440
+"""What a forecaster keeps by itself; more would be looked at and forgotten."""
 MOST_LEADS = 12
 
 
@@ -55,7 +57,7 @@ class Foreseen:
     def learn(self, minutes: Minutes) -> None:
         """Begin anew from all minutes."""
         told = max(minutes.first, minutes.next - REPLAYED_MINUTES)
-        self._forecaster.fit(_series(minutes, minutes.first, told))
+        self._forecaster.fit(_series(minutes, max(minutes.first, told - FITTED_MINUTES), told))
         self._next = told
         self.follow(minutes)
 

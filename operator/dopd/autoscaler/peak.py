@@ -27,7 +27,7 @@ import numpy.typing as npt
 from dopd.autoscaler.foreseen import Forecasts, Foreseen
 from dopd.autoscaler.minutes import MINUTE_SECONDS, Minutes
 from dopd.autoscaler.noise import SHORTEST_SECONDS, SPANS, steady, steady_bins
-from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, Origins, origins_of
+from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, WIDER_MINUTES, Origins, origins_of
 from dopd.autoscaler.records import Records, season_errors
 from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
@@ -219,7 +219,7 @@ class PeakForecast:
 
     def _told(self) -> dict[str, float]:
         """The points of the voices that know the time, of those that have one."""
-        now, wide = self._times[-1], self._tuning.season_seconds
+        now, wide = self._times[-1], WIDER_MINUTES * MINUTE_SECONDS
         told = {}
         for name, period in PERIODS.items():
             then = now - period * ORIGIN_SECONDS
@@ -231,18 +231,17 @@ class PeakForecast:
     def _ceiling(self, miss: float) -> float:
         if not self._origins or not len(self._origins):
             return float("inf")
-        origins = self._origins
-        greatest = np.fmax(origins.greatest[-1:], self._loads[-1])
-        return float(
-            ceiling(
-                greatest,
-                origins.greatest[len(origins) // 2 : len(origins) // 2 + 1],
-                np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
-                self._tuning,
-                self._lead_seconds,
-                np.array([miss]),
-            )[0, 0]
+        origins, half = self._origins, len(self._origins) // 2
+        most = ceiling(
+            origins.greatest[-1:],
+            origins.greatest[half : half + 1],
+            np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
+            self._tuning,
+            self._lead_seconds,
+            np.array([miss]),
         )
+        above = self._loads[-1] / max(float(origins.greatest[-1]), SMALL_LOAD)  # a sample is shorter than a minute
+        return float(most[0, 0]) * max(1.0, above)
 
     def _shares_of(self, names: tuple[str, ...]) -> dict[str, float]:
         if self._shares is None:
