@@ -35,6 +35,8 @@ from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, s
 Floats = npt.NDArray[np.float64]
 
 FORECAST = "forecast"
+NEWS_MINUTES = 30
+"""So much that was not known makes the past be judged again; less is a gap that was closed."""
 _MEMORIES = 3
 _ROUNDING_SECONDS = 1e-6
 
@@ -107,12 +109,15 @@ class PeakForecast:
             of_bins = np.asarray(noise_shares, dtype=float)[known] ** 2 * means * widths
             of_bins = of_bins[np.isfinite(of_bins) & (means > 0)]
             means = steady_bins(ends, widths, means, float(of_bins.mean()) if len(of_bins) else 0.0)
-        if not self._minutes.learn(ends, widths, means):
-            return
-        if not self._times:
+        news = self._minutes.learn(ends, widths, means)
+        if news >= NEWS_MINUTES:
             self._begin_near()
-        self._records.forget()
-        self._refresh()
+            self._records.forget()
+            if self._foreseen:
+                self._foreseen.learn(self._minutes)
+        if news:
+            self._origins = None
+            self._refresh()
 
     def observe(
         self, at_seconds: float, load: float, noise_share: float = 0.0, measured_seconds: float = SHORTEST_SECONDS
@@ -263,13 +268,19 @@ class PeakForecast:
         self._records.extend(self._origins)
 
     def _begin_near(self) -> None:
-        """The newest minutes of the history stand for samples."""
+        """The newest minutes of the history stand for samples, up to the first sample."""
+        samples = list(zip(self._times, self._loads, self._widths, strict=True))
+        for kept in (self._times, self._loads, self._levels, self._widths, self._peaks):
+            kept.clear()
         minutes = self._minutes
         start = max(0, len(minutes.values) - floor(2 * _MEMORIES * self._tuning.memory_seconds / MINUTE_SECONDS))
-        self._since_seconds = (minutes.first + 1) * MINUTE_SECONDS
+        self._since_seconds = minutes.first * MINUTE_SECONDS
         for index, load in enumerate(minutes.values[start:].tolist(), minutes.first + start + 1):
-            if load == load:
-                self._append(index * MINUTE_SECONDS, load, MINUTE_SECONDS)
+            at_seconds = index * MINUTE_SECONDS
+            if load == load and not (samples and at_seconds > samples[0][0] - self._tuning.spacing_seconds):
+                self._append(at_seconds, load, MINUTE_SECONDS)
+        for sample in samples:
+            self._append(*sample)
         if self._times:
             self._end_leads()
             self._forget(self._times[-1] - _MEMORIES * self._tuning.memory_seconds)

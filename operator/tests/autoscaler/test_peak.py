@@ -151,3 +151,18 @@ def test_the_voices_share_the_say():
     assert sum(voice.share for voice in peak.voices) == pytest.approx(1)
     points = {voice.name: voice.point for voice in peak.voices}
     assert points == pytest.approx({"newest": 4, "level": 4, "alike": 4, "day": 40, "week": 40}, rel=0.01)
+
+
+def test_a_history_that_comes_after_the_first_samples_tells_as_much():
+    load = mornings(9)
+    now = 8 * 1440 + 530
+    ends, widths = (np.arange(now) + 1) * 60.0, np.full(now, 60.0)
+    first, later = PeakForecast(Tuning(), 600.0), PeakForecast(Tuning(), 600.0)
+    first.learn(ends, widths, load[:now])
+    for peak in (first, later):
+        for i in range(1, 20):
+            peak.observe(now * 60.0 + 15 * i, 4.0)
+    assert later.quantile(0.1) < 10
+    later.learn(ends, widths, load[:now])
+    assert later.quantile(0.1) == pytest.approx(first.quantile(0.1), rel=0.02)
+    assert later.quantile(0.1) > 30
