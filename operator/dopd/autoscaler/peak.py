@@ -28,7 +28,7 @@ from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, WID
 from dopd.autoscaler.records import Records, season_errors
 from dopd.autoscaler.samples import Samples
 from dopd.autoscaler.tuning import Tuning
-from dopd.autoscaler.voices import SMALL_LOAD, ceiling, prior_deviation, say_season
+from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,7 +70,10 @@ class PeakForecast:
         self._learnt_seconds = float("-inf")
         self._samples = Samples(tuning, lead_seconds)
         self._steady = SteadySamples(tuning.spacing_seconds / tuning.level_seconds)
-        self._shares: dict[str, float] | None = None  # of this sample
+        # Of this sample, once it was asked for:
+        self._near: Near | None = None
+        self._errors: dict[str, tuple[Floats, Floats, Floats]] = {}
+        self._shares: dict[str, float] | None = None
 
     def learn(
         self,
@@ -180,13 +183,17 @@ class PeakForecast:
 
     def _say(self, miss: float) -> dict[str, float]:
         tuning, misses = self._tuning, np.array([miss])
-        said = {name: float(value[0, 0]) for name, value in self._samples.near().say(misses, tuning.likeness).items()}
+        if self._near is None:
+            self._near = self._samples.near()
+        said = {name: float(value[0, 0]) for name, value in self._near.say(misses, tuning.likeness).items()}
         deviation = prior_deviation(tuning, self._lead_seconds)
         load = np.array([self._samples.loads[-1]])
         for name, told in self._told().items():
             assert self._origins is not None
             row = np.array([len(self._origins) - 1])
-            errors, weights, prior = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+            if name not in self._errors:
+                self._errors[name] = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+            errors, weights, prior = self._errors[name]
             said[name] = float(say_season(np.array([told]), load, errors, weights, prior, deviation, misses)[0, 0])
         return said
 
@@ -225,7 +232,8 @@ class PeakForecast:
 
     def _refresh(self) -> None:
         """Take in the minutes and origins that are over since the last sample."""
-        self._shares = None
+        self._near, self._shares = None, None
+        self._errors.clear()
         minutes = self._minutes
         if self._foreseen and len(minutes.values):
             self._foreseen.follow(minutes)
