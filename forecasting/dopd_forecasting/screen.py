@@ -72,9 +72,10 @@ class Screen:
             self._believe(value)
             return Screened(value, value)
         level = median(self._levels)
-        far = BEYOND_USUAL * self._usual()
         root = math.sqrt(level)
-        high = max(level * BEYOND_LEVEL, self._newest * BEYOND_LEVEL, (root + far) ** 2)
+        high = max(level, self._newest) * BEYOND_LEVEL
+        if value > high:  # the rest takes most of the time, and few bins come so far
+            high = max(high, (root + BEYOND_USUAL * self._usual()) ** 2)
         beyond = value > high and value > max(self._day)
         believed = self._beyond or not beyond
         bound = max(high, *self._day) if beyond else value

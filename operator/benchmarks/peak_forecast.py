@@ -1,6 +1,6 @@
 """How good the forecast of the peak is, with and without the voices that know the time: coverage and pinball loss.
 
-    python operator/benchmarks/peak_forecast.py [--traces FOLDER] [--only NAME] [--leads 60,180] [--forecaster]
+    python operator/benchmarks/peak_forecast.py [--traces FOLDER] [--only TEXT] [--leads 60,180] [--forecaster]
 
 A history is read at once, as a fresh operator does; then the load comes minute by minute, and every seven minutes the
 busiest minute within the lead is asked for (not every five: many loads have that rhythm). Traces are CSV files, one row
@@ -12,7 +12,7 @@ import argparse
 import csv
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +125,7 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--leads", default="60,180,600,1200")
     parser.add_argument("--forecaster", action="store_true")
+    parser.add_argument("--days", type=float, default=7.0, help="of the load after the history, at most")
     arguments = parser.parse_args()
     tuning = Tuning(spacing_seconds=SPACING)
     sets = {"near": (frozenset({"day", "week"}), False), "and season": (frozenset(), False)}
@@ -137,6 +138,7 @@ def main() -> None:
         if arguments.only not in name:
             continue
         case = make()
+        case = replace(case, end=min(case.end, case.history + round(1440 * arguments.days)))
         for lead in map(float, arguments.leads.split(",")):
             first = None
             for voices, (silent, forecaster) in sets.items():

@@ -16,6 +16,8 @@ Floats = npt.NDArray[np.float64]
 UNIT = "busy workers"
 REPLAYED_MINUTES = 180
 """Of a history, so many are forecast as if they were yet to come, so that errors are known at the start."""
+FITTED_MINUTES = 14 * 1440
+"""What a forecaster keeps by itself; more would be looked at and forgotten."""
 MOST_LEADS = 12
 
 
@@ -57,6 +59,11 @@ class Foreseen:
         self._began = False
         self.now = float("nan")
 
+    def learn(self, minutes: Minutes) -> None:
+        """Begin anew from all minutes."""
+        self._next, self._began, self._said, self.now = None, False, {}, float("nan")
+        self.follow(minutes)
+
     def follow(self, minutes: Minutes) -> bool:
         """Take in the minutes that are over since, and say what is expected at each origin and after the last.
 
@@ -65,7 +72,7 @@ class Foreseen:
         """
         if self._next is None:
             self._next = max(minutes.first, minutes.next - REPLAYED_MINUTES)
-            self._forecaster.fit(_series(minutes, minutes.first, self._next))
+            self._forecaster.fit(_series(minutes, max(minutes.first, self._next - FITTED_MINUTES), self._next))
         if not self._forecaster.ready:
             return False
         began, self._began = self._began, True

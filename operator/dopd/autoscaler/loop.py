@@ -152,7 +152,7 @@ class Autoscaler:
             self._work = Work(engine, policy.objectives)
         peaks = self._forecasts(model, policy, past, past_offset_seconds, self._work)
         demand = self._with_lengths(sample.demand)
-        one, busy = self._work.of_one(demand), self._work.of(demand)
+        rate, one = demand.requests_per_second, self._work.of_request(demand)
         leads, epoch_seconds = _leads(model, policy), sample.at_seconds - past_offset_seconds
         event_now = factor_ahead(policy.events, epoch_seconds, epoch_seconds)
         since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
@@ -161,7 +161,9 @@ class Autoscaler:
 
         def of(role: Role) -> Outlook:
             now_seconds, lead_seconds, forecast = sample.at_seconds, leads[role], peaks[role]
-            forecast.observe(now_seconds, busy[role] / event_now)
+            busy, window_seconds = rate * one[role].busy_workers, sample.window_seconds
+            noise_share = one[role].noise_share(rate * window_seconds)
+            forecast.observe(now_seconds, busy / event_now, noise_share, window_seconds)
             event = factor_ahead(policy.events, epoch_seconds, epoch_seconds + lead_seconds)
             peak, expected = event * forecast.quantile(miss), forecast.expected
             if expected is not None:
@@ -169,7 +171,7 @@ class Autoscaler:
             promised = self._promises[role].due(now_seconds)
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
-            return Outlook(lead_seconds, busy[role], peak, one[role], expected, promised)
+            return Outlook(lead_seconds, busy, peak, one[role].busy_workers, expected, promised)
 
         outlook = PerRole.of(of)
         verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]

@@ -35,7 +35,7 @@ class Minutes:
 
     def learn(
         self, end_seconds: Sequence[float] | Floats, seconds: Sequence[float] | Floats, loads: Sequence[float] | Floats
-    ) -> bool:
+    ) -> int:
         """Take in bins of a history, of any widths; what samples told is kept.
 
         Args:
@@ -44,7 +44,7 @@ class Minutes:
             loads: mean of each, in busy workers. Between the middles of bins wider than a minute it goes straight.
 
         Returns:
-            Whether anything was new.
+            How many minutes were not known before.
 
         Raises:
             ValueError: the three are not equally long, or a width is not positive.
@@ -57,13 +57,13 @@ class Minutes:
         known = np.isfinite(ends) & np.isfinite(means)
         ends, widths, means = ends[known], widths[known], means[known]
         if not len(ends):
-            return False
+            return 0
         order = np.argsort(ends, kind="stable")
         ends, widths, means = _no_finer_than_a_minute(ends[order], widths[order], means[order])
         stop = floor(ends[-1] / MINUTE_SECONDS + _ROUNDING_SECONDS)
         start = max(ceil((ends[0] - widths[0]) / MINUTE_SECONDS - _ROUNDING_SECONDS), stop - KEPT_MINUTES)
         if stop <= start:
-            return False
+            return 0
         middles = (np.arange(start, stop) + 0.5) * MINUTE_SECONDS
         within = np.minimum(np.searchsorted(ends, middles), len(ends) - 1)
         inside = (middles >= ends[within] - widths[within]) & (middles <= ends[within])
@@ -108,7 +108,7 @@ class Minutes:
         self._values[self._count : self._count + len(values)] = values
         self._count += len(values)
 
-    def _merge(self, start: int, told: Floats) -> bool:
+    def _merge(self, start: int, told: Floats) -> int:
         if not self._count:
             self.first = start
         first = min(start, self.first)
@@ -116,11 +116,11 @@ class Minutes:
         merged = np.full(stop - first, np.nan)
         merged[start - first : start - first + len(told)] = told
         mine = merged[self.first - first : self.next - first]
-        news = np.count_nonzero(np.isfinite(merged)) > np.count_nonzero(np.isfinite(self.values))
         mine[:] = np.where(np.isfinite(self.values), self.values, mine)
+        news = int(np.count_nonzero(np.isfinite(merged)) - np.count_nonzero(np.isfinite(self.values)))
         merged = merged[-KEPT_MINUTES:]
         self.first, self._values, self._count = stop - len(merged), merged, len(merged)
-        return bool(news)
+        return news
 
 
 def _no_finer_than_a_minute(ends: Floats, widths: Floats, means: Floats) -> tuple[Floats, Floats, Floats]:

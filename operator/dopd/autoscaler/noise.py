@@ -11,6 +11,9 @@ Noise is told by one number, `noise`: the variance of a mean over s seconds at l
 over requests that come by chance. Nested means over s < S seconds differ with variance noise * x * (1/s - 1/S).
 """
 
+from collections import deque
+from math import exp, isfinite
+
 import numpy as np
 import numpy.typing as npt
 
@@ -64,3 +67,41 @@ def steady_bins(ends: Floats, widths: Floats, loads: Floats, noise: float) -> Fl
     over = known[1:, None] - np.interp(starts, at, known[knots])
     amount = load[1:, None] - np.interp(starts, at, load[knots])
     return steady(amount / np.maximum(over, 1e-9), np.maximum(over, 1e-9), noise)
+
+
+class SteadySamples:
+    """Samples that overlap, one after the other, with their noise taken out.
+
+    Args:
+        forgetting: how much of what is known of the noise a sample replaces, as the exponent of a fading mean.
+    """
+
+    def __init__(self, forgetting: float) -> None:
+        self._share = 1 - exp(-forgetting)
+        self._samples: deque[tuple[float, float]] = deque()
+        self._noise: float | None = None
+
+    def add(self, at_seconds: float, load: float, noise_share: float, measured_seconds: float) -> float:
+        """The load of now.
+
+        Args:
+            at_seconds: later than the last.
+            load: as measured.
+            noise_share: standard deviation of it as a share of the true load; not finite where no request came.
+            measured_seconds: over which it was measured.
+        """
+        if load > 0 and isfinite(noise_share):
+            noise = noise_share**2 * load * measured_seconds
+            self._noise = noise if self._noise is None else self._noise + self._share * (noise - self._noise)
+        self._samples.append((at_seconds, load))
+        while self._samples[0][0] <= at_seconds - SPANS[-1]:
+            self._samples.popleft()
+        if not self._noise:
+            return load
+        times, loads = np.array(self._samples).T
+        firsts = np.searchsorted(times, at_seconds - np.maximum(SPANS - SPANS[0], 1e-9), side="right")
+        firsts = np.minimum(firsts, len(loads) - 1)
+        means = np.cumsum(loads[::-1])[::-1][firsts] / (len(loads) - firsts)
+        # The samples of some seconds tell of those and of what the oldest of them was measured over.
+        seconds = times[-1] - times[firsts] + measured_seconds
+        return float(steady(means[None, :], seconds[None, :], self._noise)[0])

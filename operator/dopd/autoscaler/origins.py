@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 ORIGIN_MINUTES = 6
 ORIGIN_SECONDS = ORIGIN_MINUTES * MINUTE_SECONDS
 DAY_ORIGINS = 240
+WIDER_MINUTES = 1
+"""A day and a week ago, the load is looked at from so long before to so long after the lead."""
 PERIODS = {"day": DAY_ORIGINS, "week": 7 * DAY_ORIGINS}
 """Voices that say what came so many origins before."""
 
@@ -64,9 +66,8 @@ def origins_of(minutes: Minutes, lead_seconds: float, tuning: Tuning) -> Origins
     values = minutes.values
     at = (first + np.arange(count)) * ORIGIN_MINUTES - minutes.first  # index of the first minute after the origin
     lead = max(1, ceil(lead_seconds / MINUTE_SECONDS - 0.01))
-    wide = max(1, ceil(tuning.season_seconds / MINUTE_SECONDS))
     ahead = _busiest(values, lead)
-    around = _busiest(values, lead + 2 * wide)
+    around = _busiest(values, lead + 2 * WIDER_MINUTES)
     load = values[at - 1] if count else np.empty(0)
     over = at + lead <= len(values)
     peak = np.where(over, ahead[np.minimum(at, len(ahead) - 1)], np.nan) if len(ahead) else np.full(count, np.nan)
@@ -78,7 +79,7 @@ def origins_of(minutes: Minutes, lead_seconds: float, tuning: Tuning) -> Origins
         level,
         peak,
         greatest,
-        {name: _before(around, at - period * ORIGIN_MINUTES - wide) for name, period in PERIODS.items()},
+        {name: _before(around, at - period * ORIGIN_MINUTES - WIDER_MINUTES) for name, period in PERIODS.items()},
     )
 
 

@@ -15,20 +15,18 @@ Their quantiles are mixed by how well each did (pinball loss), of late and at th
 are errors, pretended ones stand in, which are forgotten as real ones are.
 """
 
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, floor, isfinite
 
 import numpy as np
 import numpy.typing as npt
 
 from dopd.autoscaler.foreseen import Forecasts, Foreseen
 from dopd.autoscaler.minutes import MINUTE_SECONDS, Minutes
-from dopd.autoscaler.noise import SHORTEST_SECONDS, SPANS, steady, steady_bins
-from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, Origins, origins_of
+from dopd.autoscaler.noise import SHORTEST_SECONDS, SteadySamples, steady_bins
+from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, WIDER_MINUTES, Origins, origins_of
 from dopd.autoscaler.records import Records, season_errors
+from dopd.autoscaler.samples import Samples
 from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
 from dopd_forecasting import Trust
@@ -36,8 +34,8 @@ from dopd_forecasting import Trust
 Floats = npt.NDArray[np.float64]
 
 FORECAST = "forecast"
-_MEMORIES = 3
-_ROUNDING_SECONDS = 1e-6
+NEWS_MINUTES = 30
+"""So much that was not known makes the past be judged again; less is a gap that was closed."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,12 @@ class PeakForecast:
         self._records = Records(tuning, lead_seconds, (*PERIODS, *([FORECAST] if forecaster else [])))
         self._origins: Origins | None = None
         self._learnt_seconds = float("-inf")
-        self._since_seconds: float | None = None
-        self._times: list[float] = []
-        self._loads: list[float] = []
-        self._levels: list[float] = []
-        self._widths: list[float] = []
-        self._peaks: list[float] = []  # the greatest load within the lead after each sample, as far as that is over
-        self._shares: dict[str, float] | None = None  # of this sample
-        self._measured: deque[tuple[float, float]] = deque()
-        self._noise: float | None = None
+        self._samples = Samples(tuning, lead_seconds)
+        self._steady = SteadySamples(tuning.spacing_seconds / tuning.level_seconds)
+        # Of this sample, once it was asked for:
+        self._near: Near | None = None
+        self._errors: dict[str, tuple[Floats, Floats, Floats]] = {}
+        self._shares: dict[str, float] | None = None
 
     def learn(
         self,
@@ -108,12 +103,15 @@ class PeakForecast:
             of_bins = np.asarray(noise_shares, dtype=float)[known] ** 2 * means * widths
             of_bins = of_bins[np.isfinite(of_bins) & (means > 0)]
             means = steady_bins(ends, widths, means, float(of_bins.mean()) if len(of_bins) else 0.0)
-        if not self._minutes.learn(ends, widths, means):
-            return
-        if not self._times:
-            self._begin_near()
-        self._records.forget()
-        self._refresh()
+        news = self._minutes.learn(ends, widths, means)
+        if news >= NEWS_MINUTES or not self._samples.times:
+            self._samples.begin_with(self._minutes)
+            self._records.forget()
+            if self._foreseen:
+                self._foreseen.learn(self._minutes)
+        if news:
+            self._origins = None
+            self._refresh()
 
     def observe(
         self, at_seconds: float, load: float, noise_share: float = 0.0, measured_seconds: float = SHORTEST_SECONDS
@@ -127,13 +125,12 @@ class PeakForecast:
                 (1 + c^2) / n, for n requests whose work has coefficient of variation c; 0 for a load without noise.
             measured_seconds: over which the load was measured.
         """
-        if self._times and at_seconds - self._times[-1] < self._tuning.spacing_seconds - 1:
+        times = self._samples.times
+        if times and at_seconds - times[-1] < self._tuning.spacing_seconds - 1:
             return
-        told = self._steady(float(at_seconds), float(load), noise_share, measured_seconds)
+        told = self._steady.add(float(at_seconds), float(load), noise_share, measured_seconds)
         self._minutes.add(at_seconds, told)
-        self._append(float(at_seconds), told, self._tuning.spacing_seconds)
-        self._end_leads()
-        self._forget(at_seconds - _MEMORIES * self._tuning.memory_seconds)
+        self._samples.add(float(at_seconds), told)
         self._refresh()
 
     def set_lead(self, lead_seconds: float) -> None:
@@ -148,10 +145,9 @@ class PeakForecast:
         if self._foreseen:
             self._foreseen.lead_seconds = lead_seconds
         self._records = Records(self._tuning, lead_seconds, self._records.names[3:])
-        self._peaks, self._origins = [], None
-        if self._times:
-            self._end_leads()
-            self._refresh()
+        self._samples.set_lead(lead_seconds)
+        self._origins = None
+        self._refresh()
 
     def quantile(self, miss: float) -> float:
         """What the greatest load within the lead exceeds with chance `miss`, in busy workers.
@@ -162,7 +158,7 @@ class PeakForecast:
         said = self._say(miss)
         shares = self._shares_of(tuple(said))
         mixed = sum(shares[name] * value for name, value in said.items())
-        return max(self._loads[-1], min(mixed, self._ceiling(miss)))
+        return max(self._samples.loads[-1], min(mixed, self._ceiling(miss)))
 
     @property
     def lead_seconds(self) -> float:
@@ -180,7 +176,12 @@ class PeakForecast:
         Raises:
             IndexError: nothing was observed.
         """
-        points = {"newest": self._loads[-1], "level": self._levels[-1], "alike": self._levels[-1], **self._told()}
+        points = {
+            "newest": self._samples.loads[-1],
+            "level": self._samples.levels[-1],
+            "alike": self._samples.levels[-1],
+            **self._told(),
+        }
         shares = self._shares_of(tuple(points))
         return tuple(Voice(name, point, shares[name]) for name, point in points.items())
 
@@ -192,44 +193,23 @@ class PeakForecast:
 
     def _say(self, miss: float) -> dict[str, float]:
         tuning, misses = self._tuning, np.array([miss])
-        said = {name: float(value[0, 0]) for name, value in self._near().say(misses, tuning.likeness).items()}
+        if self._near is None:
+            self._near = self._samples.near()
+        said = {name: float(value[0, 0]) for name, value in self._near.say(misses, tuning.likeness).items()}
         deviation = prior_deviation(tuning, self._lead_seconds)
-        load = np.array([self._loads[-1]])
+        load = np.array([self._samples.loads[-1]])
         for name, told in self._told().items():
             assert self._origins is not None
             row = np.array([len(self._origins) - 1])
-            errors, weights, prior = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+            if name not in self._errors:
+                self._errors[name] = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+            errors, weights, prior = self._errors[name]
             said[name] = float(say_season(np.array([told]), load, errors, weights, prior, deviation, misses)[0, 0])
         return said
 
-    def _near(self) -> Near:
-        tuning, lead = self._tuning, self._lead_seconds
-        past = len(self._peaks)
-        times, loads = np.array(self._times), np.array(self._loads)
-        levels, widths = np.array(self._levels), np.array(self._widths[:past])
-        position = loads / np.maximum(levels, SMALL_LOAD)
-        ranked = np.sort(position[:past])
-        ranks = np.searchsorted(ranked, position) / max(1, past)
-        # Leads that overlap tell the same: together they count as one.
-        weights = np.exp(-(times[-1] - times[:past]) / tuning.memory_seconds) * np.minimum(1.0, widths / lead)
-        assert self._since_seconds is not None
-        aged = exp(-(times[-1] - self._since_seconds) / tuning.memory_seconds)  # they were before all others
-        return Near(
-            loads[-1:],
-            levels[-1:],
-            ranks[-1:],
-            loads[None, :past],
-            levels[None, :past],
-            ranks[None, :past],
-            np.array(self._peaks)[None, :],
-            weights[None, :],
-            np.array([aged * tuning.prior_leads]),
-            prior_deviation(tuning, lead),
-        )
-
     def _told(self) -> dict[str, float]:
         """The points of the voices that know the time, of those that have one."""
-        now, wide = self._times[-1], self._tuning.season_seconds
+        now, wide = self._samples.times[-1], WIDER_MINUTES * MINUTE_SECONDS
         told = {}
         for name, period in PERIODS.items():
             then = now - period * ORIGIN_SECONDS
@@ -241,27 +221,29 @@ class PeakForecast:
     def _ceiling(self, miss: float) -> float:
         if not self._origins or not len(self._origins):
             return float("inf")
-        origins = self._origins
-        greatest = np.fmax(origins.greatest[-1:], self._loads[-1])
-        return float(
-            ceiling(
-                greatest,
-                origins.greatest[len(origins) // 2 : len(origins) // 2 + 1],
-                np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
-                self._tuning,
-                self._lead_seconds,
-                np.array([miss]),
-            )[0, 0]
+        origins, half = self._origins, len(self._origins) // 2
+        most = ceiling(
+            origins.greatest[-1:],
+            origins.greatest[half : half + 1],
+            np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
+            self._tuning,
+            self._lead_seconds,
+            np.array([miss]),
         )
+        above = self._samples.loads[-1] / max(
+            float(origins.greatest[-1]), SMALL_LOAD
+        )  # a sample is shorter than a minute
+        return float(most[0, 0]) * max(1.0, above)
 
     def _shares_of(self, names: tuple[str, ...]) -> dict[str, float]:
         if self._shares is None:
-            self._shares = self._records.shares(self._times[-1], names)
+            self._shares = self._records.shares(self._samples.times[-1], names)
         return self._shares
 
     def _refresh(self) -> None:
         """Take in the minutes and origins that are over since the last sample."""
-        self._shares = None
+        self._near, self._shares = None, None
+        self._errors.clear()
         minutes = self._minutes
         began = bool(self._foreseen and len(minutes.values) and self._foreseen.follow(minutes))
         if began:
@@ -274,61 +256,3 @@ class PeakForecast:
         if self._foreseen:
             self._origins.seasons[FORECAST] = self._foreseen.at(self._origins.first, len(self._origins))
         self._records.extend(self._origins)
-
-    def _begin_near(self) -> None:
-        """The newest minutes of the history stand for samples."""
-        minutes = self._minutes
-        start = max(0, len(minutes.values) - floor(2 * _MEMORIES * self._tuning.memory_seconds / MINUTE_SECONDS))
-        self._since_seconds = (minutes.first + 1) * MINUTE_SECONDS
-        for index, load in enumerate(minutes.values[start:].tolist(), minutes.first + start + 1):
-            if load == load:
-                self._append(index * MINUTE_SECONDS, load, MINUTE_SECONDS)
-        if self._times:
-            self._end_leads()
-            self._forget(self._times[-1] - _MEMORIES * self._tuning.memory_seconds)
-
-    def _append(self, at_seconds: float, load: float, width_seconds: float) -> None:
-        if self._since_seconds is None:
-            self._since_seconds = at_seconds
-        share = 1 - exp(-width_seconds / self._tuning.level_seconds)
-        level = load if not self._levels else self._levels[-1] + share * (load - self._levels[-1])
-        self._times.append(at_seconds)
-        self._loads.append(load)
-        self._levels.append(level)
-        self._widths.append(width_seconds)
-
-    def _steady(self, at_seconds: float, load: float, noise_share: float, measured_seconds: float) -> float:
-        """The load without the noise of few requests."""
-        if load > 0 and isfinite(noise_share):
-            noise = noise_share**2 * load * measured_seconds
-            share = 1 - exp(-self._tuning.spacing_seconds / self._tuning.level_seconds)
-            self._noise = noise if self._noise is None else self._noise + share * (noise - self._noise)
-        self._measured.append((at_seconds, load))
-        while self._measured[0][0] <= at_seconds - SPANS[-1]:
-            self._measured.popleft()
-        if not self._noise:
-            return load
-        times, loads = np.array(self._measured).T
-        # Samples overlap: those of the last s seconds together tell of s and of what the oldest of them tells of.
-        spans = np.maximum(SPANS - SPANS[0], 1e-9)
-        firsts = np.searchsorted(times, at_seconds - spans, side="right")
-        firsts = np.minimum(firsts, len(loads) - 1)
-        sums = np.append(np.cumsum(loads[::-1])[::-1], 0.0)
-        means = sums[firsts] / (len(loads) - firsts)
-        seconds = times[-1] - times[firsts] + measured_seconds
-        return float(steady(means[None, :], seconds[None, :], self._noise)[0])
-
-    def _end_leads(self) -> None:
-        """Note the peaks of the leads that are over with the newest sample."""
-        while self._times[len(self._peaks)] + self._lead_seconds <= self._times[-1] + _ROUNDING_SECONDS:
-            first = len(self._peaks) + 1
-            end = bisect_right(self._times, self._times[first - 1] + self._lead_seconds)
-            self._peaks.append(max(self._loads[first:end], default=self._loads[first - 1]))
-
-    def _forget(self, before_seconds: float) -> None:
-        old = 0
-        while self._times[old] < before_seconds:
-            old += 1
-        if old:
-            for kept in (self._times, self._loads, self._levels, self._widths, self._peaks):
-                del kept[:old]

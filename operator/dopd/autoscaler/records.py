@@ -86,8 +86,7 @@ class Records:
         prior = tuning.prior_leads
         means = (sums + prior * sums.mean(axis=0) / total) / (total + prior)
         best = means.min(axis=0)
-        least = tuning.least_loss * float(weights @ np.nan_to_num(self._loads)) / total
-        worse = ((means - best) / np.maximum(np.maximum(best, least), 1e-12)).mean(axis=1)
+        worse = ((means - best) / np.maximum(best, SMALL_LOAD**2)).mean(axis=1)
         say = np.exp(-tuning.sharpness * (worse - worse.min()))
         return dict(zip(spoken, (say / say.sum()).tolist(), strict=True))
 

@@ -15,15 +15,12 @@ class Tuning:
         memory_seconds: an error of a forecast counts 1/e after so long: a morning is remembered until noon.
         belief_seconds: and what a voice lost: a voice that knows the week has to be believed after a quiet night.
         phase_seconds: what happened so far from this time of the day, on a day before, counts 0.6.
-        season_seconds: a day and a week ago, the load is looked at from so long before to so long after the lead: no
-            morning comes to the minute.
         level_seconds: time constant of the slow mean that errors are measured in: longer than most leads.
         prior_leads: weight of the errors that are pretended before there are any, in leads.
-        prior_deviation: standard deviation of those, as a share of the load, for a lead of `prior_lead_seconds`.
-        prior_lead_seconds: for longer leads it grows with the root, as a random walk does.
+        prior_deviation: standard deviation of those, as a share of the load, for a lead of an hour; it goes with the
+            root of the lead, as a random walk does.
         likeness: width of the kernel by which errors after loads that stood alike count, in ranks from 0 to 1.
         sharpness: how much a voice that did worse loses of its say, per its mean loss over the best one's.
-        least_loss: losses below this share of the level are alike.
         late_when_missed: share of the requests that are late in a lead in which the load exceeds what is held, where
             prompts go in the order on-time-first. It makes the first share of leads that may be missed: what may be
             late over this.
@@ -39,14 +36,11 @@ class Tuning:
     memory_seconds: float = 3 * 3600.0
     belief_seconds: float = 7 * 86_400.0
     phase_seconds: float = 3600.0
-    season_seconds: float = 300.0
     level_seconds: float = 1800.0
     prior_leads: float = 20.0
-    prior_deviation: float = 0.12
-    prior_lead_seconds: float = 75.0
+    prior_deviation: float = 0.83
     likeness: float = 0.15
     sharpness: float = 8.0
-    least_loss: float = 0.001
     late_when_missed: float = 0.025
     late_when_missed_fcfs: float = 0.1
     least_miss: float = 5e-4

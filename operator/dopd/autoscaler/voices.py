@@ -23,7 +23,7 @@ _OF_TWO_SIDES = 0.8
 
 def prior_deviation(tuning: Tuning, lead_seconds: float) -> float:
     """Standard deviation of the pretended errors for a lead, as a share of the load."""
-    return tuning.prior_deviation * sqrt(max(1.0, lead_seconds / tuning.prior_lead_seconds))
+    return tuning.prior_deviation * sqrt(lead_seconds / 3600)
 
 
 @dataclass(frozen=True)

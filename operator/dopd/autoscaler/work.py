@@ -1,6 +1,7 @@
-"""Load as work: how many workers of each role a request a second keeps busy."""
+"""Load as work: how many workers of each role a request a second keeps busy, and how much that varies."""
 
-from math import floor, log10
+from dataclasses import dataclass
+from math import floor, inf, log10, sqrt
 
 from dopd.perf import EngineModel
 from dopd.planning.demand import Demand
@@ -10,6 +11,23 @@ from dopd.planning.sizing import Load
 
 DIGITS = 3
 """Lengths that agree to so many digits cost the same: a history of weeks has few others."""
+
+
+@dataclass(frozen=True)
+class RequestWork:
+    """The work of requests of some lengths for one role.
+
+    Attributes:
+        busy_workers: that one request a second keeps busy, before queueing and rounding.
+        squared_cv: variance of the work of a request over its squared mean.
+    """
+
+    busy_workers: float
+    squared_cv: float
+
+    def noise_share(self, requests: float) -> float:
+        """Standard deviation of a load that was measured on so many requests, as a share of the load."""
+        return sqrt((1 + self.squared_cv) / requests) if requests else inf
 
 
 class Work:
@@ -22,15 +40,10 @@ class Work:
 
     def __init__(self, model: EngineModel, objectives: Objectives) -> None:
         self.model, self.objectives = model, objectives
-        self._known: dict[Demand, PerRole[float]] = {}
+        self._known: dict[Demand, PerRole[RequestWork]] = {}
 
-    def of(self, demand: Demand) -> PerRole[float]:
-        """Workers that a demand keeps busy, before queueing and rounding."""
-        one = self.of_one(demand)
-        return one.map(lambda busy: busy * demand.requests_per_second)
-
-    def of_one(self, demand: Demand) -> PerRole[float]:
-        """The same for one request a second of these lengths."""
+    def of_request(self, demand: Demand) -> PerRole[RequestWork]:
+        """The work of a request of the demand's lengths."""
         second = demand.output_tokens_second_moment
         key = Demand(
             1.0,
@@ -42,7 +55,10 @@ class Work:
         )
         if key not in self._known:
             load = Load.of(key, self.model, self.objectives)
-            self._known[key] = PerRole(load.prefill.busy_workers, load.decode.busy_workers)
+            self._known[key] = PerRole(
+                RequestWork(load.prefill.busy_workers, load.prefill.squared_cv),
+                RequestWork(load.decode.busy_workers, key.output_tokens_squared_cv),
+            )
         return self._known[key]
 
 

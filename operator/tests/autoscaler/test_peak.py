@@ -96,3 +96,73 @@ def test_asking_changes_nothing():
     peak = known(mornings(3), 600.0)
     first = [peak.quantile(miss) for miss in (0.4, 0.1, 0.02)]
     assert [peak.quantile(miss) for miss in (0.4, 0.1, 0.02)] == first
+
+
+def test_a_monday_is_not_held_like_a_sunday_nor_a_saturday_like_a_friday():
+    load = mornings(24)
+    quiet = (np.arange(len(load)) // 1440) % 7 >= 5
+    load = np.where(quiet, 4.0, load)
+    monday, saturday = 21 * 1440 + 535, 19 * 1440 + 535
+    assert known(load[:monday], 600.0).quantile(0.1) == pytest.approx(40, rel=0.1)
+    assert known(load[:saturday], 600.0).quantile(0.1) < 8
+
+
+def test_a_morning_that_does_not_come_is_not_held_for_all_day():
+    load = mornings(16)
+    load[15 * 1440 :] = 4.0
+    assert known(load[: 15 * 1440 + 535], 600.0).quantile(0.4) > 30
+    assert known(load[: 15 * 1440 + 540 + 180], 600.0).quantile(0.4) < 10
+
+
+def test_a_later_history_is_taken_in_and_an_old_one_is_not():
+    load = mornings(9)
+    ends, widths = (np.arange(len(load)) + 1) * 60.0, np.full(len(load), 60.0)
+    at_once, in_parts = PeakForecast(Tuning(), 600.0), PeakForecast(Tuning(), 600.0)
+    now = 8 * 1440 + 535
+    at_once.learn(ends[:now], widths[:now], load[:now])
+    in_parts.learn(ends[: 6 * 1440], widths[: 6 * 1440], load[: 6 * 1440])
+    in_parts.learn(ends[:now], widths[:now], load[:now])
+    in_parts.learn(ends[:1440], widths[:1440], 100 * load[:1440])
+    for peak in (at_once, in_parts):
+        peak.observe(now * 60.0 + 5, 4.0)
+    assert in_parts.quantile(0.1) == pytest.approx(at_once.quantile(0.1), rel=0.01)
+
+
+def test_another_lead_is_another_window():
+    load = mornings(9)
+    peak = known(load[: 8 * 1440 + 540 - 25], 600.0)
+    assert peak.quantile(0.1) < 8
+    peak.set_lead(620.0)
+    assert peak.quantile(0.1) < 8
+    peak.set_lead(1800.0)
+    assert peak.quantile(0.1) == pytest.approx(40, rel=0.1)
+
+
+def test_no_plan_asks_for_a_multiple_of_the_greatest_load_ever_seen():
+    """Bursts from nothing: added to a load that is at its peak, a rise would double it."""
+    rng = np.random.default_rng(4)
+    load = np.repeat(np.where(rng.random(240) < 0.1, 11.0, 0.5), 4)
+    load[-4:] = 11.0
+    assert after(load, 180.0).quantile(0.001) < 1.4 * 11
+
+
+def test_the_voices_share_the_say():
+    peak = known(mornings(9)[: 8 * 1440 + 535], 600.0)
+    assert sum(voice.share for voice in peak.voices) == pytest.approx(1)
+    points = {voice.name: voice.point for voice in peak.voices}
+    assert points == pytest.approx({"newest": 4, "level": 4, "alike": 4, "day": 40, "week": 40}, rel=0.01)
+
+
+def test_a_history_that_comes_after_the_first_samples_tells_as_much():
+    load = mornings(9)
+    now = 8 * 1440 + 530
+    ends, widths = (np.arange(now) + 1) * 60.0, np.full(now, 60.0)
+    first, later = PeakForecast(Tuning(), 600.0), PeakForecast(Tuning(), 600.0)
+    first.learn(ends, widths, load[:now])
+    for peak in (first, later):
+        for i in range(1, 20):
+            peak.observe(now * 60.0 + 15 * i, 4.0)
+    assert later.quantile(0.1) < 10
+    later.learn(ends, widths, load[:now])
+    assert later.quantile(0.1) == pytest.approx(first.quantile(0.1), rel=0.02)
+    assert later.quantile(0.1) > 30
