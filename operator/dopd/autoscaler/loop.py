@@ -281,9 +281,17 @@ class Autoscaler:
             self._lengths = new[-1].demand.at(0.0)
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
         factors = factors_at(events, [one.end_seconds for one in new])
-        loads = [work.of(one.demand.scaled(1 / factor)) for one, factor in zip(new, factors, strict=True)]
+        works = [work.of_request(one.demand) for one in new]
         for role in Role:
-            peaks[role].learn(ends, widths, [busy[role] for busy in loads])
+            loads = [
+                one.demand.requests_per_second / factor * of[role].busy_workers
+                for one, of, factor in zip(new, works, factors, strict=True)
+            ]
+            noises = [
+                of[role].noise_share(one.demand.requests_per_second * one.seconds)
+                for one, of in zip(new, works, strict=True)
+            ]
+            peaks[role].learn(ends, widths, loads, noises)
 
     def _with_lengths(self, demand: Demand) -> Demand:
         """The demand; while nothing arrives, of the lengths that were known last."""
