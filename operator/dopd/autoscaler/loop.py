@@ -20,7 +20,7 @@ from dopd.autoscaler.decision import Decision, Reason
 from dopd.autoscaler.foreseen import Forecasts
 from dopd.autoscaler.knob import Knob
 from dopd.autoscaler.outlook import Outlook
-from dopd.autoscaler.past import PastLoad
+from dopd.autoscaler.past import AROUND_BINS, PastLoad, believable
 from dopd.autoscaler.peak import PeakForecast
 from dopd.autoscaler.promises import Promises
 from dopd.autoscaler.queue_trend import QueueTrend
@@ -263,6 +263,10 @@ class Autoscaler:
         for role in Role:
             self._peaks[role].set_lead(leads[role])
         if new:
+            self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
+            context = len(past) - len(new) - AROUND_BINS
+            new = [one for one in believable(past[max(0, context) :]) if one.end_seconds >= new[0].end_seconds]
+        if new:
             self._learn(new, offset_seconds, self._peaks, work, policy.events)
         self._learnt_bins = len(past)
         return self._peaks
@@ -276,7 +280,6 @@ class Autoscaler:
         events: Sequence[ForecastEvent],
     ) -> None:
         """Take in bins of the past, as they would have been without the events that the spec names."""
-        self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
         if new[-1].demand.input_tokens:
             self._lengths = new[-1].demand.at(0.0)
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]

@@ -24,6 +24,15 @@ PERIODS = {"day": DAY_ORIGINS, "week": 7 * DAY_ORIGINS}
 """Voices that say what came so many origins before."""
 
 
+def judged_lead(lead_seconds: float) -> float:
+    """The lead that voices are judged at: no shorter than from one origin to the next.
+
+    Between two shorter ones a jump would be seen by no origin, and whether a voice that knows the morning is believed
+    would hang on the minute at which it comes.
+    """
+    return max(lead_seconds, ORIGIN_SECONDS)
+
+
 @dataclass(frozen=True)
 class Origins:
     """Of origins `first`, `first` + 1, ...; origin k is at k * 360 s. Every array has one value for each.

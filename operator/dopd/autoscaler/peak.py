@@ -24,7 +24,15 @@ import numpy.typing as npt
 from dopd.autoscaler.foreseen import Forecasts, Foreseen
 from dopd.autoscaler.minutes import MINUTE_SECONDS, Minutes
 from dopd.autoscaler.noise import SHORTEST_SECONDS, SteadySamples, steady_bins
-from dopd.autoscaler.origins import ORIGIN_MINUTES, ORIGIN_SECONDS, PERIODS, WIDER_MINUTES, Origins, origins_of
+from dopd.autoscaler.origins import (
+    ORIGIN_MINUTES,
+    ORIGIN_SECONDS,
+    PERIODS,
+    WIDER_MINUTES,
+    Origins,
+    judged_lead,
+    origins_of,
+)
 from dopd.autoscaler.records import Records, season_errors
 from dopd.autoscaler.samples import Samples
 from dopd.autoscaler.tuning import Tuning
@@ -66,7 +74,7 @@ class PeakForecast:
         self._tuning, self._lead_seconds = tuning, lead_seconds
         self._minutes = Minutes()
         self._foreseen = Foreseen(forecaster, lead_seconds) if forecaster else None
-        self._records = Records(tuning, lead_seconds, (*PERIODS, *([FORECAST] if forecaster else [])))
+        self._records = Records(tuning, judged_lead(lead_seconds), (*PERIODS, *([FORECAST] if forecaster else [])))
         self._origins: Origins | None = None
         self._learnt_seconds = float("-inf")
         self._samples = Samples(tuning, lead_seconds)
@@ -144,7 +152,7 @@ class PeakForecast:
         self._lead_seconds = lead_seconds
         if self._foreseen:
             self._foreseen.lead_seconds = lead_seconds
-        self._records = Records(self._tuning, lead_seconds, self._records.names[3:])
+        self._records = Records(self._tuning, judged_lead(lead_seconds), self._records.names[3:])
         self._samples.set_lead(lead_seconds)
         self._origins = None
         self._refresh()
@@ -202,7 +210,7 @@ class PeakForecast:
             assert self._origins is not None
             row = np.array([len(self._origins) - 1])
             if name not in self._errors:
-                self._errors[name] = season_errors(self._origins, name, row, tuning, self._lead_seconds)
+                self._errors[name] = season_errors(self._origins, name, row, tuning, judged_lead(self._lead_seconds))
             errors, weights, prior = self._errors[name]
             said[name] = float(say_season(np.array([told]), load, errors, weights, prior, deviation, misses)[0, 0])
         return said
@@ -252,7 +260,7 @@ class PeakForecast:
         known = self._origins and self._origins.first + len(self._origins) - 1 == newest
         if not len(minutes.values) or (known and not began):
             return
-        self._origins = origins_of(minutes, self._lead_seconds, self._tuning)
+        self._origins = origins_of(minutes, judged_lead(self._lead_seconds), self._tuning)
         if self._foreseen:
             self._origins.seasons[FORECAST] = self._foreseen.at(self._origins.first, len(self._origins))
         self._records.extend(self._origins)

@@ -349,7 +349,6 @@ async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_stabilisatio
         assert readings[0].failure.reason is ConditionReason.CLOCK_SKEW
 
 
-@pytest.mark.xfail(strict=True, reason="only the forecaster doubts it; the other voices take it for a load")
 async def test_a_false_bin_moves_neither_forecast_nor_plan(model: EngineModel):
     ramp = [10.0 + (i % 3) for i in range(90)]
     loads = Loads([*ramp[:-2], 5000 * ramp[-2], ramp[-1]])
