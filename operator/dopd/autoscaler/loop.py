@@ -64,7 +64,7 @@ class _Sized:
     """The workers for some loads, kept until one of these changes."""
 
     asked: tuple[_Seen, EngineModel, Policy]
-    now: Size
+    now: PerRole[Size]
     peak: PerRole[Size]
 
 
@@ -171,7 +171,7 @@ class Autoscaler:
             promised = self._promises[role].due(now_seconds)
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
-            return Outlook(lead_seconds, busy, peak, one[role].busy_workers, expected, promised)
+            return Outlook(lead_seconds, event_now * forecast.now, peak, one[role].busy_workers, expected, promised)
 
         outlook = PerRole.of(of)
         verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
@@ -210,23 +210,25 @@ class Autoscaler:
         if seen is None:
             return self._blind(workers, before, now_seconds, engine, policy)
         sized = self._sizes(seen, engine, policy)
-        load = sized.now.load
+        prompts, answers = sized.now.prefill.load.prefill, sized.peak.decode.load.decode
         backlog = PerRole(
-            prefill_for_backlog(workers.prefill, seen.demand, load.prefill, engine, policy),
-            decode_for_backlog(workers.decode, sized.peak.decode.load.decode, policy),
+            prefill_for_backlog(workers.prefill, seen.demand, prompts, engine, policy),
+            decode_for_backlog(workers.decode, answers, policy),
         )
-        by_demand = (sized.peak.prefill.prefill, sized.peak.decode.decode)
+        by_now = (sized.now.prefill.prefill, sized.now.decode.decode)
+        # A pair shares what may be late between its roles, so that a greater load may ask for fewer of one.
+        by_demand = (max(by_now[0], sized.peak.prefill.prefill), max(by_now[1], sized.peak.decode.decode))
         needed = (max(by_demand[0], backlog.prefill), max(by_demand[1], backlog.decode))
         held = self._stabilization.held(needed, before, now_seconds, windows(model, policy, self._tuning))
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
         try:
-            target, hard = apply_bounds(wanted, before, policy, (sized.now.prefill, sized.now.decode))
+            target, hard = apply_bounds(wanted, before, policy, by_now)
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
         weighed = PerRole(
-            explain.weighed(sized.now.prefill, by_demand[0], backlog.prefill, held[0], target[0]),
-            explain.weighed(sized.now.decode, by_demand[1], backlog.decode, held[1], target[1]),
+            explain.weighed(by_now[0], by_demand[0], backlog.prefill, held[0], target[0]),
+            explain.weighed(by_now[1], by_demand[1], backlog.decode, held[1], target[1]),
         )
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
         soft = explain.soft_bounds(needed, held)
@@ -311,8 +313,9 @@ class Autoscaler:
             def at(requests_per_second: float) -> Size:
                 return load.at(requests_per_second).size(policy.prefill.gpus, policy.decode.gpus)
 
+            now = seen.outlook.map(lambda role: at(role.rate(role.now) or 0.0))
             peak = seen.outlook.map(lambda role: at(role.requests_per_second))
-            self._sized = _Sized(asked, at(seen.demand.requests_per_second), peak)
+            self._sized = _Sized(asked, now, peak)
         return self._sized
 
     def _blind(

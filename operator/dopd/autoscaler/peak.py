@@ -169,6 +169,15 @@ class PeakForecast:
         return max(self._samples.loads[-1], min(mixed, self._ceiling(miss)))
 
     @property
+    def now(self) -> float:
+        """The load of now, without the noise of few requests.
+
+        Raises:
+            IndexError: nothing was observed.
+        """
+        return self._samples.loads[-1]
+
+    @property
     def lead_seconds(self) -> float:
         """Until a decision takes effect."""
         return self._lead_seconds

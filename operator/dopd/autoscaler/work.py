@@ -1,7 +1,7 @@
 """Load as work: how many workers of each role a request a second keeps busy, and how much that varies."""
 
 from dataclasses import dataclass
-from math import floor, inf, log10, sqrt
+from math import floor, log10, sqrt
 
 from dopd.perf import EngineModel
 from dopd.planning.demand import Demand
@@ -26,8 +26,8 @@ class RequestWork:
     squared_cv: float
 
     def noise_share(self, requests: float) -> float:
-        """Standard deviation of a load that was measured on so many requests, as a share of the load."""
-        return sqrt((1 + self.squared_cv) / requests) if requests else inf
+        """Standard deviation of a load that was measured on so many requests, as a share of the load; 0 for none."""
+        return sqrt((1 + self.squared_cv) / requests) if requests else 0.0
 
 
 class Work:
