@@ -4,7 +4,7 @@
 
 The past tells what each voice would have said every six minutes, from what was known then, and how it would have been
 mixed: the way in which `PeakForecast` judges them (its own near past is finer, by samples of 15 s). Traces are CSV
-files, one row a bin: `office` is generated and needs none. Loads are requests per second, so lengths do not matter here.
+files, one row a bin: `office` is generated and needs none. Loads are requests per second, so lengths do not matter.
 Loss and held are shares of the mean load; the forecaster is heard from three hours before the history ends.
 """
 
