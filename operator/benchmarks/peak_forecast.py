@@ -2,29 +2,30 @@
 
     python operator/benchmarks/peak_forecast.py [--traces FOLDER] [--only TEXT] [--leads 60,180] [--forecaster]
 
-A history is read at once, as a fresh operator does; then the load comes minute by minute, and every seven minutes the
-busiest minute within the lead is asked for (not every five: many loads have that rhythm). Traces are CSV files, one row
-a bin: `office` is generated and needs none. Loads are requests per second, so lengths do not matter here. Loss and held
-are shares of the mean load.
+The past tells what each voice would have said every six minutes, from what was known then, and how it would have been
+mixed: the way in which `PeakForecast` judges them (its own near past is finer, by samples of 15 s). Traces are CSV
+files, one row a bin: `office` is generated and needs none. Loads are requests per second, so lengths do not matter.
+Loss and held are shares of the mean load; the forecaster is heard from three hours before the history ends.
 """
 
 import argparse
 import csv
 import gzip
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from dopd.autoscaler import PeakForecast, Tuning
-from dopd_forecasting import Forecaster
+from dopd.autoscaler import Tuning
+from dopd.autoscaler.minutes import Minutes
+from dopd.autoscaler.origins import ORIGIN_MINUTES, PERIODS, Origins, origins_of
+from dopd.autoscaler.peak import FORECAST
+from dopd.autoscaler.records import JUDGED_MISSES, NEAR, Records, say
+from dopd_forecasting import Forecaster, Series
 
 Floats = npt.NDArray[np.float64]
-MISSES = (0.4, 0.1, 0.02)
-SPACING = 60.0
-SAID_EACH = 7
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ class Case:
     load: Floats
     history: int
     end: int
-    bin_seconds: float = 60.0
 
 
 def office(weeks: int = 3, seed: int = 1) -> Floats:
@@ -66,7 +66,7 @@ def fortnight(path: Path, history_days: float, days: float) -> Case:
     rates, width = read(path, "rate_rps")
     minutes = np.arange(round(len(rates) * width / 60))
     load = np.interp(minutes * 60.0 + 30, np.arange(len(rates)) * width + width / 2, rates)
-    return Case(load, round(history_days * 1440), round((history_days + days) * 1440), width)
+    return Case(load, round(history_days * 1440), round((history_days + days) * 1440))
 
 
 def cases(traces: Path | None) -> dict[str, Callable[[], Case]]:
@@ -89,66 +89,76 @@ def cases(traces: Path | None) -> dict[str, Callable[[], Case]]:
     return found
 
 
-class Without(PeakForecast):
-    """One in which some voices are silent."""
+def foreseen(case: Case, load: Floats, leads: Sequence[float]) -> dict[float, dict[int, float]]:
+    """The busiest minute that a forecaster expects, by lead and origin: from three hours before the history ends."""
+    forecaster, first = Forecaster(), case.history - 180
+    forecaster.fit(Series(load[max(0, first - 14 * 1440) : first], max(0, first - 14 * 1440), 60.0, "busy workers"))
+    said: dict[float, dict[int, float]] = {lead: {} for lead in leads}
+    for minute in range(first, len(load)):
+        forecaster.update(Series(load[minute : minute + 1], minute, 60.0, "busy workers"))
+        origin, beside = divmod(minute + 1, ORIGIN_MINUTES)
+        if beside == 0 and forecaster.trust((minute + 1) * 60.0).trusted:
+            path = forecaster.predict([60.0 * (k + 1) for k in range(round(max(leads) / 60))], (0.5,)).mean
+            for lead in leads:
+                said[lead][origin] = float(path[: round(lead / 60)].max())
+    return said
 
-    silent: frozenset[str] = frozenset()
 
-    def _told(self) -> dict[str, float]:
-        return {name: point for name, point in super()._told().items() if name not in self.silent}
-
-
-def measure(case: Case, lead_seconds: float, silent: frozenset[str], forecaster: bool, tuning: Tuning) -> Floats:
-    """Share missed, loss and held at each of MISSES, shape (3, misses)."""
-    peak = Without(tuning, lead_seconds, Forecaster() if forecaster else None)
-    peak.silent = silent
-    load, lead = case.load, round(lead_seconds / 60)
-    wide = round(case.bin_seconds / 60)
-    history = load[: case.history - case.history % wide].reshape(-1, wide).mean(axis=1)
-    peak.learn((np.arange(len(history)) + 1) * case.bin_seconds, np.full(len(history), case.bin_seconds), history)
-    said, came = [], []
-    for minute in range(case.history, min(case.end, len(load) - lead)):
-        peak.observe((minute + 1) * 60.0, float(load[minute]))
-        if minute % SAID_EACH == 0 and minute + lead < case.end:
-            said.append([peak.quantile(miss) for miss in MISSES])
-            came.append(load[minute + 1 : minute + 1 + lead].max())
-    values, peaks, misses = np.array(said), np.array(came)[:, None], np.array(MISSES)
-    loss = np.where(peaks > values, (1 - misses) * (peaks - values), misses * (values - peaks))
-    mean = load[case.history : case.end].mean()
-    return np.array([(peaks > values).mean(axis=0), loss.mean(axis=0) / mean, values.mean(axis=0) / mean])
+def measure(
+    origins: Origins, case: Case, lead_seconds: float, records: Records, said: dict[str, Floats], names: Sequence[str]
+) -> tuple[Floats, Floats, Floats]:
+    """Share missed, loss and held at each of JUDGED_MISSES; the last two as shares of the mean load."""
+    rows = np.arange(int(np.searchsorted(origins.seconds, case.history * 60.0)), origins.ended)
+    mixed = []
+    for row in rows:
+        spoken = [name for name in names if np.isfinite(said[name][row]).all()]
+        shares = records.shares(float(origins.seconds[row]), spoken)
+        mixed.append(sum(shares[name] * said[name][row] for name in spoken))
+    values, peaks = np.array(mixed), origins.peak[rows][:, None]
+    loss = np.where(peaks > values, (1 - JUDGED_MISSES) * (peaks - values), JUDGED_MISSES * (values - peaks))
+    mean = float(np.nanmean(origins.load[rows]))
+    return (peaks > values).mean(axis=0), loss.mean(axis=0) / mean, values.mean(axis=0) / mean
 
 
 def main() -> None:
     """Print a row for each case, lead and set of voices."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traces", type=Path)
     parser.add_argument("--only", default="")
     parser.add_argument("--leads", default="60,180,600,1200")
-    parser.add_argument("--forecaster", action="store_true")
+    parser.add_argument("--forecaster", action="store_true", help="estimate and follow one: minutes for each day")
     parser.add_argument("--days", type=float, default=7.0, help="of the load after the history, at most")
     arguments = parser.parse_args()
-    tuning = Tuning(spacing_seconds=SPACING)
-    sets = {"near": (frozenset({"day", "week"}), False), "and season": (frozenset(), False)}
-    if arguments.forecaster:
-        sets["and forecaster"] = (frozenset({"day", "week"}), True)
-        sets["all"] = (frozenset(), True)
+    leads, tuning = [float(lead) for lead in arguments.leads.split(",")], Tuning()
     print("| load | lead | voices | missed at 40, 10, 2 % | loss at 40, 10, 2 % | held at 40, 10, 2 % | loss to near |")
     print("|---|---|---|---|---|---|---|")
     for name, make in cases(arguments.traces).items():
         if arguments.only not in name:
             continue
         case = make()
-        case = replace(case, end=min(case.end, case.history + round(1440 * arguments.days)))
-        for lead in map(float, arguments.leads.split(",")):
+        load = case.load[: min(case.end, case.history + round(1440 * arguments.days))]
+        minutes = Minutes()
+        minutes.learn((np.arange(len(load)) + 1) * 60.0, np.full(len(load), 60.0), load)
+        forecasts = foreseen(case, load, leads) if arguments.forecaster else {}
+        sets = {"near": NEAR, "and season": (*NEAR, *PERIODS)}
+        if forecasts:
+            sets |= {"and forecaster": (*NEAR, FORECAST), "all": (*NEAR, *PERIODS, FORECAST)}
+        for lead in leads:
+            origins = origins_of(minutes, lead, tuning)
+            if forecasts:
+                numbers = range(origins.first, origins.first + len(origins))
+                origins.seasons[FORECAST] = np.array([forecasts[lead].get(number, np.nan) for number in numbers])
+            records = Records(tuning, lead, tuple(origins.seasons))
+            records.extend(origins)
+            said = say(origins, np.arange(len(origins)), JUDGED_MISSES, tuning, lead)
             first = None
-            for voices, (silent, forecaster) in sets.items():
-                missed, loss, held = measure(case, lead, silent, forecaster, tuning)
+            for voices, names in sets.items():
+                missed, loss, held = measure(origins, case, lead, records, said, names)
                 first = loss if first is None else first
-                ratio = ", ".join(f"{one:.2f}" for one in loss / first)
                 print(
                     f"| {name} | {lead:.0f} s | {voices} | {', '.join(f'{100 * one:.1f}' for one in missed)} | "
                     f"{', '.join(f'{100 * one:.2f}' for one in loss)} | {', '.join(f'{one:.3f}' for one in held)} | "
-                    f"{ratio} |",
+                    f"{', '.join(f'{one:.2f}' for one in loss / first)} |",
                     flush=True,
                 )
 

@@ -68,14 +68,15 @@ class Records:
             self._loads = np.concatenate([self._loads, origins.load[rows]])
 
     def shares(self, at_seconds: float, spoken: Sequence[str]) -> dict[str, float]:
-        """Say of each voice that speaks now; they add up to one."""
+        """Say at a time of each voice that speaks then; they add up to one."""
         tuning = self._tuning
         columns = [self.names.index(name) for name in spoken]
         seconds = np.arange(self._first, self._first + len(self._losses), dtype=float) * ORIGIN_SECONDS
         weights = weights_of_time(at_seconds, seconds, tuning) * min(1.0, ORIGIN_SECONDS / self._lead_seconds)
         losses = self._losses[:, columns]
         known = np.isfinite(losses)
-        weights = np.where(known.any(axis=(1, 2)) & np.isfinite(self._loads), weights, 0.0)
+        over = seconds + self._lead_seconds <= at_seconds + 1
+        weights = np.where(over & known.any(axis=(1, 2)) & np.isfinite(self._loads), weights, 0.0)
         if not weights.sum() > 0:
             return {name: 1 / len(spoken) for name in spoken}
         # A voice that said nothing is taken to be as good as the others were.

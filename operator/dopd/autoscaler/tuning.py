@@ -7,8 +7,10 @@ from dataclasses import dataclass
 class Tuning:
     """Chosen constants. An ablation is one `dataclasses.replace`.
 
-    All but the last were taken over from a trial that looked at azure2023-conv, mooncake-synthetic and two afternoons
-    of ServeGen's m-mid and m-large at start-up times of 60 and 180 s; none was moved since.
+    All but `phase_seconds` and the last were taken over from a trial that looked at azure2023-conv, mooncake-synthetic
+    and two afternoons of ServeGen's m-mid and m-large at start-up times of 60 and 180 s; none was moved since.
+    `phase_seconds` was set by thought; docs/notes/peak-ahead.md says what the others do on loads that they were not
+    chosen on.
 
     Attributes:
         spacing_seconds: between two samples of the load; a look sooner than that adds none.

@@ -1,6 +1,8 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dopd.autoscaler import PeakForecast, Tuning
@@ -166,3 +168,25 @@ def test_a_history_that_comes_after_the_first_samples_tells_as_much():
     later.learn(ends, widths, load[:now])
     assert later.quantile(0.1) == pytest.approx(first.quantile(0.1), rel=0.02)
     assert later.quantile(0.1) > 30
+
+
+bins = st.lists(
+    st.tuples(st.sampled_from([15.0, 60.0, 300.0, 3600.0, 14_400.0]), st.booleans(), st.floats(0, 50)), max_size=40
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(past=bins, samples=st.lists(st.floats(0, 50), min_size=1, max_size=8), noise=st.sampled_from([0.0, 0.3]))
+def test_any_history_gives_a_plan_that_is_a_number_and_never_below_what_stands(past, samples, noise):
+    peak, end = PeakForecast(Tuning(), 600.0), 1e9
+    kept = []
+    for width, missing, load in past:
+        end += width
+        kept += [] if missing else [(end, width, load)]
+    peak.learn(*([one[i] for one in kept] for i in range(3)), [noise] * len(kept))
+    for i, load in enumerate(samples):
+        peak.observe(end + 15.0 * (i + 1), load, noise)
+    said = [peak.quantile(miss) for miss in (0.8, 0.4, 0.1, 0.001)]
+    assert np.isfinite(said).all()
+    assert all(high >= low - 1e-9 for low, high in pairwise(said))
+    assert said[0] >= {voice.name: voice.point for voice in peak.voices}["newest"] - 1e-9
