@@ -28,8 +28,8 @@ LONGEST_SECONDS = 60.0
 MOST_MIB = 384
 """Of the process: what is its own and can be written to (RLIMIT_DATA). Its libraries take 240, a fit five more."""
 IDLE_SECONDS = 30.0
-"""After so long without a call the process is ended; the next one starts it again, in a second. Estimations of all series
-fall on the same bins, so there are minutes without any between two rounds."""
+"""After so long without a call the process is ended; the next one starts it again, in a second. Estimations of all
+series fall on the same bins, so there are minutes without any between two rounds."""
 LENGTH = struct.Struct("!Q")
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
