@@ -155,7 +155,8 @@ class ProcessExecutor(Executor):
         except (OSError, EOFError) as error:
             status = self._end()
             why = f"took longer than {self._longest_seconds:g} s" if too_long.is_set() else f"ended with {status}"
-            log.warning("the process of forecasts %s; the next call starts another", why)
+            if not self._closed:
+                log.warning("the process of forecasts %s; the next call starts another", why)
             raise WorkFailed(f"the process of forecasts {why}") from error
         finally:
             clock.cancel()

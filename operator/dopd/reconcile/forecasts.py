@@ -85,6 +85,7 @@ class ResourceForecaster:
         self._pool.cancel()
         self._bin_seconds, self._gaps, self._next_bin = series.bin_seconds, gaps, series.next_bin
         self._fitting = asyncio.wrap_future(self._pool.begin_fit(Forecaster(defer_estimations=True), series))
+        self._fitting.add_done_callback(_seen)
 
     def _take_fitted(self) -> None:
         if self._fitting is None or not self._fitting.done():
@@ -104,3 +105,9 @@ class ResourceForecaster:
         self._pool.collect()
         forecaster.update(series)
         self._pool.submit([forecaster])
+
+
+def _seen(fitting: "asyncio.Future[Forecaster]") -> None:
+    """At a stop nobody asks any more what became of it, which asyncio would complain of."""
+    if not fitting.cancelled():
+        fitting.exception()
