@@ -3,8 +3,9 @@
 Estimations are computing that holds the interpreter, and need 100 MB of libraries. Here they run beside the operator's
 event loop instead of in it. The process keeps nothing: each call carries what it needs, and its result is all that is
 left of it. So it is started when there is work, ended when there has been none for a while, and may be killed at any
-time, which costs the call under way and no other. It is ended when a call takes too long, can not use more than so
-much memory, is the first that the kernel kills where memory is short, and never outlives the process that started it.
+time, which costs the call under way and no other. It gets less of a busy CPU, is ended when a call takes too long, can
+not use more than so much memory, is the first that the kernel kills where memory is short, and never outlives the
+process that started it.
 """
 
 from __future__ import annotations
