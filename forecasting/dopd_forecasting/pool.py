@@ -75,8 +75,8 @@ class EstimationPool:
         return len(done)
 
     def cancel(self) -> None:
-        """Drop what has not begun; nobody waits for the rest."""
-        for future in self._running:
+        """Drop what has not begun; nobody waits for the rest. From any thread."""
+        for future in list(self._running):
             future.cancel()
         self._running.clear()
 

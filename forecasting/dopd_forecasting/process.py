@@ -3,8 +3,9 @@
 Estimations are computing that holds the interpreter, and need 100 MB of libraries. Here they run beside the operator's
 event loop instead of in it. The process keeps nothing: each call carries what it needs, and its result is all that is
 left of it. So it is started when there is work, ended when there has been none for a while, and may be killed at any
-time, which costs the call under way and no other. It is ended when a call takes too long, can not use more than so
-much memory, is the first that the kernel kills where memory is short, and never outlives the process that started it.
+time, which costs the call under way and no other. It gets less of a busy CPU, is ended when a call takes too long, can
+not use more than so much memory, is the first that the kernel kills where memory is short, and never outlives the
+process that started it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ LONGEST_SECONDS = 60.0
 """Of a call. A first fit of two weeks takes two seconds, and the first one of all the imports, too."""
 MOST_MIB = 384
 """Of the process: what is its own and can be written to (RLIMIT_DATA). Its libraries take 240, a fit five more."""
-IDLE_SECONDS = 60.0
-"""After so long without a call the process is ended; the next one starts it again, in a second."""
+IDLE_SECONDS = 30.0
+"""After so long without a call the process is ended; the next one starts it again, in a second. Estimations of all
+series fall on the same bins, so there are minutes without any between two rounds."""
 LENGTH = struct.Struct("!Q")
 
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -154,7 +156,8 @@ class ProcessExecutor(Executor):
         except (OSError, EOFError) as error:
             status = self._end()
             why = f"took longer than {self._longest_seconds:g} s" if too_long.is_set() else f"ended with {status}"
-            log.warning("the process of forecasts %s; the next call starts another", why)
+            if not self._closed:
+                log.warning("the process of forecasts %s; the next call starts another", why)
             raise WorkFailed(f"the process of forecasts {why}") from error
         finally:
             clock.cancel()

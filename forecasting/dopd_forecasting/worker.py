@@ -13,6 +13,8 @@ from dopd_forecasting.process import LENGTH, receive
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE, MOST_OOM_SCORE = Path("/proc/self/oom_score_adj"), 1000
+NICER = 10
+"""Than its parent: passes and the Lease go before forecasts where a node is busy."""
 OOM_SCORE_MORE = 200
 """Than its parent's: a fifth of the node's memory. So it is the one that goes."""
 
@@ -21,6 +23,7 @@ def main() -> None:
     """Do calls until the other side has gone."""
     most_bytes, parent = int(float(sys.argv[1]) * 2**20), int(sys.argv[2])
     _die_with(parent)
+    os.nice(NICER)
     resource.setrlimit(resource.RLIMIT_DATA, (most_bytes, most_bytes))
     with contextlib.suppress(OSError, ValueError):  # no Linux, or none that lets us
         OOM_SCORE.write_text(str(min(int(OOM_SCORE.read_text()) + OOM_SCORE_MORE, MOST_OOM_SCORE)))

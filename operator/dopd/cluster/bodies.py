@@ -105,7 +105,7 @@ class Body:
 
     def _add(self, data: bytes) -> None:
         self._held()
-        self._data += data
+        self._data.extend(data)  # in place: what another thread has dropped must not come back
         if len(self._data) > self._limit_bytes:
             raise BadBody(f"more than {self._limit_bytes / 2**20:g} MiB")
         self.waits = len(self._data) > self._small_bytes

@@ -81,6 +81,11 @@ class Room:
             self._waiting.append(place)
         self.look()
 
+    def read(self, place: "Place") -> None:
+        """A place can not be lost any more; if it has been, what it was for was dropped before this returns."""
+        with self._lock:
+            place.reading = False
+
     def leave(self, place: "Place") -> None:
         """A place is given back, or not waited for any more."""
         with self._lock:
@@ -175,8 +180,8 @@ class Place:
                     await taken.wait()
 
     def read(self) -> None:
-        """The answer is whole: what is left to be done takes no time of others, so the place is safe."""
-        self.reading = False
+        """The answer is whole: what is left to be done takes no time of others, so the place is safe from now on."""
+        self._room.read(self)
 
     def leave(self) -> None:
         """Nothing of the answer is held any more, or it never needed the place."""

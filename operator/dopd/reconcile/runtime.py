@@ -103,22 +103,23 @@ async def run(options: Options) -> None:
             group.create_task(work(reconciler, queue))
 
     watching, stopping = asyncio.Event(), asyncio.Event()
+    _set_at_signals(stopping)
     server = await _serve(options.http_port, watching)
     leading = asyncio.create_task(election.run(lead))
     watches = asyncio.create_task(_watch(queue, options.namespaces, watching, stopping))
     stopped = asyncio.create_task(stopping.wait())
     try:
         done, _ = await asyncio.wait((leading, watches, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if stopped in done:
+        if stopping.is_set():
             _LOG.info("asked to stop: what is under way is given up, and the Lease given away")
         for task in done:
             task.result()
     finally:
-        # In this order: where kopf ends, it cancels whatever runs beside it, the giving away of the Lease too.
+        # In this order: as kopf ends it cancels whatever runs beside it, the giving away of the Lease too.
         for task in (leading, watches, stopped):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        if done == {watches}:
+        if not stopping.is_set():  # kopf may have ended by itself, and the end of the election been cut short
             await election.release()
         await server.cleanup()
         servers.close()
@@ -139,9 +140,13 @@ async def _watch(
         namespaces=namespaces,
         ready_flag=watching,
     )
-    for number in (signal.SIGINT, signal.SIGTERM):  # in place of kopf's, which it has just set
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    _set_at_signals(stopping)  # in place of kopf's, which it has just set
     await kopf.run_tasks(tasks, ignored=before)
+
+
+def _set_at_signals(stopping: asyncio.Event) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
 
 async def work(reconciler: Reconciler, queue: KeyQueue) -> None:

@@ -29,13 +29,13 @@ class OperatorProcess:
         """End it as a crash would, if it runs."""
         self._end(signal.SIGKILL)
 
-    def stop(self, within_seconds: float = 30.0) -> int:
+    def stop(self) -> int:
         """Ask it to end; its exit status."""
-        return self._end(signal.SIGTERM, within_seconds)
+        return self._end(signal.SIGTERM)
 
-    def _end(self, how: signal.Signals, within_seconds: float = 30.0) -> int:
+    def _end(self, how: signal.Signals) -> int:
         process, self._process = self._process, None
         if process is None:
             return 0
         process.send_signal(how)
-        return process.wait(timeout=within_seconds)
+        return process.wait(timeout=30)

@@ -140,6 +140,7 @@ async def test_outside_of_a_pass_it_means_nothing():
         pass
 
 
+@pytest.mark.timeout(60)  # it imports the whole operator anew
 def test_the_operator_does_without_the_libraries_of_forecasts():
     """They are 100 MB, and a process of their own has them."""
     program = "import sys, dopd.cli.run; print(*{'statsmodels', 'pandas', 'scipy'} & set(sys.modules))"

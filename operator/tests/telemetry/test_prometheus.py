@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dopd.api.status import ConditionReason
+from dopd.cluster.room import NAMESPACE
 from dopd.telemetry import prometheus
 from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.prometheus import (
@@ -244,3 +245,26 @@ async def test_a_fault_of_ours_is_no_failure_of_the_server(http: Server):
 
     with pytest.raises(KeyError, match="ours"):
         await Servers().ask(http.url, "up", faulty)
+
+
+async def test_the_thread_that_asks_knows_on_whose_behalf():
+    """So that room for large answers is shared by namespaces, and not by URLs of which a tenant may have many."""
+    seen: list[object] = []
+
+    class Telling(Failing):
+        def custom_query(self, *_: Any, **__: Any) -> list[dict[str, Any]]:
+            seen.append(NAMESPACE.get())
+            return [UP]
+
+    servers, shared = Servers(lambda _: Telling()), SharedAnswers()
+
+    async def ask(namespace: str) -> None:
+        NAMESPACE.set(namespace)
+        question = f"http://{namespace}"
+        await shared.get(
+            question, 0.0, lambda: servers.instant(question, "up", 0.0), fresh_seconds=1.0, failure_seconds=1.0
+        )
+
+    await asyncio.gather(*(asyncio.create_task(ask(name)) for name in ("a", "b")))
+    assert sorted(map(str, seen)) == ["a", "b"]
+    servers.close()

@@ -15,18 +15,18 @@ log = logging.getLogger(__name__)
 
 def start(scheduler: Any) -> Control | None:
     """Called once on each rank, when the scheduler is ready; never raises. On all ranks of a group, or on none."""
+    ranks, metrics, control = None, None, None
     try:
-        ranks = _ranks(scheduler)  # of what the launch set, alike on all ranks
-    except Exception:
-        log.exception("dopd: could not be started: prompts are in the engine's own order")
-        return None
-    metrics, control = None, None
-    try:
-        metrics = _metrics_of_first_rank()
+        try:
+            metrics = _metrics_of_first_rank()
+        finally:  # an error of one rank is told below to those that wait for it
+            ranks = _ranks(scheduler)  # of what the launch set, alike on all
         control = _start(scheduler, ranks, metrics)
     except Exception:
         log.exception("dopd: could not be started: prompts are in the engine's own order")
         _switched_off(metrics)
+    if ranks is None:
+        return None
     if _is_ready_everywhere(ranks, control):
         return control
     if control is not None:

@@ -159,7 +159,7 @@ def test_a_prompt_that_one_rank_ended_is_gone_on_all(tmp_path, monkeypatch, fail
     assert {number: computed[number] for number in computed if number} == {n: t for n, t in WHOLE.items() if n}
 
 
-@pytest.mark.parametrize("broken", [None, 0, 1])
+@pytest.mark.parametrize("broken", [None, 0, 1, "the metrics of rank 0"])
 def test_all_ranks_start_or_none_does(monkeypatch, broken):
     group, contexts = Group(), threading.local()
     packages = {name: ModuleType(name) for name in ("sglang", "sglang.srt")}
@@ -174,7 +174,12 @@ def test_all_ranks_start_or_none_does(monkeypatch, broken):
         return "started"
 
     monkeypatch.setattr(starting, "_start", begin)
-    monkeypatch.setattr(starting, "_metrics_of_first_rank", lambda: None)
+
+    def metrics():
+        if contexts.parallel.tp_rank == 0 and broken == "the metrics of rank 0":
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(starting, "_metrics_of_first_rank", metrics)
     monkeypatch.setattr(starting, "Ranks", lambda size, rank, *_: Rank(rank, group))
 
     def run(rank):
