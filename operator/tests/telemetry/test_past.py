@@ -14,6 +14,7 @@ from dopd.telemetry import backfill, queries
 from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.loads import LoadHistory, LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed, Servers
+from dopd.telemetry.windows import Timing
 
 from .real_prometheus import Series, recording, serving
 
@@ -131,6 +132,23 @@ async def test_each_minute_asks_for_the_newest_bins_alone():
     newest = near.asked[first:]
     assert len(newest) == 2
     assert all(last - begin < 70 * 60 for _, begin, last in newest)
+
+
+async def test_a_scrape_interval_that_wavers_does_not_ask_for_all_anew(monkeypatch: pytest.MonkeyPatch):
+    near = Prometheus()
+    loads, interval = reader(near=near), 30.0
+
+    async def timing(*_: Any) -> Timing:
+        return Timing(interval)
+
+    monkeypatch.setattr(loads, "_timing", timing)
+    asked = []
+    for interval in (30.0, 31.0, 29.0, 60.0):
+        before = len(near.asked)
+        await read(loads)
+        asked.append(len(near.asked) - before)
+    assert asked[1:3] == [2, 2]
+    assert asked[3] > 60, "a window of 75 s has one sample at most"
 
 
 async def test_resources_share_what_is_read():
