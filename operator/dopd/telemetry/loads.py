@@ -272,13 +272,12 @@ class LoadReader:
     async def _newest(
         self, source: Source, place: Place, question: Question, over: Windows, now_seconds: float
     ) -> Grid | QueryFailed:
+        query = place.query(question, over.bin_seconds)
         try:
             return await self._answers.get(
-                ("history", place, question, over.bin_seconds),
+                ("history", place, question, query),
                 now_seconds,
-                lambda: _within(
-                    source, ask(self.servers, source.url, place.query(question, over.bin_seconds), question)
-                ),
+                lambda: _within(source, ask(self.servers, source.url, query, question)),
                 fresh_seconds=source.bin_seconds,
                 failure_seconds=source.shared_seconds,
             )

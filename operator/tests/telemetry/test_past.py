@@ -136,14 +136,14 @@ async def test_each_minute_asks_for_the_newest_bins_alone():
 
 async def test_a_scrape_interval_that_wavers_does_not_ask_for_all_anew(monkeypatch: pytest.MonkeyPatch):
     near = Prometheus()
-    loads, interval = reader(near=near), 30.0
+    loads, measured = reader(near=near), [60.0, 29.0, 31.0, 30.0]
 
     async def timing(*_: Any) -> Timing:
-        return Timing(interval)
+        return Timing(measured.pop())
 
     monkeypatch.setattr(loads, "_timing", timing)
     asked = []
-    for interval in (30.0, 31.0, 29.0, 60.0):
+    while measured:
         before = len(near.asked)
         await read(loads)
         asked.append(len(near.asked) - before)
