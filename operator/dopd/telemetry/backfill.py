@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dopd.api.status import ConditionReason
+from dopd.cluster.backoff import Backoff
 from dopd.telemetry import queries
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.doors import BadAnswer
@@ -20,10 +21,11 @@ from dopd.telemetry.prometheus import QueryFailed, Servers, duration, on_behalf_
 from dopd.telemetry.queries import Matchers, Signal
 from dopd.telemetry.windows import InstanceKey
 
-FAR_PATIENCE_SECONDS = 60.0
-"""A reading waits so long for what is long ago; then it goes on without, and a later one has it."""
-RETRY_SECONDS = 60.0
-"""A piece that failed is asked for again after so long."""
+FAR_PATIENCE_SECONDS, LATER_PATIENCE_SECONDS = 60.0, 2.0
+"""The first reading waits so long for what is long ago, and any other for what is missing or new; then it goes on
+without, and a later one has it."""
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
+"""A piece that failed is asked for again after so long, the next time after twice as long, up to an hour."""
 FAILURES_IN_A_ROW = 3
 """After so many the rest is not asked for: the server is in trouble, or can not answer such questions."""
 WIDER = 1.2
@@ -147,7 +149,9 @@ class _Store:
 
     Attributes:
         known: answers.
-        failed: why others are not known, and when they are asked for again.
+        failed: why others are not known.
+        retries: when these are asked for again.
+        patience_seconds: how long a reading waits for what is missing.
         used: when each was last of use.
         window_seconds: behind each narrow bin.
         reading: what is under way, or was.
@@ -157,7 +161,9 @@ class _Store:
     """
 
     known: dict[Question, Grid] = field(default_factory=dict)
-    failed: dict[Question, tuple[QueryFailed, float]] = field(default_factory=dict)
+    failed: dict[Question, QueryFailed] = field(default_factory=dict)
+    retries: Backoff = field(default_factory=lambda: Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS))
+    patience_seconds: float = field(default_factory=lambda: FAR_PATIENCE_SECONDS)
     used: dict[Question, float] = field(default_factory=dict)
     window_seconds: float = 0.0
     reading: "asyncio.Task[None] | None" = None
@@ -213,13 +219,14 @@ class Backfill:
                 store.began_seconds = loop.time()
                 store.reading = asyncio.create_task(on_behalf_of(place, lambda: self._read(place, store, missing)))
         if store.reading and not store.reading.done():
-            left = FAR_PATIENCE_SECONDS - (loop.time() - store.began_seconds)
+            left = store.patience_seconds - (loop.time() - store.began_seconds)
             await asyncio.wait({store.reading}, timeout=max(0.0, left))
         if store.reading and store.reading.done():
+            store.patience_seconds = LATER_PATIENCE_SECONDS
             store.reading.result()
         self._drop_unused(store, wanted, unused)
         late = QueryFailed(ConditionReason.QUERY_FAILED, "it is still being read")
-        absent = {q: store.failed[q][0] if q in store.failed else late for q in wanted if q not in store.known}
+        absent = {q: store.failed.get(q, late) for q in wanted if q not in store.known}
         return Settled({q: store.known[q] for q in wanted if q in store.known}, absent, store.version)
 
     @staticmethod
@@ -232,9 +239,8 @@ class Backfill:
                 kept.pop(question, None)
 
     def _missing(self, store: _Store, wanted: Sequence[Question]) -> list[Question]:
-        now = asyncio.get_running_loop().time()
-        pausing = {question for question, (_, until) in store.failed.items() if now < until}
-        return [question for question in wanted if question not in store.known and question not in pausing]
+        missing = (question for question in wanted if question not in store.known)
+        return [question for question in missing if not store.retries.seconds_left(question)]
 
     async def _read(self, place: Place, store: _Store, missing: Sequence[Question]) -> None:
         in_a_row = 0
@@ -246,13 +252,15 @@ class Backfill:
                 try:
                     store.known[question] = await self._one(place, store, question, recording)
                     store.failed.pop(question, None)
+                    store.retries.succeeded(question)
                     store.version += 1
                     in_a_row = 0
                     continue
                 except QueryFailed as error:
                     failure, in_a_row = error, in_a_row + 1
             assert failure is not None
-            store.failed[question] = (failure, asyncio.get_running_loop().time() + RETRY_SECONDS)
+            store.failed[question] = failure
+            store.retries.failed(question)
 
     async def _records(self, place: Place, url: str, end_seconds: float) -> bool:
         """Whether a server has recorded series of any time; one that does not say so is taken to."""

@@ -201,6 +201,17 @@ async def test_what_takes_long_comes_later(monkeypatch: pytest.MonkeyPatch):
     assert at(history, noon(27)).demand.requests_per_second == 10.0
 
 
+async def test_a_far_prometheus_that_hangs_delays_the_first_reading_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backfill, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(backfill, "LATER_PATIENCE_SECONDS", 0.0)
+    far = Prometheus()
+    far.fails = lambda query, end: True
+    loads = reader(near=Prometheus(), far=far)
+    await read(loads, FAR)
+    far.delay = 30.0  # longer than this test may take
+    assert at(await read(loads, FAR, later=15.0), noon(1)).demand.requests_per_second == 10.0
+
+
 async def test_recorded_series_tell_of_what_the_pods_series_do_not_any_more():
     class Both(Prometheus):
         def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
