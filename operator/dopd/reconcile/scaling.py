@@ -28,7 +28,7 @@ from dopd.telemetry.prometheus import QueryFailed
 _LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 1.0
-"""A pass waits so long for a reading; then it goes on with the one before."""
+"""Passes wait so long for a reading after it began; then they go on with the one before. The first takes a while."""
 CLOSE_LOOKS_SECONDS = 0.75
 
 
@@ -154,7 +154,7 @@ class ScalingLoop:
             self._began_seconds, self._began_wall_seconds = steady_seconds, now_seconds
             reading = self._watcher.read(spec, prometheus_url, leads, now_seconds, gateways, labels, steady_seconds)
             self._task = asyncio.create_task(reading)
-        new = await self._new_reading()
+        new = await self._new_reading(steady_seconds)
         if new:
             self._calibration.take(engines, new.demand, model)
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
@@ -188,12 +188,13 @@ class ScalingLoop:
         if self._task:
             self._task.cancel()
 
-    async def _new_reading(self) -> Reading | None:
+    async def _new_reading(self, now_seconds: float) -> Reading | None:
         """The reading under way, once it is there; None while there is no new one."""
         if self._task is None:
             return None
         async with outside():
-            done, _ = await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+            left = PATIENCE_SECONDS - (now_seconds - self._began_seconds)
+            done, _ = await asyncio.wait({self._task}, timeout=max(0.0, left))
         if not done:
             return None
         task, self._task = self._task, None

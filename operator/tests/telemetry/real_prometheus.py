@@ -82,7 +82,7 @@ def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterato
             file.writelines(f"{name} {value} {at:.3f}\n" for at, value in samples)
         file.write("# EOF\n")
     # In few blocks: promtool reads the file once for each.
-    make = ("tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics", "--quiet")
+    make = ("tsdb", "create-blocks-from", "--max-block-duration=200h", "openmetrics", "--quiet")
     _run(_path_of("prometheus", "promtool"), *make, str(text), str(data))
     with _prometheus_of(folder, data, address):
         yield
