@@ -9,6 +9,9 @@ import pytest
 from dopd.api.names import Role
 from dopd.planning.pool import Worker
 from dopd.reconcile.leadtimes import LONGEST_NODE_WAIT_SECONDS, Lead, LeadTimes, Look, Part
+from dopd.reconcile.status import lead_status, stored_leads
+
+from .test_conditions import ALL_WELL, look, pod
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 WALL = BEGAN.timestamp()
@@ -194,3 +197,26 @@ def test_what_was_measured_before_a_restart_holds_until_enough_is_seen_again():
     quick = [Pod(f"new-{i}", 510.0, 511.0, 560.0, 561.0) for i in range(15)]
     lead = leads_after([*base, *quick], [500.0, *range(510, 570)], LeadTimes(before))
     assert lead.node_seconds <= 2.0
+
+
+def test_the_status_moves_with_a_tenth_of_the_lead_and_tells_it_after_a_restart():
+    first = lead_status(Lead(100.0, 60.0, 2.0, waits={Part.NODE: 900.0}), None)
+    assert first
+    assert lead_status(Lead(110.0, 60.0, 2.0), first) is first
+    moved = lead_status(Lead(100.0, 60.0, 2.0, 28.04), first)
+    assert moved
+    assert moved.exit_seconds == 28.0
+    counts = {"desired": 1, "ready": 1, "summary": "1/1"}
+    resource = {"status": {"decode": {**counts, "leadTime": moved.model_dump(by_alias=True)}}}
+    assert stored_leads(resource) == {Role.DECODE: Lead(100.0, 60.0, 2.0, 28.0)}
+    resource["status"]["decode"]["leadTime"] = {"nodeSeconds": 1e9, "startSeconds": -5.0, "registrationSeconds": 1.0}
+    assert stored_leads(resource) == {Role.DECODE: Lead(LONGEST_NODE_WAIT_SECONDS, 0.0, 1.0)}
+
+
+def test_a_pod_that_is_being_deleted_is_looked_for_until_it_is_gone():
+    draining = pod("decode")
+    del draining["metadata"]["labels"]["dopd.dev/role"]
+    observed = look(pod("prefill"), draining, pod("router"))
+    assert all(one.gpus_to_come for one in observed.lead_looks().values())
+    assert not look(*ALL_WELL).lead_looks()[Role.DECODE].gpus_to_come
+    assert [len(one.pods) for one in observed.lead_looks().values()] == [1, 1]

@@ -456,3 +456,14 @@ def test_what_is_no_base_url_is_refused(url: str, words: str):
 def test_settings_that_contradict_each_other(settings: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
         ConnectionSettings("http://prometheus", **settings)
+
+
+def test_the_operators_history_url_is_reached_as_its_own_and_needs_one_for_the_present():
+    settings = ConnectionSettings("http://near:9090", bearer_token_file="/token", history_url="http://far/prometheus")
+    assert settings.for_url("http://far/prometheus/") is settings
+    assert settings.for_url("http://far").of_resource
+    assert settings.for_url("http://far").bearer_token_file == ""
+    with pytest.raises(ValueError, match="give --prometheus-url, too"):
+        ConnectionSettings(history_url="http://far")
+    with pytest.raises(ValueError, match="far:9090"):
+        ConnectionSettings("http://near:9090", history_url="far:9090")
