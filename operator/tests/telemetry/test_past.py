@@ -301,7 +301,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-async def test_a_real_prometheus_tells_the_mix_of_each_hour(url: str):
+@pytest.fixture
+def victoria_metrics(tmp_path: Path) -> Iterator[str]:
+    with serving("victoria-metrics", tmp_path, samples(15)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("server", ["url", "victoria_metrics"])
+async def test_a_real_server_tells_the_mix_of_each_hour(request: pytest.FixtureRequest, server: str):
+    url = request.getfixturevalue(server)
     history = await LoadReader().history(Source(url, 60.0, 28 * DAY, 15.0), KEY, NOW)
     assert history.gaps == ()
     assert history.past[0].end_seconds == pytest.approx(NOW - 15 * DAY, abs=1800)
