@@ -307,7 +307,7 @@ class Condition(Model):
 
 
 class LeadStatus(Model):
-    """How long a decision takes to have an effect: P90 of the newest twenty of each part, or as a pod waits already."""
+    """How long a decision takes to have an effect: P90 of the newest twenty measurements of each part."""
 
     node_seconds: float
     """From a pod to its node."""

@@ -66,28 +66,30 @@ class Lead:
     """How long a decision takes to have an effect, of one role.
 
     Attributes:
-        node_seconds: from a pod to its node.
+        node_seconds: from a pod to its node, as measured.
         start_seconds: from the node to a worker that is ready.
         registration_seconds: until a gateway lists it.
         exit_seconds: from the drain of a worker until it is gone; None where none has gone yet.
+        waits: how long some pod takes already, seconds by part, where that is a lead time still.
     """
 
     node_seconds: float = 0.0
     start_seconds: float = 0.0
     registration_seconds: float = 0.0
     exit_seconds: float | None = None
+    waits: Mapping[Part, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
-        """From the decision for a worker until it serves."""
-        return self.node_seconds + self.start_seconds + self.registration_seconds
+        """From the decision for a worker until it serves: as measured, or as a pod takes already where that is more."""
+        return sum(seconds for part, seconds in self.parts().items() if part is not Part.EXIT)
 
     def parts(self) -> dict[Part, float]:
         """What is known, by part."""
         known = {
-            Part.NODE: self.node_seconds,
-            Part.START: self.start_seconds,
-            Part.REGISTRATION: self.registration_seconds,
+            Part.NODE: max(self.node_seconds, self.waits.get(Part.NODE, 0.0)),
+            Part.START: max(self.start_seconds, self.waits.get(Part.START, 0.0)),
+            Part.REGISTRATION: max(self.registration_seconds, self.waits.get(Part.REGISTRATION, 0.0)),
         }
         return known if self.exit_seconds is None else {**known, Part.EXIT: self.exit_seconds}
 
@@ -166,7 +168,7 @@ class LeadTimes:
         self._looked_at: float | None = None
 
     def look(self, looks: Mapping[Role, Look], steady_seconds: float, wall_seconds: float) -> dict[Role, Lead]:
-        """Lead times by role: the P90 of what was measured, or what a pod waits already where that is more.
+        """Lead times by role: the P90 of what was measured, and what pods wait already.
 
         Args:
             looks: each role.
@@ -181,7 +183,6 @@ class LeadTimes:
 
     def _lead(self, role: Role, look: Look, clock: "_Clock") -> Lead:
         mine, restored = self._roles[role], self._restored[role].parts()
-        waits = _waits(mine, look, clock)
         measured = mine.newest[Part.START]
         usual = BEYOND_USUAL * max(median(measured) if measured else 0.0, look.expected_seconds)
         starts = [seconds for seconds in measured if seconds <= usual]
@@ -194,14 +195,16 @@ class LeadTimes:
                 known.append(restored[part])
             if known:
                 found[part] = max(known)
-        for part, seconds in waits.items():
-            if seconds <= (min(usual, LONGEST[part]) if part is Part.START else LONGEST[part]):
-                found[part] = max(found.get(part, 0.0), seconds)
         return Lead(
             node_seconds=found.get(Part.NODE, 0.0),
             start_seconds=found[Part.START],
             registration_seconds=found.get(Part.REGISTRATION, 0.0),
             exit_seconds=found.get(Part.EXIT),
+            waits={
+                part: seconds
+                for part, seconds in _waits(mine, look, clock).items()
+                if seconds <= (min(usual, LONGEST[part]) if part is Part.START else LONGEST[part])
+            },
         )
 
 

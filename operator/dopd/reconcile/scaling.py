@@ -31,7 +31,7 @@ from dopd_forecasting import Trust
 _LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 1.0
-"""A pass waits so long for a reading; then it goes on with the one before."""
+"""Passes wait so long for a reading after it began; then they go on with the one before. The first takes a while."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class ScalingLoop:
             read = self._watcher.read(spec, prometheus_url, now_seconds, gateways, labels, steady_seconds)
             measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
             self._task = asyncio.create_task(self._observe(read, engines, measured, policy))
-        new = await self._new_reading()
+        new = await self._new_reading(steady_seconds)
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
         self._grounds = _Grounds(measured, policy)
         with STAGE_SECONDS.labels("plan").time():
@@ -200,12 +200,13 @@ class ScalingLoop:
         self._forecasters.append(EstimatedElsewhere(self._executor))
         return self._forecasters[-1]
 
-    async def _new_reading(self) -> Reading | None:
+    async def _new_reading(self, now_seconds: float) -> Reading | None:
         """The reading under way, once it is there; None while there is no new one."""
         if self._task is None:
             return None
         async with outside():
-            done, _ = await asyncio.wait({self._task}, timeout=PATIENCE_SECONDS)
+            left = PATIENCE_SECONDS - (now_seconds - self._began_seconds)
+            done, _ = await asyncio.wait({self._task}, timeout=max(0.0, left))
         if not done:
             return None
         task, self._task = self._task, None

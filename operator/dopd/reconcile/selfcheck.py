@@ -94,6 +94,9 @@ async def _check_spec(
     ready = await _ready(kubernetes, key)
     wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready)
     servers.setdefault(url, []).append(wanted)
+    own = url.rstrip("/") == settings.url.rstrip("/")
+    if far_url := spec.telemetry.history_url or (settings.history_url if own else ""):
+        servers.setdefault(far_url, [])  # whether it answers, and its clock
 
 
 async def _ready(kubernetes: Kubernetes, key: Key) -> dict[str, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dopd.api.status import ConditionReason
+from dopd.cluster.backoff import Backoff
 from dopd.telemetry import queries
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.doors import BadAnswer
@@ -20,12 +21,15 @@ from dopd.telemetry.prometheus import QueryFailed, Servers, duration, on_behalf_
 from dopd.telemetry.queries import Matchers, Signal
 from dopd.telemetry.windows import InstanceKey
 
-FAR_PATIENCE_SECONDS = 60.0
-"""A reading waits so long for what is long ago; then it goes on without, and a later one has it."""
-RETRY_SECONDS = 60.0
-"""A piece that failed is asked for again after so long."""
+FAR_PATIENCE_SECONDS, LATER_PATIENCE_SECONDS = 60.0, 2.0
+"""The first reading waits so long for what is long ago, and any other for what is missing or new; then it goes on
+without, and a later one has it."""
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
+"""A piece that failed is asked for again after so long, the next time after twice as long, up to an hour."""
 FAILURES_IN_A_ROW = 3
 """After so many the rest is not asked for: the server is in trouble, or can not answer such questions."""
+WIDER = 1.2
+"""A window that is longer by so much is another one; a scrape interval that is measured wavers."""
 UNUSED_SECONDS = 120.0
 UNUSED_INTERVALS = 3.0
 """What nobody read for so long, and for so many intervals between readings, is given up."""
@@ -69,7 +73,6 @@ class Place:
         far_url: of one that has what is long ago; "" without.
         bin_seconds: width of a bin.
         history_seconds: how far back.
-        window_seconds: behind each narrow bin.
         matching: matchers of every selector.
     """
 
@@ -77,7 +80,6 @@ class Place:
     far_url: str
     bin_seconds: float
     history_seconds: float
-    window_seconds: float
     matching: Matchers = ""
 
     @property
@@ -85,9 +87,9 @@ class Place:
         """All servers that are asked."""
         return (self.url, self.far_url) if self.far_url else (self.url,)
 
-    def query(self, question: Question, *, recorded: bool = False) -> str:
-        """PromQL for the bins of a piece."""
-        window = duration(max(self.window_seconds, question.piece.step_seconds))
+    def query(self, question: Question, window_seconds: float, *, recorded: bool = False) -> str:
+        """PromQL for the bins of a piece, each over a window at least."""
+        window = duration(max(window_seconds, question.piece.step_seconds))
 
         def rate(signal: Signal) -> str:
             return (signal.recorded if recorded else signal.promql)(window, self.matching)
@@ -143,11 +145,27 @@ async def ask(servers: Servers, url: str, query: str, question: Question) -> Gri
 
 @dataclass
 class _Store:
-    """What is known of one place."""
+    """What is known of one place.
+
+    Attributes:
+        known: answers.
+        failed: why others are not known.
+        retries: when these are asked for again.
+        patience_seconds: how long a reading waits for what is missing.
+        used: when each was last of use.
+        window_seconds: behind each narrow bin.
+        reading: what is under way, or was.
+        began_seconds: when that began.
+        version: another number whenever more is known.
+        forgetting: gives all up once nobody has read it for a while.
+    """
 
     known: dict[Question, Grid] = field(default_factory=dict)
-    failed: dict[Question, tuple[QueryFailed, float]] = field(default_factory=dict)
+    failed: dict[Question, QueryFailed] = field(default_factory=dict)
+    retries: Backoff = field(default_factory=lambda: Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS))
+    patience_seconds: float = field(default_factory=lambda: FAR_PATIENCE_SECONDS)
     used: dict[Question, float] = field(default_factory=dict)
+    window_seconds: float = 0.0
     reading: "asyncio.Task[None] | None" = None
     began_seconds: float = 0.0
     version: int = 0
@@ -176,12 +194,15 @@ class Backfill:
         self._servers = servers
         self._stores: dict[Place, _Store] = {}
 
-    async def settled(self, place: Place, wanted: Sequence[Question], interval_seconds: float) -> Settled:
+    async def settled(
+        self, place: Place, wanted: Sequence[Question], window_seconds: float, interval_seconds: float
+    ) -> Settled:
         """What is known of some pieces, once all have been asked for or that has taken long enough.
 
         Args:
             place: where they are read.
             wanted: pieces, in the order in which they are asked for.
+            window_seconds: behind each narrow bin; where it turns out to have been much too short, all is read anew.
             interval_seconds: until the next reading.
         """
         loop = asyncio.get_running_loop()
@@ -191,18 +212,21 @@ class Backfill:
         unused = max(UNUSED_SECONDS, UNUSED_INTERVALS * interval_seconds)
         store.forgetting = loop.call_later(unused, self._forget, place)
         if store.reading is None or store.reading.done():
+            if window_seconds > WIDER * store.window_seconds:
+                store.known, store.failed, store.window_seconds = {}, {}, window_seconds
             missing = self._missing(store, wanted)
             if missing:
                 store.began_seconds = loop.time()
                 store.reading = asyncio.create_task(on_behalf_of(place, lambda: self._read(place, store, missing)))
         if store.reading and not store.reading.done():
-            left = FAR_PATIENCE_SECONDS - (loop.time() - store.began_seconds)
+            left = store.patience_seconds - (loop.time() - store.began_seconds)
             await asyncio.wait({store.reading}, timeout=max(0.0, left))
         if store.reading and store.reading.done():
+            store.patience_seconds = LATER_PATIENCE_SECONDS
             store.reading.result()
         self._drop_unused(store, wanted, unused)
         late = QueryFailed(ConditionReason.QUERY_FAILED, "it is still being read")
-        absent = {q: store.failed[q][0] if q in store.failed else late for q in wanted if q not in store.known}
+        absent = {q: store.failed.get(q, late) for q in wanted if q not in store.known}
         return Settled({q: store.known[q] for q in wanted if q in store.known}, absent, store.version)
 
     @staticmethod
@@ -215,9 +239,8 @@ class Backfill:
                 kept.pop(question, None)
 
     def _missing(self, store: _Store, wanted: Sequence[Question]) -> list[Question]:
-        now = asyncio.get_running_loop().time()
-        pausing = {question for question, (_, until) in store.failed.items() if now < until}
-        return [question for question in wanted if question not in store.known and question not in pausing]
+        missing = (question for question in wanted if question not in store.known)
+        return [question for question in missing if not store.retries.seconds_left(question)]
 
     async def _read(self, place: Place, store: _Store, missing: Sequence[Question]) -> None:
         in_a_row = 0
@@ -227,15 +250,17 @@ class Backfill:
         for question in missing:
             if in_a_row < FAILURES_IN_A_ROW:
                 try:
-                    store.known[question] = await self._one(place, question, recording)
+                    store.known[question] = await self._one(place, store, question, recording)
                     store.failed.pop(question, None)
+                    store.retries.succeeded(question)
                     store.version += 1
                     in_a_row = 0
                     continue
                 except QueryFailed as error:
                     failure, in_a_row = error, in_a_row + 1
             assert failure is not None
-            store.failed[question] = (failure, asyncio.get_running_loop().time() + RETRY_SECONDS)
+            store.failed[question] = failure
+            store.retries.failed(question)
 
     async def _records(self, place: Place, url: str, end_seconds: float) -> bool:
         """Whether a server has recorded series of any time; one that does not say so is taken to."""
@@ -245,12 +270,13 @@ class Backfill:
         except QueryFailed:
             return True
 
-    async def _one(self, place: Place, question: Question, recording: Container[str]) -> Grid:
+    async def _one(self, place: Place, store: _Store, question: Question, recording: Container[str]) -> Grid:
         """Of all whom to ask, each fills in what those before it did not know. One that knows all is enough.
 
         Args:
             place: where it is read.
-            question: what is.
+            store: what is known of it.
+            question: what is read.
             recording: servers that have recorded series.
 
         Raises:
@@ -262,7 +288,7 @@ class Backfill:
             if recorded and url not in recording:
                 continue
             try:
-                query = place.query(question, recorded=recorded)
+                query = place.query(question, store.window_seconds, recorded=recorded)
                 found = merged(found, await ask(self._servers, url, query, question))
             except QueryFailed as error:
                 failure = failure or error

@@ -28,6 +28,8 @@ BASE_PATH = (
     " VictoriaMetrics, none for Prometheus and Thanos"
 )
 TENANT = "it serves several tenants; name one: --prometheus-header X-Scope-OrgID=TENANT"
+FEWER = "let fewer resources share the server, or tell theirs apart by spec.telemetry.labels"
+"""What makes answers smaller: each is about all resources of a server, and short pieces of time."""
 ANNOTATIONS = ("PromQL warning:", "PromQL info:")
 """Warnings on the query, not on what is missing from its answer."""
 
@@ -84,8 +86,8 @@ def about_body(problem: str, settings: "ConnectionSettings") -> str:
     if not problem.startswith("more than"):
         return problem
     if settings.of_resource:
-        return f"{problem}; shorten spec.scaling.forecast.history. Only the operator's own URL may answer more"
-    return f"{problem}; shorten spec.scaling.forecast.history, or raise --prometheus-max-answer-mib"
+        return f"{problem}; {FEWER}. Only the operator's own URL may answer more"
+    return f"{problem}; {FEWER}, or raise --prometheus-max-answer-mib"
 
 
 def about_partial(answer: Mapping[str, Any]) -> str:

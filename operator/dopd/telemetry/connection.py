@@ -304,7 +304,7 @@ class _Session(requests.Session):
             if len(series) > MOST_SERIES_OF_RESOURCE:
                 raise BadAnswer(f"more than {MOST_SERIES_OF_RESOURCE} series")
             if sum(len(one.get("values", ())) for one in series) > MOST_POINTS_OF_RESOURCE:
-                raise BadAnswer(f"more than {MOST_POINTS_OF_RESOURCE} points; shorten spec.scaling.forecast.history")
+                raise BadAnswer(f"more than {MOST_POINTS_OF_RESOURCE} points; {complaints.FEWER}")
         return answer
 
 

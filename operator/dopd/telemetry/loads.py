@@ -33,6 +33,7 @@ from dopd.telemetry.windows import (
     PRESENT_INTERVALS,
     InstanceKey,
     Timing,
+    Windows,
     intervals,
     timing_of,
     windows,
@@ -146,7 +147,7 @@ class LoadReader:
         bin_seconds = source.bin_seconds
         end = math.floor((now_seconds - over.lag_seconds) / bin_seconds) * bin_seconds
         far_url = source.far_url or self.far_urls.get(source.url, "")
-        place = Place(source.url, far_url, bin_seconds, source.history_seconds, over.bin_seconds, source.matching)
+        place = Place(source.url, far_url, bin_seconds, source.history_seconds, source.matching)
         newest, settled = questions(end, source.history_seconds, bin_seconds)
         long_seconds = bin_seconds * LONG_WINDOW
         signals, answers = await asyncio.gather(
@@ -157,11 +158,11 @@ class LoadReader:
                 fresh_seconds=bin_seconds,
                 failure_seconds=source.shared_seconds,
             ),
-            asyncio.gather(*(self._newest(source, place, question, now_seconds) for question in newest)),
+            asyncio.gather(*(self._newest(source, place, question, over, now_seconds) for question in newest)),
         )
         if isinstance(answers[0], QueryFailed):
             raise answers[0]
-        older = await self._backfill.settled(place, settled, source.interval_seconds)
+        older = await self._backfill.settled(place, settled, over.bin_seconds, source.interval_seconds)
         known, failed = dict(older.known), dict(older.failed)
         for question, answer in zip(newest, answers, strict=True):
             if isinstance(answer, QueryFailed):
@@ -268,12 +269,15 @@ class LoadReader:
         )
         return timing_of(key, interval_by_pool, samples, asked_seconds)
 
-    async def _newest(self, source: Source, place: Place, question: Question, now_seconds: float) -> Grid | QueryFailed:
+    async def _newest(
+        self, source: Source, place: Place, question: Question, over: Windows, now_seconds: float
+    ) -> Grid | QueryFailed:
+        query = place.query(question, over.bin_seconds)
         try:
             return await self._answers.get(
-                ("history", place, question),
+                ("history", place, question, query),
                 now_seconds,
-                lambda: _within(source, ask(self.servers, source.url, place.query(question), question)),
+                lambda: _within(source, ask(self.servers, source.url, query, question)),
                 fresh_seconds=source.bin_seconds,
                 failure_seconds=source.shared_seconds,
             )

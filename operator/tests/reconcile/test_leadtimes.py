@@ -8,7 +8,10 @@ import pytest
 
 from dopd.api.names import Role
 from dopd.planning.pool import Worker
-from dopd.reconcile.leadtimes import LONGEST_NODE_WAIT_SECONDS, Lead, LeadTimes, Look
+from dopd.reconcile.leadtimes import LONGEST_NODE_WAIT_SECONDS, Lead, LeadTimes, Look, Part
+from dopd.reconcile.status import lead_status, stored_leads
+
+from .test_conditions import ALL_WELL, look, pod
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 WALL = BEGAN.timestamp()
@@ -127,18 +130,20 @@ def test_a_start_that_is_watched_is_measured_part_by_part():
 def test_a_pod_that_waits_longer_than_any_did_counts_as_it_waits():
     known = [started(str(i), 60.0, wait=5.0) for i in range(3)]
     lead = leads_after([*known, Pod("new", 100.0)], [90.0, 100.0, 300.0])
-    assert lead.node_seconds == pytest.approx(200.0)
+    assert lead.parts()[Part.NODE] == pytest.approx(200.0)
+    assert lead.node_seconds == 5.0, "what stands in the status does not move with each look"
     slow = leads_after([*known, Pod("new", 100.0, 100.0)], [90.0, 100.0, 300.0])
-    assert slow.start_seconds == pytest.approx(200.0)
+    assert slow.parts()[Part.START] == pytest.approx(200.0)
+    assert slow.seconds == pytest.approx(205.0)
     silent = leads_after([*known, Pod("new", 100.0, 101.0, 110.0)], [90.0, 105.0, 110.0, 200.0])
-    assert silent.registration_seconds == pytest.approx(90.0)
+    assert silent.parts()[Part.REGISTRATION] == pytest.approx(90.0)
 
 
 def test_what_never_comes_is_no_lead_time():
     known = [started(str(i), 60.0, wait=5.0) for i in range(3)]
     late = LONGEST_NODE_WAIT_SECONDS + 200.0
-    assert leads_after([*known, Pod("new", 100.0)], [90.0, 100.0, late]).node_seconds == 5.0
-    assert leads_after([*known, Pod("new", 100.0, 100.0)], [90.0, 100.0, late]).start_seconds == 60.0
+    assert leads_after([*known, Pod("new", 100.0)], [90.0, 100.0, late]).parts()[Part.NODE] == 5.0
+    assert leads_after([*known, Pod("new", 100.0, 100.0)], [90.0, 100.0, late]).parts()[Part.START] == 60.0
 
 
 @pytest.mark.parametrize("gated", [True, False])
@@ -147,14 +152,14 @@ def test_a_pod_that_waits_for_our_own_gpus_tells_nothing_of_nodes(gated: bool):
     leaving = Pod("old", 0.0, 0.0, 1.0, 1.0, drained=drained, deleted=deleted, gone=400.0)
     new = Pod("new", 100.0, 405.0, gated=gated)
     looks = [50.0, 99.0, 100.0, 200.0, 300.0, 401.0, 406.0, 420.0]
-    assert leads_after([leaving, new], looks[:5]).node_seconds <= 10.0
-    assert leads_after([leaving, new], looks).node_seconds <= 10.0
+    assert leads_after([leaving, new], looks[:5]).parts()[Part.NODE] <= 10.0
+    assert leads_after([leaving, new], looks).parts()[Part.NODE] <= 10.0
 
 
 def test_a_pod_goes_on_waiting_once_our_gpus_have_come():
     leaving = Pod("old", 0.0, 0.0, 1.0, 1.0, drained=90.0, deleted=110.0, gone=120.0)
     lead = leads_after([leaving, Pod("new", 100.0)], [50.0, 99.0, 110.0, 119.0, 121.0, 321.0])
-    assert lead.node_seconds == pytest.approx(202.0)
+    assert lead.parts()[Part.NODE] == pytest.approx(202.0)
 
 
 def test_an_exit_lasts_until_the_pod_is_gone():
@@ -192,3 +197,26 @@ def test_what_was_measured_before_a_restart_holds_until_enough_is_seen_again():
     quick = [Pod(f"new-{i}", 510.0, 511.0, 560.0, 561.0) for i in range(15)]
     lead = leads_after([*base, *quick], [500.0, *range(510, 570)], LeadTimes(before))
     assert lead.node_seconds <= 2.0
+
+
+def test_the_status_moves_with_a_tenth_of_the_lead_and_tells_it_after_a_restart():
+    first = lead_status(Lead(100.0, 60.0, 2.0, waits={Part.NODE: 900.0}), None)
+    assert first
+    assert lead_status(Lead(110.0, 60.0, 2.0), first) is first
+    moved = lead_status(Lead(100.0, 60.0, 2.0, 28.04), first)
+    assert moved
+    assert moved.exit_seconds == 28.0
+    counts = {"desired": 1, "ready": 1, "summary": "1/1"}
+    resource = {"status": {"decode": {**counts, "leadTime": moved.model_dump(by_alias=True)}}}
+    assert stored_leads(resource) == {Role.DECODE: Lead(100.0, 60.0, 2.0, 28.0)}
+    resource["status"]["decode"]["leadTime"] = {"nodeSeconds": 1e9, "startSeconds": -5.0, "registrationSeconds": 1.0}
+    assert stored_leads(resource) == {Role.DECODE: Lead(LONGEST_NODE_WAIT_SECONDS, 0.0, 1.0)}
+
+
+def test_a_pod_that_is_being_deleted_is_looked_for_until_it_is_gone():
+    draining = pod("decode")
+    del draining["metadata"]["labels"]["dopd.dev/role"]
+    observed = look(pod("prefill"), draining, pod("router"))
+    assert all(one.gpus_to_come for one in observed.lead_looks().values())
+    assert not look(*ALL_WELL).lead_looks()[Role.DECODE].gpus_to_come
+    assert [len(one.pods) for one in observed.lead_looks().values()] == [1, 1]

@@ -1,6 +1,7 @@
 """The operator's own metrics: set for a resource, gone with it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -9,6 +10,7 @@ from dopd.api.names import Role
 from dopd.autoscaler import Autoscaler, Outlook, Sample
 from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
 from dopd.reconcile import metrics
+from dopd.reconcile.leadtimes import Lead, Part
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
@@ -50,6 +52,17 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     assert value("dopd_miss_share") is None
     assert value("dopd_workers", role="decode", state="desired") is None
     assert value("dopd_forecast_trusted") is None
+
+
+def test_lead_times_are_shown_part_by_part():
+    lead = Lead(5.0, 60.0, 3.0, waits={Part.NODE: 90.0})
+    observed = replace(look(*ALL_WELL), leads={Role.DECODE: lead})
+    metrics.report(KEY, observed, dict.fromkeys(Role, 1), None, findings(observed, (), None))
+    assert value("dopd_lead_seconds", role="decode") == 153.0
+    assert value("dopd_lead_part_seconds", role="decode", part="node") == 90.0
+    assert value("dopd_lead_part_seconds", role="decode", part="exit") is None
+    metrics.forget(KEY)
+    assert value("dopd_lead_part_seconds", role="decode", part="node") is None
 
 
 def test_what_the_load_needs_is_shown_beside_the_bounds_that_keep_the_target_from_it(model):

@@ -321,6 +321,18 @@ async def test_a_prometheus_that_hangs_keeps_no_pass_from_acting(model: EngineMo
     assert (await look(loop, model, 10_011.0)).reading is not first.reading
 
 
+async def test_a_reading_that_takes_long_is_waited_for_once(model: EngineModel):
+    loads = Loads([30.0] * 12)
+    loads.released.clear()
+    loop = loop_on(loads)
+    first = asyncio.create_task(look(loop, model, 10_000.0))  # waits for as long as this test may take
+    await asyncio.sleep(0)
+    later = await look(loop, model, 10_040.0)
+    assert later.reading is None
+    first.cancel()
+    loop.stop()
+
+
 @pytest.mark.parametrize("step", [3600.0, -3600.0])
 async def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs_a_stabilisation(model: EngineModel, step: float):
     spec = DisaggregatedInferenceSpec.model_validate(

@@ -76,14 +76,13 @@ def _path_of(package: str, name: str) -> str:
 @contextmanager
 def _prometheus(folder: Path, series: Iterable[Series], address: str) -> Iterator[None]:
     text, data = folder / "samples", folder / "data"
-    lines = [
-        f"{metric}{_braces(labels)} {value} {at:.3f}\n"
-        for metric, labels, samples in sorted(series, key=lambda one: one[0])
-        for at, value in samples
-    ]
-    text.write_text("".join([*lines, "# EOF\n"]))
+    with text.open("w") as file:
+        for metric, labels, samples in sorted(series, key=lambda one: one[0]):
+            name = f"{metric}{_braces(labels)}"
+            file.writelines(f"{name} {value} {at:.3f}\n" for at, value in samples)
+        file.write("# EOF\n")
     # In few blocks: promtool reads the file once for each.
-    make = ("tsdb", "create-blocks-from", "--max-block-duration=2000h", "openmetrics", "--quiet")
+    make = ("tsdb", "create-blocks-from", "--max-block-duration=200h", "openmetrics", "--quiet")
     _run(_path_of("prometheus", "promtool"), *make, str(text), str(data))
     with _prometheus_of(folder, data, address):
         yield

@@ -357,7 +357,7 @@ BLANKS = gzip.compress(b" " * 64 * 2**20)
 @pytest.mark.parametrize(
     ("body", "encoding", "words"),
     [
-        (BLANKS, "gzip", "more than 4 MiB; shorten .* Only the operator's own URL may answer more"),
+        (BLANKS, "gzip", "more than 4 MiB; let fewer .* Only the operator's own URL may answer more"),
         (b" " * (5 * 2**20), "", "more than 4 MiB"),
         (b"[" + b"[]," * 2**20 + b"[]]", "", "brackets"),
         (gzip.compress(b"[" + b"[]," * 2**22 + b"[]]"), "gzip", "brackets"),
@@ -381,7 +381,7 @@ def test_a_url_of_a_resource_answers_few_series_and_points(http: Server):
     series = {"metric": {}, "values": [row] * 30_000}
     http.reply = lambda _: Reply({"status": "success", "data": {"resultType": "matrix", "result": [series] * 2}})
     first, last = datetime.fromtimestamp(60, UTC), datetime.fromtimestamp(120, UTC)
-    with pytest.raises(NoAnswer, match="more than 50000 points; shorten"):
+    with pytest.raises(NoAnswer, match="more than 50000 points; let fewer"):
         Connector()(http.url).custom_query_range("up", first, last, "60000ms")
 
 
@@ -413,7 +413,7 @@ def test_a_date_to_come_back(http: Server):
 
 def test_an_answer_without_an_end(http: Server):
     http.reply = lambda _: Reply(b" " * 2**21)
-    with pytest.raises(NoAnswer, match=r"more than 1 MiB; shorten .*, or raise --prometheus-max-answer-mib"):
+    with pytest.raises(NoAnswer, match=r"more than 1 MiB; let fewer .*, or raise --prometheus-max-answer-mib"):
         ask(settings_of(http, largest_answer_mib=1.0))
 
 
@@ -490,3 +490,14 @@ def test_what_is_no_base_url_is_refused(url: str, words: str):
 def test_settings_that_contradict_each_other(settings: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
         ConnectionSettings("http://prometheus", **settings)
+
+
+def test_the_operators_history_url_is_reached_as_its_own_and_needs_one_for_the_present():
+    settings = ConnectionSettings("http://near:9090", bearer_token_file="/token", history_url="http://far/prometheus")
+    assert settings.for_url("http://far/prometheus/") is settings
+    assert settings.for_url("http://far").of_resource
+    assert settings.for_url("http://far").bearer_token_file == ""
+    with pytest.raises(ValueError, match="give --prometheus-url, too"):
+        ConnectionSettings(history_url="http://far")
+    with pytest.raises(ValueError, match="far:9090"):
+        ConnectionSettings("http://near:9090", history_url="far:9090")

@@ -14,6 +14,7 @@ from dopd.telemetry import backfill, queries
 from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.loads import LoadHistory, LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed, Servers
+from dopd.telemetry.windows import Timing
 
 from .real_prometheus import Series, recording, serving
 
@@ -133,6 +134,23 @@ async def test_each_minute_asks_for_the_newest_bins_alone():
     assert all(last - begin < 70 * 60 for _, begin, last in newest)
 
 
+async def test_a_scrape_interval_that_wavers_does_not_ask_for_all_anew(monkeypatch: pytest.MonkeyPatch):
+    near = Prometheus()
+    loads, measured = reader(near=near), [60.0, 29.0, 31.0, 30.0]
+
+    async def timing(*_: Any) -> Timing:
+        return Timing(measured.pop())
+
+    monkeypatch.setattr(loads, "_timing", timing)
+    asked = []
+    while measured:
+        before = len(near.asked)
+        await read(loads)
+        asked.append(len(near.asked) - before)
+    assert asked[1:3] == [2, 2]
+    assert asked[3] > 60, "a window of 75 s has one sample at most"
+
+
 async def test_resources_share_what_is_read():
     near = Prometheus()
     loads = reader(near=near)
@@ -181,6 +199,17 @@ async def test_what_takes_long_comes_later(monkeypatch: pytest.MonkeyPatch):
         if not history.gaps:
             break
     assert at(history, noon(27)).demand.requests_per_second == 10.0
+
+
+async def test_a_far_prometheus_that_hangs_delays_the_first_reading_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(backfill, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(backfill, "LATER_PATIENCE_SECONDS", 0.0)
+    far = Prometheus()
+    far.fails = lambda query, end: True
+    loads = reader(near=Prometheus(), far=far)
+    await read(loads, FAR)
+    far.delay = 30.0  # longer than this test may take
+    assert at(await read(loads, FAR, later=15.0), noon(1)).demand.requests_per_second == 10.0
 
 
 async def test_recorded_series_tell_of_what_the_pods_series_do_not_any_more():
@@ -272,7 +301,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-async def test_a_real_prometheus_tells_the_mix_of_each_hour(url: str):
+@pytest.fixture
+def victoria_metrics(tmp_path: Path) -> Iterator[str]:
+    with serving("victoria-metrics", tmp_path, samples(15)) as address:
+        yield address
+
+
+@pytest.mark.parametrize("server", ["url", "victoria_metrics"])
+async def test_a_real_server_tells_the_mix_of_each_hour(request: pytest.FixtureRequest, server: str):
+    url = request.getfixturevalue(server)
     history = await LoadReader().history(Source(url, 60.0, 28 * DAY, 15.0), KEY, NOW)
     assert history.gaps == ()
     assert history.past[0].end_seconds == pytest.approx(NOW - 15 * DAY, abs=1800)
