@@ -117,6 +117,20 @@ def test_clients_are_as_bursty_as_they_are_said_to_be(clients):
     assert np.mean([trace.input_tokens.mean() for trace in traces]) == pytest.approx(700, rel=0.1)
 
 
+def test_a_part_of_the_clients_requests_has_bursts_as_much_smaller(clients):
+    whole, tenth = (
+        np.concatenate(
+            [
+                np.bincount(trace.arrival_seconds.astype(int) // 10, minlength=120)
+                for trace in (load(clients, scale, seed, 0.0, 1200.0, bursty_clients=True) for seed in range(20))
+            ]
+        )
+        for scale in (1.0, 0.1)
+    )
+    assert tenth.mean() == pytest.approx(0.1 * whole.mean(), rel=0.1)
+    assert tenth.var() / tenth.mean() - 1 == pytest.approx(0.1 * (whole.var() / whole.mean() - 1), rel=0.3)
+
+
 def test_a_trace_without_clients_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"world bursty: .* has no file of clients"):
         clients_file(tmp_path / "azure.csv.gz")
