@@ -82,7 +82,7 @@ LOADS = (
         "azure2024-day2", AZURE_TWO_DAYS, 1, 1, _CHOSEN, f"counts: {_TRIAL}", ("--from-seconds", "86400"), history=0.0
     ),
     Load("office-day", "generated:office-day", 1, None, _OWN, "", part(_OFFICE_MONDAY + 24 + 6, 14), history=0.0),
-    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(0, 3)),
+    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(0, 1.5)),
     Load("jumps", "generated:jumps", 1, None, _OWN, "", part(0, 3)),
     Load("steps", "generated:steps", 1, None, _OWN, "", part(0, 3)),
     Load("flat", "generated:flat", 1, None, _OWN, "", part(0, 3)),
