@@ -23,6 +23,8 @@ HINDSIGHT = ("optimum", "oracle")
 NAMES = (
     "dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "keda", "heteroscale", "tokenscale", "fixed", "optimum",
 )  # fmt: skip
+DEFAULT = ("dopd", "hpa", "keda", "fixed", "optimum")
+"""Run when none is named: searches of all peers take a hundred replays."""
 VARIANTS = ("dopd@flips", "peak-ahead", "static-1-3", "static-peak", "oracle")
 """Run only when asked for."""
 
