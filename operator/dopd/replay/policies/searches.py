@@ -30,7 +30,8 @@ ANSWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 VELOCITY_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RATIOS = (1.0, 0.8, 1.3, 1.7)
 """Multiples of the ratio that the mean load keeps busy."""
-MOST_COUNTED = 400
+MOST_TIMES = 4
+"""What the busiest minute needs: where so many workers do not reach the objective, as answers are lost, none do."""
 
 
 def dynamo_sla(setting: Setting, start: Pair) -> Search:
@@ -151,10 +152,10 @@ def fixed(setting: Setting, trace: Trace) -> Search:
     def step(pair: Pair) -> Step:
         return attempt(Try(f"{pair[0]} + {pair[1]}", pair, None), goal)
 
-    prefill = yield from least(lambda n: step((n, plenty[1])), guess[0], 1, MOST_COUNTED)
+    prefill = yield from least(lambda n: step((n, plenty[1])), guess[0], 1, MOST_TIMES * guess[0])
     if prefill is None:
         return
-    decode = yield from least(lambda n: step((plenty[0], n)), guess[1], 1, MOST_COUNTED)
+    decode = yield from least(lambda n: step((plenty[0], n)), guess[1], 1, MOST_TIMES * guess[1])
     if decode is None:
         return
     gpus = setting.prefill_gpus, setting.decode_gpus
