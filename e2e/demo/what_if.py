@@ -127,7 +127,7 @@ class _Stage:
         )
 
     def run(self, label: str, start: Pair, policy: ScalingPolicy | None, scrape_seconds: float = 5.0) -> Outcome:
-        cluster = replace(self.cluster, scrape_seconds=scrape_seconds)
+        cluster = replace(self.cluster, scrape_seconds=scrape_seconds, delay_seconds=scrape_seconds)
         result = run(self.trace, self.model, self.objectives, start, cluster, policy)
         return self._outcome(label, result)
 

@@ -184,14 +184,15 @@ def _foreign_seed(args: argparse.Namespace, ground: Ground) -> Seed:
     """
     python = foreign.find_python(args.dynamo_python)
     common = [args.trace]
+    common += ["--seed", str(ground.settings.seed)]
     for option in (
-        "profile", "profile_correction", "slo_ttft", "slo_itl", "attainment", "start_up_seconds", "rate_scale", "seed",
+        "profile", "profile_correction", "slo_ttft", "slo_itl", "attainment", "start_up_seconds", "rate_scale",
         "from_seconds", "to_seconds", "within",
     ):  # fmt: skip
         if getattr(args, option) is not None:
             common += [f"--{option.replace('_', '-')}", str(getattr(args, option))]
     return Seed(
-        args.seed,
+        ground.settings.seed,
         len(ground.trace),
         lambda name: listed(foreign.tries(name, ground.setting, ground.trace)),
         lambda attempt, limits: foreign.run(python, common, attempt),  # type: ignore[arg-type]

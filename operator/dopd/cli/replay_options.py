@@ -9,7 +9,7 @@ from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
 from dopd.replay.generated import LOADS
-from dopd.replay.policies.catalogue import NAMES, VARIANTS
+from dopd.replay.policies.catalogue import DEFAULT, NAMES, VARIANTS
 from dopd.replay.trace import Within
 from dopd.replay.workers import FIRST_COME, Routing, Settings
 from dopd.replay.worlds import ALL, KINDS, World
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--policies",
         help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
-        f"(default: all; besides {', '.join((*VARIANTS, AGGREGATED))})",
+        f"(default: {', '.join(DEFAULT)}, there all; besides {', '.join((*VARIANTS, AGGREGATED))})",
     )
     parser.add_argument(
         "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
@@ -152,8 +152,8 @@ def _one_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
 
 def policies(args: argparse.Namespace) -> Sequence[str]:
     """Names of the policies to run."""
-    known = foreign.NAMES if args.simulator == "dynamo" else NAMES
-    return known if args.policies is None else [name.strip() for name in args.policies.split(",")]
+    usual = foreign.NAMES if args.simulator == "dynamo" else DEFAULT
+    return usual if args.policies is None else [name.strip() for name in args.policies.split(",")]
 
 
 def check(args: argparse.Namespace) -> None:

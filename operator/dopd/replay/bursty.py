@@ -1,9 +1,9 @@
 """Arrivals as bursty as each client's are, where a file tells them: ServeGen's rates by client, with `iat_cv`.
 
 `iat_cv` is the coefficient of variation of a client's times between requests in a window of ten minutes. Each client's
-requests are drawn as a renewal process with gamma times of that variation, run at the client's rate; `--rate-scale`
-scales the rate and keeps the variation, as a service a tenth as large has clients a tenth as large. Lengths are
-lognormal around the client's means. Clients whose lengths are not told are left out.
+requests are drawn as a renewal process with gamma times of that variation, at the client's rate. A `--rate-scale` below
+1 keeps that share of the requests, each by chance, so that bursts shrink as the service does; above 1 it scales rates.
+Lengths are lognormal around the client's means. Clients whose lengths are not told are left out.
 """
 
 import csv
@@ -49,7 +49,9 @@ def draw(
     arrivals, inputs, outputs = [], [], []
     for windows in clients.values():
         for begin, rate, cv, input_tokens, output_tokens in windows:
-            times = _renewals(rate * rate_scale, max(LEAST_CV, cv), generator)
+            times = _renewals(rate * max(1.0, rate_scale), max(LEAST_CV, cv), generator)
+            if rate_scale < 1:
+                times = times[generator.uniform(size=len(times)) < rate_scale]
             arrivals.append(begin - start_seconds + times)
             inputs.append(np.full(len(times), input_tokens))
             outputs.append(np.full(len(times), output_tokens))

@@ -214,7 +214,13 @@ class Cluster(Fleet):
         return one if one.assigned <= other.assigned else other
 
     def _least(self, role: Role) -> Worker:
-        return min(self.serving[role], key=lambda worker: worker.assigned)
+        workers = self.serving[role]
+        chosen = workers[0]
+        fewest = chosen.assigned
+        for worker in workers:
+            if worker.assigned < fewest:
+                chosen, fewest = worker, worker.assigned
+        return chosen
 
     def _next_in_turn(self, role: Role) -> Worker:
         self._turn[role] += 1

@@ -60,13 +60,13 @@ def office_day(generator: np.random.Generator, weeks: int = 3) -> Totals:
 
 
 def bursts(generator: np.random.Generator) -> Totals:
-    """Six hours: from silence to the work of eleven prefill workers within 45 s, two to six minutes, silence again."""
+    """Six hours: from silence to the work of some eleven workers within 45 s, two to six minutes, silence again."""
     width = 15.0
     rates = np.zeros(int(6 * HOUR_SECONDS / width))
     at = 2
     while at < len(rates):
         steps = int(generator.integers(8, 24))
-        top = 110.0 * generator.uniform(0.85, 1.15)
+        top = 170.0 * generator.uniform(0.85, 1.15)
         shape = np.concatenate(([top / 3, top * 2 / 3], np.full(steps, top), [top / 2]))
         end = min(len(rates), at + len(shape))
         rates[at:end] = shape[: end - at]

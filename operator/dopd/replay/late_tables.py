@@ -209,22 +209,17 @@ def decode(work: Work, speed: Speed, fewest: bool) -> Table:
     Args:
         work: what the requests take.
         speed: of so many workers.
-        fewest: where the tokens are too many, as few are late as leave the rest on time: the longest answers. Else
-            all that arrived in the step are, as they share the batch.
+        fewest: where the tokens are too many, answers are given up as if each were the longest of the trace; that
+            frees tokens in several steps, so of one answer a part counts in each. Else all that arrived in the step are
+            late, as they share the batch.
     """
     needed = work.tokens / (work.capacity * work.step_seconds)
     most = 1
     while speed(most) < needed.max():
         most += 1
-    table = np.zeros((work.steps, most + 1))
-    arrived = np.diff(work.first).astype(float)
-    for k in range(work.steps):
-        longest = np.cumsum(np.sort(work.outputs[work.first[k] : work.first[k + 1]])[::-1])
-        for workers in range(most + 1):
-            rate = speed(workers) if workers else 0.0
-            beyond = work.tokens[k] - rate * work.capacity[k] * work.step_seconds
-            if beyond <= 0:
-                break
-            table[k, workers] = float(np.searchsorted(longest, beyond)) if fewest else arrived[k]
-    table[:, 0] = np.maximum(table[:, 0], arrived)
+    rates = np.array([0.0] + [speed(workers) for workers in range(1, most + 1)])
+    made = rates * (work.capacity * work.step_seconds)[:, None]
+    beyond = np.maximum(0.0, work.tokens[:, None] - made)
+    arrived = np.diff(work.first).astype(float)[:, None]
+    table: Table = beyond / max(1.0, float(work.outputs.max())) if fewest else np.where(beyond > 0, arrived, 0.0)
     return table

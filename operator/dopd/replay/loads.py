@@ -54,6 +54,8 @@ def part(start_hour: float, hours: float = 6) -> tuple[str, ...]:
 
 
 _LARGE, _MID, _R1 = "servegen-m-large-agg600s", "servegen-m-mid-agg600s", "servegen-deepseek-r1-agg600s"
+AZURE_TWO_DAYS = "azure2024-conv-days1to2-60s"
+"""Made of the requests of two days and the lengths of the first (`dopd.replay.lengths_of`)."""
 _OLD, _TRIAL = "to 0.3, the planner before", "2026-11-29, trial of the peak ahead"
 _CHOSEN, _HELD, _OWN = Split.CHOSEN_BY, Split.HELD_OUT, Split.OWN
 WEEK_SECONDS = 7 * 86_400.0
@@ -76,8 +78,11 @@ LOADS = (
     Load("m-mid-294", _MID, 0.03, 0.03, _HELD, "", part(294, 3), history=294 * 3600 - WEEK_SECONDS, clients=True),
     Load("m-large-200", _LARGE, 0.3, 0.3, _HELD, "", part(200), history=200 * 3600 - WEEK_SECONDS, clients=True),
     Load("m-large-320", _LARGE, 0.3, 0.3, _HELD, "", part(320), history=320 * 3600 - WEEK_SECONDS, clients=True),
+    Load(
+        "azure2024-day2", AZURE_TWO_DAYS, 1, 1, _CHOSEN, f"counts: {_TRIAL}", ("--from-seconds", "86400"), history=0.0
+    ),
     Load("office-day", "generated:office-day", 1, None, _OWN, "", part(_OFFICE_MONDAY + 24 + 6, 14), history=0.0),
-    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(0, 3)),
+    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(0, 1.5)),
     Load("jumps", "generated:jumps", 1, None, _OWN, "", part(0, 3)),
     Load("steps", "generated:steps", 1, None, _OWN, "", part(0, 3)),
     Load("flat", "generated:flat", 1, None, _OWN, "", part(0, 3)),

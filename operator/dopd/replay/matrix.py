@@ -21,7 +21,8 @@ from itertools import product
 from pathlib import Path
 
 from dopd.replay import table
-from dopd.replay.loads import LOADS, Load, Split
+from dopd.replay.lengths_of import combine
+from dopd.replay.loads import AZURE_TWO_DAYS, LOADS, Load, Split
 from dopd.replay.policies.catalogue import NAMES, is_peer
 from dopd.replay.trace import is_generated
 from dopd.replay.workers import FIRST_COME, ON_TIME_FIRST
@@ -32,7 +33,10 @@ START_UPS_SECONDS = (60, 180)
 ORDERS = (FIRST_COME, ON_TIME_FIRST)
 SEEDS = "1,2,3"
 AS_TOLD = ""
-WORLDS = ("delay", "jitter", "noise", "unequal", "failures", "profile=0.8", "profile=1.3", "gaps", "bursty", "all")
+TOGETHER = "delay,jitter,noise,unequal,failures,profile,gaps"
+WORLDS = (
+    "delay", "jitter", "noise", "unequal", "failures", "profile=0.8", "profile=1.3", "gaps", TOGETHER, "bursty", "all",
+)  # fmt: skip
 """Each is run on the loads of `WORLD_LOADS`, with one start-up time and the order that dopd ships."""
 WORLD_LOADS = ("azure2023-conv", "m-large-16", "m-large-200")
 GROUPS = {
@@ -69,7 +73,8 @@ class Row:
     def command(self, traces: Path, policies: tuple[str, ...], seeds: str, report: Path) -> list[str]:
         """The replay of some policies."""
         load = self.load
-        trace = load.trace if is_generated(load.trace) else str(traces / f"{load.trace}.csv.gz")
+        folder = report.parent if load.trace == AZURE_TWO_DAYS else traces
+        trace = load.trace if is_generated(load.trace) else str(folder / f"{load.trace}.csv.gz")
         scale = load.scale_8b if self.profile == LLAMA_8B else load.scale_70b
         command = [
             sys.executable, "-m", "dopd.cli", "replay", trace, "--rate-scale", f"{scale:g}",
@@ -123,6 +128,11 @@ def main(arguments: list[str]) -> int:
         print(f"matrix: --groups {unknown[0]}: expected some of {', '.join(GROUPS)}, comma separated", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        _prepare(args.traces, args.out, wanted)
+    except (OSError, ValueError) as error:
+        print(f"matrix: {error}", file=sys.stderr)
+        return 2
     missing = []
     for row, group in product(wanted, groups):
         report = args.out / f"{row.name}.{group}.json"
@@ -142,6 +152,14 @@ def main(arguments: list[str]) -> int:
     ]  # fmt: skip
     unreadable = table.show(entries)
     return unreadable or (0 if all(good) else 1)
+
+
+def _prepare(traces: Path, out: Path, wanted: list[Row]) -> None:
+    """Make the trace that has to be made of two others."""
+    made = out / f"{AZURE_TWO_DAYS}.csv.gz"
+    if any(row.load.trace == AZURE_TWO_DAYS for row in wanted) and not made.exists():
+        requests = traces / "azure2024-conv-days1to2-requests-60s.csv.gz"
+        combine(requests, traces / "azure2024-conv-day1-60s.csv.gz", made)
 
 
 def _parser() -> argparse.ArgumentParser:

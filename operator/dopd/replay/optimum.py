@@ -10,7 +10,7 @@ a share of the late requests that are allowed; it is replayed, and the cheapest 
 
 import math
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,15 @@ from dopd.replay import late_tables
 from dopd.replay.late_tables import Table, Work
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.schedule import Schedule
-from dopd.replay.search import Search, Step, Try, attempt, highest
+from dopd.replay.search import Search, Try, highest_pair
 from dopd.replay.trace import Trace
 
 Ints = npt.NDArray[np.int64]
 
 LEAST_STEP_SECONDS, MOST_STEPS = 15.0, 1440
 LOSSES = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7)
-"""Workers that are lost to queueing, of one; of n it is the root of n times as many."""
-LATE_SHARES = (1.0, 0.6, 0.3)
+"""Of one worker, what is lost to queueing, by role; of n it is the root of n times as much."""
+LATE_SHARES = (1.0, 0.4)
 """Of the late requests that are allowed, those that the schedule plans with."""
 PRICES = 40
 """Halvings of the price of a late request."""
@@ -130,27 +130,24 @@ class Optimum:
 
     def search(self) -> Search:
         """Schedules to replay."""
-        tables: dict[float, Roles] = {}
         order = self.setting.on_time_first
 
-        def try_of(share: float, k: int) -> Try:
-            loss = LOSSES[-1 - k]
-            if loss not in tables:
-                speed = partial(_speed, loss)
-                tables[loss] = self._roles(
-                    late_tables.prefill(self.work, speed, order), late_tables.decode(self.work, speed, False)
-                )
-            counts, _ = tables[loss].within(self._late * share)
-            label = f"loss of a worker {loss:g}, {share:g} of the late requests planned with"
+        @cache
+        def prefill(loss: float) -> Table:
+            return late_tables.prefill(self.work, partial(_speed, loss), order)
+
+        @cache
+        def decode(loss: float) -> Table:
+            return late_tables.decode(self.work, partial(_speed, loss), False)
+
+        def try_of(share: float, prefill_index: int, decode_index: int) -> Try:
+            losses = LOSSES[-1 - prefill_index], LOSSES[-1 - decode_index]
+            counts, _ = self._roles(prefill(losses[0]), decode(losses[1])).within(self._late * share)
+            label = f"lost of a worker {losses[0]:g} and {losses[1]:g}, {share:g} of the late requests planned with"
             return Try(label, self._start(counts), partial(Schedule, self.setting, counts, self.step_seconds))
 
-        goal = self.setting.objectives.attainment
-
-        def step(share: float, k: int) -> Step:
-            return attempt(try_of(share, k), goal)
-
         for share in LATE_SHARES:
-            yield from highest(partial(step, share), -1, len(LOSSES))
+            yield from highest_pair(partial(try_of, share), len(LOSSES), self.setting.objectives.attainment)
 
     def _roles(self, prefill: Table, decode: Table) -> Roles:
         gpus = self.setting.prefill_gpus, self.setting.decode_gpus

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dopd.replay.prefix_cache import BLOCK_TOKENS, PrefixCache, Prefixes
 from dopd_scheduling import Order, Piece, Prompt
@@ -52,8 +52,7 @@ class Prompts:
         return blocks[held] if held < len(blocks) else None
 
 
-@dataclass(frozen=True)
-class Pass:
+class Pass(NamedTuple):
     """A forward pass: the prompts that it completes, its new tokens, and end^2 - start^2 over its pieces."""
 
     completed: list[int]

@@ -134,7 +134,7 @@ def run(
         blind = any(begin <= cluster.now < end for begin, end in settings.gaps_seconds)
         if cluster.now >= next_scrape - _ROUNDING:
             next_scrape += settings.scrape_seconds
-            if not blind:
+            if not blind and policy is not None:
                 telemetry.scrape()
         if policy is not None and cluster.now >= next_look - _ROUNDING:
             seconds = settings.scrape_seconds

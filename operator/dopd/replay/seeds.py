@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from dopd.replay.policies.catalogue import HINDSIGHT
+from dopd.replay.policies.catalogue import HINDSIGHT, OURS
 from dopd.replay.runner import NO_LIMITS, Limits, Result
 from dopd.replay.search import Search, Try, best, explore
 
@@ -63,7 +63,8 @@ class Chosen:
 def choose(name: str, seeds: Sequence[Seed], attainment: float) -> Chosen:
     """Search a policy's knob and run it with all seeds."""
     first, *others = seeds
-    found = explore(first.search(name), first.serve, attainment, first.requests)
+    give_up_below = 0.0 if name in OURS else attainment  # what has no knob is run to its end
+    found = explore(first.search(name), first.serve, give_up_below, first.requests)
     tries = tuple((attempt.label, result) for attempt, result in found)
     if name in HINDSIGHT:
         each = [best(found, attainment)]

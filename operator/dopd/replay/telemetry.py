@@ -44,7 +44,7 @@ class _Gauges:
 
     Attributes:
         waiting_tokens: of each prefill worker.
-        waiting_prompts: of all of them.
+        prompts: that wait or are computed, of all of them.
         running: answers and their KV tokens, of each decode worker.
         waiting_answers: of all of them.
         reserved_tokens: KV tokens that the answers of all of them will need.
@@ -52,7 +52,7 @@ class _Gauges:
 
     at_seconds: float
     waiting_tokens: tuple[int, ...] = ()
-    waiting_prompts: int = 0
+    prompts: int = 0
     running: tuple[tuple[int, float], ...] = ()
     waiting_answers: int = 0
     reserved_tokens: int = 0
@@ -110,7 +110,7 @@ class Telemetry:
             _Gauges(
                 c.now,
                 tuple(w.waiting_tokens for w in prefill),
-                sum(len(w.queue) for w in prefill),
+                sum(w.assigned for w in prefill),
                 tuple((w.n, w.kv) for w in decode),
                 sum(len(w.waiting) for w in decode),
                 sum(w.reserved for w in decode),
@@ -219,7 +219,7 @@ class Telemetry:
         """Prompts that wait or are computed, or answers that wait or run, at the serving workers of a role."""
         gauges = self._gauges[0]
         if role is Role.PREFILL:
-            return gauges.waiting_prompts
+            return gauges.prompts
         return sum(n for n, _ in gauges.running) + gauges.waiting_answers
 
     def prefill_waiting_tokens(self) -> list[int]:

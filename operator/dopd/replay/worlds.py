@@ -12,7 +12,6 @@ from dopd.replay.disturbances import Disturbances
 from dopd.replay.workers import Settings
 
 GAP_EVERY_SECONDS = 1800.0
-MOST_SIZE = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -21,22 +20,26 @@ class Kind:
 
     Attributes:
         usual: its size when none is given.
+        least: that it can have.
+        most: that it can have.
         what: the size and what it does, for messages and help.
     """
 
     usual: float
+    least: float
+    most: float
     what: str
 
 
 KINDS = {
-    "bursty": Kind(1.0, "arrivals as bursty as the trace's clients file says; 0 or 1"),
-    "delay": Kind(60.0, "age of all metrics, seconds"),
-    "jitter": Kind(0.3, "coefficient of variation of the start-up time"),
-    "noise": Kind(0.2, "coefficient of variation of the time of a forward pass"),
-    "unequal": Kind(0.1, "coefficient of variation of how fast workers are"),
-    "failures": Kind(7200.0, "mean time until a serving worker fails, seconds"),
-    "profile": Kind(1.1, "time that engines take over what the profile says"),
-    "gaps": Kind(120.0, "mean length of the scrape gaps, seconds; one each half hour"),
+    "bursty": Kind(1.0, 1.0, 1.0, "arrivals as bursty as the trace's clients file says"),
+    "delay": Kind(60.0, 0.0, 3600.0, "age of all metrics, seconds"),
+    "jitter": Kind(0.3, 0.0, 2.0, "coefficient of variation of the start-up time"),
+    "noise": Kind(0.2, 0.0, 2.0, "coefficient of variation of the time of a forward pass"),
+    "unequal": Kind(0.1, 0.0, 1.0, "coefficient of variation of how fast workers are"),
+    "failures": Kind(7200.0, 60.0, math.inf, "mean time until a serving worker fails, seconds"),
+    "profile": Kind(1.1, 0.2, 5.0, "time that engines take over what the profile says"),
+    "gaps": Kind(120.0, 0.0, 3600.0, "mean length of the scrape gaps, seconds; one each half hour"),
 }
 ALL = "all"
 
@@ -66,7 +69,7 @@ class World:
                 continue
             if name not in KINDS:
                 raise ValueError(f"world {part!r}: expected some of {', '.join((*KINDS, ALL))}, comma separated")
-            sizes[name] = _size(part, size) if size else KINDS[name].usual
+            sizes[name] = _size(part, KINDS[name], size) if size else KINDS[name].usual
         return cls(tuple(sorted(sizes.items())))
 
     def get(self, kind: str, otherwise: float) -> float:
@@ -99,13 +102,14 @@ class World:
         return model.corrected(factor, factor) if factor != 1.0 else model
 
 
-def _size(part: str, text: str) -> float:
+def _size(part: str, kind: Kind, text: str) -> float:
     try:
         size = float(text)
     except ValueError:
         size = math.nan
-    if not 0 < size <= MOST_SIZE:
-        raise ValueError(f"world {part!r}: expected NAME or NAME=SIZE with a number above 0, at most {MOST_SIZE:g}")
+    if not (0 < size < math.inf and kind.least <= size <= kind.most):
+        between = f"above 0, {kind.least:g} to {kind.most:g}"
+        raise ValueError(f"world {part!r}: expected NAME or NAME=SIZE with a number {between} ({kind.what})")
     return size
 
 

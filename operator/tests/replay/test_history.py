@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from dopd.replay import generated
+from dopd.replay import generated, lengths_of
 from dopd.replay.bursty import COLUMNS, clients_file
 from dopd.replay.history import before
 from dopd.replay.trace import load
@@ -117,6 +117,33 @@ def test_clients_are_as_bursty_as_they_are_said_to_be(clients):
     assert np.mean([trace.input_tokens.mean() for trace in traces]) == pytest.approx(700, rel=0.1)
 
 
+def test_a_part_of_the_clients_requests_has_bursts_as_much_smaller(clients):
+    whole, tenth = (
+        np.concatenate(
+            [
+                np.bincount(trace.arrival_seconds.astype(int) // 10, minlength=120)
+                for trace in (load(clients, scale, seed, 0.0, 1200.0, bursty_clients=True) for seed in range(20))
+            ]
+        )
+        for scale in (1.0, 0.1)
+    )
+    assert tenth.mean() == pytest.approx(0.1 * whole.mean(), rel=0.1)
+    assert tenth.var() / tenth.mean() - 1 == pytest.approx(0.1 * (whole.var() / whole.mean() - 1), rel=0.3)
+
+
 def test_a_trace_without_clients_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"world bursty: .* has no file of clients"):
         clients_file(tmp_path / "azure.csv.gz")
+
+
+def test_requests_alone_get_the_lengths_of_another_day_at_the_same_time(totals, tmp_path):
+    requests, out = tmp_path / "requests.csv.gz", tmp_path / "out.csv.gz"
+    with gzip.open(requests, "wt") as file:
+        file.write("t_s,requests\n0,7\n86400,10\n90000,0\n")
+    assert lengths_of.main([str(requests), str(totals), str(out)]) == 0
+    with gzip.open(out, "rt") as file:
+        assert file.read().split() == [
+            "t_s,requests,input_tokens,output_tokens", "0,7,7000.0,700.0", "86400,10,10000.0,1000.0", "90000,0,0.0,0.0",
+        ]  # fmt: skip
+    assert lengths_of.main([str(totals), str(totals), str(out)]) == 2
+    assert lengths_of.main([]) == 2

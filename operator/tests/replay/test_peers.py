@@ -67,10 +67,10 @@ def test_tokenscale_turns_spare_decoders_when_prompts_come_too_fast(setting):
 @pytest.mark.parametrize("name", ["hpa", "keda", "heteroscale", "tokenscale"])
 def test_a_peer_with_its_knob_searched_reaches_the_objective_on_a_load_that_rises(setting, model, name):
     generator = np.random.default_rng(3)
-    rate = np.concatenate((np.full(300, 20.0), np.linspace(20, 60, 600), np.full(300, 60.0)))
+    rate = np.concatenate((np.full(120, 6.0), np.linspace(6, 18, 360), np.full(120, 18.0)))
     counts = generator.poisson(rate)
-    arrivals = np.sort(np.repeat(np.arange(1200.0), counts) + generator.uniform(size=counts.sum()))
-    trace = Trace("rises", arrivals, np.full(len(arrivals), 1000), np.full(len(arrivals), 50), "requests")
+    arrivals = np.sort(np.repeat(np.arange(600.0), counts) + generator.uniform(size=counts.sum()))
+    trace = Trace("rises", arrivals, np.full(len(arrivals), 4000), np.full(len(arrivals), 50), "requests")
     settings = Settings({r: 60.0 for r in Role})
 
     def serve(one, limits):

@@ -287,11 +287,11 @@ def test_policies_see_the_share_that_was_computed(model):
     def decide():
         telemetry.scrape()
         seen[cluster.now] = telemetry.demand(20.0)
-        return 10.0
+        return 5.0
 
     cluster.run(decide)
     assert seen[0.0].uncached_share == 1.0
-    assert seen[10.0].uncached_share == pytest.approx((1024 + 9) / (10 * 1024))
+    assert seen[15.0].uncached_share == pytest.approx((1024 + 9) / (10 * 1024))
     assert seen[50.0].uncached_tokens == pytest.approx(1.0)
     assert seen[50.0].input_tokens == 1024
 

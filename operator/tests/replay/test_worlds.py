@@ -29,7 +29,19 @@ def test_a_world_is_named_with_or_without_a_size():
 
 
 @pytest.mark.parametrize(
-    "text", ["storm", "delay=", "delay=x", "delay=-1", "delay=nan", "jitter=0", "all=2", "delay=1e9"]
+    "text",
+    [
+        "storm",
+        "delay=",
+        "delay=x",
+        "delay=-1",
+        "delay=nan",
+        "jitter=0",
+        "all=2",
+        "delay=1e9",
+        "failures=1",
+        "profile=9",
+    ],
 )
 def test_what_is_no_world_is_refused_with_what_is(text):
     if text == "delay=":

@@ -1,6 +1,7 @@
 """The policies by name, each as strong as it can be tuned (`dopd.replay.policies.searches`)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dopd.perf import EngineModel
 from dopd.replay.optimum import Optimum
@@ -22,6 +23,8 @@ HINDSIGHT = ("optimum", "oracle")
 NAMES = (
     "dopd", "dopd-paper", "dynamo-sla", "dynamo-load", "hpa", "keda", "heteroscale", "tokenscale", "fixed", "optimum",
 )  # fmt: skip
+DEFAULT = ("dopd", "hpa", "keda", "fixed", "optimum")
+"""Run when none is named: searches of all peers take a hundred replays."""
 VARIANTS = ("dopd@flips", "dopd@no-forecast", "static-1-3", "static-peak", "oracle")
 """Run only when asked for."""
 
@@ -44,6 +47,8 @@ def search(name: str, setting: Setting, trace: Trace, engine: EngineModel | None
         ValueError: no policy of this name.
     """
     start = static.first_counts(setting, trace)
+    # A team gives its autoscalers a maxReplicas: twice what the busiest minute needs.
+    bounded = replace(setting, most=min(setting.most, 2 * max(static.peak(setting, trace))))
     known: dict[str, Callable[[], Search]] = {
         "dopd": lambda: listed([Try("", start, lambda: Dopd(setting))]),
         "dopd@flips": lambda: listed([Try("", start, lambda: Dopd(setting, role_switching=True))]),
@@ -51,10 +56,10 @@ def search(name: str, setting: Setting, trace: Trace, engine: EngineModel | None
         "dopd-paper": lambda: listed([Try("", start, lambda: Paper(setting))]),
         "dynamo-sla": lambda: searches.dynamo_sla(setting, start),
         "dynamo-load": lambda: searches.dynamo_load(setting, start),
-        "hpa": lambda: searches.hpa(setting, start),
-        "keda": lambda: searches.keda(setting, start),
-        "heteroscale": lambda: searches.heteroscale(setting, trace, start),
-        "tokenscale": lambda: searches.tokenscale(setting, start),
+        "hpa": lambda: searches.hpa(bounded, start),
+        "keda": lambda: searches.keda(bounded, start),
+        "heteroscale": lambda: searches.heteroscale(bounded, trace, start),
+        "tokenscale": lambda: searches.tokenscale(bounded, start),
         "fixed": lambda: searches.fixed(setting, trace),
         "optimum": lambda: Optimum(setting, trace, engine).search(),
         "static-1-3": lambda: listed([Try("", static.one_to_three(static.peak(setting, trace), setting), None)]),

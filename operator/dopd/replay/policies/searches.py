@@ -28,9 +28,10 @@ PROMPTS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
 ANSWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Requests a worker at decode, as shares of the largest batch within the ITL objective."""
 VELOCITY_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-RATIOS = (1.0, 1.3, 1.6, 0.8, 2.0)
+RATIOS = (1.0, 0.8, 1.3, 1.7)
 """Multiples of the ratio that the mean load keeps busy."""
-MOST_COUNTED = 400
+MOST_TIMES = 4
+"""What the busiest minute needs: where so many workers do not reach the objective, as answers are lost, none do."""
 
 
 def dynamo_sla(setting: Setting, start: Pair) -> Search:
@@ -104,12 +105,15 @@ def heteroscale(setting: Setting, trace: Trace, start: Pair) -> Search:
     def step(multiple: float, k: int) -> Step:
         return attempt(try_of(multiple, 300.0, k), goal)
 
+    def cost(multiple: float, k: int) -> float:
+        return (1 + multiple * busy[0] / busy[1]) / VELOCITY_SHARES[k]
+
     cheapest: tuple[float, float, int] | None = None
     for multiple in RATIOS:
-        k = yield from highest(partial(step, multiple), -1, len(VELOCITY_SHARES))
-        cost = (1 + multiple * busy[0] / busy[1]) / VELOCITY_SHARES[k]
-        if k >= 0 and (cheapest is None or cost < cheapest[0]):
-            cheapest = cost, multiple, k
+        dearer = [k for k in range(len(VELOCITY_SHARES)) if cheapest and cost(multiple, k) >= cheapest[0]]
+        k = yield from highest(partial(step, multiple), len(dearer) - 1, len(VELOCITY_SHARES))
+        if k >= len(dearer):
+            cheapest = cost(multiple, k), multiple, k
     if cheapest:
         for cool_down in (60.0, 900.0):
             yield try_of(cheapest[1], cool_down, cheapest[2])
@@ -127,10 +131,12 @@ def tokenscale(setting: Setting, start: Pair) -> Search:
         return attempt(try_of(convertible, window, k), goal)
 
     end = len(VELOCITY_SHARES)
+    found = {}
     for window in (15.0, 60.0):
-        found = yield from highest(partial(step, 0, window), -1, end)
-        for convertible in (1, 2):
-            yield from highest(partial(step, convertible, window), found, min(end, found + 3))
+        found[window] = yield from highest(partial(step, 0, window), -1, end)
+    window, k = max(found.items(), key=lambda entry: entry[1])
+    for convertible in (1, 2):
+        yield from highest(partial(step, convertible, window), k, min(end, k + 3))
 
 
 def fixed(setting: Setting, trace: Trace) -> Search:
@@ -146,10 +152,10 @@ def fixed(setting: Setting, trace: Trace) -> Search:
     def step(pair: Pair) -> Step:
         return attempt(Try(f"{pair[0]} + {pair[1]}", pair, None), goal)
 
-    prefill = yield from least(lambda n: step((n, plenty[1])), guess[0], 1, MOST_COUNTED)
+    prefill = yield from least(lambda n: step((n, plenty[1])), guess[0], 1, MOST_TIMES * guess[0])
     if prefill is None:
         return
-    decode = yield from least(lambda n: step((plenty[0], n)), guess[1], 1, MOST_COUNTED)
+    decode = yield from least(lambda n: step((plenty[0], n)), guess[1], 1, MOST_TIMES * guess[1])
     if decode is None:
         return
     gpus = setting.prefill_gpus, setting.decode_gpus
