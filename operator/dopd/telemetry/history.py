@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from dopd.telemetry.answers import LARGEST_RATE
+
 PIECE_POINTS = 1000
 """Of one resource; all that share a Prometheus are in one answer."""
 FINE_BINS = 2880
@@ -34,6 +36,11 @@ class Piece:
     last_seconds: float
     step_seconds: float
     settled: bool = False
+
+    @property
+    def steps(self) -> int:
+        """From its first bin to its last."""
+        return round((self.last_seconds - self.first_seconds) / self.step_seconds)
 
 
 def pieces(end_seconds: float, history_seconds: float, bin_seconds: float) -> list[Piece]:
@@ -65,11 +72,18 @@ def _cut(after_seconds: float, until_seconds: float, step_seconds: float) -> Ite
 
 
 def fine_points(piece: Piece, values: Iterable[tuple[float, float]], bin_seconds: float) -> Points:
-    """The points of a piece, a wide bin as that many narrow ones of the same load; what is no number is not known."""
+    """The points of a piece in their order, a wide bin as that many narrow ones of the same load.
+
+    What is no load is not known, and neither is what lies outside the piece. Of points in one bin the last one counts.
+    """
+    found: dict[int, float] = {}
+    for at, load in ((float(at), float(load)) for at, load in values):
+        number = (at - piece.first_seconds) / piece.step_seconds
+        if -0.5 < number <= piece.steps + 0.5 and 0 <= load <= LARGEST_RATE:
+            found[round(number)] = load
     narrow = round(piece.step_seconds / bin_seconds)
     return [
-        (float(at) - bin_seconds * back, float(load))
-        for at, load in values
-        if math.isfinite(float(load))
+        (piece.first_seconds + number * piece.step_seconds - bin_seconds * back, load)
+        for number, load in sorted(found.items())
         for back in range(narrow - 1, -1, -1)
     ]
