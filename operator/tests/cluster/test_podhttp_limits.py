@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,3 +155,30 @@ async def test_a_pod_leads_nobody_elsewhere_through_the_api_server(kubernetes: K
             with pytest.raises(PodHttpError, match="redirected"):
                 await through_api_server(kubernetes, port)
     assert not visited.is_set()
+
+
+async def test_a_pod_behind_the_api_server_gives_the_operator_nothing_to_keep(tmp_path: Path, monkeypatch: Any):
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n") if asked else b"")
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        await talk(reader, writer)
+
+    async with endpoint(talk) as port:
+        cluster = {"name": "c", "cluster": {"server": f"http://localhost:{port}"}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        kubeconfig = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}]}
+        (tmp_path / "config").write_text(json.dumps({**kubeconfig, "current-context": "c"}))
+        monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        kubernetes = await Kubernetes.connect()
+        http = ProxyPodHttp(kubernetes)
+        try:
+            for _ in range(2):
+                assert await http.get_json(pod(), 30000, "/v1/loads") == {}
+        finally:
+            await http.close()
+            await kubernetes.close()
+    assert b"GET" in asked[1]
+    assert b"Cookie" not in asked[1]

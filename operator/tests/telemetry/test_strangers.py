@@ -1,4 +1,4 @@
-"""A URL that leads to something else than Prometheus: nothing of it is kept, and nothing of what it says is repeated."""
+"""A URL that leads to something else than Prometheus: nothing of it is kept, and nothing that it says is repeated."""
 
 import socket
 import threading
@@ -87,7 +87,7 @@ def test_an_error_of_any_form_is_a_short_text(http: Server, status: int, body: d
     assert "secret" not in said
 
 
-@pytest.mark.parametrize("url", ["http://*.x", "http://.x", "http://０.０.０.０", "http://x\x7f", "http://\ud83d"])
+@pytest.mark.parametrize("url", ["http://*.x", "http://.x", "http://\uff10.\uff10", "http://x\x7f", "http://\ud83d"])
 def test_what_no_request_can_be_made_of_is_no_url(url: str):
     assert "not a URL such as http://" in complaint(url)
 
