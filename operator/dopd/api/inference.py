@@ -56,11 +56,11 @@ class Slo(Model):
     """The latency objectives that the number of workers must meet."""
 
     ttft_seconds: Annotated[
-        float, Field(gt=0, le=120, json_schema_extra={"hint": "the unit is seconds, and 1500 ms are 1.5"})
+        float, Field(ge=0.001, le=120, json_schema_extra={"hint": "the unit is seconds, and 1500 ms are 1.5"})
     ] = 1.5
     """Time to first token, as the client sees it, seconds."""
     itl_seconds: Annotated[
-        float, Field(gt=0, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
+        float, Field(ge=0.0001, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
     ] = 0.05
     """Time between output tokens, seconds."""
     attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99

@@ -184,7 +184,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scheduling": {"mostUnfinished": 1.5}}, ["mostUnfinished:", "must be of type integer"]),
     ({"spec.scheduling": {"lateshare": 0.2}}, ['unknown field "spec.scheduling.lateshare"']),
     ({"spec.router.service": {"port": 70000}}, ["spec.router.service.port:", "less than or equal to 65535"]),
-    ({"spec.slo": {"ttftSeconds": 0}}, ["spec.slo.ttftSeconds:", "greater than 0"]),
+    ({"spec.slo": {"ttftSeconds": 0}}, ["spec.slo.ttftSeconds:", "at least 0.001"]),
     ({"spec.slo": {"attainment": 99}}, ["spec.slo.attainment:", "at most 0.9999"]),
     ({"spec.scaling.mode": "auto"}, ["spec.scaling.mode:", '"Auto", "Advise", "Paused"']),
     ({"spec.scaling.decode.min": 0}, ["spec.scaling.decode.min:", "greater than or equal to 1"]),
