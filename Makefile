@@ -83,7 +83,7 @@ e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind clust
 
 .PHONY: demo
 demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
-	$(BIN)/python -m e2e.demo --scenario $(SCENARIO) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
+	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
 	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)")
 
 .PHONY: dynamo-replay
@@ -94,12 +94,12 @@ dynamo-replay: ## set up NVIDIA Dynamo's planner and simulator in .venv-dynamo, 
 
 .PHONY: cluster
 cluster: $(READY) ## bring a kind cluster up and load all images (NAME=dev)
-	$(BIN)/python -m e2e.cluster up --name $(NAME)
-	$(BIN)/python -m e2e.cluster images --name $(NAME)
+	$(BIN)/python -m e2e.cluster up --name "$(NAME)"
+	$(BIN)/python -m e2e.cluster images --name "$(NAME)"
 
 .PHONY: cluster-down
 cluster-down: $(READY) ## take it down; nothing is left but the cache
-	$(BIN)/python -m e2e.cluster down --name $(NAME)
+	$(BIN)/python -m e2e.cluster down --name "$(NAME)"
 
 .PHONY: images
 images: $(READY) ## build the images

@@ -1,17 +1,13 @@
 """What is sent and when: read from a trace or made up evenly, cut, thinned or thickened, and compressed in time."""
 
-import csv
-import gzip
-import io
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-COLUMNS = ("arrival_s", "input_tokens", "output_tokens")
-_GZIP_MAGIC = b"\x1f\x8b"
+from dopd.replay.trace import load
 
 
 class TraceError(ValueError):
@@ -111,59 +107,14 @@ class Schedule:
 
 
 def read_trace(path: Path) -> Schedule:
-    """Read a trace: CSV, gzip or not, with at least the columns `arrival_s`, `input_tokens` and `output_tokens`.
-
-    Times are made relative to the first row.
+    """Read a trace as `dopd replay` does: of any format that it reads, with times from the first request on.
 
     Raises:
         TraceError: the file cannot be read or breaks the format; names the line.
     """
     try:
-        content = path.read_bytes()
-        text = (gzip.decompress(content) if content.startswith(_GZIP_MAGIC) else content).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error  # that of the system names no file: it is named already
-        raise TraceError(f"trace {path}: {reason}; expected a CSV file, gzip or not") from error
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in COLUMNS if name not in (rows.fieldnames or [])]
-    if missing:
-        raise TraceError(f"trace {path}, line 1: no column {missing[0]}; expected a header with {','.join(COLUMNS)}")
-    arrivals: list[Arrival] = []
-    for row in rows:
-        where = f"trace {path}, line {rows.line_num}"
-        arrival = _arrival(row, where)
-        if arrivals and arrival.at_seconds < arrivals[-1].at_seconds:
-            raise TraceError(f"{where}: arrival_s {row['arrival_s']} is before that of the line above; sort the file")
-        arrivals.append(arrival)
-    if not arrivals:
-        raise TraceError(f"trace {path}: no request after the header")
-    return Schedule(_from_zero(arrivals))
-
-
-def _from_zero(arrivals: Sequence[Arrival]) -> tuple[Arrival, ...]:
-    return tuple(replace(a, at_seconds=a.at_seconds - arrivals[0].at_seconds) for a in arrivals)
-
-
-def _arrival(row: dict[str, str | None], where: str) -> Arrival:
-    return Arrival(
-        _number(row, "arrival_s", where),
-        _tokens(row, "input_tokens", where),
-        _tokens(row, "output_tokens", where),
-    )
-
-
-def _number(row: dict[str, str | None], column: str, where: str) -> float:
-    try:
-        value = float(row[column] or "")
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise TraceError(f"{where}: {column} is {row[column]!r}; expected a number of at least 0")
-    return value
-
-
-def _tokens(row: dict[str, str | None], column: str, where: str) -> int:
-    value = _number(row, column, where)
-    if value < 1 or value != int(value):
-        raise TraceError(f"{where}: {column} is {row[column]!r}; expected a whole number of at least 1")
-    return int(value)
+        trace = load(path)
+    except ValueError as error:
+        raise TraceError(f"trace {error}") from error
+    columns = (trace.arrival_seconds, trace.input_tokens, trace.output_tokens)
+    return Schedule(tuple(map(Arrival, *(column.tolist() for column in columns))))

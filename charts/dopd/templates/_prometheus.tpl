@@ -14,6 +14,9 @@
 {{- if and $p.ca.existingSecret $p.ca.existingConfigMap -}}
 {{- fail "prometheus.ca: give one of existingSecret and existingConfigMap" -}}
 {{- end -}}
+{{- if and $p.insecureSkipVerify (or $p.ca.existingSecret $p.ca.existingConfigMap) -}}
+{{- fail "prometheus: ca has no effect with insecureSkipVerify; give one of them" -}}
+{{- end -}}
 {{- if ne (empty $p.basicAuth.username) (empty $p.basicAuth.existingSecret) -}}
 {{- fail "prometheus.basicAuth: username and existingSecret belong together" -}}
 {{- end -}}

@@ -25,35 +25,42 @@ def test_further_columns_are_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    "text",
     [
-        ("t,in,out\n1,2,3\n", ["line 1", "no column arrival_s", "arrival_s,input_tokens,output_tokens"]),
-        (TEXT + "13,many,5\n", ["line 4", "input_tokens", "'many'", "expected a number"]),
-        (TEXT + "13,5\n", ["line 4", "output_tokens", "None"]),
-        (TEXT + "13,5,0\n", ["line 4", "output_tokens", "'0'", "at least 1"]),
-        (TEXT + "13,5.5,1\n", ["line 4", "input_tokens", "'5.5'"]),
-        (TEXT + "nan,5,5\n", ["line 4", "arrival_s", "'nan'"]),
-        (TEXT + "11,5,5\n", ["line 4", "11", "before"]),
-        ("arrival_s,input_tokens,output_tokens\n", ["no request"]),
+        "\ufeffTIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,374,44\n2023-11-16 18:15:48.5,396,109\n",
+        '{"timestamp": 1700000000000, "input_length": 374, "output_length": 44}\n'
+        '{"timestamp": 1700000002500, "input_length": 396, "output_length": 109}\n',
+        "arrival_s,input_tokens,output_tokens\n12.5,396,109\n10,374,44\n",
     ],
 )
-def test_a_bad_file_is_refused_with_the_line_and_what_was_expected(tmp_path: Path, text: str, words: list[str]) -> None:
-    path = tmp_path / "trace.csv"
+def test_what_the_replay_reads_is_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "trace"
     path.write_text(text)
+    assert read_trace(path).arrivals == (Arrival(0.0, 374, 44), Arrival(2.5, 396, 109))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"t,in,out\n1,2,3\n", ["columns t, in, out", "expected arrival_s, input_tokens, output_tokens"]),
+        (TEXT.encode() + b"13,many,5\n", ["line 4", "input_tokens", "'many'", "expected a number"]),
+        (TEXT.encode() + b"13,5\n", ["line 4", "2 cells"]),
+        (b"arrival_s,input_tokens,output_tokens\n", ["no row below its header"]),
+        (b"\x1f\x8bbroken", ["not a readable file"]),
+        (b"\xff\xfe\x00", ["not a readable file"]),
+        (gzip.compress(b"arrival_s,input_tokens,output_tokens\n" + b" " * 2**22), ["line 2", "longer than"]),
+    ],
+)
+def test_a_bad_file_is_refused_with_what_was_expected(tmp_path: Path, content: bytes, words: list[str]) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_bytes(content)
     with pytest.raises(TraceError) as refused:
         read_trace(path)
-    assert all(word in str(refused.value) for word in [str(path), *words])
-
-
-@pytest.mark.parametrize("content", [b"\x1f\x8bbroken", b"\xff\xfe\x00"], ids=["broken gzip", "no text"])
-def test_a_file_that_is_no_csv_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "trace").write_bytes(content)
-    with pytest.raises(TraceError, match="expected a CSV file"):
-        read_trace(tmp_path / "trace")
+    assert all(word in str(refused.value) for word in [f"trace {path}", *words])
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="trace: No such file or directory; expected a CSV file"):
+    with pytest.raises(TraceError, match="trace: No such file or directory; expected the path of a trace"):
         read_trace(tmp_path / "trace")
 
 

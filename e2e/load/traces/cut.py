@@ -7,7 +7,8 @@ import argparse
 import gzip
 from pathlib import Path
 
-from e2e.load.schedule import COLUMNS, Schedule, read_trace
+from dopd.replay.trace_formats import FORMATS
+from e2e.load.schedule import Schedule, read_trace
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
 def as_csv(schedule: Schedule) -> str:
     """The schedule as the text of a trace file; times to the millisecond."""
     rows = (f"{a.at_seconds:.3f},{a.input_tokens},{a.output_tokens}" for a in schedule)
-    return "\n".join([",".join(COLUMNS), *rows, ""])
+    return "\n".join([",".join(FORMATS[0].names), *rows, ""])
 
 
 if __name__ == "__main__":

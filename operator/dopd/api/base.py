@@ -136,13 +136,18 @@ def cel_milliseconds(duration: str) -> str:
     return f"{parts}.map(p, int(p.find('[0-9]+')) * ({unit} : {round(1000 * _UNIT_SECONDS['d'])})).sum()"
 
 
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+"""A name of DNS labels: what Kubernetes takes for names of objects and for the domain of a resource."""
+
 Name = Annotated[
     str,
     Field(
-        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        pattern=f"^{DOMAIN}$",
         max_length=253,
         json_schema_extra={
-            "expected": "the name of an object (lower-case letters, digits, '-' and '.'), such as llama-3.1-8b-h100"
+            "expected": "the name of an object (lower-case letters, digits, '-' and single '.' between them), such as"
+            " llama-3.1-8b-h100"
         },
     ),
 ]

@@ -7,7 +7,7 @@ ambiguous one ends the program at its start: so every beginning of a flag below 
 with the flags that the two parsers know.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dopd.api.base import Rule
 
@@ -103,6 +103,21 @@ def flag_rules(reserved: tuple[Reserved, ...]) -> list[Rule]:
         ),
         *(_rule(group) for group in reserved),
     ]
+
+
+def first_reserved(args: Any, reserved: tuple[Reserved, ...]) -> tuple[str, Reserved] | None:
+    """The first argument that names a reserved flag, as the CEL rules find it, and what it means; None without one.
+
+    Args:
+        args: of a pod template, so of any form.
+        reserved: flags that are looked for.
+    """
+    for word in args if isinstance(args, list) else ():
+        name = word.split("=")[0] if isinstance(word, str) and len(word) > 2 and word.startswith("-") else None
+        for group in reserved:
+            if name is not None and any(flag.startswith(name) for flag in group.flags):
+                return str(word), group
+    return None
 
 
 def _rule(group: Reserved) -> Rule:

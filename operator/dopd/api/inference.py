@@ -34,9 +34,12 @@ class SecretKey(Model):
     key: Annotated[
         str,
         Field(
-            pattern=r"^[-._a-zA-Z0-9]+$",
+            pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$",
             max_length=253,
-            json_schema_extra={"expected": "a key of a Secret (letters, digits, '-', '_' and '.'), such as key"},
+            json_schema_extra={
+                "expected": "a key of a Secret (letters, digits, '-', '_' and '.', not '..' at its beginning), such as"
+                " key"
+            },
         ),
     ] = "key"
     """Key in it."""
@@ -54,11 +57,11 @@ class Slo(Model):
     """The latency objectives that the number of workers must meet."""
 
     ttft_seconds: Annotated[
-        float, Field(gt=0, le=120, json_schema_extra={"hint": "the unit is seconds, and 1500 ms are 1.5"})
+        float, Field(ge=0.001, le=120, json_schema_extra={"hint": "the unit is seconds, and 1500 ms are 1.5"})
     ] = 1.5
     """Time to first token, as the client sees it, seconds."""
     itl_seconds: Annotated[
-        float, Field(gt=0, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
+        float, Field(ge=0.0001, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
     ] = 0.05
     """Time between output tokens, seconds."""
     attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99
@@ -210,13 +213,15 @@ class Scaling(Model):
     engines add workers in either case."""
 
 
+_HOST = r"(([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|\[[0-9A-Fa-f:.]+\])"
 PrometheusURL = Annotated[
     str,
     Field(
-        pattern=r"^https?://[^\s]+$",
+        pattern=rf"^https?://{_HOST}(:[1-9][0-9]{{0,4}})?(/[!-~]*)?$",
         max_length=1024,
         json_schema_extra={
-            "expected": "a URL that begins with http:// or https://, such as http://prometheus.monitoring.svc:9090",
+            "expected": "a URL that begins with http:// or https:// and a host, such as"
+            " http://prometheus.monitoring.svc:9090",
             "x-kubernetes-validations": cel(
                 [
                     Rule(

@@ -11,8 +11,10 @@ from pydantic import Field
 
 from dopd.api.base import Model, Rule
 
+LEAST_SECONDS = 1e-6
+"""Of a forward pass: none is faster than a microsecond."""
 _UNIT = {"hint": "the unit is seconds, and 46.1 ms are 0.0461"}
-Seconds = Annotated[float, Field(gt=0, le=86400)]
+Seconds = Annotated[float, Field(ge=LEAST_SECONDS, le=86400)]
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
 
 StartSeconds = Annotated[float, Field(gt=0, le=7200, json_schema_extra={"hint": "the unit is seconds"})]
@@ -21,6 +23,9 @@ LONGEST_FIXED_SECONDS, LONGEST_TOKEN_SECONDS = 1.0, 0.005
 LONGEST_LEAST_STEP_SECONDS = 2.0
 """Of a prefill, and of the fastest decode step: what takes longer was written in milliseconds, or is no engine that one
 would scale."""
+
+
+LEAST_CORRECTION, MOST_CORRECTION = 0.01, 10.0
 
 
 class Origin(StrEnum):
@@ -95,7 +100,7 @@ class DecodePoint(Model):
     """Requests decoded together."""
     context_tokens: Tokens
     """Mean tokens held per request (prompt plus what is generated so far)."""
-    itl_seconds: Annotated[float, Field(gt=0, le=600, json_schema_extra=_UNIT)]
+    itl_seconds: Annotated[float, Field(ge=LEAST_SECONDS, le=600, json_schema_extra=_UNIT)]
     """Time of one decode step, which is the inter-token latency of each request of the batch."""
 
 
@@ -169,7 +174,7 @@ class EngineProfileSpec(Model):
     data_type: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Data types of that engine, for people, such as `weights fp8, KV cache fp8`; unknown if absent."""
     source: ProfileSource
-    correction: Annotated[float, Field(gt=0, le=10)] = 1.0
+    correction: Annotated[float, Field(ge=LEAST_CORRECTION, le=MOST_CORRECTION)] = 1.0
     """Factor on all times, for what the table leaves out (scheduling, tokenizing): real seconds / table seconds."""
     prefill: PrefillProfile
     decode: DecodeProfile

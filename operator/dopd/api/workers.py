@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dopd.api.base import Duration, Image, Model, Name, PullPolicy, Quantity, Rule, Within, cel
+from dopd.api.base import DOMAIN, Duration, Image, Model, Name, PullPolicy, Quantity, Rule, Within, cel
 from dopd.api.flags import ENGINE_FLAGS, flag_rules
 from dopd.api.names import BOOTSTRAP_PORT, ENGINE_CONTAINER, ENGINE_PORT
 from dopd.api.pods import EnvVar, PodTemplateOverlay, port_rules
@@ -20,7 +20,8 @@ EngineArgs = Annotated[
 """Arguments of the engine, without those that the operator sets."""
 
 
-_SHELL = "self[0].matches('(^|/)[a-z]*sh$') && self.exists(word, word.matches('^-[a-z]*c$'))"
+# Also behind another program: tini -- sh -c, env bash -c.
+_SHELL = "self.exists(word, word.matches('(^|/)[a-z]*sh[0-9.]*$')) && self.exists(word, word.matches('^-[a-z]*c$'))"
 Command = Annotated[
     list[Annotated[str, Field(min_length=1)]],
     Field(
@@ -71,8 +72,10 @@ class Engine(Model):
     """Container image with SGLang."""
     image_pull_policy: PullPolicy | None = None
     """When to pull the image; left to Kubernetes if absent."""
-    image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []
-    """Names of Secrets for the registry, in the same namespace."""
+    image_pull_secrets: Annotated[
+        list[Name], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = []
+    """Names of Secrets for the registry, in the same namespace; each once."""
     command: Command = [
         "python3",
         "-m",
@@ -173,7 +176,7 @@ class RoleSpec(Model):
     gpu_resource: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$",
+            pattern=f"^{DOMAIN}/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
             max_length=253,
             json_schema_extra={"expected": "an extended resource (domain/name), such as nvidia.com/gpu or amd.com/gpu"},
         ),

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 from dopd.api.text import one_line
 from dopd.cli import installation
+from dopd.cli.arguments import NAMESPACES, namespaces, object_name
 from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
 from dopd.cluster import Kubernetes
 from dopd.cluster.client import in_cluster, own_namespace
@@ -31,13 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-n",
         "--namespace",
         action="append",
-        default=list(filter(None, env("DOPD_NAMESPACES", "").split(","))),
-        help="check the resources of this namespace (may be repeated); of all if absent [DOPD_NAMESPACES]",
+        type=object_name,
+        help=f"check the resources of this namespace (may be repeated); of all if absent [{NAMESPACES}]",
     )
-    parser.add_argument("--lease-name", default=env("DOPD_LEASE_NAME", "dopd"), help="[DOPD_LEASE_NAME]")
+    parser.add_argument(
+        "--lease-name", type=object_name, default=env("DOPD_LEASE_NAME") or "dopd", help="[DOPD_LEASE_NAME]"
+    )
     parser.add_argument(
         "--lease-namespace",
-        default=env("DOPD_LEASE_NAMESPACE", own_namespace("")),
+        type=object_name,
+        default=env("DOPD_LEASE_NAMESPACE") or own_namespace("") or None,
         help="where the operator runs; looked for if absent [DOPD_LEASE_NAMESPACE]",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="show only what failed")
@@ -47,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Check, and print as it goes; 0 if nothing failed, 1 if something did, 2 if it could not begin."""
     try:
-        connector = Connector(connection_settings(options))
+        connector, options.namespace = Connector(connection_settings(options)), namespaces(options.namespace)
         return asyncio.run(_report(options, connector))
     except (ValueError, RuntimeError) as error:
         print(f"dopd doctor: {error}", file=sys.stderr)
@@ -75,7 +79,7 @@ async def _checks(kubernetes: Kubernetes, options: argparse.Namespace, connector
         return
     async for check in installation.check_definitions(kubernetes):
         yield check
-    lease = await installation.find_lease(kubernetes, options.lease_namespace, options.lease_name)
+    lease = await installation.find_lease(kubernetes, options.lease_namespace or "", options.lease_name)
     yield await installation.check_lease(kubernetes, lease, options.lease_name)
     account = None if in_cluster() else await installation.service_account(kubernetes, lease)
     yield await installation.check_rights(kubernetes, options.namespace, lease, account)

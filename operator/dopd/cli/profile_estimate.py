@@ -30,7 +30,7 @@ from dopd.api.profile import (
     StartupProfile,
     TransferProfile,
 )
-from dopd.cli.arguments import output_file
+from dopd.cli.arguments import object_name, output_file
 
 PREFILL_TOKENS = tuple(
     [1, 64, 128, 256] + [size for power in range(9, 17) for size in (2**power, 3 * 2 ** (power - 1))] + [131072]
@@ -49,7 +49,7 @@ PACKAGE = "aiconfigurator-core==0.12.0"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `dopd profile estimate`."""
-    parser.add_argument("--name", required=True, help="name of the EngineProfile")
+    parser.add_argument("--name", type=object_name, required=True, help="name of the EngineProfile")
     parser.add_argument("--model", required=True, help="Hugging Face name, such as meta-llama/Meta-Llama-3.1-8B")
     parser.add_argument("--gpu", required=True, help="GPU type, such as h100_sxm, h200_sxm, b200_sxm, a100_sxm, l40s")
     parser.add_argument("--tp", type=int, default=1, help="tensor parallel GPUs of one worker (default 1)")

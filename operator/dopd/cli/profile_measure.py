@@ -28,7 +28,7 @@ from dopd.api.profile import (
     ProfileSource,
     TransferProfile,
 )
-from dopd.cli.arguments import output_file
+from dopd.cli.arguments import object_name, output_file, word
 from dopd.cli.measure_pair import LEAST_OUTPUT_TOKENS, Facts, MeasureError, Pair
 from dopd.cli.measure_points import Points
 from dopd.cli.profile_estimate import rising, rising_grid, write_profile
@@ -42,11 +42,12 @@ ORIGINS_ANNOTATION = "dopd.dev/origins"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `dopd profile measure`."""
-    parser.add_argument("--name", required=True, help="name of the EngineProfile")
-    parser.add_argument("--model", required=True, help="model that the engines serve, for people")
-    parser.add_argument("--gpu", required=True, help="GPU type, for people")
+    parser.add_argument("--name", type=object_name, required=True, help="name of the EngineProfile")
+    parser.add_argument("--model", type=word(253), required=True, help="model that the engines serve, for people")
+    parser.add_argument("--gpu", type=word(63), required=True, help="GPU type, for people")
     parser.add_argument(
         "--data-type",
+        type=word(253),
         help="data types of the engines, for people, such as 'weights fp8, KV cache fp8' (default: as they report)",
     )
     parser.add_argument("--gpus", type=int, help="GPUs of one engine (default: as it reports)")

@@ -6,6 +6,7 @@ Each has an environment variable, so that `dopd doctor` in the operator's own co
 import argparse
 import os
 
+from dopd.cli.arguments import number
 from dopd.telemetry.connection import LARGEST_ANSWER_MIB, LARGEST_ANSWER_OF_RESOURCE_MIB, ConnectionSettings
 
 PREFIX = "DOPD_PROMETHEUS_"
@@ -45,15 +46,15 @@ def add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
     pairs("series-label", "that the series to be read must carry, such as cluster=eu-west", "NAME=VALUE")
     group.add_argument(
         "--prometheus-timeout",
-        type=float,
-        default=float(_env("timeout") or "10"),
+        type=number(0.1, 600),
+        default=_env("timeout") or "10",
         metavar="SECONDS",
         help=f"for a whole answer [{PREFIX}TIMEOUT]",
     )
     group.add_argument(
         "--prometheus-max-answer-mib",
-        type=float,
-        default=float(_env("max-answer-mib") or LARGEST_ANSWER_MIB),
+        type=number(0.001, 1024),
+        default=_env("max-answer-mib") or f"{LARGEST_ANSWER_MIB:g}",
         metavar="MIB",
         help=f"largest answer, decompressed; one of a resource's own Prometheus has {LARGEST_ANSWER_OF_RESOURCE_MIB:g}"
         f" [{PREFIX}MAX_ANSWER_MIB]",

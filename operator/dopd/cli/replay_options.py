@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
+from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
 from dopd.cli.arguments import output_file
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
@@ -15,7 +16,7 @@ from dopd.replay.workers import FIRST_COME, Routing, Settings
 from dopd.replay.worlds import ALL, KINDS, World
 from dopd_scheduling import ORDERS
 
-ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale", "profile_correction")
+ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale")
 AT_LEAST_ZERO = ("start_up_seconds", "from_seconds", "history_from_seconds")
 
 
@@ -166,6 +167,8 @@ def check(args: argparse.Namespace) -> None:
         _must(args, name, lambda value: 0 < value < math.inf, "a number above 0")
     for name in AT_LEAST_ZERO:
         _must(args, name, lambda value: 0 <= value < math.inf, "seconds of at least 0")
+    least, most = LEAST_CORRECTION, MOST_CORRECTION
+    _must(args, "profile_correction", lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
     since = args.from_seconds
     _must(args, "to_seconds", lambda value: value > since, f"seconds after --from-seconds {since:g}")
     _must(args, "seed", lambda value: value >= 0, "a whole number of at least 0")

@@ -8,6 +8,8 @@ import os
 import sys
 from datetime import UTC, datetime
 
+from dopd.api.text import one_line
+from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, one_of, port
 from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
 from dopd.cluster.election import LeaseLost
 from dopd.reconcile.runtime import Options, run
@@ -19,23 +21,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--namespace",
         action="append",
-        default=list(filter(None, env("DOPD_NAMESPACES", "").split(","))),
-        help="watch this namespace (may be repeated); all if absent [DOPD_NAMESPACES, comma-separated]",
+        type=object_name,
+        help=f"watch this namespace (may be repeated); all if absent [{NAMESPACES}, comma-separated]",
     )
-    parser.add_argument("--lease-name", default=env("DOPD_LEASE_NAME", "dopd"), help="Lease of the active instance")
     parser.add_argument(
-        "--lease-namespace", default=env("DOPD_LEASE_NAMESPACE", ""), help="its namespace; ours if absent"
+        "--lease-name",
+        type=object_name,
+        default=env("DOPD_LEASE_NAME") or "dopd",
+        help="Lease of the active instance [DOPD_LEASE_NAME]",
+    )
+    parser.add_argument(
+        "--lease-namespace",
+        type=object_name,
+        default=env("DOPD_LEASE_NAMESPACE") or None,
+        help="its namespace; ours if absent [DOPD_LEASE_NAMESPACE]",
     )
     parser.add_argument(
         "--lease-seconds",
-        type=float,
-        default=float(env("DOPD_LEASE_SECONDS", "15")),
-        help="how long a silent leader keeps the Lease",
+        type=number(2, 300),
+        default=env("DOPD_LEASE_SECONDS") or "15",
+        help="how long a silent leader keeps the Lease, 2 to 300 [DOPD_LEASE_SECONDS]",
     )
     parser.add_argument(
-        "--http-port", type=int, default=int(env("DOPD_HTTP_PORT", "8080")), help="health and metrics; 0 for none"
+        "--http-port",
+        type=port,
+        default=env("DOPD_HTTP_PORT") or "8080",
+        help="health and metrics; 0 for none [DOPD_HTTP_PORT]",
     )
-    parser.add_argument("--log-format", choices=("text", "json"), default=env("DOPD_LOG_FORMAT", "text"))
+    parser.add_argument(
+        "--log-format",
+        type=one_of(("text", "json")),
+        default=env("DOPD_LOG_FORMAT") or "text",
+        metavar="{text,json}",
+        help="[DOPD_LOG_FORMAT]",
+    )
     parser.add_argument("--verbose", action="store_true", help="log requests, too")
     add_prometheus_arguments(parser)
 
@@ -43,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(options: argparse.Namespace) -> int:
     """Run until stopped."""
     try:
-        prometheus = connection_settings(options)
+        prometheus, watched = connection_settings(options), namespaces(options.namespace)
     except ValueError as error:
         print(f"dopd: {error}", file=sys.stderr)
         return 2
@@ -52,19 +71,27 @@ def call(options: argparse.Namespace) -> int:
         asyncio.run(
             run(
                 Options(
-                    namespaces=tuple(options.namespace),
+                    namespaces=watched,
                     prometheus=prometheus,
                     lease_name=options.lease_name,
-                    lease_namespace=options.lease_namespace,
+                    lease_namespace=options.lease_namespace or "",
                     lease_seconds=options.lease_seconds,
                     http_port=options.http_port,
                 )
             )
         )
-    except (LeaseLost, RuntimeError) as error:
+    except (LeaseLost, RuntimeError, OSError) as error:
         print(f"dopd: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class _TextLines(logging.Formatter):
+    """Messages repeat servers and resources: none of them begins a line that looks like another record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
 
 
 class _JsonLines(logging.Formatter):
@@ -82,7 +109,7 @@ class _JsonLines(logging.Formatter):
 
 def _log_to_stderr(log_format: str, verbose: bool) -> None:
     handler = logging.StreamHandler()
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    text = _TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if log_format == "json" else text)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     if not verbose:

@@ -8,6 +8,7 @@ import builtins
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -61,18 +62,25 @@ class Kubernetes:
         """Connect with the pod's service account, or outside a cluster with KUBECONFIG.
 
         Raises:
-            RuntimeError: neither is there.
+            RuntimeError: neither is there, or can be used.
         """
         configuration = client.Configuration()
-        if in_cluster():
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            try:
+        try:
+            if in_cluster():
+                config.load_incluster_config(client_configuration=configuration)
+            else:
                 await config.load_kube_config(client_configuration=configuration)
-            except config.ConfigException as error:
-                raise RuntimeError(f"no cluster: {error}; set KUBECONFIG, or run inside a cluster") from error
-        configuration.connection_pool_maxsize = _CONNECTIONS
-        return cls(client.ApiClient(configuration))
+            if urlsplit(configuration.host).scheme not in ("http", "https"):
+                raise ValueError(f"{configuration.host} is no URL of an API server")
+            configuration.connection_pool_maxsize = _CONNECTIONS
+            # What pods answer through the API server's proxy may want to be kept, too.
+            configuration.client_session_kwargs = {"cookie_jar": aiohttp.DummyCookieJar()}
+            return cls(client.ApiClient(configuration))
+        except Exception as error:  # of a file that may hold anything, and a reader that expects a kubeconfig
+            words = " ".join(str(error).split())
+            if not isinstance(error, config.ConfigException):
+                words = f"the kubeconfig can not be used ({type(error).__name__} {words})"
+            raise RuntimeError(f"no cluster: {words}; set KUBECONFIG, or run inside a cluster") from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.base import API_VERSION
+from dopd.api.text import plain
 from dopd.cluster import kinds
 from dopd.cluster.client import ApiError, Kubernetes
 
@@ -25,7 +26,7 @@ async def post_event(
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "action": "Reconcile",
-        "note": note.encode(errors="replace")[:_LONGEST_NOTE_BYTES].decode(errors="ignore"),
+        "note": plain(note).encode()[:_LONGEST_NOTE_BYTES].decode(errors="ignore"),
         "reportingController": "dopd.dev/operator",
         "reportingInstance": "dopd",
         "regarding": {

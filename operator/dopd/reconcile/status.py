@@ -19,6 +19,7 @@ from dopd.api.status import (
     RoleStatus,
     read_status,
 )
+from dopd.api.text import plain
 from dopd.autoscaler import Decision
 from dopd.cluster.decode import depth_of
 from dopd.planning import Demand
@@ -244,8 +245,11 @@ def _condition(finding: Finding, old: Condition | None, generation: int, now: st
 
 
 def clipped(text: str, most: int) -> str:
-    """A text that the schema of the status takes: not too long, and of whole characters."""
-    whole = text.encode(errors="replace").decode()
+    """A text that the schema of the status takes: not too long, and of characters that can be seen.
+
+    Conditions repeat the API server, Prometheus and pods, and reach terminals as they are (`kubectl -o jsonpath`).
+    """
+    whole = plain(text)
     return whole if len(whole) <= most else f"{whole[: most - len(_CUT)]}{_CUT}"
 
 

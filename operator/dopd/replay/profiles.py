@@ -23,15 +23,19 @@ def load_profile(name_or_path: str) -> EngineProfileSpec:
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise ValueError(f"profile {name_or_path}: no such file")
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            words = "no such file" if isinstance(error, FileNotFoundError) else f"can not be read ({error})"
+            raise ValueError(f"profile {name_or_path}: {words}") from error
     elif name_or_path in shipped():
         text = resources.files("dopd.perf").joinpath("profiles", f"{name_or_path}.yaml").read_text(encoding="utf-8")
     else:
         raise ValueError(f"profile {name_or_path}: expected a .yaml file or one of {', '.join(shipped())}")
     try:
         return EngineProfileSpec.model_validate(yaml.safe_load(text)["spec"])
+    except RecursionError as error:
+        raise ValueError(f"profile {name_or_path}: nested too deep to be a manifest of kind EngineProfile") from error
     except yaml.YAMLError as error:
         raise ValueError(f"profile {name_or_path}: no YAML: {' '.join(str(error).split())}") from error
     except (KeyError, TypeError) as error:

@@ -249,8 +249,10 @@ def _drawn(
     counts = generator.poisson(requests * rate_scale) if rate_scale != 1 else _whole(requests)
     interval = np.repeat(np.arange(len(counts)), counts)
     share = generator.uniform(0, 1, len(interval))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lengths = [np.nan_to_num(tokens / requests) for tokens in (inputs, outputs)]
+    # Tokens of an interval without a request are of none.
+    lengths = [
+        np.divide(tokens, requests, out=np.zeros_like(tokens), where=requests > 0) for tokens in (inputs, outputs)
+    ]
     if within is Within.LINEAR:
         joined = np.isclose(np.diff(starts), width) & (requests[1:] > 0) & (requests[:-1] > 0)
         share = _drawn_along(_line(requests, joined), interval, share)

@@ -20,6 +20,9 @@ Point = tuple[FiniteFloat, float]
 
 Kind = Literal["vector", "matrix"]
 
+LARGEST_RATE = 1e15
+"""No load is larger: whatever says so is broken. Sums and squares of what is smaller stay finite."""
+
 
 class _Series(TypedDict):
     metric: dict[str, str]
@@ -80,6 +83,8 @@ def parse_answer(kind: Kind, body: bytes | bytearray) -> dict[str, Any]:
 def buckets(series: Iterable[Mapping[str, Any]]) -> dict[float, float]:
     """A cumulative histogram, of series with an upper bound in label `le`; `1` and `1.0` are one bound.
 
+    A bucket whose value is no rate is not known.
+
     Raises:
         BadAnswer: a series has no number in that label.
     """
@@ -92,6 +97,6 @@ def buckets(series: Iterable[Mapping[str, Any]]) -> dict[float, float]:
         if math.isnan(bound):
             raise BadAnswer("a bucket has no number in label le; look at what relabels it")
         value = float(item["value"][1])
-        if math.isfinite(value):
+        if abs(value) <= LARGEST_RATE:
             found[bound] = found.get(bound, 0.0) + value
     return found

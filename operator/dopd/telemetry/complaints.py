@@ -7,6 +7,7 @@ the server may be one that a resource's author chose.
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
+from http.client import HTTPException, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -39,7 +40,8 @@ def about_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        requests.Request("GET", url).prepare()
+    except (ValueError, requests.RequestException):
         valid = False
     if not valid:
         return "not a URL such as http://prometheus.monitoring.svc:9090"
@@ -61,6 +63,9 @@ def about_failure(error: Exception, settings: "ConnectionSettings") -> str:
             f"no whole answer within {settings.timeout_seconds:g} s. --prometheus-timeout gives it more time. Is it"
             " overloaded, or a NetworkPolicy in the way?"
         )
+    if isinstance(root, HTTPException) and not isinstance(root, RemoteDisconnected):
+        # Its words are those of whoever listens there, which may be anything that talks.
+        return f"what answers is no HTTP, or breaks off ({type(root).__name__}). Check the URL, its port and its scheme"
     text = str(root) or type(root).__name__
     if isinstance(root, OSError) and "invalid path" in text:
         return f"{text.partition('invalid path: ')[2]} is not there; mount the file of TLS, or correct its name"
@@ -155,12 +160,13 @@ def _about_credentials(settings: "ConnectionSettings") -> str:
 
 
 def _about_error(status: int, answer: Mapping[str, Any]) -> str:
-    words = f"{answer.get('errorType', 'error')}: {_quote(str(answer.get('error', '')))}"
-    if answer.get("errorType") == "timeout" or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT):
-        return f"status {status}: {words}. Is it overloaded? --prometheus-timeout gives it more time"
-    if status == HTTPStatus.NOT_FOUND:
-        return f"status {status}: {BASE_PATH}"
-    return f"status {status}: {words}"
+    kind, error = answer.get("errorType"), answer.get("error")
+    told = f"status {status} and JSON that names no error of Prometheus"
+    if isinstance(error, str):
+        told = f"status {status}: {_quote(kind) if isinstance(kind, str) else 'error'}: {_quote(error)}"
+    if kind == "timeout" or status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.GATEWAY_TIMEOUT):
+        return f"{told}. Is it overloaded? --prometheus-timeout gives it more time"
+    return f"status {status}: {BASE_PATH}" if status == HTTPStatus.NOT_FOUND else told
 
 
 def _json(body: bytes | bytearray) -> dict[str, Any] | None:

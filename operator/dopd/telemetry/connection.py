@@ -8,12 +8,14 @@ Files are read for each request (those of TLS for each new connection), so a rot
 """
 
 import math
+import re
 import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -42,6 +44,7 @@ OWN_ROOM_BYTES = 64 * 2**20
 """For large answers of the operator's own Prometheus: one that is as large as it may be, or some that are not."""
 OVERLOADED = (429, 503)
 """Answers whose `Retry-After` counts."""
+_HEADER_NAME = re.compile("[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 
 Answer = list[dict[str, Any]]
 """Series as `answers` lets them through: "metric" with labels as text, and "value" or "values" with
@@ -129,12 +132,17 @@ class ConnectionSettings:
             raise ValueError("a client key for Prometheus needs a client certificate")
         if self.ca_file and self.insecure_skip_verify:
             raise ValueError("a CA file for Prometheus has no effect while any certificate is taken: give one of them")
-        if self.timeout_seconds <= 0:
+        for name, value in {**self.headers, **dict.fromkeys(self.header_files, "")}.items():
+            if not (_HEADER_NAME.fullmatch(name) and _fits_header(value) and value == value.strip()):
+                raise ValueError(
+                    f"header {name}: expected a name and a value of printable ASCII, as in X-Scope-OrgID=TENANT"
+                )
+        if not self.timeout_seconds > 0:
             raise ValueError(f"timeout of Prometheus is {self.timeout_seconds:g} s, expected more than 0")
         for label in self.series_labels:
             if not SERIES_LABEL.match(label):
                 raise ValueError(f"series label {label}: expected letters, digits and '_', as in cluster=eu-west")
-        if self.largest_answer_mib <= 0:
+        if not 0 < self.largest_answer_mib < math.inf:
             raise ValueError(f"largest answer of Prometheus is {self.largest_answer_mib:g} MiB, expected more than 0")
 
     def for_url(self, url: str) -> "ConnectionSettings":
@@ -185,9 +193,9 @@ class _Credentials(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         settings = self._settings
         for name, path in settings.header_files.items():
-            request.headers[name] = _secret(path)
+            request.headers[name] = _header(path)
         if settings.bearer_token_file:
-            request.headers["Authorization"] = f"Bearer {_secret(settings.bearer_token_file)}"
+            request.headers["Authorization"] = f"Bearer {_header(settings.bearer_token_file)}"
         if settings.username:
             return HTTPBasicAuth(settings.username.encode(), _secret(settings.password_file).encode())(request)
         return request
@@ -201,6 +209,17 @@ def _secret(path: str) -> str:
     if not value or not value.isprintable():
         raise NoAnswer(f"{path} holds {'nothing' if not value else 'more than one line'}, expected the secret alone")
     return value
+
+
+def _header(path: str) -> str:
+    value = _secret(path)
+    if not _fits_header(value):
+        raise NoAnswer(f"{path} holds more than printable ASCII, all that fits a header; correct it")
+    return value
+
+
+def _fits_header(value: str) -> bool:
+    return value.isascii() and (value.isprintable() or not value)
 
 
 class _Answered(requests.Response):
@@ -228,6 +247,7 @@ class _Session(requests.Session):
         super().__init__()
         self._settings, self._room = settings, room
         self.auth = _Credentials(settings)
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))  # no server makes the operator keep anything
         self.verify = False if settings.insecure_skip_verify else settings.ca_file or True
         if settings.client_certificate_file:
             pair = (settings.client_certificate_file, settings.client_key_file)

@@ -14,6 +14,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dopd.telemetry.answers import LARGEST_RATE
+
 HOUR_BINS, BLOCK_BINS, DAY_BINS, FAR_BINS = 60, 360, 1440, 2880
 """Narrow bins of a piece: of the newest ones, of those before, of hours, and of what is read in wide bins. Each a
 multiple of the one before. For bins of a minute these are an hour, six, a day and two."""
@@ -99,11 +101,18 @@ def _cut(after: int, until: int, width: int, step: int) -> Iterator[tuple[int, i
 
 
 def fine_points(piece: Piece, values: Iterable[tuple[float, float]], bin_seconds: float) -> Points:
-    """The points of a piece, a wide bin as that many narrow ones of the same load; what is no number is not known."""
+    """The points of a piece in their order, a wide bin as that many narrow ones of the same load.
+
+    What is no load is not known, and neither is what lies outside the piece. Of points in one bin the last one counts.
+    """
+    found: dict[int, float] = {}
+    for at, load in ((float(at), float(load)) for at, load in values):
+        number = (at - piece.first_seconds) / piece.step_seconds
+        if -0.5 < number <= piece.bins - 0.5 and 0 <= load <= LARGEST_RATE:
+            found[round(number)] = load
     narrow = round(piece.step_seconds / bin_seconds)
     return [
-        (float(at) - bin_seconds * back, float(load))
-        for at, load in values
-        if math.isfinite(float(load))
+        (piece.first_seconds + number * piece.step_seconds - bin_seconds * back, load)
+        for number, load in sorted(found.items())
         for back in range(narrow - 1, -1, -1)
     ]

@@ -68,15 +68,6 @@ def lengths(found: Mapping[Signal, Found], window_seconds: float, at_least: floa
     answer_lengths = found[queries.ANSWER_LENGTHS].histogram
     if min(prompts, answers) * window_seconds <= at_least or min(prompt_tokens, answer_tokens) <= 0:
         return None
-    for signal, tokens, requests in (
-        (queries.PROMPT_TOKENS, prompt_tokens, prompts),
-        (queries.ANSWER_TOKENS, answer_tokens, answers),
-    ):
-        if not tokens <= LONGEST_TOKENS * requests:
-            message = (
-                f"{signal.name}: {tokens:.3g} for {requests:.3g} requests; expected at most {LONGEST_TOKENS:.0e} each"
-            )
-            raise QueryFailed(ConditionReason.NOT_A_NUMBER, message)
     inputs = prompt_tokens / prompts
     squared_spread = second_moment(answer_lengths, 1.0)
     outputs = generation_tokens(
@@ -85,6 +76,10 @@ def lengths(found: Mapping[Signal, Found], window_seconds: float, at_least: floa
         squared_spread - 1,
         _made_by_decode(found[queries.DECODED], answers * (share_above(answer_lengths, 1.0) or 0.0)) * window_seconds,
     )
+    for signal, tokens in ((queries.PROMPT_TOKENS, inputs), (queries.ANSWER_TOKENS, outputs)):
+        if not tokens <= LONGEST_TOKENS:
+            message = f"{signal.name}: {tokens:.3g} for each request; expected at most {LONGEST_TOKENS:.0e}"
+            raise QueryFailed(ConditionReason.NOT_A_NUMBER, message)
     return Lengths(
         input_tokens=inputs,
         input_tokens_second_moment=second_moment(found[queries.PROMPT_LENGTHS].histogram, inputs),

@@ -17,13 +17,12 @@ import numpy.typing as npt
 from dopd.autoscaler.past import PastLoad
 from dopd.planning import Demand
 from dopd.telemetry import queries
-from dopd.telemetry.answers import buckets
+from dopd.telemetry.answers import LARGEST_RATE, buckets
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.histograms import second_moment
 from dopd.telemetry.history import Piece
 from dopd.telemetry.lengths import LONGEST_TOKENS, Lengths
 from dopd.telemetry.prometheus import series_by_key
-from dopd.telemetry.signals import LARGEST_RATE
 from dopd.telemetry.windows import InstanceKey
 
 Floats = npt.NDArray[np.float64]

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 
 from dopd.api.status import ConditionReason
 from dopd.telemetry import queries
-from dopd.telemetry.answers import buckets
+from dopd.telemetry.answers import LARGEST_RATE, buckets
 from dopd.telemetry.connection import Answer
 from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.histograms import Histogram
 from dopd.telemetry.prometheus import QueryFailed, series_by_key
 from dopd.telemetry.queries import Signal
 from dopd.telemetry.windows import InstanceKey
-
-LARGEST_RATE = 1e15
-"""No load is larger: whatever says so is broken, and its squares stay finite."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Found:
             QueryFailed: it is none.
         """
         number = float(self.series[0]["value"][1]) if self.series else 0.0
-        if not math.isfinite(number):
+        if not abs(number) <= LARGEST_RATE:
             message = (
                 f"{self.signal.name}: Prometheus answered {number}, expected a rate; look at what rewrites its series"
             )

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from dopd.api.base import seconds
+from dopd.api.flags import ENGINE_FLAGS
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
     BOOTSTRAP_PORT_ANNOTATION,
@@ -61,6 +62,7 @@ def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role
         where=f"spec.{role}.template",
         container=ENGINE_CONTAINER,
         args=f"spec.engine.args or spec.{role}.args",
+        reserved=ENGINE_FLAGS,
     )
     return {
         "apiVersion": "apps/v1",

@@ -3,6 +3,7 @@
 It finds its workers by their role label on its own, so it keeps routing while the operator is down.
 """
 
+from dopd.api.flags import ROUTER_FLAGS
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
     ENGINE_PORT,
@@ -93,6 +94,7 @@ def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifes
                 where="spec.router.template",
                 container=ROUTER_CONTAINER,
                 args="spec.router.args",
+                reserved=ROUTER_FLAGS,
             ),
         },
     }

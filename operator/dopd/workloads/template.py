@@ -8,6 +8,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from dopd.api.flags import Reserved, first_reserved
+from dopd.api.names import API_KEY_VARIABLE
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest
 from dopd.workloads.refusal import Refusal
@@ -18,7 +20,15 @@ _ABOVE_CONTAINER = ("runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile")
 _ESCALATING = {"SYS_ADMIN", "CAP_SYS_ADMIN"}
 
 
-def pod_template(base: Manifest, user: Mapping[str, Any] | None, *, where: str, container: str, args: str) -> Manifest:
+def pod_template(
+    base: Manifest,
+    user: Mapping[str, Any] | None,
+    *,
+    where: str,
+    container: str,
+    args: str,
+    reserved: tuple[Reserved, ...],
+) -> Manifest:
     """The template of the pods.
 
     Args:
@@ -27,6 +37,7 @@ def pod_template(base: Manifest, user: Mapping[str, Any] | None, *, where: str, 
         where: its field, such as spec.prefill.template.
         container: name of the operator's container.
         args: the fields that further words of its command belong to, for a message.
+        reserved: flags that its arguments must not have.
 
     Raises:
         Refusal: the template can not be merged, or changes what the operator needs as it is.
@@ -35,9 +46,13 @@ def pod_template(base: Manifest, user: Mapping[str, Any] | None, *, where: str, 
         return base
     merged: Manifest = overlay(copy.deepcopy(base), dict(user), where)
     chosen = _container(user.get("spec") or {}, container)
-    if chosen.get("command") is not None:
+    if "command" in chosen:  # null would leave the image's own
         field = f"{where}.spec.containers[{container}].command"
-        raise Refusal(field, f"is written by the operator; say further words in {args}")
+        raise Refusal(field, f"is written by the operator; leave it out, and say further words in {args}")
+    if (found := first_reserved(chosen.get("args"), reserved)) is not None:
+        word, group = found
+        field = f"{where}.spec.containers[{container}].args"
+        raise Refusal(field, f"has {word!r}, which means {' or '.join(group.flags)}; remove it: {group.instead}")
     _keep_marks(base, merged, where)
     pod = merged.get("spec", {})
     engine = _container(pod, container)
@@ -45,6 +60,7 @@ def pod_template(base: Manifest, user: Mapping[str, Any] | None, *, where: str, 
         raise Refusal(f"{where}.spec.containers", f"takes container {container} away; list only what is beside it")
     own = _container(base["spec"], container)
     _keep_gpus(own, engine, f"{where}.spec.containers[{container}].resources")
+    _keep_reachable(own, engine, f"{where}.spec.containers[{container}]")
     _yield_security(own, engine, chosen, user.get("spec") or {})
     _yield_port_names(own, engine)
     _yield_hook(own, engine, pod)
@@ -67,6 +83,17 @@ def _keep_gpus(own: Manifest, merged: Manifest, where: str) -> None:
             now = _map(_map(merged, "resources"), part).get(name)
             if str(now) != amount:
                 raise Refusal(f"{where}.{part}[{name}]", f"differs from the role's gpus, {amount}; say it there alone")
+
+
+def _keep_reachable(own: Manifest, merged: Manifest, where: str) -> None:
+    """The ports by which a container is found, and the key: without it the reference in the command is taken for it."""
+    there = {port["containerPort"] for port in merged.get("ports", [])}
+    for port in own["ports"]:
+        if port["containerPort"] not in there:
+            raise Refusal(f"{where}.ports", f"takes port {port['containerPort']} of the operator away; leave that out")
+    for variable in own.get("env", []):
+        if variable["name"] == API_KEY_VARIABLE and variable not in merged.get("env", []):
+            raise Refusal(f"{where}.env[{API_KEY_VARIABLE}]", "is set by spec.apiKey; leave it out")
 
 
 def _yield_security(own: Manifest, merged: Manifest, chosen: Manifest, pod: Mapping[str, Any]) -> None:

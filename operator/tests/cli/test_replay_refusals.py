@@ -30,7 +30,7 @@ def refusal(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
-@pytest.mark.parametrize("option", ["--slo-ttft", "--slo-itl", "--rate-scale", "--profile-correction"])
+@pytest.mark.parametrize("option", ["--slo-ttft", "--slo-itl", "--rate-scale"])
 def test_what_must_be_above_zero(refusal, option, value):
     assert f"{option} {value}: expected a number above 0" in refusal(TRACE, option, value)
 
@@ -57,6 +57,8 @@ def test_attainment_is_a_share_below_one(refusal, value):
         (["--from-seconds", "2", "--to-seconds", "1"], "--to-seconds 1: expected seconds after --from-seconds 2"),
         (["--from-seconds", "2", "--to-seconds", "2"], "--to-seconds 2: expected seconds after --from-seconds 2"),
         (["--seed", "-1"], "--seed -1: expected a whole number of at least 0"),
+        (["--profile-correction", "1e-300"], "--profile-correction 1e-300: expected a number from 0.01 to 10"),
+        (["--profile-correction", "1e300"], "--profile-correction 1e+300: expected a number from 0.01 to 10"),
         (["--policies", "static-peak,magic"], "policy 'magic': expected one of dopd"),
         (["--policies", "static-peak,"], "policy '': expected one of dopd"),
         (["--policies", "static-peak,static-peak"], "policy 'static-peak' is named twice"),
@@ -103,6 +105,10 @@ def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
     assert "own.yaml: spec.gpu: Field required; spec." in refusal(TRACE, "--profile", str(profile))
     profile.write_text("a: b: c\n")
     assert "own.yaml: no YAML" in refusal(TRACE, "--profile", str(profile))
+    profile.write_text(f"spec: {'[' * 3000}")
+    assert "own.yaml: nested too deep" in refusal(TRACE, "--profile", str(profile))
+    profile.write_bytes(b"\xff\xfe")
+    assert "own.yaml: can not be read" in refusal(TRACE, "--profile", str(profile))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,3 +174,30 @@ async def test_large_answers_share_the_room_there_is_and_nobody_waits_for_one_th
         for _ in range(3):  # and the room has come back
             await http.get_json(pod("good", "good"), good, "/v1/loads")
     await http.close()
+
+
+async def test_a_pod_behind_the_api_server_gives_the_operator_nothing_to_keep(tmp_path: Path, monkeypatch: Any):
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n") if asked else b"")
+        writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 2\r\n\r\n{}")
+        await writer.drain()
+        await talk(reader, writer)
+
+    async with endpoint(talk) as port:
+        cluster = {"name": "c", "cluster": {"server": f"http://localhost:{port}"}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        kubeconfig = {"clusters": [cluster], "contexts": [context], "users": [{"name": "u", "user": {}}]}
+        (tmp_path / "config").write_text(json.dumps({**kubeconfig, "current-context": "c"}))
+        monkeypatch.setattr("kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        kubernetes = await Kubernetes.connect()
+        http = ProxyPodHttp(kubernetes)
+        try:
+            for _ in range(2):
+                assert await http.get_json(pod(), 30000, "/v1/loads") == {}
+        finally:
+            await http.close()
+            await kubernetes.close()
+    assert b"GET" in asked[1]
+    assert b"Cookie" not in asked[1]

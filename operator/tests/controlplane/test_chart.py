@@ -12,6 +12,7 @@ import dopd
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ENGINE_PORT, ROUTER_PORT
 from dopd.cli import run
+from dopd.cli.arguments import namespaces
 from dopd.telemetry import queries
 from dopd.workloads import Owner, Targets, child_manifests
 from e2e.cluster.controlplane import ControlPlane
@@ -162,7 +163,7 @@ def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPat
     parser = argparse.ArgumentParser()
     run.add_arguments(parser)
     options = parser.parse_args(container["args"][1:])
-    assert (options.namespace, options.prometheus_url) == (["a", "b"], "http://p:9090")
+    assert (namespaces(options.namespace), options.prometheus_url) == (("a", "b"), "http://p:9090")
     assert (options.lease_name, options.lease_namespace, options.lease_seconds) == ("dopd", "here", 7.5)
     assert options.http_port == container["ports"][0]["containerPort"]
     assert options.log_format == "text"

@@ -52,6 +52,10 @@ GOOD: list[dict[str, Any]] = [
     {"spec.roleSwitching": {"enabled": False}, "spec.engine.transferBackend": "nixl", "spec.decode.gpus": 1},
     {"spec.prefill.template": {"spec": {"nodeSelector": {"a": "b"}, "anything": [1]}}},
     {"spec.prefill.parallelism": {"tensor": 2}, "spec.prefill.gpuResource": "amd.com/gpu"},
+    {"spec.prefill.gpuResource": "nvidia.com/mig-1g.5gb", "spec.apiKey": {"name": "a.b-c", "key": ".key"}},
+    {"spec.telemetry": {"prometheusURL": "http://[fd00::1]:9090/select/0/prometheus"}},
+    {"spec.telemetry": {"prometheusURL": "https://my_prometheus.monitoring.svc.cluster.local./"}},
+    {"spec.engine.command": ["tini", "--", "bash", "-c", 'exec sglang serve "$@"', "engine"]},
     {"spec.prefill.parallelism": {"pipeline": 2}, "spec.decode.parallelism": {"data": 2}},
     {"spec.decode.parallelism": {"data": 2, "dataAttention": True}},
     {"spec.prefill.gpus": 4, "spec.prefill.nodes": 2, "spec.scaling.gpuBudget.max": 16},
@@ -171,6 +175,10 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.prefill.gpus": GONE}, ["spec.prefill.gpus: Required"]),
     ({"spec.prefill.gpus": 0}, ["spec.prefill.gpus:", "greater than or equal to 1"]),
     ({"spec.prefill.gpus": "two"}, ["spec.prefill.gpus:", "must be of type integer"]),
+    ({"spec.engine.imagePullSecrets": ["a..b"]}, ["spec.engine.imagePullSecrets[0]:", "single '.'"]),
+    ({"spec.apiKey": {"name": "a..b"}}, ["spec.apiKey.name:", "single '.'"]),
+    ({"spec.apiKey": {"name": "a", "key": ".."}}, ["spec.apiKey.key:", "not '..' at its beginning"]),
+    ({"spec.prefill.gpuResource": "a..b/c"}, ["spec.prefill.gpuResource:", "such as nvidia.com/gpu"]),
     ({"spec.prefill.gpuResource": "gpu"}, ["spec.prefill.gpuResource:", "such as nvidia.com/gpu"]),
     ({"spec.decode.nodes": 0}, ["spec.decode.nodes:", "greater than or equal to 1"]),
     ({"spec.router.replicas": 0}, ["spec.router.replicas:", "greater than or equal to 1"]),
@@ -185,7 +193,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scheduling": {"mostUnfinished": 1.5}}, ["mostUnfinished:", "must be of type integer"]),
     ({"spec.scheduling": {"lateshare": 0.2}}, ['unknown field "spec.scheduling.lateshare"']),
     ({"spec.router.service": {"port": 70000}}, ["spec.router.service.port:", "less than or equal to 65535"]),
-    ({"spec.slo": {"ttftSeconds": 0}}, ["spec.slo.ttftSeconds:", "greater than 0"]),
+    ({"spec.slo": {"ttftSeconds": 0}}, ["spec.slo.ttftSeconds:", "at least 0.001"]),
     ({"spec.slo": {"attainment": 99}}, ["spec.slo.attainment:", "at most 0.9999"]),
     ({"spec.scaling.mode": "auto"}, ["spec.scaling.mode:", '"Auto", "Advise", "Paused"']),
     ({"spec.scaling.decode.min": 0}, ["spec.scaling.decode.min:", "greater than or equal to 1"]),
@@ -218,6 +226,16 @@ MISPLACED: list[tuple[dict[str, Any], list[str]]] = [
     ),
 ]
 BAD_URLS = ["http://p:9090/api/v1/query", "http://p:9090?x=1", "http://p/#a", "http://me:word@p:9090"]
+NO_HOSTS = [
+    "http://*.x",
+    "http://a..b",
+    "http://[::1",
+    "http://x:",
+    "http://x:0",
+    "http://a;b",
+    "http://ü",
+    "http://a\\b",
+]
 BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"spec.scaling.forecast": {"events": [{**LAUNCH, "at": "2026-12-24T18:00"}]}},
@@ -274,6 +292,9 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({"spec.engine.command": ["bash", "-c", "sglang serve"]}, ["spec.engine.command:", "a shell drops the flags"]),
     ({"spec.engine.command": ["/bin/sh", "-ec", 'x "$@"']}, ["spec.engine.command:", "give it a word for $0"]),
+    ({"spec.engine.command": ["tini", "--", "sh", "-c", "x"]}, ["spec.engine.command:", "a shell drops the flags"]),
+    ({"spec.engine.command": ["env", "bash5", "-lc", "x"]}, ["spec.engine.command:", "a shell drops the flags"]),
+    ({"spec.engine.imagePullSecrets": ["a", "a"]}, ["spec.engine.imagePullSecrets[1]: Duplicate value"]),
     ({"spec.decode.ports": {"engine": 8998}}, ["spec.decode.ports:", "need two ports"]),
     (template(engine_port(name="http", containerPort=9000)), ["spec.prefill.template:", "named http", "another name"]),
     (template({"image": "x"}), ["template.spec.containers[0].name: Required"]),
@@ -331,6 +352,14 @@ def test_no_spelling_of_a_reserved_flag_passes(api: httpx.Client, crds: None, pa
 def test_only_a_base_url_is_taken_for_prometheus(api: httpx.Client, crds: None, url: str):
     answer = send(api, kinds.INFERENCE, changed(INFERENCE, {"spec.telemetry": {"prometheusURL": url}}))
     assert not missing_words(answer, ["spec.telemetry.prometheusURL:", url, "base URL"])
+
+
+@pytest.mark.parametrize("url", NO_HOSTS)
+def test_a_url_without_a_host_that_can_be_is_refused(api: httpx.Client, crds: None, url: str):
+    manifest = changed(INFERENCE, {"spec.telemetry": {"prometheusURL": url}})
+    assert not missing_words(send(api, kinds.INFERENCE, manifest), ["spec.telemetry.prometheusURL:", "and a host"])
+    with pytest.raises(ValidationError):
+        DisaggregatedInferenceSpec.model_validate(manifest["spec"])
 
 
 @pytest.mark.parametrize("changes", GOOD)

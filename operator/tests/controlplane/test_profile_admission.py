@@ -32,7 +32,7 @@ def decode(*points: tuple[int, int, float]) -> list[dict[str, Any]]:
         ({"spec.prefill.points": prefill((1, 2), (2, 1))}, ["spec.prefill.points:", "must not fall as tokens grow"]),
         ({"spec.prefill.points": prefill((1, 1), (1, 1))}, ["spec.prefill.points:", "remove the duplicate"]),
         ({"spec.prefill.points": prefill((0, 1), (1, 1))}, ["spec.prefill.points[0].tokens:", "or equal to 1"]),
-        ({"spec.prefill.points": prefill((1, 1), (2, 0))}, ["spec.prefill.points[1].seconds:", "greater than 0"]),
+        ({"spec.prefill.points": prefill((1, 1), (2, 0))}, ["spec.prefill.points[1].seconds:", "at least 1e-06"]),
         ({"spec.decode.points": []}, ["spec.decode.points:", "at least 1"]),
         ({"spec.decode.points": decode((1, 8, 2), (2, 8, 1))}, ["spec.decode.points:", "check for a swapped pair"]),
         ({"spec.decode.points": decode((1, 8, 1), (1, 8, 1))}, ["spec.decode.points:", "remove the duplicate"]),
@@ -41,7 +41,8 @@ def decode(*points: tuple[int, int, float]) -> list[dict[str, Any]]:
         ({"spec.decode.kvTokens": GONE}, ["spec.decode.kvTokens: Required"]),
         ({"spec.source.date": "yesterday"}, ["spec.source.date:", "YYYY-MM-DD"]),
         ({"spec.source.origin": "Guessed"}, ["spec.source.origin:", '"Estimated"']),
-        ({"spec.correction": 0}, ["spec.correction:", "greater than 0"]),
+        ({"spec.correction": 0}, ["spec.correction:", "at least 0.01"]),
+        ({"spec.correction": 1e-300}, ["spec.correction:", "at least 0.01"]),
         ({"spec.startup": {"prefillSecond": 1}}, ['unknown field "spec.startup.prefillSecond"']),
     ],
 )

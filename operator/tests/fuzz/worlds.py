@@ -47,21 +47,21 @@ def spread(least: float, most: float) -> st.SearchStrategy[float]:
 def profiles(draw: st.DrawFn) -> EngineProfileSpec:
     """Any profile that the API server accepts."""
     tokens = draw(st.lists(st.integers(1, 10**7), min_size=2, max_size=6, unique=True).map(sorted))
-    times = sorted(draw(st.lists(spread(1e-9, 86400), min_size=len(tokens), max_size=len(tokens))))
+    times = sorted(draw(st.lists(spread(1e-6, 86400), min_size=len(tokens), max_size=len(tokens))))
     batches = draw(st.lists(st.integers(1, 65536), min_size=1, max_size=4, unique=True).map(sorted))
     contexts = draw(st.lists(st.integers(1, 10**7), min_size=1, max_size=3, unique=True).map(sorted))
     grid: dict[tuple[int, int], float] = {}
     for i, batch in enumerate(batches):
         for j, context in enumerate(contexts):
             below = [(batches[i - 1], context)] * (i > 0) + [(batch, contexts[j - 1])] * (j > 0)
-            least = max([1e-9, *(grid[place] for place in below)])
+            least = max([1e-6, *(grid[place] for place in below)])
             grid[batch, context] = min(600.0, least + draw(st.sampled_from([0.0, 1e-9, 1e-3, 1.0, 1e3])))
     return EngineProfileSpec.model_validate(
         {
             "model": "m",
             "gpu": "g",
             "source": {"origin": "Synthetic", "description": "random", "date": "2026-11-29"},
-            "correction": draw(spread(1e-6, 10)),
+            "correction": draw(spread(0.01, 10)),
             "prefill": {
                 "points": [{"tokens": t, "seconds": s} for t, s in zip(tokens, times, strict=True)],
                 "chunkTokens": draw(st.integers(64, 1_048_576)),

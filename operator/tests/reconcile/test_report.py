@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.names import Role
+from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import kinds
+from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.report import Reporter
 from dopd.telemetry.prompt_order import PromptOrder
@@ -23,6 +25,7 @@ class Cluster:
     def __init__(self) -> None:
         self.status: dict[str, Any] = {}
         self.events: list[tuple[str, str]] = []
+        self.notes: list[str] = []
         self.writes = 0
 
     async def apply(self, kind: kinds.Kind, manifest: dict[str, Any], subresource: str) -> dict[str, Any]:
@@ -32,6 +35,7 @@ class Cluster:
 
     async def create(self, kind: kinds.Kind, manifest: dict[str, Any]) -> None:
         self.events.append((manifest["type"], manifest["reason"]))
+        self.notes.append(manifest["note"])
 
 
 async def reported(orders: Sequence[dict[str, PromptOrder]]) -> Cluster:
@@ -56,3 +60,13 @@ async def test_a_fallback_is_announced_once_and_so_is_its_end():
         ("Normal", "PluginOrders"),
     ]
     assert cluster.writes == 4
+
+
+async def test_conditions_and_events_hold_nothing_that_moves_a_terminal():
+    words = "field \x1b[2J\x1b]0;x\x07\u202e\ud800 is not declared"
+    cluster, observed = Cluster(), look(*ALL_WELL)
+    found = [Finding(ConditionType.READY, ConditionStatus.FALSE, ConditionReason.CHILD_REFUSED, words)]
+    await Reporter(cluster).report(observed, found, dict.fromkeys(Role, 1), None, NOW)  # type: ignore[arg-type]
+    shown = "field \\x1b[2J\\x1b]0;x\\x07\\u202e\\ud800 is not declared"
+    assert [condition["message"] for condition in cluster.status["conditions"]] == [shown]
+    assert cluster.notes == [shown]

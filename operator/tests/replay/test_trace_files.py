@@ -197,6 +197,12 @@ def test_what_editors_and_spreadsheets_make_of_a_file_is_read(write, text):
     assert trace.input_tokens.tolist() == [100, 100]
 
 
+def test_tokens_of_an_interval_without_a_request_are_of_none(write):
+    trace = load(write("t_s,requests,input_tokens,output_tokens\n0,10,1000,100\n60,0,5,5\n120,10,1000,100\n"))
+    assert len(trace) == 20
+    assert trace.input_tokens.mean() < 400
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

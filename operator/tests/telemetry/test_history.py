@@ -74,7 +74,21 @@ def test_four_weeks_are_coarse_but_for_two_or_three_days():
     assert sum(piece.bins for piece in found) < 8500
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 1e16])
 def test_what_is_no_number_is_not_known(value: float):
     piece = pieces(END, 600.0, BIN)[0]
     assert fine_points(piece, [(END - BIN, value), (END, 2.0)], BIN) == [(END, 2.0)]
+
+
+def test_points_that_were_not_asked_for_are_left_out():
+    piece = pieces(END, 600.0, BIN)[0]
+    stray = [
+        (END + 86_400.0, 9.0),
+        (0.0, 9.0),
+        (1e18, 9.0),
+        (END - BIN, 1.0),
+        (END, 9.0),
+        (END - 2 * BIN, 3.0),
+        (END, 2.0),
+    ]
+    assert fine_points(piece, stray, BIN) == [(END - 2 * BIN, 3.0), (END - BIN, 1.0), (END, 2.0)]

@@ -109,6 +109,9 @@ def test_own_addresses_take_the_place_of_ours(decode):
     ("template", "words"),
     [
         (engine(command=["sh"]), ["containers[engine].command", "spec.engine.args or spec.decode.args"]),
+        (engine(command=None), ["containers[engine].command", "leave it out"]),
+        (engine(args=["--log-level", "info", "--tp=8"]), ["engine].args", "'--tp=8'", "parallelism.tensor"]),
+        (engine(ports=None), ["containers[engine].ports", "30000"]),
         ({"spec": {"containers": None}}, ["spec.decode.template.spec.containers", "takes container engine away"]),
         ({"metadata": {"labels": {"dopd.dev/role": "prefill"}}}, ["labels[dopd.dev/role]", "operator's own"]),
         ({"metadata": {"labels": {"dopd.dev/pool": None}}}, ["labels[dopd.dev/pool]", "operator's own"]),
@@ -120,6 +123,16 @@ def test_what_the_operator_needs_as_it_is_is_refused_by_name(decode, template: d
     with pytest.raises(Refusal) as caught:
         decode(template)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "env", [None, [{"name": "DOPD_API_KEY", "value": "mine"}], [{"name": "DOPD_API_KEY", "valueFrom": None}]]
+)
+def test_the_key_stays_the_one_that_the_spec_names(decode, raw_spec: dict[str, Any], env: Any):
+    raw_spec["apiKey"] = {"name": "llama-key"}
+    with pytest.raises(Refusal, match=r"containers\[engine\]\.env\[DOPD_API_KEY\]: is set by spec\.apiKey"):
+        decode(engine(env=env))
+    assert decode(engine(env=[{"name": "HOME", "value": "/tmp"}]))["containers"]
 
 
 def test_a_variable_that_is_there_twice_is_refused_by_name(decode):
