@@ -27,7 +27,7 @@ PROMPTS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0)
 """Requests a worker at prefill."""
 ANSWERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Requests a worker at decode, as shares of the largest batch within the ITL objective."""
-VELOCITY_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+VELOCITY_SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 RATIOS = (1.0, 0.8, 1.3, 1.7)
 """Multiples of the ratio that the mean load keeps busy."""
 MOST_TIMES = 4
