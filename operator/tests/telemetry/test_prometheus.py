@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,3 +245,18 @@ async def test_a_fault_of_ours_is_no_failure_of_the_server(http: Server):
 
     with pytest.raises(KeyError, match="ours"):
         await Servers().ask(http.url, "up", faulty)
+
+
+async def test_a_query_that_outlives_its_servers_ends_quietly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus, "UNUSED_SECONDS", 0.0)
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    released = threading.Event()
+    servers = Servers(lambda _: SimpleNamespace(close=lambda: None))  # type: ignore[arg-type,return-value]
+    asked = asyncio.create_task(servers.ask("http://p", "up", lambda _: released.wait(10)))
+    await asyncio.sleep(0.05)
+    servers.close()
+    released.set()
+    assert await asked
+    await asyncio.sleep(0.05)
+    assert not complaints
