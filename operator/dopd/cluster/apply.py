@@ -2,9 +2,9 @@
 
 An apply that changes nothing still is a write request (audit logs, admission, load), so the operator asks first. It can
 not compare its manifest with the live object word by word, since the API server rewrites values ("1000m" is stored as
-"1"). Instead it remembers how the server stored each manifest: as long as the manifest is the same, and the live object still
-agrees with that memory in every field that the manifest names, there is nothing to write. After a restart the memory is
-empty and each child is applied once.
+"1"). Instead it remembers how the server stored each manifest: as long as the manifest is the same, and the live object
+still agrees with that memory in every field that the manifest names, there is nothing to write. After a restart the
+memory is empty and each child is applied once.
 """
 
 import hashlib
