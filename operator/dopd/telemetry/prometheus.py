@@ -207,7 +207,8 @@ class Servers:
             server.forgetting = loop.call_later(UNUSED_SECONDS, self._forget, url)
 
     def _forget(self, url: str) -> None:
-        self._servers.pop(url).client.close()
+        if server := self._servers.pop(url, None):  # else a query outlived `close`
+            server.client.close()
 
     def close(self) -> None:
         """Give all connections up."""

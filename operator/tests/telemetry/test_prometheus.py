@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -268,3 +269,18 @@ async def test_the_thread_that_asks_knows_on_whose_behalf():
     await asyncio.gather(*(asyncio.create_task(ask(name)) for name in ("a", "b")))
     assert sorted(map(str, seen)) == ["a", "b"]
     servers.close()
+
+
+async def test_a_query_that_outlives_its_servers_ends_quietly(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prometheus, "UNUSED_SECONDS", 0.0)
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    released = threading.Event()
+    servers = Servers(lambda _: SimpleNamespace(close=lambda: None))  # type: ignore[arg-type,return-value]
+    asked = asyncio.create_task(servers.ask("http://p", "up", lambda _: released.wait(10)))
+    await asyncio.sleep(0.05)
+    servers.close()
+    released.set()
+    assert await asked
+    await asyncio.sleep(0.05)
+    assert not complaints
