@@ -28,6 +28,8 @@ RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
 """A piece that failed is asked for again after so long, the next time after twice as long, up to an hour."""
 FAILURES_IN_A_ROW = 3
 """After so many the rest is not asked for: the server is in trouble, or can not answer such questions."""
+LONGEST_REST_SECONDS = 0.05
+"""Between two questions as long as the first took, up to this: passes and the present come first."""
 WIDER = 1.2
 """A window that is longer by so much is another one; a scrape interval that is measured wavers."""
 UNUSED_SECONDS = 120.0
@@ -247,7 +249,9 @@ class Backfill:
         newest = missing[0].piece.last_seconds
         recording = {url for url in place.urls if await self._records(place, url, newest)}
         failure: QueryFailed | None = None
+        loop = asyncio.get_running_loop()
         for question in missing:
+            began_seconds = loop.time()
             if in_a_row < FAILURES_IN_A_ROW:
                 try:
                     store.known[question] = await self._one(place, store, question, recording)
@@ -255,6 +259,7 @@ class Backfill:
                     store.retries.succeeded(question)
                     store.version += 1
                     in_a_row = 0
+                    await asyncio.sleep(min(loop.time() - began_seconds, LONGEST_REST_SECONDS))
                     continue
                 except QueryFailed as error:
                     failure, in_a_row = error, in_a_row + 1
