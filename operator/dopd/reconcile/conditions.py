@@ -10,6 +10,7 @@ from dopd.api.status import ConditionStatus as Status
 from dopd.api.status import ConditionType as Type
 from dopd.planning import Bound, Decision
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
@@ -47,7 +48,11 @@ _OF_THE_SERVER = {Reason.API_FAILED, Reason.PASS_FAILED}
 
 
 def findings(
-    observed: Observed, troubles: Sequence[Trouble], planned: Planned | None, targets: Mapping[Role, int]
+    observed: Observed,
+    troubles: Sequence[Trouble],
+    planned: Planned | None,
+    targets: Mapping[Role, int],
+    moved: Moved | None = None,
 ) -> list[Finding]:
     """All conditions of a resource.
 
@@ -56,8 +61,8 @@ def findings(
         troubles: what failed in this pass: children that can not be made, that the API server refused or that belong
             to someone else, and errors.
         planned: the latest plan; None without spec.scaling.
-        targets: workers that should serve, by role; not what the Deployments ask for, which was read before this
-            pass wrote to them.
+        targets: workers that should serve, by role.
+        moved: what this pass did to the workers; None where it did not come to that.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
@@ -67,6 +72,7 @@ def findings(
         reconciled(troubles),
         _ready(observed, refused),
         _workers_available(observed, refused, targets),
+        *([rolled_out(observed, moved)] if moved else []),
         _router_in_sync(observed),
         _spec_honored(observed.spec),
     ]
@@ -140,6 +146,41 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: 
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.DRAINING, f"{draining} workers are draining")
     silent = f"the load is not known of {_named(observed.unread)}" if observed.unread else ""
     return Finding(Type.WORKERS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED, silent)
+
+
+def rolled_out(observed: Observed, moved: Moved) -> Finding:
+    """Whether every worker is made from what the spec says, and what is in the way."""
+    kind = Type.ROLLED_OUT
+    if moved.rejected:
+        names = " and ".join(f"{role} {name}" for role, name in sorted(moved.rejected.items()))
+        message = f"workers of {names} did not come up, and those of the revision before serve. Correct the spec"
+        return Finding(kind, Status.FALSE, Reason.ROLLED_BACK, message)
+    held = sorted({name for step in moved.steps.values() for name in step.held})
+    if held:
+        first = pod_reading.first_trouble([p for r in Role for p in observed.pods[r] if p["metadata"]["name"] in held])
+        what = first.message if first else "not ready in time"
+        message = f"no further worker is replaced: {', '.join(held[:NAMED_PODS])} did not come up: {what}"
+        return Finding(kind, Status.FALSE, Reason.ROLLOUT_HELD, message)
+    refused = next((trouble for trouble in moved.troubles if trouble.reason not in _OF_THE_SERVER), None)
+    if refused:
+        return Finding(kind, Status.FALSE, *refused)
+    if moved.adopting:
+        return Finding(kind, Status.FALSE, Reason.ADOPTING, f"workers of {' and '.join(sorted(moved.adopting))}")
+    old = {role: old_workers(observed, moved, role) for role in Role}
+    if not any(old.values()):
+        return Finding(kind, Status.TRUE, Reason.AS_EXPECTED)
+    counted = [f"{count} {role} workers" for role, count in old.items() if count]
+    if moved.waiting:
+        roles = " and ".join(f"the only {role} worker" for role in sorted(moved.waiting))
+        message = f"{roles} can not be replaced: there are no GPUs for a second one beside it"
+        return Finding(kind, Status.FALSE, Reason.NO_SPARE_GPU, message)
+    return Finding(kind, Status.FALSE, Reason.ROLLING_OUT, f"{' and '.join(counted)} are yet to be replaced")
+
+
+def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
+    """Workers of a role that are of another revision than the current one."""
+    revision = moved.revisions.get(role)
+    return sum(worker.revision != revision.name for worker in observed.workers[role]) if revision else 0
 
 
 def _named(problems: Mapping[str, str]) -> str:

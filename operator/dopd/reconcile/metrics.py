@@ -13,6 +13,7 @@ from dopd.api.status import ConditionStatus
 from dopd.planning import Bound, Decision, Reason
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import gpus
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import MEDIAN, Reading
 from dopd.reconcile.scaling import Planned
@@ -165,10 +166,8 @@ def report(
             ("draining", counts.draining),
         ):
             WORKERS.labels(*key, role, state).set(count)
-        if observed.spec:
-            shape = observed.spec.prefill if role is Role.PREFILL else observed.spec.decode
-            holding = counts.supply + counts.draining + observed.terminating[role]
-            GPUS.labels(*key, role).set(holding * shape.gpus)
+        holding = sum(worker.gpus for worker in observed.workers[role]) + sum(map(gpus, observed.ending[role]))
+        GPUS.labels(*key, role).set(holding)
         LEAD_SECONDS.labels(*key, role).set(observed.lead_seconds(role))
     CONDITION.remove_by_labels({"namespace": key.namespace, "inference": key.name})  # some may not apply any more
     for finding in found:
