@@ -150,7 +150,12 @@ class ConditionReason(StrEnum):
     """There is no decode worker yet. Wait; if it lasts, look at condition Reconciled."""
 
     NOT_REGISTERED = "NotRegistered"
-    """A gateway and the workers that should serve do not agree yet. Wait; if it lasts, read the gateway's log."""
+    """A gateway and the workers that should serve do not agree yet. Wait: after 10 s it is RouterOutOfSync."""
+
+    ROUTER_OUT_OF_SYNC = "RouterOutOfSync"
+    """A gateway has listed other workers than those that should serve for longer than a change takes: it lost an event,
+    can not reach a worker, or somebody writes to its control plane. Delete the gateway's pod that is named: its
+    successor reads the pods anew. If it comes back, read its log, and set spec.apiKey."""
 
     API_KEY_UNREADABLE = "ApiKeyUnreadable"
     """The operator can not read the key of spec.apiKey, so neither gateways nor engines answer it. Create the Secret,
@@ -265,6 +270,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ),
     ConditionType.ROUTER_IN_SYNC: (
         ConditionReason.NOT_REGISTERED,
+        ConditionReason.ROUTER_OUT_OF_SYNC,
         ConditionReason.ROUTER_UNREACHABLE,
         ConditionReason.API_KEY_UNREADABLE,
     ),

@@ -10,6 +10,7 @@ from dopd.api.status import ConditionStatus as Status
 from dopd.api.status import ConditionType as Type
 from dopd.planning import Bound, Decision
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.gateway_watch import Difference, differences
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
@@ -17,7 +18,6 @@ from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.prompt_order import order_verdict
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
-from dopd.telemetry.addresses import engine_address
 from dopd_forecasting import TrustReason
 
 
@@ -53,6 +53,7 @@ def findings(
     planned: Planned | None,
     targets: Mapping[Role, int],
     moved: Moved | None = None,
+    lasting: Sequence[Difference] = (),
 ) -> list[Finding]:
     """All conditions of a resource.
 
@@ -63,6 +64,7 @@ def findings(
         planned: the latest plan; None without spec.scaling.
         targets: workers that should serve, by role.
         moved: what this pass did to the workers; None where it did not come to that.
+        lasting: what gateways have listed otherwise than the pods are for longer than a change takes.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
@@ -73,7 +75,7 @@ def findings(
         _ready(observed, refused),
         _workers_available(observed, refused, targets),
         *([rolled_out(observed, moved)] if moved else []),
-        _router_in_sync(observed),
+        _router_in_sync(observed, lasting),
         _spec_honored(observed.spec),
     ]
     ordered = order_verdict(observed.spec, observed.orders)
@@ -190,7 +192,7 @@ def _named(problems: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({problems[name]})" for name in first) + more
 
 
-def _router_in_sync(observed: Observed) -> Finding:
+def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Finding:
     gateway = observed.gateway
     if observed.api_key_problem:
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.API_KEY_UNREADABLE, observed.api_key_problem)
@@ -198,19 +200,16 @@ def _router_in_sync(observed: Observed) -> Finding:
         told = {name: gateway.problems.get(name, "no answer") for name in gateway.silent}
         message = f"gateway pods do not list their workers: {_named(told)}"
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.ROUTER_UNREACHABLE, message)
-    expected = {
-        engine_address(pod): str(role)
-        for role in Role
-        for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
-        if worker.labelled and worker.ready
-    }
-    for roles in gateway.roles:
-        missing = sorted(f"{role} {ip}" for ip, role in expected.items() - roles.items())
-        surplus = sorted(f"{role} {ip}" for ip, role in roles.items() - expected.items())
-        if missing or surplus:
-            message = f"the gateway does not list {', '.join(missing) or 'nothing'}"
-            message += f" and lists {', '.join(surplus)} too many" if surplus else ""
-            return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.NOT_REGISTERED, message)
+    if lasting:
+        more = f" and {len(lasting) - NAMED_PODS} more" if len(lasting) > NAMED_PODS else ""
+        named = "; ".join(map(str, lasting[:NAMED_PODS]))
+        gateways = " ".join(sorted({difference.gateway for difference in lasting}))
+        message = f"{named}{more}. A gateway that begins anew reads the pods anew: kubectl delete pod {gateways}"
+        return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.ROUTER_OUT_OF_SYNC, message)
+    young = differences(observed)
+    if young:
+        message = "; ".join(map(str, young[:NAMED_PODS]))
+        return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.NOT_REGISTERED, message)
     return Finding(Type.ROUTER_IN_SYNC, Status.TRUE, Reason.AS_EXPECTED)
 
 

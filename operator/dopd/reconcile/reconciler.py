@@ -20,6 +20,7 @@ from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.gateway_watch import GatewayWatch, differences
 from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -83,6 +84,7 @@ class Reconciler:
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp())
         self._mover = Mover(self.kubernetes, self._clock)
+        self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
 
@@ -123,7 +125,8 @@ class Reconciler:
         troubles = [*moved.troubles, *refused]
         if error:
             troubles.append(failed("the plan", error))
-        found = findings(observed, troubles, planned, targets, moved)
+        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
+        found = findings(observed, troubles, planned, targets, moved, lasting)
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now(), moved)
         metrics.report(key, observed, targets, planned, found)
@@ -135,6 +138,7 @@ class Reconciler:
         self._stop_scaling(key)
         self._actor.forget(key)
         self._mover.forget(key)
+        self._gateways.forget(key)
         self._reporter.forget(key)
         self._paces.pop(key, None)
         metrics.forget(key)

@@ -28,6 +28,9 @@ from dopd.workloads.revisions import Revision, new_names, revision_of, stored_re
 _LOG = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+_At = tuple[Key, Role, str]
+"""What is refused: the template of a role, or the start of a pod of it."""
+
 KEPT_REVISIONS = 3
 """Revisions of a role that are kept, beside those that workers are of."""
 
@@ -46,13 +49,12 @@ class WorkerPods:
     def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
         self._kubernetes = kubernetes
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
-        self._refused: dict[tuple[Key, Role], tuple[str, Trouble]] = {}
+        self._refused: dict[_At, tuple[str, Trouble]] = {}
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a resource that is gone."""
-        for role in Role:
-            self._refused.pop((key, role), None)
-            self._pauses.succeeded((key, role))
+        for at in [at for at in self._refused if at[0] == key]:
+            self._accepted(at)
 
     def seconds_until_retry(self, key: Key) -> float | None:
         """Time until what was refused is tried again; None when nothing was."""
@@ -101,7 +103,7 @@ class WorkerPods:
         Raises:
             _NotAccepted: it is refused, or was a moment ago.
         """
-        at = (Key(observed.owner.namespace, observed.owner.name), role)
+        at = (Key(observed.owner.namespace, observed.owner.name), role, "template")
         before = self._refused.get(at)
         if before and before[0] == revision.name and self._pauses.seconds_left(at):
             raise _NotAccepted(before[1])
@@ -118,8 +120,7 @@ class WorkerPods:
             self._pauses.failed(at)
             self._refused[at] = (revision.name, trouble)
             raise _NotAccepted(trouble) from error
-        self._refused.pop(at, None)
-        self._pauses.succeeded(at)
+        self._accepted(at)
         return revision
 
     async def carry_out(
@@ -169,7 +170,7 @@ class WorkerPods:
     async def _start(
         self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, revision: Revision, count: int
     ) -> list[Trouble]:
-        owner, at = observed.owner, (Key(observed.owner.namespace, observed.owner.name), role)
+        owner, at = observed.owner, (Key(observed.owner.namespace, observed.owner.name), role, "start")
         before = self._refused.get(at)
         if before and self._pauses.seconds_left(at):
             return [before[1]]
@@ -186,9 +187,12 @@ class WorkerPods:
                 self._pauses.failed(at)
                 self._refused[at] = (revision.name, trouble)
                 return [trouble]
+        self._accepted(at)
+        return []
+
+    def _accepted(self, at: _At) -> None:
         self._refused.pop(at, None)
         self._pauses.succeeded(at)
-        return []
 
 
 class _NotAccepted(Exception):

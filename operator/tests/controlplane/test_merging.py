@@ -66,6 +66,10 @@ def judged(api: httpx.Client, resource: Json) -> None:
     query = {"dryRun": "All", "fieldManager": "dopd", "force": "true", "fieldValidation": "Strict"}
     headers = {"Content-Type": "application/apply-patch+yaml"}
     for role in Role:
+        account = worker_template(owner, spec, role)["spec"].get("serviceAccountName", "default")
+        api.post(
+            kinds.SERVICE_ACCOUNT.path("default"), json={"metadata": {"name": account}}
+        )  # pods need it to be there
         revision = revision_of(owner, role, worker_template(owner, spec, role))
         pod = worker_pod(owner, role, revision, "m", 1)
         answer = api.post(kinds.POD.path("default"), params={"dryRun": "All", "fieldValidation": "Strict"}, json=pod)

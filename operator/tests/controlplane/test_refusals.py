@@ -34,7 +34,7 @@ def engine(**fields: Any) -> Json:
 
 REFUSED: dict[str, tuple[Json, str, list[str]]] = {
     "misspelt": ({"spec": {"nodeSelectr": {"a": "b"}}}, "ChildRefused", ["nodeSelectr", "unknown field"]),
-    "number": (engine(env=[{"name": "A", "value": 1}]), "ChildRefused", ["expected string"]),
+    "number": (engine(env=[{"name": "A", "value": 1}]), "ChildRefused", ["cannot unmarshal number"]),
     "type": (engine(image=["x"]), "ChildRefused", ["image"]),
     "list": ({"spec": {"tolerations": {"key": "a"}}}, "ChildRefused", ["tolerations"]),
     "amount": (engine(resources={"limits": {"memory": "lots"}}), "ChildRefused", ["quantit"]),
@@ -99,7 +99,7 @@ def test_a_refusal_is_a_condition_and_the_other_children_are_made(
         for kind in ("Reconciled", "Ready", "WorkersAvailable"):
             assert found[kind]["reason"] == reason, found
             assert f"Pods {name}-prefill" in found[kind]["message"]
-            assert all(word in found[kind]["message"] for word in words), found[kind]["message"][:2000]
+            assert all(word in found[kind]["message"] for word in words), (name, words, found[kind]["message"][:2000])
     wanted = {name: (1, 1) for name in (*REFUSED, *MADE)}
     expected = {part.replace("/", f"/{name}-") for name in wanted for part in CHILDREN}
     eventually(lambda: set(children(api, namespace)) == expected, "all children")
