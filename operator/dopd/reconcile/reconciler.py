@@ -14,7 +14,7 @@ from typing import Any
 from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.api.status import ConditionStatus, ConditionType
+from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
@@ -57,8 +57,9 @@ _MOVING = (
     ConditionType.READY,
     ConditionType.WORKERS_AVAILABLE,
     ConditionType.ROUTER_IN_SYNC,
-    ConditionType.ROLLED_OUT,
 )
+_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ADOPTING)
+"""A rollout that waits for a person or for pods goes on at their events."""
 
 
 @dataclass
@@ -184,7 +185,7 @@ class Reconciler:
         return moved, await self._actor.apply(observed, spec, should, settings, others)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
-        settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
+        settled = not any(map(_moving, found))
         delay = RESYNC_SECONDS if settled else self._paces.setdefault(key, Pace()).pause(found, self._clock.now())
         for retry in (self._actor.seconds_until_retry(key), self._mover.pods.seconds_until_retry(key)):
             if retry is not None:
@@ -193,6 +194,13 @@ class Reconciler:
         if loop:
             delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))
         return delay
+
+
+def _moving(finding: Finding) -> bool:
+    """Whether what it tells may change without an event."""
+    if finding.type is ConditionType.ROLLED_OUT:
+        return finding.reason in _ROLLING
+    return finding.type in _MOVING and finding.status is not ConditionStatus.TRUE
 
 
 class _Reported(Exception):

@@ -99,23 +99,42 @@ class Cluster:
             sides[role] = Side(alive, goal, leaving)
         return sides
 
-    def tick(self, want: Want) -> None:
-        """One pass of the operator, then a moment of the cluster."""
+    def tick(self, want: Want, writes: int | None = None) -> int:
+        """One pass of the operator, then a moment of the cluster; the number of writes of the pass.
+
+        Args:
+            want: what is asked for.
+            writes: after so many the operator is killed; None lets it finish.
+        """
         steps = move(self.sides(want), self.budget, now_seconds=float(self.now), drain_deadline_seconds=DEADLINE)
-        said = []
+        said: list[str] = []
+        sent = 0
+
+        def alive() -> bool:
+            nonlocal sent
+            sent += 1
+            return writes is None or sent <= writes
+
         for role, pool in ((Role.PREFILL, "P"), (Role.DECODE, "D")):
             step = steps[role]
             said += [f"label {name} on" for name in step.serve]
             said += [f"label {name} off" for name in step.drain]
             said += [f"delete {name}" for name in step.release]
             said += [f"start {step.create} {pool}"] if step.create else []
-            self.write(pool, step.serve, step.drain, step.release)
+            self.write(
+                pool,
+                tuple(name for name in step.serve if alive()),
+                tuple(name for name in step.drain if alive()),
+                tuple(name for name in step.release if alive()),
+            )
             for _ in range(step.create):
-                self.start(pool, want.revision)
+                if alive():
+                    self.start(pool, want.revision)
         state = "  ".join(f"{pool}[{' '.join(map(self.show, pods))}]" for pool, pods in self.pools.items())
         asked = f"want {want.prefill}+{want.decode}{want.revision if want.revision != 'a' else ''}"
         self.lines.append(f"{self.now:3d}  {asked}  {', '.join(said) or '-'}\n     {state}")
         self.pass_time()
+        return sent
 
     def write(self, pool: str, serve: tuple[str, ...], drain: tuple[str, ...], release: tuple[str, ...]) -> None:
         for pod in self.pools[pool]:
