@@ -19,7 +19,7 @@ from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import refusal, taken
-from dopd.reconcile.stored import rfc3339, stored_status
+from dopd.reconcile.stored import rfc3339
 from dopd.rollout import PoolStep
 from dopd.workloads.engines import worker_template
 from dopd.workloads.refusal import Refusal
@@ -209,9 +209,10 @@ class _NotAccepted(Exception):
 
 def rejected(observed: Observed, role: Role) -> str | None:
     """The revision of a role that did not come up and was rolled back, as the stored status tells."""
-    status = stored_status(observed.resource)
-    of_role = status.prefill if role is Role.PREFILL else status.decode
-    return of_role.rejected_revision if of_role else None
+    status = observed.resource.get("status")
+    of_role = status.get(role) if isinstance(status, dict) else None
+    name = of_role.get("rejectedRevision") if isinstance(of_role, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def kept(observed: Observed, chosen: Mapping[Role, Revision]) -> set[tuple[str, str]]:
