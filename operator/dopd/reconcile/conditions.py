@@ -180,9 +180,10 @@ def rolled_out(observed: Observed, moved: Moved) -> Finding:
 
 
 def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
-    """Workers of a role that are of another revision than the current one."""
+    """Workers of a role that are of another revision than the current one, until they are gone."""
     revision = moved.revisions.get(role)
-    return sum(worker.revision != revision.name for worker in observed.workers[role]) if revision else 0
+    there = (*observed.pods[role], *observed.ending[role])
+    return sum(pod_reading.revision(pod) != revision.name for pod in there) if revision else 0
 
 
 def _named(problems: Mapping[str, str]) -> str:

@@ -71,13 +71,11 @@ def owned(pod: Pod, owner: Owner) -> bool:
 
 
 def ending(pods: Sequence[Pod], pool: str) -> list[Pod]:
-    """Pods of a pool that are being deleted and hold their GPUs until their last request is done."""
+    """Pods of a pool that are being deleted: they finish what they run, and count until they are gone."""
     return [
         pod
         for pod in pods
-        if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool
-        and "deletionTimestamp" in pod["metadata"]
-        and not finished(pod)
+        if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and "deletionTimestamp" in pod["metadata"]
     ]
 
 
@@ -141,9 +139,14 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         registered=gateway.registered(engine_address(pod)) if has_address(pod) else False,
         idle=load.idle if load else None,
         load=load.running + load.waiting if load else 0.0,
-        revision=meta.get("labels", {}).get(REVISION_LABEL, ""),
+        revision=revision(pod),
         gpus=gpus(pod),
     )
+
+
+def revision(pod: Pod) -> str:
+    """Names what a worker was made from; "" for one that a Deployment made."""
+    return str(pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""))
 
 
 def gpus(pod: Pod) -> int:
