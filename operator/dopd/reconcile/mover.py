@@ -95,7 +95,7 @@ class Mover:
         deadline = seconds(spec.rollout.start_deadline)
         goal = Goal(
             target=target,
-            revision=revision.name if revision else "",
+            revision=revision.name if revision else next((w.revision for w in observed.workers[role]), ""),
             max_unavailable=rollout.max_unavailable,
             surge=max(rollout.max_surge_gpus // role_spec.gpus, int(single)),
             fewest=0 if spec.rollout.allow_outage else 1,
