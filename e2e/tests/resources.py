@@ -57,7 +57,6 @@ def changed(resource: Json, changes: Json) -> Json:
 
 
 def replicas(stack: Stack, name: str) -> tuple[int, ...]:
-    """Replicas that the Deployments of both roles ask for."""
-    path = "/apis/apps/v1/namespaces/default/deployments"
-    found = [stack.read(f"{path}/{name}-{role}") for role in ("prefill", "decode")]
-    return tuple(deployment["spec"]["replicas"] for deployment in found if deployment)
+    """Workers of both roles that should serve."""
+    status = (stack.inference(name) or {}).get("status", {})
+    return tuple(status[role]["desired"] for role in ("prefill", "decode") if role in status)

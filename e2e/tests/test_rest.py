@@ -12,7 +12,9 @@ from e2e.tests.resources import auto
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
 SETTLING_SECONDS = 25.0
 QUIET_SECONDS = 60.0
-CHILDREN = "deployments,replicasets,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
+CHILDREN = (
+    "deployments,controllerrevisions,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
+)
 
 
 def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:

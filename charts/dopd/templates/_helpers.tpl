@@ -38,9 +38,14 @@ yes
 - apiGroups: [dopd.dev]
   resources: [disaggregatedinferences/status]
   verbs: [patch]
+# Deployments: the gateways. ControllerRevisions: what workers are made from.
 - apiGroups: [apps]
-  resources: [deployments]
+  resources: [deployments, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
+# What earlier versions made: workers are taken over from it.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [list, delete]
 # ConfigMaps: the settings of the order of prompts, one for each resource.
 - apiGroups: [""]
   resources: [services, serviceaccounts, configmaps]
@@ -51,10 +56,10 @@ yes
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# get, list and watch are also what the gateway's Role grants: nobody may grant what he may not do.
+# The workers. get, list and watch are also what the gateway's Role grants: nobody may grant what he may not do.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]

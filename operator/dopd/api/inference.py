@@ -14,6 +14,7 @@ from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_millisec
 from dopd.api.events import ForecastEvent
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
+from dopd.api.rollout import Rollout
 from dopd.api.router import Router
 from dopd.api.scheduling import Scheduling
 from dopd.api.workers import Engine, ProfileRef, RoleSpec
@@ -290,6 +291,18 @@ SCHEDULE_FITS = (
     " >= (has(s.prefill) ? s.prefill.min : self.scaling.prefill.min) * self.prefill.gpus"
     " + (has(s.decode) ? s.decode.min : self.scaling.decode.min) * self.decode.gpus"
 )
+
+
+def _replaceable(rollout: str, gpus: str, role: str) -> Rule:
+    """A rollout must be able to take a worker away, or to add one."""
+    return Rule(
+        f"!has(self.rollout) || !has({rollout}) || !has({rollout}.maxUnavailable) || {rollout}.maxUnavailable > 0"
+        f" || has({rollout}.maxSurgeGPUs) && {rollout}.maxSurgeGPUs >= {gpus}",
+        f"with 0 no worker could ever be replaced; raise it, or set maxSurgeGPUs to {role}.gpus or more",
+        f".rollout.{role}.maxUnavailable",
+    )
+
+
 SWITCHING_ON = "has(self.roleSwitching) && self.roleSwitching.enabled"
 
 
@@ -347,6 +360,7 @@ class DisaggregatedInferenceSpec(Model):
             "roleSwitching needs mooncake, mooncake_tcp or mori; choose one, or set roleSwitching.enabled to false",
             ".engine.transferBackend",
         ),
+        *(_replaceable(f"self.rollout.{role}", f"self.{role}.gpus", role) for role in ("prefill", "decode")),
     )
 
     model: Annotated[
@@ -382,6 +396,8 @@ class DisaggregatedInferenceSpec(Model):
     """Whether a running worker may change its role."""
     router: Router
     """The gateway that clients talk to."""
+    rollout: Rollout = Rollout()
+    """How workers are replaced when what they are made from changes."""
     slo: Slo = Slo()
     """Latency objectives."""
     scheduling: Scheduling = Scheduling()

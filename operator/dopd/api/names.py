@@ -1,7 +1,7 @@
 """Names that two or more parts must agree on: labels, annotations, ports, the field manager.
 
 The label `dopd.dev/role` is the switchboard: the gateway serves a worker in the role that the label says, and a worker
-without it gets no new request. It says what a worker does now; `dopd.dev/pool` says which Deployment owns it and never
+without it gets no new request. It says what a worker does now; `dopd.dev/pool` says what it was made for and never
 changes.
 """
 
@@ -28,7 +28,7 @@ INSTANCE_LABEL = f"{GROUP}/instance"
 """Name of the DisaggregatedInference that a child belongs to."""
 
 POOL_LABEL = f"{GROUP}/pool"
-"""The Deployment that owns a pod: prefill, decode or router. Part of the selector, so it never changes."""
+"""What a pod was made for: prefill, decode or router. It never changes."""
 
 ROLE_LABEL = f"{GROUP}/role"
 """What the gateway may use a worker for at this moment. Absent: nothing new (draining)."""
@@ -41,8 +41,11 @@ DRAINING_SINCE = f"{GROUP}/draining-since"
 BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
 """Read by the gateway when it registers a prefill worker (SMG, service discovery)."""
 
-DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-"""Standard annotation by which a ReplicaSet chooses whom to delete first: the lowest."""
+REVISION_LABEL = f"{GROUP}/revision"
+"""Names the template that a worker was made from. Absent on workers that a Deployment made."""
+
+GPUS_ANNOTATION = f"{GROUP}/gpus"
+"""GPUs that a worker holds."""
 
 ENGINE_PORT = 30000
 BOOTSTRAP_PORT = 8998

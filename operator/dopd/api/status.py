@@ -33,6 +33,10 @@ class ConditionType(StrEnum):
     """True: every worker that should serve does. False: some start, drain or can not run; the message says what.
     Requests may be served all the same. Present while the spec can be read."""
 
+    ROLLED_OUT = "RolledOut"
+    """True: every worker is made from what the spec says. False: some are not yet; the message counts them, and the
+    reason tells whether the rollout moves. Present while the spec can be read."""
+
     ROUTER_IN_SYNC = "RouterInSync"
     """True: every gateway pod lists exactly the workers that should serve. False: it lists others, which passes within
     seconds after a change. Unknown: a gateway pod did not answer. Present while the spec can be read."""
@@ -86,6 +90,23 @@ class ConditionReason(StrEnum):
     DRAINING = "Draining"
     """Workers finish their last requests before they leave. Wait; spec.scaling.behavior.drainDeadline bounds it."""
 
+    ROLLING_OUT = "RollingOut"
+    """Workers are being replaced, one after the other. Wait."""
+
+    ROLLOUT_HELD = "RolloutHeld"
+    """New workers do not come up, so no further old one leaves. Correct the spec, or what the workers need; the message
+    names them and what is wrong. spec.rollout.onFailure RollBack would have gone back."""
+
+    ROLLED_BACK = "RolledBack"
+    """New workers did not come up, and the workers are those of the revision before. Correct the spec."""
+
+    NO_SPARE_GPU = "NoSpareGpu"
+    """The only worker of a role has to be replaced, and there is no GPU for a second one. Raise
+    spec.scaling.gpuBudget.max or free GPUs, or set spec.rollout.allowOutage."""
+
+    ADOPTING = "Adopting"
+    """Workers that a Deployment of an earlier version made are being taken over. Wait."""
+
     UNSCHEDULABLE = "Unschedulable"
     """A pod fits no node. Free or add nodes with the GPUs that a worker requests, or lower the number of workers."""
 
@@ -123,13 +144,18 @@ class ConditionReason(StrEnum):
     """There is no gateway pod yet. Wait; if it lasts, look at the Deployment of the gateway."""
 
     NO_PREFILL = "NoPrefillWorker"
-    """There is no prefill worker yet. Wait; if it lasts, look at the Deployment of the prefill workers."""
+    """There is no prefill worker yet. Wait; if it lasts, look at condition Reconciled."""
 
     NO_DECODE = "NoDecodeWorker"
-    """There is no decode worker yet. Wait; if it lasts, look at the Deployment of the decode workers."""
+    """There is no decode worker yet. Wait; if it lasts, look at condition Reconciled."""
 
     NOT_REGISTERED = "NotRegistered"
-    """A gateway and the workers that should serve do not agree yet. Wait; if it lasts, read the gateway's log."""
+    """A gateway and the workers that should serve do not agree yet. Wait: after 10 s it is RouterOutOfSync."""
+
+    ROUTER_OUT_OF_SYNC = "RouterOutOfSync"
+    """A gateway has listed other workers than those that should serve for longer than a change takes: it lost an event,
+    can not reach a worker, or somebody writes to its control plane. Delete the gateway's pod that is named: its
+    successor reads the pods anew. If it comes back, read its log, and set spec.apiKey."""
 
     API_KEY_UNREADABLE = "ApiKeyUnreadable"
     """The operator can not read the key of spec.apiKey, so neither gateways nor engines answer it. Create the Secret,
@@ -238,8 +264,17 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ),
     ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
     ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
+    ConditionType.ROLLED_OUT: (
+        ConditionReason.ROLLING_OUT,
+        ConditionReason.ROLLOUT_HELD,
+        ConditionReason.ROLLED_BACK,
+        ConditionReason.NO_SPARE_GPU,
+        ConditionReason.ADOPTING,
+        *_CHILDREN,
+    ),
     ConditionType.ROUTER_IN_SYNC: (
         ConditionReason.NOT_REGISTERED,
+        ConditionReason.ROUTER_OUT_OF_SYNC,
         ConditionReason.ROUTER_UNREACHABLE,
         ConditionReason.API_KEY_UNREADABLE,
     ),
@@ -330,6 +365,12 @@ class RoleStatus(Model):
     """Workers that do not serve yet."""
     draining: int = 0
     """Workers that get nothing new and finish what they run."""
+    updated: int = 0
+    """Workers that serve and are of the current revision."""
+    revision: str = ""
+    """Names what workers are made from now: their label dopd.dev/revision."""
+    rejected_revision: str | None = None
+    """The revision of the spec, where its workers did not come up and were rolled back."""
     lead_time: LeadStatus | None = None
     """How long until a new worker serves, and until one that is drained is gone."""
     summary: str

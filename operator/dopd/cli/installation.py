@@ -40,7 +40,8 @@ RIGHTS = (
         for kind in kinds.CHILD_KINDS
         for right in _rights(kind, "get", "list", "watch", "create", "patch", "delete")
     ),
-    *_rights(kinds.POD, "get", "list", "watch", "patch"),
+    *_rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
+    *_rights(kinds.REPLICA_SET, "list", "delete"),
     *_rights(kinds.EVENT, "create"),
 )
 """What the chart grants, but for the Lease."""

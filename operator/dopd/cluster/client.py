@@ -179,13 +179,24 @@ class Kubernetes:
             query={"fieldManager": FIELD_MANAGER},
         )
 
-    async def create(self, kind: Kind, manifest: Json) -> Json:
-        """Create an object."""
-        return await self.request("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest)
+    async def create(self, kind: Kind, manifest: Json, *, dry_run: bool = False) -> Json:
+        """Create an object, or ask whether it would be accepted. A field that nobody knows is refused."""
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        return await self.request("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest, query=query)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str | None = None) -> None:
-        """Delete an object in the background; fine when it is gone, or is another one than `uid` by now."""
-        body: Json = {"propagationPolicy": "Background"}
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, uid: str | None = None, *, orphan: bool = False
+    ) -> None:
+        """Delete an object in the background; fine when it is gone, or is another one than `uid` by now.
+
+        Args:
+            kind: of it.
+            namespace: of it.
+            name: of it.
+            uid: of it; any if absent.
+            orphan: leave what it owns, without an owner.
+        """
+        body: Json = {"propagationPolicy": "Orphan" if orphan else "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
         try:

@@ -32,6 +32,8 @@ class Kind(NamedTuple):
 INFERENCE = Kind(API_VERSION, "DisaggregatedInference", "disaggregatedinferences")
 PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
+REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
 POD = Kind("v1", "Pod", "pods")
 SERVICE = Kind("v1", "Service", "services")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
@@ -49,6 +51,7 @@ CHILD_KINDS = (
     ROLE_BINDING,
     CONFIG_MAP,
     DEPLOYMENT,
+    CONTROLLER_REVISION,
     SERVICE,
     DISRUPTION_BUDGET,
 )

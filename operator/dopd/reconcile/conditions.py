@@ -11,13 +11,14 @@ from dopd.api.status import ConditionType as Type
 from dopd.autoscaler import Decision
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.gateway_watch import Difference, differences
+from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.prompt_order import order_verdict
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
-from dopd.telemetry.addresses import engine_address
 from dopd_forecasting import TrustReason
 
 
@@ -48,7 +49,12 @@ _OF_THE_SERVER = {Reason.API_FAILED, Reason.PASS_FAILED}
 
 
 def findings(
-    observed: Observed, troubles: Sequence[Trouble], planned: Planned | None, targets: Mapping[Role, int]
+    observed: Observed,
+    troubles: Sequence[Trouble],
+    planned: Planned | None,
+    targets: Mapping[Role, int],
+    moved: Moved | None = None,
+    lasting: Sequence[Difference] = (),
 ) -> list[Finding]:
     """All conditions of a resource.
 
@@ -57,8 +63,9 @@ def findings(
         troubles: what failed in this pass: children that can not be made, that the API server refused or that belong
             to someone else, and errors.
         planned: the latest plan; None without spec.scaling.
-        targets: workers that should serve, by role; not what the Deployments ask for, which was read before this
-            pass wrote to them.
+        targets: workers that should serve, by role.
+        moved: what this pass did to the workers; None where it did not come to that.
+        lasting: what gateways have listed otherwise than the pods are for longer than a change takes.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
@@ -68,7 +75,8 @@ def findings(
         reconciled(troubles),
         _ready(observed, refused),
         _workers_available(observed, refused, targets),
-        _router_in_sync(observed),
+        *([rolled_out(observed, moved)] if moved else []),
+        _router_in_sync(observed, lasting),
         _spec_honored(observed.spec),
     ]
     ordered = order_verdict(observed.spec, observed.orders)
@@ -143,6 +151,42 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: 
     return Finding(Type.WORKERS_AVAILABLE, Status.TRUE, Reason.AS_EXPECTED, silent)
 
 
+def rolled_out(observed: Observed, moved: Moved) -> Finding:
+    """Whether every worker is made from what the spec says, and what is in the way."""
+    kind = Type.ROLLED_OUT
+    if moved.rejected:
+        names = " and ".join(f"{role} {name}" for role, name in sorted(moved.rejected.items()))
+        message = f"workers of {names} did not come up, and those of the revision before serve. Correct the spec"
+        return Finding(kind, Status.FALSE, Reason.ROLLED_BACK, message)
+    held = sorted({name for step in moved.steps.values() for name in step.held})
+    if held:
+        first = pod_reading.first_trouble([p for r in Role for p in observed.pods[r] if p["metadata"]["name"] in held])
+        what = first.message if first else "not ready in time"
+        message = f"no further worker is replaced: {', '.join(held[:NAMED_PODS])} did not come up: {what}"
+        return Finding(kind, Status.FALSE, Reason.ROLLOUT_HELD, message)
+    refused = next((trouble for trouble in moved.troubles if trouble.reason not in _OF_THE_SERVER), None)
+    if refused:
+        return Finding(kind, Status.FALSE, *refused)
+    if moved.adopting:
+        return Finding(kind, Status.FALSE, Reason.ADOPTING, f"workers of {' and '.join(sorted(moved.adopting))}")
+    old = {role: old_workers(observed, moved, role) for role in Role}
+    if not any(old.values()):
+        return Finding(kind, Status.TRUE, Reason.AS_EXPECTED)
+    counted = [f"{count} {role} workers" for role, count in old.items() if count]
+    if moved.waiting:
+        roles = " and ".join(f"the only {role} worker" for role in sorted(moved.waiting))
+        message = f"{roles} can not be replaced: there are no GPUs for a second one beside it"
+        return Finding(kind, Status.FALSE, Reason.NO_SPARE_GPU, message)
+    return Finding(kind, Status.FALSE, Reason.ROLLING_OUT, f"{' and '.join(counted)} are yet to be replaced")
+
+
+def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
+    """Workers of a role that are of another revision than the current one, until they are gone."""
+    revision = moved.revisions.get(role)
+    there = (*observed.pods[role], *observed.ending[role])
+    return sum(pod_reading.revision(pod) != revision.name for pod in there) if revision else 0
+
+
 def _named(problems: Mapping[str, str]) -> str:
     """The first few names of pods with what is wrong with each."""
     first = sorted(problems)[:NAMED_PODS]
@@ -150,7 +194,7 @@ def _named(problems: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({problems[name]})" for name in first) + more
 
 
-def _router_in_sync(observed: Observed) -> Finding:
+def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Finding:
     gateway = observed.gateway
     if observed.api_key_problem:
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.API_KEY_UNREADABLE, observed.api_key_problem)
@@ -158,19 +202,16 @@ def _router_in_sync(observed: Observed) -> Finding:
         told = {name: gateway.problems.get(name, "no answer") for name in gateway.silent}
         message = f"gateway pods do not list their workers: {_named(told)}"
         return Finding(Type.ROUTER_IN_SYNC, Status.UNKNOWN, Reason.ROUTER_UNREACHABLE, message)
-    expected = {
-        engine_address(pod): str(role)
-        for role in Role
-        for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
-        if worker.labelled and worker.ready
-    }
-    for roles in gateway.roles:
-        missing = sorted(f"{role} {ip}" for ip, role in expected.items() - roles.items())
-        surplus = sorted(f"{role} {ip}" for ip, role in roles.items() - expected.items())
-        if missing or surplus:
-            message = f"the gateway does not list {', '.join(missing) or 'nothing'}"
-            message += f" and lists {', '.join(surplus)} too many" if surplus else ""
-            return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.NOT_REGISTERED, message)
+    if lasting:
+        more = f" and {len(lasting) - NAMED_PODS} more" if len(lasting) > NAMED_PODS else ""
+        named = "; ".join(map(str, lasting[:NAMED_PODS]))
+        gateways = " ".join(sorted({difference.gateway for difference in lasting}))
+        message = f"{named}{more}. A gateway that begins anew reads the pods anew: kubectl delete pod {gateways}"
+        return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.ROUTER_OUT_OF_SYNC, message)
+    young = differences(observed)
+    if young:
+        message = "; ".join(map(str, young[:NAMED_PODS]))
+        return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.NOT_REGISTERED, message)
     return Finding(Type.ROUTER_IN_SYNC, Status.TRUE, Reason.AS_EXPECTED)
 
 

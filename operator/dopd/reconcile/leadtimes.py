@@ -23,8 +23,8 @@ from statistics import median, quantiles
 from typing import Any
 
 from dopd.api.names import Role
-from dopd.planning.pool import Worker
 from dopd.reconcile.pods import epoch_seconds, trouble
+from dopd.rollout import Worker
 
 Pod = dict[str, Any]
 

@@ -14,6 +14,7 @@ from dopd.autoscaler import Decision, Reason
 from dopd.planning import Bound
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import gpus
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
@@ -179,10 +180,8 @@ def report(
             ("draining", counts.draining),
         ):
             WORKERS.labels(*key, role, state).set(count)
-        if observed.spec:
-            shape = observed.spec.prefill if role is Role.PREFILL else observed.spec.decode
-            holding = counts.supply + counts.draining + observed.terminating[role]
-            GPUS.labels(*key, role).set(holding * shape.gpus)
+        holding = sum(worker.gpus for worker in observed.workers[role]) + sum(map(gpus, observed.ending[role]))
+        GPUS.labels(*key, role).set(holding)
         if lead := observed.leads.get(role):
             LEAD_SECONDS.labels(*key, role).set(lead.seconds)
             for part, seconds in lead.parts().items():

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import INSTANCE_LABEL, ROUTER_POOL, Role
+from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
 from dopd.autoscaler import EngineSample
@@ -21,22 +21,24 @@ from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
 from dopd.perf import EngineModel
 from dopd.planning import Workers
-from dopd.planning.pool import Worker
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.leadtimes import Lead, Look
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
+from dopd.rollout import Worker
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
 from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
+from dopd.workloads.revisions import Revision
 
 Json = dict[str, Any]
 MOST_LEVELS = 48
 """Levels of nesting of a spec, the template of a pod included."""
 
-MOST_CHILDREN = 12
-"""Objects of a kind that are read by label; a resource has three. Whoever writes to a namespace can label as many."""
+MOST_CHILDREN = 24
+"""Objects of a kind that are read by label: of a role as many revisions as it keeps and has workers of, else three.
+Whoever writes to a namespace can label as many."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Observed:
         spec_problem: why it can not be read.
         children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
-        terminating: pods that are being deleted and still hold their GPUs, by role.
-        leaving: uids of these.
+        ending: pods that are being deleted and still hold their GPUs, by role.
+        finished: pods whose containers all ended for good, by role.
+        leaving: uids of the pods that are being deleted.
         leads: how long a decision takes to have an effect, by role; empty before that was looked at.
         gateway: what the gateway lists.
         loads: loads of engines that answered, by pod name.
@@ -68,7 +71,8 @@ class Observed:
     spec_problem: str
     children: Mapping[tuple[str, str], Json]
     pods: Mapping[str, list[Json]]
-    terminating: Mapping[Role, int]
+    ending: Mapping[Role, list[Json]]
+    finished: Mapping[Role, list[Json]]
     gateway: GatewayView
     loads: Mapping[str, EngineLoad]
     workers: Mapping[Role, list[Worker]]
@@ -93,6 +97,17 @@ class Observed:
     def deployment(self, pool: str) -> Json | None:
         """The live Deployment of a pool."""
         return self.children.get((kinds.DEPLOYMENT.kind, self.owner.child_name(pool)))
+
+    def revisions(self, role: Role) -> list[Revision]:
+        """The revisions of a role that are kept, newest first."""
+        found = [
+            Revision(item["metadata"]["labels"][REVISION_LABEL], item.get("data") or {}, item.get("revision", 0))
+            for (kind, _), item in self.children.items()
+            if kind == kinds.CONTROLLER_REVISION.kind
+            and item["metadata"].get("labels", {}).get(POOL_LABEL) == role
+            and item["metadata"]["labels"].get(REVISION_LABEL)
+        ]
+        return sorted(found, key=lambda revision: revision.number, reverse=True)
 
     def serving(self, role: Role) -> list[Worker]:
         """Workers of a role that are ready and that a gateway knows."""
@@ -130,7 +145,7 @@ class Observed:
     def lead_looks(self) -> dict[Role, Look]:
         """What lead times are measured by."""
         draining = any(not worker.labelled for role in Role for worker in self.workers[role])
-        gpus_to_come = draining or any(self.terminating.values())
+        gpus_to_come = draining or any(self.ending.values())
         return {
             role: Look(
                 pods=self.pods[role],
@@ -156,11 +171,6 @@ async def observe(
     children = {
         (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
     }
-    for role in Role:  # how many workers there are must not hang on a label that somebody took off
-        name = (kinds.DEPLOYMENT.kind, owner.child_name(role))
-        found = None if name in children else await kubernetes.get(kinds.DEPLOYMENT, key.namespace, name[1])
-        if found and belongs(found, owner):
-            children[name] = {"apiVersion": kinds.DEPLOYMENT.api_version, "kind": kinds.DEPLOYMENT.kind, **found}
     pod_list = pod_reading.of_resource(pod_list, owner)
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     spec, problem = read_spec(resource)
@@ -182,7 +192,8 @@ async def observe(
         spec_problem=problem,
         children=children,
         pods=pools,
-        terminating={role: pod_reading.terminating(pod_list, role) for role in Role},
+        ending={role: pod_reading.ending(pod_list, role) for role in Role},
+        finished={role: pod_reading.finished_of(pod_list, role) for role in Role},
         leaving=frozenset(str(p["metadata"].get("uid")) for p in pod_list if "deletionTimestamp" in p["metadata"]),
         gateway=gateway,
         loads=loads,

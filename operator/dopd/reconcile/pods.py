@@ -5,16 +5,32 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL
+from dopd.api.names import (
+    DRAINING_SINCE,
+    ENGINE_CONTAINER,
+    GPUS_ANNOTATION,
+    POOL_LABEL,
+    REVISION_LABEL,
+    ROLE_LABEL,
+)
 from dopd.api.status import ConditionReason
 from dopd.cluster.kinds import controller
-from dopd.planning.pool import Worker
+from dopd.rollout import Worker
 from dopd.telemetry.addresses import engine_address
 from dopd.telemetry.engines import EngineLoad
 from dopd.telemetry.gateway import GatewayView
 from dopd.workloads import Owner
 
 Pod = dict[str, Any]
+
+OVERDUE_SECONDS = 60.0
+"""A pod that is there so long after the end of its grace period is on a node that does not answer."""
+
+FAILED_STARTS = 2
+"""So often a new worker's container may end before the worker counts as one that does not come up."""
+
+FAILED_SECONDS = 120.0
+"""So long an image, a Secret or a volume may be missing before it does."""
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -33,9 +49,14 @@ def of_pool(pods: Sequence[Pod], pool: str) -> list[Pod]:
 
 
 def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
-    """Pods that a ReplicaSet of the resource's Deployments made. Whoever may write pods can give them any label."""
+    """Pods that the resource owns, or a ReplicaSet of one of its Deployments.
+
+    Whoever may write pods can give them any label.
+    """
 
     def ours(pod: Pod) -> bool:
+        if owned(pod, owner):
+            return True
         made_by = controller(pod)
         deployment = owner.child_name(str(pod["metadata"].get("labels", {}).get(POOL_LABEL)))
         replica_set = (made_by.get("apiVersion"), made_by.get("kind")) == ("apps/v1", "ReplicaSet")
@@ -44,18 +65,42 @@ def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
     return [pod for pod in pods if ours(pod)]
 
 
-def terminating(pods: Sequence[Pod], pool: str) -> int:
-    """Pods of a pool that are being deleted and hold their GPUs until their last request is done."""
-    return sum(
-        pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and "deletionTimestamp" in pod["metadata"]
+def owned(pod: Pod, owner: Owner) -> bool:
+    """Whether the resource itself is an owner of a pod."""
+    return any(reference.get("uid") == owner.uid for reference in pod["metadata"].get("ownerReferences") or [])
+
+
+def ending(pods: Sequence[Pod], pool: str) -> list[Pod]:
+    """Pods of a pool that are being deleted: they finish what they run, and count until they are gone."""
+    return [
+        pod
         for pod in pods
-    )
+        if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and "deletionTimestamp" in pod["metadata"]
+    ]
+
+
+def finished_of(pods: Sequence[Pod], pool: str) -> list[Pod]:
+    """Pods of a pool whose containers all ended for good, and that nobody deletes yet."""
+    of_it = (pod for pod in pods if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool)
+    return [pod for pod in of_it if finished(pod) and "deletionTimestamp" not in pod["metadata"]]
+
+
+def overdue(pod: Pod, now_seconds: float) -> bool:
+    """Whether a pod that is being deleted should be gone: its node is lost, and so are the GPUs that it held.
+
+    deletionTimestamp is the end of its grace period.
+    """
+    return now_seconds - epoch_seconds(pod["metadata"]["deletionTimestamp"]) > OVERDUE_SECONDS
+
+
+def finished(pod: Pod) -> bool:
+    """Whether all its containers ended for good: evicted by its node, say. It holds no GPU."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def alive(pod: Pod) -> bool:
     """Neither being deleted nor finished (evicted, completed)."""
-    finished = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
-    return "deletionTimestamp" not in pod["metadata"] and not finished
+    return "deletionTimestamp" not in pod["metadata"] and not finished(pod)
 
 
 def ready(pod: Pod) -> bool:
@@ -94,7 +139,38 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         registered=gateway.registered(engine_address(pod)) if has_address(pod) else False,
         idle=load.idle if load else None,
         load=load.running + load.waiting if load else 0.0,
+        revision=revision(pod),
+        gpus=gpus(pod),
     )
+
+
+def revision(pod: Pod) -> str:
+    """Names what a worker was made from; "" for one that a Deployment made."""
+    return str(pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""))
+
+
+def gpus(pod: Pod) -> int:
+    """GPUs that a worker holds; of one that a Deployment made, those that its engine asks for."""
+    told = pod["metadata"].get("annotations", {}).get(GPUS_ANNOTATION, "")
+    if told.isascii() and told.isdigit():
+        return int(told[:6])
+    containers = pod.get("spec", {}).get("containers") or []
+    limits = next((c.get("resources", {}).get("limits") or {} for c in containers if c["name"] == ENGINE_CONTAINER), {})
+    return max((int(n) for kind, n in limits.items() if "gpu" in kind and str(n).isdigit()), default=1)
+
+
+def comes_up(pod: Pod, now_seconds: float, deadline_seconds: float) -> bool:
+    """Whether a worker serves or may yet: its container does not end again and again, and it has time left."""
+    found = trouble(pod)
+    age_seconds = now_seconds - epoch_seconds(pod["metadata"]["creationTimestamp"])
+    if found is None:
+        return ready(pod) or age_seconds < deadline_seconds
+    if found.reason is ConditionReason.CRASHING:
+        statuses = pod.get("status", {}).get("containerStatuses", [])
+        return bool(sum(c.get("restartCount", 0) for c in statuses) < FAILED_STARTS)
+    if found.reason is ConditionReason.UNSCHEDULABLE:
+        return True
+    return age_seconds < FAILED_SECONDS
 
 
 def _since(annotation: str) -> float:

@@ -15,25 +15,29 @@ from typing import Any
 from dopd.api.base import seconds
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.api.status import ConditionStatus, ConditionType
+from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning import PerRole
-from dopd.planning.pool import PoolStep, Worker, admit_growth, available, pool_step
-from dopd.planning.schedules import limits_at
 from dopd.reconcile import metrics
-from dopd.reconcile.act import Actor, failed
+from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.gateway_watch import GatewayWatch, differences
 from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
+from dopd.reconcile.moved import Moved
+from dopd.reconcile.mover import Mover
 from dopd.reconcile.observe import Observed, observe
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
+from dopd.reconcile.refusals import failed
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop
 from dopd.reconcile.status import stored_leads, stored_miss
+from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
+from dopd.reconcile.worker_pods import kept
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -52,7 +56,13 @@ LONGEST_UNREADY_SECONDS = 15.0
 PASS_SECONDS = 100.0
 """A pass that takes longer is given up, and said to be so."""
 
-_MOVING = (ConditionType.READY, ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC)
+_MOVING = (
+    ConditionType.READY,
+    ConditionType.WORKERS_AVAILABLE,
+    ConditionType.ROUTER_IN_SYNC,
+)
+_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ADOPTING)
+"""A rollout that waits for a person or for pods goes on at their events."""
 
 
 def _in_a_thread() -> Callable[[str], Executor]:
@@ -85,6 +95,8 @@ class Reconciler:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp())
+        self._mover = Mover(self.kubernetes, self._clock)
+        self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
 
@@ -121,12 +133,14 @@ class Reconciler:
             error = problem
         targets = _targets(observed, observed.spec, planned)
         with STAGE_SECONDS.labels("act").time():
-            troubles = await self._act(observed, observed.spec, targets, planned)
+            moved, refused = await self._act(key, observed, observed.spec, targets, planned)
+        troubles = [*moved.troubles, *refused]
         if error:
             troubles.append(failed("the plan", error))
-        found = findings(observed, troubles, planned, targets)
+        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
+        found = findings(observed, troubles, planned, targets, moved, lasting)
         with STAGE_SECONDS.labels("report").time():
-            await self._reporter.report(observed, found, targets, planned, self.now())
+            await self._reporter.report(observed, found, targets, planned, self.now(), moved)
         metrics.report(key, observed, targets, planned, found)
         if error:
             raise _Reported(error)
@@ -142,6 +156,8 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._stop_scaling(key)
         self._actor.forget(key)
+        self._mover.forget(key)
+        self._gateways.forget(key)
         self._reporter.forget(key)
         self._paces.pop(key, None)
         self._lead_times.pop(key, None)
@@ -182,62 +198,35 @@ class Reconciler:
 
     async def _act(
         self,
+        key: Key,
         observed: Observed,
         spec: DisaggregatedInferenceSpec,
         targets: dict[Role, int],
         planned: Planned | None,
-    ) -> list[Trouble]:
-        steps = self._steps(observed, spec, targets)
-        troubles = [
-            trouble for step in steps.values() for trouble in await self._actor.label(observed, step, self.now())
-        ]
-        replicas = Targets(steps[Role.PREFILL].replicas, steps[Role.DECODE].replicas)
+    ) -> tuple[Moved, list[Trouble]]:
+        moved = await self._mover.move(key, observed, spec, targets, self.now())
+        should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
-        return troubles + await self._actor.apply(observed, spec, replicas, settings)
-
-    def _steps(
-        self, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
-    ) -> dict[Role, PoolStep]:
-        behavior = spec.scaling.behavior if spec.scaling else None
-        deadline = seconds(behavior.drain_deadline) if behavior else seconds(spec.engine.termination_grace_period)
-        budget = limits_at(spec.scaling, self.now().timestamp()).gpu_budget if spec.scaling else None
-        prefill, decode = observed.workers[Role.PREFILL], observed.workers[Role.DECODE]
-        admitted = admit_growth(
-            (targets[Role.PREFILL], targets[Role.DECODE]),
-            (available(prefill), available(decode)),
-            (
-                len(prefill) + observed.terminating[Role.PREFILL],
-                len(decode) + observed.terminating[Role.DECODE],
-            ),
-            (spec.prefill.gpus, spec.decode.gpus),
-            budget.max if budget else None,
-        )
-        return {
-            role: pool_step(
-                [self._steadied(worker) for worker in observed.workers[role]],
-                target,
-                rolling=_rolling(observed.deployment(role)),
-                now_seconds=self._clock.now(),
-                drain_deadline_seconds=deadline,
-            )
-            for role, target in zip((Role.PREFILL, Role.DECODE), admitted, strict=True)
-        }
-
-    def _steadied(self, worker: Worker) -> Worker:
-        """A worker whose drain began at a time on the clock that deadlines are measured on."""
-        since = worker.draining_since_seconds
-        return worker if since is None else replace(worker, draining_since_seconds=self._clock.steady(since))
+        others = kept(observed, moved.revisions)
+        return moved, await self._actor.apply(observed, spec, should, settings, others)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
-        settled = all(finding.status is ConditionStatus.TRUE for finding in found if finding.type in _MOVING)
+        settled = not any(map(_moving, found))
         delay = RESYNC_SECONDS if settled else self._paces.setdefault(key, Pace()).pause(found, self._clock.now())
-        retry = self._actor.seconds_until_retry(key)
-        if retry is not None:
-            delay = min(delay, max(MOVING_SECONDS, retry))
+        for retry in (self._actor.seconds_until_retry(key), self._mover.pods.seconds_until_retry(key)):
+            if retry is not None:
+                delay = min(delay, max(MOVING_SECONDS, retry))
         loop = self._loops.get(key)
         if loop:
             delay = min(delay, max(0.1, loop.seconds_until_due(self.now().timestamp())))
         return delay
+
+
+def _moving(finding: Finding) -> bool:
+    """Whether what it tells may change without an event."""
+    if finding.type is ConditionType.ROLLED_OUT:
+        return finding.reason in _ROLLING
+    return finding.type in _MOVING and finding.status is not ConditionStatus.TRUE
 
 
 class _Reported(Exception):
@@ -276,19 +265,9 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
 
 
 def _held(observed: Observed, role: Role, at_first: int) -> int:
-    """Workers as they are: those that carry their label, and those that the Deployment has yet to make.
-
-    The labels count for more than the Deployment's replicas, which fall a moment before a drained pod is gone.
-    """
-    deployment = observed.deployment(role)
-    if deployment is None:
-        return at_first
-    replicas: int = deployment["spec"]["replicas"]
-    labelled = sum(w.labelled for w in observed.workers[role])
-    return max(labelled, replicas - (len(observed.workers[role]) - labelled))
-
-
-def _rolling(deployment: Json | None) -> bool:
-    """Whether the Deployment is replacing pods of an older template."""
-    status = (deployment or {}).get("status", {})
-    return bool(status.get("replicas", 0) != status.get("updatedReplicas", 0))
+    """Workers as they were last meant to be: as the status says, else as many as carry their label."""
+    status = stored_status(observed.resource)
+    of_role = status.prefill if role is Role.PREFILL else status.decode
+    if of_role:
+        return of_role.desired
+    return sum(worker.labelled for worker in observed.workers[role]) or at_first

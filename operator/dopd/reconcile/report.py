@@ -11,11 +11,13 @@ from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.events import post_event
 from dopd.reconcile import metrics
 from dopd.reconcile.conditions import Finding, reconciled
+from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned
-from dopd.reconcile.status import build_status, decision_status, failed_status, rfc3339, stored_status
+from dopd.reconcile.status import build_status, decision_status, failed_status
+from dopd.reconcile.stored import rfc3339, stored_status
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,8 +30,17 @@ _QUIET = {
     ConditionReason.PLUGIN_ORDERS,
     ConditionReason.ENGINE_POLICY,
     ConditionReason.OLD_SETTINGS,
+    ConditionReason.ROLLING_OUT,
+    ConditionReason.ADOPTING,
 }
 """Reasons that are the normal course of a start or a change."""
+
+_ANNOUNCED = (
+    ConditionType.READY,
+    ConditionType.ROLLED_OUT,
+    ConditionType.SCHEDULING_ACTIVE,
+    ConditionType.PROFILE_MATCHES,
+)
 
 
 class Reporter:
@@ -50,19 +61,20 @@ class Reporter:
         targets: Mapping[Role, int],
         planned: Planned | None,
         now: datetime,
+        moved: Moved | None = None,
     ) -> None:
         """Write the status if it differs from the stored one, and announce what is new in it."""
         resource = observed.resource
         decisions = stored_status(resource).decisions
         new = _new_decision(decisions, planned, now)
         partial = any(f.type is ConditionType.RECONCILED and f.status is ConditionStatus.FALSE for f in found)
-        status = build_status(observed, found, targets, [*new, *decisions], planned, now, partial=partial)
+        status = build_status(observed, found, targets, [*new, *decisions], planned, now, moved, partial=partial)
         if status == resource.get("status"):
             return
         await self._write(resource, status, now)
         for decision in new:
             await self._announce_decision(resource, decision, now)
-        for kind in (ConditionType.READY, ConditionType.SCHEDULING_ACTIVE, ConditionType.PROFILE_MATCHES):
+        for kind in _ANNOUNCED:
             await self._announce_condition(kind, resource, status, now)
 
     async def report_failure(self, resource: Json, trouble: Trouble, now: datetime) -> None:

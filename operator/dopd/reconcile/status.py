@@ -17,21 +17,18 @@ from dopd.api.status import (
     LoadStatus,
     RatioStatus,
     RoleStatus,
-    read_status,
 )
 from dopd.api.text import plain
 from dopd.autoscaler import Decision
-from dopd.cluster.decode import depth_of
 from dopd.planning import Demand
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.leadtimes import LONGEST, Lead, Part
+from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned
+from dopd.reconcile.stored import rfc3339, stored_status
 
 KEPT_DECISIONS = 10
-MOST_LEVELS = 16
-"""Levels of nesting of a status that is read."""
-
 LONGEST_TEXT = 4096
 """Characters of a text of the status, unless it has a limit of its own."""
 
@@ -46,6 +43,7 @@ def build_status(
     decisions: Sequence[DecisionStatus],
     planned: Planned | None,
     now: datetime,
+    moved: Moved | None = None,
     *,
     partial: bool = False,
 ) -> dict[str, Any]:
@@ -58,6 +56,7 @@ def build_status(
         decisions: last decisions, newest first.
         planned: the latest plan; None without spec.scaling.
         now: the time of the look.
+        moved: what the pass did to the workers; None where it did not come to that.
         partial: a part of the pass failed: what it would have found stays as stored.
     """
     resource = observed.resource
@@ -71,7 +70,7 @@ def build_status(
     status = DisaggregatedInferenceStatus(observed_generation=generation, conditions=conditions)
     if observed.spec is not None:
         told = {Role.PREFILL: stored.prefill, Role.DECODE: stored.decode}
-        roles = {role: _role(observed, role, targets[role], told[role]) for role in Role}
+        roles = {role: _role(observed, role, targets[role], told[role], moved) for role in Role}
         prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
         status = status.model_copy(
             update={
@@ -99,21 +98,10 @@ def failed_status(resource: dict[str, Any], finding: Finding, now: datetime) -> 
     return _json(stored.model_copy(update={"conditions": [new, *others]}))
 
 
-def stored_status(resource: dict[str, Any]) -> DisaggregatedInferenceStatus:
-    """What can be read of the status of a resource."""
-    status = resource.get("status")
-    return read_status(status if depth_of(status) <= MOST_LEVELS else None)
-
-
 def endpoint(observed: Observed, spec: DisaggregatedInferenceSpec) -> str:
     """URL of the gateway inside the cluster."""
     owner = observed.owner
     return f"http://{owner.child_name(ROUTER_POOL)}.{owner.namespace}.svc:{spec.router.service.port}/v1"
-
-
-def rfc3339(moment: datetime) -> str:
-    """A time as Kubernetes writes it."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus:
@@ -173,14 +161,18 @@ def lead_status(lead: Lead | None, old: LeadStatus | None) -> LeadStatus | None:
     return new if any(abs(a - b) >= worth for a, b in zip(after, before, strict=True)) else old
 
 
-def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None) -> RoleStatus:
+def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None, moved: Moved | None) -> RoleStatus:
     counts = observed.role_counts(role)
+    revision = moved.revisions[role].name if moved and role in moved.revisions else ""
     return RoleStatus(
         desired=target,
         ready=counts.serving,
         starting=counts.starting,
         draining=counts.draining,
         lead_time=lead_status(observed.leads.get(role), old.lead_time if old else None),
+        updated=sum(worker.revision == revision for worker in observed.serving(role)),
+        revision=revision,
+        rejected_revision=moved.rejected.get(role) if moved else None,
         summary=f"{target}/{counts.serving}",
     )
 

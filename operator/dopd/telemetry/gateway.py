@@ -27,12 +27,14 @@ class GatewayView:
         roles: for each gateway pod, address to role of the workers that it routes to.
         silent: gateway pods that did not answer, or with a row that can not be read: they may list more.
         problems: why a silent one is silent, by pod name.
+        answered: names of the pods of `roles`.
     """
 
     listed: frozenset[str]
     roles: tuple[dict[str, str], ...]
     silent: tuple[str, ...]
     problems: Mapping[str, str] = field(default_factory=dict)
+    answered: tuple[str, ...] = ()
 
     def registered(self, address: str | None) -> bool | None:
         """Whether some gateway may still send requests to an address; None when that is not known."""
@@ -105,10 +107,12 @@ async def read_gateways(http: PodHttp, pods: Sequence[dict[str, Any]]) -> Gatewa
     asked = [pod for pod in pods if pod.get("status", {}).get("podIP")]
     late = Workers(problem=f"no answer within {LOOK_SECONDS:g} s")
     answers = [answer or late for answer in await answers_within(LOOK_SECONDS, one, asked)]
-    problems = {p["metadata"]["name"]: a.problem for p, a in zip(asked, answers, strict=True) if a.problem}
+    names = [pod["metadata"]["name"] for pod in asked]
+    problems = {name: a.problem for name, a in zip(names, answers, strict=True) if a.problem}
     return GatewayView(
         listed=frozenset().union(*(answer.listed for answer in answers)),
         roles=tuple(dict(answer.roles) for answer in answers if not answer.problem),
         silent=tuple(problems),
         problems=problems,
+        answered=tuple(name for name, a in zip(names, answers, strict=True) if not a.problem),
     )

@@ -1,4 +1,4 @@
-"""All children of one resource."""
+"""All children of one resource but its workers, which come and go one at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from functools import partial
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.workloads.engines import worker_deployment
-from dopd.workloads.meta import Manifest, Owner
+from dopd.workloads.meta import Manifest, Owner, router_disruption_budget, worker_disruption_budget
 from dopd.workloads.router import discovery_rights, router_deployment, router_service
 from dopd.workloads.scheduling import scheduling_config
 
@@ -16,7 +15,7 @@ __all__ = ["Child", "Owner", "Targets", "child_builders", "child_manifests"]
 
 @dataclass(frozen=True)
 class Targets:
-    """Replicas to write on the two worker Deployments, draining workers included."""
+    """Workers of each role that should serve."""
 
     prefill: int
     decode: int
@@ -30,13 +29,11 @@ class Child:
         kind: kind of the object.
         name: its name.
         build: makes the manifest; raises Refusal where the spec asks for what can not be.
-        replicas: of the Deployment of a role; None for others.
     """
 
     kind: str
     name: str
     build: Callable[[], Manifest]
-    replicas: int | None = None
 
 
 def child_builders(
@@ -50,25 +47,21 @@ def child_builders(
     Args:
         owner: the resource.
         spec: its spec.
-        targets: replicas of the workers.
+        targets: workers that should serve.
         scheduling: makes the ConfigMap with the settings of the order of prompts; if absent, what the spec alone says.
     """
 
     def made(manifest: Manifest) -> Child:
         return Child(manifest["kind"], manifest["metadata"]["name"], lambda: manifest)
 
-    def workers(role: Role, replicas: int) -> list[Child]:
-        build = partial(worker_deployment, owner, spec, role, replicas)
-        return [Child("Deployment", owner.child_name(role), build, replicas), made(owner.disruption_budget(role))]
-
     return [
         *map(made, discovery_rights(owner)),
         Child("Deployment", owner.child_name(ROUTER_POOL), partial(router_deployment, owner, spec)),
         made(router_service(owner, spec)),
-        made(owner.disruption_budget(ROUTER_POOL)),
+        made(router_disruption_budget(owner)),
         Child("ConfigMap", owner.child_name(Role.PREFILL), scheduling or partial(scheduling_config, owner, spec)),
-        *workers(Role.PREFILL, targets.prefill),
-        *workers(Role.DECODE, targets.decode),
+        made(worker_disruption_budget(owner, Role.PREFILL, targets.prefill)),
+        made(worker_disruption_budget(owner, Role.DECODE, targets.decode)),
     ]
 
 

@@ -1,8 +1,4 @@
-"""The workers of one role: a Deployment whose pods run one SGLang engine each.
-
-Scale-down belongs to the operator: it takes the role label off a pod, and lowers `replicas` only when that pod is idle,
-with the standard deletion cost set so that the ReplicaSet takes exactly that pod.
-"""
+"""The workers of one role: pods that run one SGLang engine each."""
 
 import math
 from typing import Any
@@ -26,15 +22,12 @@ from dopd.workloads.connection import api_key_flag, api_key_variable, listening_
 from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay_list
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.refusal import Refusal
 from dopd.workloads.scheduling import scheduling_mount, scheduling_volume
 from dopd.workloads.template import pod_template
 
 STARTUP_LIMIT_SECONDS = 3600
 """A worker that is not ready after this long is restarted: weights of large models take tens of minutes to load."""
-
-REGISTRATION_SECONDS = 20
-"""A ready worker counts as available only after this long, so that a rollout waits until the gateway has registered it
-(Ready in Kubernetes comes a few seconds before)."""
 
 ROUTING_LAG_SECONDS = 5
 """A pod that is deleted keeps serving this long, until every gateway has noticed."""
@@ -49,35 +42,25 @@ _OWN_ENV = [
 ]
 
 
-def worker_deployment(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, replicas: int) -> Manifest:
-    """The Deployment of one role with `replicas` workers.
+def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) -> Manifest:
+    """The pod template of the workers of one role.
 
     Raises:
         Refusal: the spec asks for what a pod can not have.
     """
     role_spec = spec.prefill if role is Role.PREFILL else spec.decode
+    where = f"spec.{role}.template"
     template = pod_template(
         _pod_template(owner, spec, role, role_spec),
         role_spec.template,
-        where=f"spec.{role}.template",
+        where=where,
         container=ENGINE_CONTAINER,
         args=f"spec.engine.args or spec.{role}.args",
         reserved=ENGINE_FLAGS,
     )
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": owner.metadata(role),
-        "spec": {
-            "replicas": replicas,
-            "minReadySeconds": REGISTRATION_SECONDS,
-            "progressDeadlineSeconds": STARTUP_LIMIT_SECONDS + 600,
-            "revisionHistoryLimit": 3,
-            "selector": {"matchLabels": owner.selector(role)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
-            "template": template,
-        },
-    }
+    if template["spec"].get("restartPolicy", "Always") != "Always":
+        raise Refusal(f"{where}.spec.restartPolicy", "must be Always, so that an engine starts again; leave it out")
+    return template
 
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:

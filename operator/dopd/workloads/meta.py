@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dopd.api.base import API_VERSION
-from dopd.api.names import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_VALUE, POOL_LABEL
+from dopd.api.names import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_VALUE, POOL_LABEL, ROLE_LABEL, ROUTER_POOL, Role
 
 Manifest = dict[str, Any]
 
@@ -55,14 +55,35 @@ class Owner:
             **extra,
         }
 
-    def disruption_budget(self, pool: str) -> Manifest:
-        """At most one pod of a pool may be evicted at a time (node drains, cluster upgrades)."""
-        return {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": self.metadata(pool),
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": self.selector(pool)}},
-        }
+
+def router_disruption_budget(owner: Owner) -> Manifest:
+    """At most one gateway may be evicted at a time (node drains, cluster upgrades)."""
+    return _disruption_budget(owner, ROUTER_POOL, {"maxUnavailable": 1, "selector": _matching(owner, ROUTER_POOL)})
+
+
+def worker_disruption_budget(owner: Owner, role: Role, target: int) -> Manifest:
+    """At most one worker of a role may be evicted at a time, and never the last one.
+
+    By a number, since a share or maxUnavailable is of no effect for pods that no controller of Kubernetes' own made. A
+    worker that drains counts on neither side, and one that does not serve may be evicted at any time.
+    """
+    selector = {"matchLabels": {INSTANCE_LABEL: owner.name, ROLE_LABEL: role}}
+    least = max(target - 1, 1)
+    spec = {"minAvailable": least, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+    return _disruption_budget(owner, role, spec)
+
+
+def _matching(owner: Owner, pool: str) -> Manifest:
+    return {"matchLabels": owner.selector(pool)}
+
+
+def _disruption_budget(owner: Owner, pool: str, spec: Manifest) -> Manifest:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": owner.metadata(pool),
+        "spec": spec,
+    }
 
 
 def pod_labels(owner: Owner, pool: str, **extra: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import ssl
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ import yaml
 from dopd.cluster import kinds
 
 CHILDREN = {
-    *(f"Deployment/{pool}" for pool in ("prefill", "decode", "router")),
     *(f"PodDisruptionBudget/{pool}" for pool in ("prefill", "decode", "router")),
-    *(f"{kind}/router" for kind in ("Service", "ServiceAccount", "Role", "RoleBinding")),
+    *(f"{kind}/router" for kind in ("Deployment", "Service", "ServiceAccount", "Role", "RoleBinding")),
     "ConfigMap/prefill",
 }
 
@@ -64,10 +64,11 @@ def get(api: httpx.Client, namespace: str, kind: kinds.Kind) -> list[dict[str, A
 
 
 def children(api: httpx.Client, namespace: str) -> dict[str, dict[str, Any]]:
-    """Children that dopd manages, by kind and name."""
+    """Children that dopd manages, by kind and name, but for what workers are made from."""
     return {
         f"{item['kind']}/{item['metadata']['name']}": item
         for kind in kinds.CHILD_KINDS
+        if kind is not kinds.CONTROLLER_REVISION
         for item in get(api, namespace, kind)
         if item["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "dopd"
     }
@@ -81,25 +82,33 @@ def eventually(check: Callable[[], bool], what: str, seconds: float = 30.0) -> N
         time.sleep(0.2)
 
 
-def replicas(api: httpx.Client, namespace: str) -> dict[str, int]:
-    """Replicas of the worker Deployments, by name."""
-    return {
-        name.removeprefix("Deployment/"): child["spec"]["replicas"]
-        for name, child in children(api, namespace).items()
-        if name.startswith("Deployment/") and not name.endswith("-router")
-    }
+def workers(api: httpx.Client, namespace: str, pool: str = "") -> list[dict[str, Any]]:
+    """Pods of workers that are not being deleted, of one pool (m-prefill) or all."""
+    pods = [pod for pod in get(api, namespace, kinds.POD) if "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if _pool(pod) and pool in ("", _pool(pod))]
+
+
+def _pool(pod: dict[str, Any]) -> str:
+    labels = pod["metadata"].get("labels", {})
+    of_worker = labels.get("dopd.dev/pool") in ("prefill", "decode")
+    return f"{labels['dopd.dev/instance']}-{labels['dopd.dev/pool']}" if of_worker else ""
+
+
+def counts(api: httpx.Client, namespace: str) -> dict[str, int]:
+    """Number of workers of each pool that has some."""
+    return dict(Counter(_pool(pod) for pod in workers(api, namespace)))
 
 
 def expected_children(api: httpx.Client, namespace: str, wanted: dict[str, tuple[int, int]]) -> bool:
-    """Whether the children are exactly those of resources with so many prefill and decode workers."""
+    """Whether children and workers are exactly those of resources with so many prefill and decode workers."""
     there = children(api, namespace)
-    names, counts = _expected(wanted)
-    return set(there) == names and replicas(api, namespace) == counts
+    names, numbers = _expected(wanted)
+    return set(there) == names and counts(api, namespace) == numbers
 
 
 def _expected(names: dict[str, tuple[int, int]]) -> tuple[set[str], dict[str, int]]:
     kinds = {part.replace("/", f"/{name}-") for name in names for part in CHILDREN}
-    counts = {}
+    numbers = {}
     for name, (prefill, decode) in names.items():
-        counts |= {f"{name}-prefill": prefill, f"{name}-decode": decode}
-    return kinds, counts
+        numbers |= {f"{name}-prefill": prefill, f"{name}-decode": decode}
+    return kinds, numbers

@@ -10,11 +10,12 @@ import yaml
 
 import dopd
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import ENGINE_PORT, ROUTER_PORT
+from dopd.api.names import ENGINE_PORT, ROUTER_PORT, Role
 from dopd.cli import run
 from dopd.cli.arguments import namespaces
 from dopd.telemetry import queries
 from dopd.workloads import Owner, Targets, child_manifests
+from dopd.workloads.engines import worker_template
 from e2e.cluster.controlplane import ControlPlane
 
 from .chart import CHART, EVERYTHING, as_list, helm, render, setting
@@ -32,8 +33,10 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 def pod_templates() -> dict[str, dict[str, Any]]:
     """Templates of the pods that the operator makes, by pool."""
     spec = DisaggregatedInferenceSpec.model_validate(json.loads(inference("m"))["spec"])
-    children = child_manifests(Owner("m", "ns", "uid"), spec, Targets(1, 1))
+    owner = Owner("m", "ns", "uid")
+    children = child_manifests(owner, spec, Targets(1, 1))
     templates = [child["spec"]["template"] for child in of_kind(children, "Deployment")]
+    templates += [worker_template(owner, spec, role) for role in Role]
     return {template["metadata"]["labels"]["dopd.dev/pool"]: template for template in templates}
 
 

@@ -31,7 +31,8 @@ MAY: list[Right] = [
         for kind in kinds.CHILD_KINDS
         for right in rights(kind, "get", "list", "watch", "create", "patch", "delete")
     ),
-    *rights(kinds.POD, "get", "list", "watch", "patch"),
+    *rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
+    *rights(kinds.REPLICA_SET, "list", "delete"),
     *rights(kinds.EVENT, "create"),
     *rights(kinds.LEASE, "create"),
 ]
@@ -39,7 +40,8 @@ MAY_NOT: list[Right] = [
     *rights(kinds.INFERENCE, "create", "update", "patch", "delete"),
     ("update", "dopd.dev", "disaggregatedinferences/status"),
     *rights(kinds.PROFILE, "create", "update", "patch", "delete"),
-    *rights(kinds.POD, "create", "delete", "update"),
+    *rights(kinds.POD, "update", "deletecollection"),
+    *rights(kinds.REPLICA_SET, "get", "create", "patch"),
     *rights(kinds.LEASE, "list", "watch", "delete", "get"),  # any Lease: its own is allowed by name
     ("create", "", "pods/exec"),
     ("get", "", "pods/log"),
@@ -59,8 +61,10 @@ RARE = {(verb, kind.group, kind.plural) for kind in kinds.CHILD_KINDS for verb i
     ("patch", "", "pods"),
     ("get", "", "pods"),
     ("get", "dopd.dev", "engineprofiles"),
+    *rights(kinds.REPLICA_SET, "list", "delete"),
 }
-"""Not used in the short run below: children in the way or left behind, draining; and what the gateway's Role grants."""
+"""Not used in the short run below: children in the way or left behind, draining, workers of a Deployment; and what the
+gateway's Role grants."""
 
 
 def allowed(api: httpx.Client, namespace: str, right: Right, name: str = "") -> bool:
@@ -110,7 +114,7 @@ def test_the_operator_lives_on_what_the_chart_grants(
         eventually(lambda: get(api, namespace, kinds.EVENT) != [], "an Event")
         plane.kubectl("patch", "pdi/m", here, "--type=merge", "--patch", _FEWER)
         eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "one prefill worker less")
-        plane.kubectl("scale", "deployment/m-decode", here, "--replicas=3")
+        plane.kubectl("delete", "pod", "--selector=dopd.dev/pool=decode", here)
         eventually(lambda: expected_children(api, namespace, {"m": (1, 1)}), "drift repaired")
         assert operator.stop() == 0
     finally:

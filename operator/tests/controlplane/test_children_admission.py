@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
 from dopd.cluster import kinds
 from dopd.workloads import Owner, Targets, child_manifests
+from dopd.workloads.engines import worker_template
+from dopd.workloads.revisions import revision_of, worker_pod
 
 from .admission import INFERENCE, changed
 
@@ -52,7 +55,13 @@ def test_the_children_of_a_resource_are_accepted(api: httpx.Client, crds: None, 
     answer = api.post(kinds.INFERENCE.path("default"), params=query, json=manifest)
     assert answer.status_code == 201, answer.text
     spec = DisaggregatedInferenceSpec.model_validate(manifest["spec"])
-    for child in child_manifests(Owner("llama", "default", "1-2-3"), spec, Targets(1, 1)):
+    owner = Owner("llama", "default", "1-2-3")
+    for role in Role:
+        pod = worker_pod(owner, role, revision_of(owner, role, worker_template(owner, spec, role)), "llama", 1)
+        answer = api.post(kinds.POD.path("default"), params=query, json=pod)
+        assert answer.status_code == 201, answer.text
+        assert answer.headers.get("warning") is None, answer.headers["warning"]
+    for child in child_manifests(owner, spec, Targets(1, 1)):
         path = kinds.kind_of(child).path("default", child["metadata"]["name"])
         headers = {"content-type": "application/apply-patch+yaml"}
         answer = api.patch(path, params={"fieldManager": "dopd", **query}, json=child, headers=headers)

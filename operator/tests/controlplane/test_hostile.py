@@ -123,7 +123,7 @@ def test_what_tenants_write_beside_it_concerns_them_alone(
     post(api, namespace, kinds.POD, json.dumps(pod))
     post(api, namespace, kinds.INFERENCE, inference("m", 1, 1))
     operator.start()
-    eventually(lambda: len(get(api, namespace, kinds.DEPLOYMENT)) == 3, "the Deployments of m")
+    eventually(lambda: len(get(api, namespace, kinds.DEPLOYMENT)) == 1, "the Deployment of m")
     served(api, victim, "after")
     assert api.get(kinds.CONFIG_MAP.path(namespace)).text.count('"name":"odd-') == COUNT
     (found,) = (p for p in get(api, namespace, kinds.POD) if p["metadata"]["name"] == "stranger")

@@ -47,6 +47,7 @@ GOOD: list[dict[str, Any]] = [
             {"name": "week", "timeZone": "UTC", "start": "0 0 * * 1", "duration": "5d", "decode": {"min": 2, "max": 6}},
         ]
     },
+    {"spec.rollout": {"decode": {"maxUnavailable": 0, "maxSurgeGPUs": 8}, "onFailure": "RollBack"}},
     SWITCHING,
     {**SWITCHING, "spec.engine.transferBackend": "mori"},
     {"spec.roleSwitching": {"enabled": False}, "spec.engine.transferBackend": "nixl", "spec.decode.gpus": 1},
@@ -279,6 +280,10 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
         ["spec.prefill.parallelism.data:", "must divide the tensor size"],
     ),
     ({"spec.prefill.nodes": 3}, ["spec.prefill.gpus:", "must be a multiple of nodes"]),
+    (
+        {"spec.rollout": {"decode": {"maxUnavailable": 0}}},
+        ["spec.rollout.decode.maxUnavailable:", "no worker could ever be replaced", "maxSurgeGPUs"],
+    ),
     ({**SWITCHING, "spec.decode.gpus": 1}, ["spec.roleSwitching:", "equal gpus and nodes", "enabled to false"]),
     ({**SWITCHING, "spec.decode.nodes": 2}, ["spec.roleSwitching:", "equal gpus and nodes"]),
     ({**SWITCHING, "spec.engine.transferBackend": "nixl"}, ["spec.engine.transferBackend:", "choose one"]),

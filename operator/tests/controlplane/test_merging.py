@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
 from dopd.cluster import kinds
 from dopd.workloads import Owner, Targets, child_manifests
+from dopd.workloads.engines import worker_template
 from dopd.workloads.pod_fields import LIST_KEYS, UNIONS
+from dopd.workloads.revisions import revision_of, worker_pod
 
 Json = dict[str, Any]
 CORE = "io.k8s.api.core.v1."
@@ -62,6 +65,15 @@ def judged(api: httpx.Client, resource: Json) -> None:
     owner = Owner(resource["metadata"]["name"], "default", "0a0a0a0a-0000-0000-0000-000000000000")
     query = {"dryRun": "All", "fieldManager": "dopd", "force": "true", "fieldValidation": "Strict"}
     headers = {"Content-Type": "application/apply-patch+yaml"}
+    for role in Role:
+        account = worker_template(owner, spec, role)["spec"].get("serviceAccountName", "default")
+        api.post(
+            kinds.SERVICE_ACCOUNT.path("default"), json={"metadata": {"name": account}}
+        )  # pods need it to be there
+        revision = revision_of(owner, role, worker_template(owner, spec, role))
+        pod = worker_pod(owner, role, revision, "m", 1)
+        answer = api.post(kinds.POD.path("default"), params={"dryRun": "All", "fieldValidation": "Strict"}, json=pod)
+        assert answer.status_code == 201, answer.text
     for child in child_manifests(owner, spec, Targets(1, 1)):
         path = kinds.kind_of(child).path("default", child["metadata"]["name"])
         answer = api.patch(path, params=query, content=json.dumps(child), headers=headers)

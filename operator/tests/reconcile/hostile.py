@@ -13,8 +13,12 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, ROLE_LABEL
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROLE_LABEL, Role
 from dopd.cluster import kinds
+from dopd.workloads import Owner
+from dopd.workloads.engines import worker_template
+from dopd.workloads.revisions import revision_of
 
 Json = dict[str, Any]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], Awaitable[None]]
@@ -67,13 +71,13 @@ class MemoryCluster:
     async def merge_patch(self, *_: Any) -> Json | None:
         return None
 
-    async def create(self, kind: kinds.Kind, manifest: Json) -> Json:
+    async def create(self, kind: kinds.Kind, manifest: Json, *, dry_run: bool = False) -> Json:
         meta = manifest["metadata"]
-        if kind == kinds.EVENT:
+        if kind == kinds.EVENT or dry_run:
             return manifest
         return self.put(kind, meta["namespace"], meta["name"], **manifest)
 
-    async def delete(self, kind: kinds.Kind, namespace: str, name: str, uid: str | None = None) -> None:
+    async def delete(self, kind: kinds.Kind, namespace: str, name: str, uid: str | None = None, **_: Any) -> None:
         self.objects.pop((kind.kind, namespace, name), None)
 
     async def request(self, method: str, path: str, *, body: Json, **_: Any) -> Json:
@@ -95,16 +99,26 @@ class MemoryCluster:
             spec["scaling"] = {"prefill": bounds, "decode": bounds, "profileRef": {"name": "p"}, **scaling}
         else:
             spec["prefill"]["replicas"] = spec["decode"]["replicas"] = engines
-        self.put(kinds.INFERENCE, namespace, name, spec=spec)
+        owner = Owner.of(self.put(kinds.INFERENCE, namespace, name, spec=spec))
+        read = DisaggregatedInferenceSpec.model_validate(spec)
+        revisions = {role: revision_of(owner, role, worker_template(owner, read, role)) for role in Role}
         for pool, count in (("prefill", engines), ("decode", engines), ("router", 1)):
             for number in range(count):
-                labels = {INSTANCE_LABEL: name, POOL_LABEL: pool} | ({ROLE_LABEL: pool} if pool != "router" else {})
+                labels = {INSTANCE_LABEL: name, POOL_LABEL: pool}
+                made_by = {
+                    "apiVersion": "apps/v1",
+                    "kind": "ReplicaSet",
+                    "name": f"{name}-{pool}-x",
+                    "controller": True,
+                }
+                if pool != "router":
+                    labels |= {ROLE_LABEL: pool, REVISION_LABEL: revisions[Role(pool)].name}
+                    made_by = owner.metadata(pool)["ownerReferences"][0]
                 address = f"{name}-{pool}-{number}.{namespace}"
                 status = {"podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}
                 status["startTime"] = "2026-01-01T00:00:00Z"
                 pod = f"{name}-{pool}-{number}"
-                owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-{pool}-x", "controller": True}
-                metadata = {"labels": labels, "ownerReferences": [owner]}
+                metadata = {"labels": labels, "ownerReferences": [made_by]}
                 self.put(kinds.POD, namespace, pod, metadata=metadata, spec={"nodeName": "n"}, status=status)
 
 

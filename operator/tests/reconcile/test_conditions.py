@@ -53,7 +53,7 @@ def deployment(pool: str, replicas: int = 1) -> dict[str, Any]:
 def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict[str, Any] | None = None) -> Observed:
     roles = listed if listed is not None else {IPS["prefill"]: "prefill", IPS["decode"]: "decode"}
     roles = {f"{ip}:30000": role for ip, role in roles.items()}
-    gateway = GatewayView(frozenset(roles), (roles,), ())
+    gateway = GatewayView(frozenset(roles), (roles,), (), answered=("m-router-x",))
     pools = {pool: pod_reading.of_pool(pods, pool) for pool in IPS}
     resource = {"metadata": {"name": "m", "namespace": "ns", "uid": "u", "generation": 1}, "spec": spec or SPEC}
     read, problem = read_spec(resource)
@@ -63,7 +63,8 @@ def look(*pods: dict[str, Any], listed: dict[str, str] | None = None, spec: dict
         spec_problem=problem,
         children={("Deployment", f"m-{pool}"): deployment(pool) for pool in IPS},
         pods=pools,
-        terminating={role: 0 for role in Role},
+        ending={role: [] for role in Role},
+        finished={role: [] for role in Role},
         gateway=gateway,
         loads={},
         workers={role: [pod_reading.worker(p, gateway, None) for p in pools[role]] for role in Role},
@@ -173,7 +174,7 @@ def test_a_gateway_that_lists_other_workers_is_out_of_sync():
         look(*ALL_WELL, listed={IPS["prefill"]: "prefill", "10.9.9.9": "decode"}), ConditionType.ROUTER_IN_SYNC
     )
     assert sync.status is ConditionStatus.FALSE
-    assert "10.0.0.2" in sync.message
+    assert "does not list decode m-decode-x" in sync.message
     assert "10.9.9.9" in sync.message
 
 

@@ -6,25 +6,27 @@ from typing import Any
 import pytest
 
 from dopd.api.names import Role
-from dopd.planning.pool import Worker
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.reconciler import _held
+from dopd.rollout import Worker
 from dopd.telemetry.gateway import GatewayView
 
 SERVING = Worker("a", labelled=True, ready=True, scheduled=True, created_seconds=0.0, registered=True, idle=False)
 DRAINING = replace(SERVING, name="b", labelled=False, draining_since_seconds=1.0)
 
 
-def look(replicas: int | None, *workers: Worker) -> Observed:
+def look(desired: int | None, *workers: Worker) -> Observed:
     resource: dict[str, Any] = {"metadata": {"name": "m", "namespace": "ns", "uid": "u"}}
-    children = {} if replicas is None else {("Deployment", "m-decode"): {"spec": {"replicas": replicas}}}
+    if desired is not None:
+        resource["status"] = {"decode": {"desired": desired, "ready": 0, "summary": ""}}
     return Observed(
         resource=resource,
         spec=None,
         spec_problem="",
-        children=children,
+        children={},
         pods={},
-        terminating={},
+        ending={},
+        finished={},
         gateway=GatewayView(frozenset(), (), ()),
         loads={},
         workers={Role.DECODE: list(workers)},
@@ -37,12 +39,12 @@ def look(replicas: int | None, *workers: Worker) -> Observed:
     [
         (look(None), 2),
         (look(1, SERVING), 1),
-        (look(2, SERVING, DRAINING), 1),
         (look(1, SERVING, DRAINING), 1),
         (look(3, SERVING), 3),
-        (look(4, SERVING, DRAINING), 3),
+        (look(2), 2),
+        (look(None, SERVING, DRAINING), 1),
     ],
-    ids=["new", "settled", "draining", "released and not gone yet", "growing", "growing while one drains"],
+    ids=["new", "settled", "draining", "growing", "all of them lost", "its status lost"],
 )
 def test_held(observed: Observed, held: int):
     assert _held(observed, Role.DECODE, at_first=2) == held

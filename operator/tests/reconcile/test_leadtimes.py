@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dopd.api.names import Role
-from dopd.planning.pool import Worker
 from dopd.reconcile.leadtimes import LONGEST_NODE_WAIT_SECONDS, Lead, LeadTimes, Look, Part
 from dopd.reconcile.status import lead_status, stored_leads
+from dopd.rollout import Worker
 
 from .test_conditions import ALL_WELL, look, pod
 

@@ -61,4 +61,4 @@ async def test_the_pass_goes_on_and_names_each(prometheus: bytes, loads: bytes, 
     assert told["RouterInSync"]["status"] == "Unknown"
     assert "m-router-0 (" in told["RouterInSync"]["message"]
     assert "m-prefill-0 (" in told["WorkersAvailable"]["message"]
-    assert (kinds.DEPLOYMENT.kind, KEY.namespace, "m-prefill") in cluster.objects
+    assert (kinds.DEPLOYMENT.kind, KEY.namespace, "m-router") in cluster.objects

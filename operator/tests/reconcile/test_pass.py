@@ -19,9 +19,7 @@ from .test_conditions import ALL_WELL, SPEC, findings, look
 
 Json = dict[str, Any]
 KEY = Key("ns", "m")
-TYPED_PATCH = (
-    "failed to create typed patch object (ns/m-prefill; apps/v1, Kind=Deployment): .spec.x: field not declared"
-)
+TYPED_PATCH = "failed to create typed patch object (ns/m-router; apps/v1, Kind=Deployment): .spec.x: field not declared"
 
 
 @dataclass
@@ -71,8 +69,15 @@ class Cluster:
         self._call("replace", kind, name)
         self.resource["status"] = status
 
-    async def create(self, kind: kinds.Kind, manifest: Json) -> None:
-        self.events.append((manifest["reason"], manifest["note"]))
+    async def create(self, kind: kinds.Kind, manifest: Json, *, dry_run: bool = False) -> None:
+        if kind == kinds.EVENT:
+            self.events.append((manifest["reason"], manifest["note"]))
+            return
+        name = manifest["metadata"]["name"]
+        self._call("ask" if dry_run else "create", kind, name)
+        if not dry_run:
+            meta = {"uid": name, "creationTimestamp": "2026-01-01T00:00:00Z", **manifest["metadata"]}
+            self.kept[kind.kind, name] = copy.deepcopy({**manifest, "metadata": meta})
 
     async def merge_patch(self, kind: kinds.Kind, namespace: str, name: str, patch: Json) -> None:
         self._call("patch", kind, name)
@@ -108,14 +113,14 @@ def refuses(name: str, status: int, message: str) -> Callable[[str, str, str], A
     return fails
 
 
-DEPLOYMENTS = {("Deployment", f"m-{pool}") for pool in ("prefill", "decode", "router")}
+NEEDED = {("Deployment", "m-router"), ("PodDisruptionBudget", "m-prefill"), ("PodDisruptionBudget", "m-decode")}
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 415, 422, 500])
 async def test_a_refusal_of_any_code_is_a_condition_and_the_other_children_are_made(status: int):
-    cluster = Cluster(refuses("m-prefill", status, TYPED_PATCH))
+    cluster = Cluster(refuses("m-router", status, TYPED_PATCH))
     await reconciler(cluster, Clock()).reconcile(KEY)
-    assert DEPLOYMENTS - cluster.kept.keys() == {("Deployment", "m-prefill")}
+    assert NEEDED - cluster.kept.keys() == {("Deployment", "m-router")}
     for kind in ("Ready", "Reconciled"):
         assert cluster.conditions[kind]["reason"] == "ChildRefused"
         assert TYPED_PATCH in cluster.conditions[kind]["message"]
@@ -125,7 +130,7 @@ async def test_a_refusal_of_any_code_is_a_condition_and_the_other_children_are_m
     ("status", "message"), [(0, "ConnectionError"), (503, "busy"), (500, "etcdserver: leader changed")]
 )
 async def test_a_server_in_trouble_says_nothing_of_whether_requests_are_served(status: int, message: str):
-    cluster = Cluster(refuses("m-prefill", status, message))
+    cluster = Cluster(refuses("m-router", status, message))
     await reconciler(cluster, Clock()).reconcile(KEY)
     assert cluster.conditions["Reconciled"]["reason"] == "ApiServerFailed"
     assert message in cluster.conditions["Reconciled"]["message"]
@@ -133,7 +138,7 @@ async def test_a_server_in_trouble_says_nothing_of_whether_requests_are_served(s
 
 
 async def test_a_refusal_longer_than_a_condition_is_cut():
-    cluster = Cluster(refuses("m-prefill", 422, "\ud800" + "ä" * 100_000))
+    cluster = Cluster(refuses("m-router", 422, "\ud800" + "ä" * 100_000))
     await reconciler(cluster, Clock()).reconcile(KEY)
     message = cluster.conditions["Ready"]["message"]
     assert len(message) == 32_768
@@ -142,29 +147,29 @@ async def test_a_refusal_longer_than_a_condition_is_cut():
 
 
 async def test_a_refused_child_is_sent_again_after_growing_pauses_or_when_it_changes():
-    cluster, clock = Cluster(refuses("m-prefill", 422, "no")), Clock()
+    cluster, clock = Cluster(refuses("m-router", 422, "no")), Clock()
     looping, times = reconciler(cluster, clock), []
     for _ in range(400):
         cluster.sent.clear()
         delay = await looping.reconcile(KEY)
-        if ("apply", "Deployment", "m-prefill") in cluster.sent:
+        if ("apply", "Deployment", "m-router") in cluster.sent:
             times.append(clock.seconds)
         assert delay is not None
         clock.seconds += delay
     pauses = [b - a for a, b in itertools.pairwise(times)]
     assert pauses[:4] == pytest.approx([1, 2, 4, 8], abs=1)
     assert max(pauses) <= LONGEST_PAUSE_SECONDS + LONGEST_UNREADY_SECONDS
-    cluster.resource["spec"]["prefill"]["args"] = ["--changed"]
+    cluster.resource["spec"]["router"]["args"] = ["--changed"]
     cluster.sent.clear()
     await looping.reconcile(KEY)
-    assert ("apply", "Deployment", "m-prefill") in cluster.sent
+    assert ("apply", "Deployment", "m-router") in cluster.sent
 
 
 async def test_a_plan_that_fails_keeps_no_child_from_being_made(monkeypatch: pytest.MonkeyPatch):
     cluster, clock = Cluster(), Clock()
     looping = reconciler(cluster, clock)
     await looping.reconcile(KEY)
-    cluster.kept.pop(("Deployment", "m-decode"))
+    cluster.kept.pop(("Deployment", "m-router"))
     before = cluster.conditions
 
     async def fails(*_: Any) -> None:
@@ -173,7 +178,7 @@ async def test_a_plan_that_fails_keeps_no_child_from_being_made(monkeypatch: pyt
     monkeypatch.setattr(looping, "_plan", fails)
     with pytest.raises(ZeroDivisionError):
         await looping.reconcile(KEY)
-    assert cluster.kept.keys() >= DEPLOYMENTS
+    assert cluster.kept.keys() >= NEEDED
     told = cluster.conditions["Reconciled"]
     assert (told["status"], told["reason"]) == ("False", "PassFailed")
     assert told["message"] == "the plan: ZeroDivisionError: a bug"
@@ -210,7 +215,7 @@ async def test_a_pass_that_sees_nothing_tells_why_and_leaves_the_rest_of_the_sta
 async def test_an_error_in_one_child_is_told_and_the_others_are_made():
     cluster = Cluster(lambda verb, kind, name: KeyError("odd") if (verb, kind) == ("apply", "ConfigMap") else None)
     await reconciler(cluster, Clock()).reconcile(KEY)
-    assert cluster.kept.keys() >= DEPLOYMENTS
+    assert cluster.kept.keys() >= NEEDED
     assert cluster.conditions["Reconciled"]["message"] == "ConfigMap m-prefill: KeyError: 'odd'"
 
 
@@ -228,7 +233,7 @@ async def test_a_status_that_can_not_be_written_at_all_is_an_event_once():
         with pytest.raises(ApiError):
             await looping.reconcile(KEY)
     assert cluster.events == [("StatusRefused", f"The status can not be written: {words}")]
-    assert cluster.kept.keys() >= DEPLOYMENTS
+    assert cluster.kept.keys() >= NEEDED
 
 
 @pytest.mark.parametrize(

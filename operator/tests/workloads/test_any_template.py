@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
 from dopd.workloads import Owner, Targets
 from dopd.workloads.children import child_builders
+from dopd.workloads.engines import worker_template
 from dopd.workloads.pod_fields import LIST_KEYS, UNIONS
 from dopd.workloads.refusal import Refusal
+from dopd.workloads.revisions import revision_of, worker_pod
 
 OWNER = Owner("m", "ns", "uid")
 SPEC: dict[str, Any] = {
@@ -78,6 +81,12 @@ def built(spec: dict[str, Any]) -> None:
             continue
         assert (manifest["kind"], manifest["metadata"]["name"]) == (child.kind, child.name)
         json.dumps(manifest)
+    for role in Role:
+        try:
+            revision = revision_of(OWNER, role, worker_template(OWNER, read, role))
+            json.dumps(worker_pod(OWNER, role, revision, "p", 1))
+        except Refusal as refusal:
+            named.append(refusal.field)
     assert all(field.startswith("spec.") for field in named)
 
 

@@ -8,7 +8,7 @@ import pytest
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner, Targets, child_manifests
-from dopd.workloads.engines import worker_deployment
+from dopd.workloads.engines import worker_template
 
 
 def flags(container: dict[str, Any]) -> dict[str, str]:
@@ -17,7 +17,9 @@ def flags(container: dict[str, Any]) -> dict[str, str]:
 
 
 def engine(deployment: dict[str, Any]) -> dict[str, Any]:
-    container: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+    """The first container of a Deployment or of a pod template."""
+    spec = deployment["spec"]
+    container: dict[str, Any] = spec.get("template", deployment)["spec"]["containers"][0]
     return container
 
 
@@ -31,9 +33,7 @@ def test_the_children_of_a_resource(owner: Owner, spec: DisaggregatedInferenceSp
         ("Service", "llama-router"),
         ("PodDisruptionBudget", "llama-router"),
         ("ConfigMap", "llama-prefill"),
-        ("Deployment", "llama-prefill"),
         ("PodDisruptionBudget", "llama-prefill"),
-        ("Deployment", "llama-decode"),
         ("PodDisruptionBudget", "llama-decode"),
     ]
     for child in children:
@@ -43,8 +43,8 @@ def test_the_children_of_a_resource(owner: Owner, spec: DisaggregatedInferenceSp
 
 
 def test_a_prefill_worker_is_launched_as_sglang_needs_it(owner: Owner, spec: DisaggregatedInferenceSpec):
-    deployment = worker_deployment(owner, spec, Role.PREFILL, 1)
-    container, template = engine(deployment), deployment["spec"]["template"]
+    template = worker_template(owner, spec, Role.PREFILL)
+    container = engine(template)
     assert container["command"][:3] == ["python3", "-m", "sglang.launch_server"]
     launched = flags(container)
     assert launched["--disaggregation-mode"] == "prefill"
@@ -59,28 +59,31 @@ def test_a_prefill_worker_is_launched_as_sglang_needs_it(owner: Owner, spec: Dis
 
 
 def test_a_decode_worker_has_no_bootstrap_server(owner: Owner, spec: DisaggregatedInferenceSpec):
-    deployment = worker_deployment(owner, spec, Role.DECODE, 3)
-    launched = flags(engine(deployment))
+    template = worker_template(owner, spec, Role.DECODE)
+    launched = flags(engine(template))
     assert launched["--disaggregation-mode"] == "decode"
     assert "--disaggregation-bootstrap-port" not in launched
     assert launched["--max-running-requests"] == "128"
-    assert "annotations" not in deployment["spec"]["template"]["metadata"]
-    assert deployment["spec"]["replicas"] == 3
+    assert "annotations" not in template["metadata"]
 
 
-def test_the_role_label_is_no_part_of_the_selector(owner: Owner, spec: DisaggregatedInferenceSpec):
-    deployment = worker_deployment(owner, spec, Role.DECODE, 1)
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
-    selector = deployment["spec"]["selector"]["matchLabels"]
-    assert labels["dopd.dev/role"] == "decode"
-    assert "dopd.dev/role" not in selector, "a drained pod must stay in its ReplicaSet"
-    assert selector.items() <= labels.items()
+@pytest.mark.parametrize(("target", "least"), [(1, 1), (2, 1), (5, 4)])
+def test_one_worker_of_a_role_may_be_evicted_at_a_time_and_never_the_last(
+    owner: Owner, spec: DisaggregatedInferenceSpec, target: int, least: int
+):
+    children = child_manifests(owner, spec, Targets(1, target))
+    budget = next(c["spec"] for c in children if (c["kind"], c["metadata"]["name"])
+                  == ("PodDisruptionBudget", "llama-decode"))  # fmt: skip
+    assert budget["minAvailable"] == least
+    assert budget["selector"]["matchLabels"] == {"dopd.dev/instance": "llama", "dopd.dev/role": "decode"}, (
+        "one that drains counts on neither side"
+    )
 
 
 def test_the_grace_period_exceeds_the_longest_generation(owner: Owner, raw_spec: dict[str, Any]):
     raw_spec["engine"]["terminationGracePeriod"] = "15m"
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
-    pod = worker_deployment(owner, spec, Role.DECODE, 1)["spec"]["template"]["spec"]
+    pod = worker_template(owner, spec, Role.DECODE)["spec"]
     assert pod["terminationGracePeriodSeconds"] > 900
 
 
@@ -115,7 +118,7 @@ def test_a_template_reaches_the_pod(owner: Owner, raw_spec: dict[str, Any]):
         },
     }
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
-    template = worker_deployment(owner, spec, Role.DECODE, 1)["spec"]["template"]
+    template = worker_template(owner, spec, Role.DECODE)
     assert template["metadata"]["annotations"] == {"team": "chat"}
     assert template["spec"]["nodeSelector"] == {"gpu": "h100"}
     container = template["spec"]["containers"][0]
@@ -128,10 +131,9 @@ def test_compiled_caches_outlive_a_container_and_may_stand_on_a_claim(owner: Own
     raw_spec["decode"]["template"] = {"spec": {"volumes": [claim]}}
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
     for role, expected in ((Role.PREFILL, {"name": "cache", "emptyDir": {}}), (Role.DECODE, claim)):
-        deployment = worker_deployment(owner, spec, role, 1)
-        pod = deployment["spec"]["template"]["spec"]
-        assert [volume for volume in pod["volumes"] if volume["name"] == "cache"] == [expected]
-        mounts = {mount["name"]: mount["mountPath"] for mount in engine(deployment)["volumeMounts"]}
+        template = worker_template(owner, spec, role)
+        assert [volume for volume in template["spec"]["volumes"] if volume["name"] == "cache"] == [expected]
+        mounts = {mount["name"]: mount["mountPath"] for mount in engine(template)["volumeMounts"]}
         assert mounts["cache"] == "/var/cache/dopd"
 
 
@@ -139,7 +141,7 @@ def test_compiled_caches_outlive_a_container_and_may_stand_on_a_claim(owner: Own
 def test_pull_secrets(owner: Owner, raw_spec: dict[str, Any], secrets: list[str]):
     raw_spec["engine"]["imagePullSecrets"] = secrets
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
-    pod = worker_deployment(owner, spec, Role.PREFILL, 1)["spec"]["template"]["spec"]
+    pod = worker_template(owner, spec, Role.PREFILL)["spec"]
     assert [s["name"] for s in pod.get("imagePullSecrets", [])] == secrets
 
 
@@ -153,7 +155,7 @@ def test_workers_of_both_roles_can_share_the_network_of_a_node(owner: Owner, raw
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
     seen = []
     for role, port in ((Role.PREFILL, 30002), (Role.DECODE, 30001)):
-        template = worker_deployment(owner, spec, role, 1)["spec"]["template"]
+        template = worker_template(owner, spec, role)
         container = template["spec"]["containers"][0]
         assert flags(container)["--port"] == str(port)
         assert container["ports"][0] == {"name": "http", "containerPort": port}, "what PodMonitors go by"
@@ -161,20 +163,25 @@ def test_workers_of_both_roles_can_share_the_network_of_a_node(owner: Owner, raw
         assert template["metadata"]["annotations"]["smg.ai/worker-ports"] == str(port), "what the gateway goes by"
         seen += [entry["containerPort"] for entry in container["ports"]]
     assert sorted(seen) == [8999, 30001, 30002], "the scheduler tells them apart by it"
-    prefill = worker_deployment(owner, spec, Role.PREFILL, 1)["spec"]["template"]
+    prefill = worker_template(owner, spec, Role.PREFILL)
     assert prefill["metadata"]["annotations"]["sglang.ai/bootstrap-port"] == "8999"
     assert flags(prefill["spec"]["containers"][0])["--disaggregation-bootstrap-port"] == "8999"
 
 
 def test_the_usual_port_changes_no_pod(owner: Owner, raw_spec: dict[str, Any], spec: DisaggregatedInferenceSpec):
     said = role_of(raw_spec, Role.DECODE, ports={"engine": 30000})
-    assert worker_deployment(owner, said, Role.DECODE, 1) == worker_deployment(owner, spec, Role.DECODE, 1)
+    assert worker_template(owner, said, Role.DECODE) == worker_template(owner, spec, Role.DECODE)
+
+
+def launched_by(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[dict[str, Any]]:
+    """The gateway's Deployment and the templates of the workers."""
+    router = next(c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Deployment")
+    return [router, *(worker_template(owner, spec, role) for role in Role)]
 
 
 def test_in_a_cluster_of_ipv6_all_listen_on_ipv6(owner: Owner, raw_spec: dict[str, Any]):
     spec = DisaggregatedInferenceSpec.model_validate({**raw_spec, "ipFamily": "IPv6"})
-    children = child_manifests(owner, spec, Targets(1, 1))
-    launched = [flags(engine(child)) for child in children if child["kind"] == "Deployment"]
+    launched = [flags(engine(made)) for made in launched_by(owner, spec)]
     assert [found["--host"] for found in launched] == ["::"] * 3
     assert [found["--prometheus-host"] for found in launched if "--prometheus-host" in found] == ["::"]
 
@@ -183,10 +190,8 @@ def test_the_key_of_a_secret_reaches_workers_and_gateway_and_stands_in_no_manife
     owner: Owner, raw_spec: dict[str, Any]
 ):
     spec = DisaggregatedInferenceSpec.model_validate({**raw_spec, "apiKey": {"name": "llama", "key": "k"}})
-    deployments = [c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Deployment"]
-    assert len(deployments) == 3
-    for deployment in deployments:
-        container = engine(deployment)
+    for made in launched_by(owner, spec):
+        container = engine(made)
         assert flags(container)["--api-key"] == "$(DOPD_API_KEY)"
         reference = {"name": "llama", "key": "k"}
         assert {"name": "DOPD_API_KEY", "valueFrom": {"secretKeyRef": reference}} in container["env"]
@@ -207,7 +212,7 @@ def test_a_worker_spreads_as_it_is_told(
     owner: Owner, raw_spec: dict[str, Any], gpus: int, parallelism: Any, expected: dict[str, str]
 ):
     spec = role_of(raw_spec, Role.DECODE, gpus=gpus, parallelism=parallelism, args=[])
-    launched = flags(engine(worker_deployment(owner, spec, Role.DECODE, 1)))
+    launched = flags(engine(worker_template(owner, spec, Role.DECODE)))
     sizes = ("--tp-size", "--pp-size", "--dp-size")
     assert {name: launched[name] for name in sizes if name in launched} == {
         name: value for name, value in expected.items() if name in sizes

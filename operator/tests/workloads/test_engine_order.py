@@ -8,7 +8,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner
 from dopd.workloads.engine_order import engine_order
-from dopd.workloads.engines import worker_deployment
+from dopd.workloads.engines import worker_template
 
 IMAGE = "lmsysorg/sglang:v0.5.23"
 FLAG = ["--schedule-policy", "shortest-prefill-first"]
@@ -26,7 +26,7 @@ def spec_with(raw_spec: dict[str, Any], **changes: Any) -> DisaggregatedInferenc
 
 
 def command(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) -> list[str]:
-    words: list[str] = worker_deployment(owner, spec, role, 1)["spec"]["template"]["spec"]["containers"][0]["command"]
+    words: list[str] = worker_template(owner, spec, role)["spec"]["containers"][0]["command"]
     return words
 
 

@@ -14,7 +14,7 @@ import yaml
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner
-from dopd.workloads.engines import worker_deployment
+from dopd.workloads.engines import worker_template
 
 HERE = Path(__file__).parent
 PUBLISHED = sorted((HERE / "published").glob("*.yaml"))
@@ -24,7 +24,7 @@ def pods(path: Path) -> str:
     resource: dict[str, Any] = yaml.safe_load(path.read_text())
     spec = DisaggregatedInferenceSpec.model_validate(resource["spec"])
     owner = Owner(resource["metadata"]["name"], "ns", "uid")
-    made = {str(role): worker_deployment(owner, spec, role, 1)["spec"]["template"] for role in Role}
+    made = {str(role): worker_template(owner, spec, role) for role in Role}
     text: str = yaml.dump(made, Dumper=_Plain, sort_keys=False, width=110)
     return text
 

@@ -14,7 +14,7 @@ from dopd.api.names import Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.perf import EngineModel
 from dopd.workloads import Owner, Targets, child_manifests
-from dopd.workloads.engines import worker_deployment
+from dopd.workloads.engines import worker_template
 from dopd.workloads.scheduling import scheduling_config
 from dopd_scheduling import Settings
 
@@ -169,15 +169,15 @@ def test_what_the_user_changes_is_told_at_once_and_replaces_no_pod(
     before, after = read(raw_spec), read({**raw_spec, **changes})
     assert scheduling_config(owner, after)["data"] != scheduling_config(owner, before)["data"]
     for role in Role:
-        assert worker_deployment(owner, after, role, 1) == worker_deployment(owner, before, role, 1)
+        assert worker_template(owner, after, role) == worker_template(owner, before, role)
 
 
 def test_prefill_workers_read_it_from_a_folder_and_start_without_it(owner: Owner, spec: DisaggregatedInferenceSpec):
     children = child_manifests(owner, spec, Targets(1, 1))
-    pods = {c["metadata"]["name"]: c["spec"]["template"]["spec"] for c in children if c["kind"] == "Deployment"}
-    pod, config = pods["llama-prefill"], next(c for c in children if c["kind"] == "ConfigMap")
+    pod = worker_template(owner, spec, Role.PREFILL)["spec"]
+    config = next(c for c in children if c["kind"] == "ConfigMap")
     volume = {"name": "scheduling", "configMap": {"name": config["metadata"]["name"], "optional": True}}
     assert volume in pod["volumes"]
     mount = {"name": "scheduling", "mountPath": "/etc/dopd/scheduling", "readOnly": True}
     assert mount in pod["containers"][0]["volumeMounts"]
-    assert "scheduling" not in json.dumps(pods["llama-decode"])
+    assert "scheduling" not in json.dumps(worker_template(owner, spec, Role.DECODE))

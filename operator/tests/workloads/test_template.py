@@ -7,7 +7,7 @@ import pytest
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner, Targets, child_manifests
-from dopd.workloads.engines import worker_deployment
+from dopd.workloads.engines import worker_template
 from dopd.workloads.refusal import Refusal
 
 
@@ -19,7 +19,7 @@ def decode(owner: Owner, raw_spec: dict[str, Any]):
         raw_spec["decode"]["template"] = template
         raw_spec["engine"].update(engine)
         spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
-        made: dict[str, Any] = worker_deployment(owner, spec, Role.DECODE, 1)["spec"]["template"]["spec"]
+        made: dict[str, Any] = worker_template(owner, spec, Role.DECODE)["spec"]
         return made
 
     return pod

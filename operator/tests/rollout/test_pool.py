@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd.planning.pool import PoolStep, Worker, admit_growth, available, pool_step
+from dopd.api.names import Role
+from dopd.rollout import Goal, PoolStep, Side, Worker, available, move, pool_step
 
 NOW, DEADLINE = 1000.0, 60.0
 
@@ -19,27 +20,27 @@ def drained(name: str, **changes: object) -> Worker:
     return worker(name, labelled=False, draining_since_seconds=NOW - 1, registered=False, idle=True, **changes)
 
 
-def step(workers: list[Worker], target: int, *, rolling: bool = False) -> PoolStep:
-    return pool_step(workers, target, rolling=rolling, now_seconds=NOW, drain_deadline_seconds=DEADLINE)
+def step(workers: list[Worker], target: int, **goal: object) -> PoolStep:
+    return pool_step(workers, Goal(target, **goal), now_seconds=NOW, drain_deadline_seconds=DEADLINE)
 
 
 def test_a_pool_at_its_target_is_left_alone():
-    assert step([worker("a"), worker("b")], 2) == PoolStep((), (), (), 2)
+    assert step([worker("a"), worker("b")], 2) == PoolStep()
 
 
-def test_growth_only_raises_replicas():
-    assert step([worker("a")], 3) == PoolStep((), (), (), 3)
+def test_growth_starts_what_is_missing():
+    assert step([worker("a")], 3) == PoolStep(create=2)
 
 
 def test_the_least_loaded_worker_loses_its_label_and_stays_until_it_is_idle():
     taken = step([worker("busy", load=5), worker("calm", load=1)], 1)
-    assert taken == PoolStep(serve=(), drain=("calm",), release=(), replicas=2)
+    assert taken == PoolStep(drain=("calm",))
     still_listed = worker("calm", labelled=False, draining_since_seconds=NOW - 1)
-    assert step([worker("busy"), still_listed], 1).replicas == 2
+    assert step([worker("busy"), still_listed], 1) == PoolStep()
     gone_from_gateway = replace(still_listed, registered=False)
-    assert step([worker("busy"), gone_from_gateway], 1).replicas == 2
+    assert step([worker("busy"), gone_from_gateway], 1) == PoolStep()
     idle = replace(gone_from_gateway, idle=True)
-    assert step([worker("busy"), idle], 1) == PoolStep((), (), ("calm",), 1)
+    assert step([worker("busy"), idle], 1) == PoolStep(release=("calm",))
 
 
 def test_an_engine_that_does_not_answer_is_not_taken_for_idle():
@@ -61,21 +62,16 @@ def test_a_start_is_cancelled_before_a_serving_worker_is_drained():
     pending = worker("new", ready=False, scheduled=False, registered=False, idle=None)
     assert step([worker("a"), worker("b"), pending], 2).drain == ("new",)
     cancelled = replace(pending, labelled=False, draining_since_seconds=NOW - 1)
-    assert step([worker("a"), worker("b"), cancelled], 2) == PoolStep((), (), ("new",), 2)
+    assert step([worker("a"), worker("b"), cancelled], 2) == PoolStep(release=("new",))
 
 
 def test_a_drained_worker_serves_again_before_a_new_one_is_started():
-    assert step([worker("a"), drained("b")], 2) == PoolStep(("b",), (), (), 2)
+    assert step([worker("a"), drained("b")], 2) == PoolStep(serve=("b",))
 
 
 def test_a_worker_that_the_gateway_still_drains_is_not_labelled_again():
     draining = worker("b", labelled=False, draining_since_seconds=NOW - 1, registered=True)
-    assert step([worker("a"), draining], 2) == PoolStep((), (), (), 3)
-
-
-def test_a_rollout_is_the_deployments_affair():
-    surge = [worker("old"), worker("new", ready=False, registered=False, idle=None)]
-    assert step(surge, 1, rolling=True) == PoolStep((), (), (), 1)
+    assert step([worker("a"), draining], 2) == PoolStep(create=1)
 
 
 workers = st.builds(
@@ -97,7 +93,8 @@ pools = st.lists(workers, max_size=8).map(lambda ws: [replace(w, name=f"w{i}") f
 def test_invariants_of_a_step(pool: list[Worker], target: int):
     taken = step(pool, target)
     by_name = {w.name: w for w in pool}
-    assert taken.replicas >= target, "never below the target"
+    alive = [w for w in pool if w.labelled or w.registered is False]
+    assert min(len(alive), target) + taken.create == target, "never below the target"
     assert set(taken.drain).isdisjoint(taken.serve)
     assert all(by_name[name].labelled for name in taken.drain)
     assert all(not by_name[name].labelled for name in (*taken.serve, *taken.release))
@@ -129,23 +126,57 @@ def test_the_next_look_finds_nothing_more_to_label(pool: list[Worker], target: i
     assert again.drain == ()
 
 
-roles = st.tuples(st.integers(0, 20), st.integers(0, 20))
-
-
-@given(roles, roles, roles, st.tuples(st.integers(1, 8), st.integers(1, 8)), st.integers(1, 100))
-def test_growth_never_takes_the_sum_over_the_budget(targets, extra, usable, gpus, budget):
-    present = (usable[0] + extra[0], usable[1] + extra[1])
-    admitted = admit_growth(targets, usable, present, gpus, budget)
-    grown = tuple(max(0, a - u) for a, u in zip(admitted, usable, strict=True))
-    held = sum(n * g for n, g in zip(present, gpus, strict=True))
-    assert all(a <= t for a, t in zip(admitted, targets, strict=True))
-    assert held + sum(n * g for n, g in zip(grown, gpus, strict=True)) <= max(budget, held)
-
-
 def test_a_rebalance_shrinks_first_and_grows_when_the_gpus_are_free():
-    assert admit_growth((1, 3), (2, 2), (2, 2), (1, 1), 4) == (1, 2)
-    assert admit_growth((1, 3), (1, 2), (2, 2), (1, 1), 4) == (1, 2), "the draining worker still holds its GPU"
-    assert admit_growth((1, 3), (1, 2), (1, 2), (1, 1), 4) == (1, 3)
+    def starts(prefill: list[Worker], leaving: list[Worker]) -> tuple[int, int]:
+        sides = {
+            Role.PREFILL: Side(prefill, Goal(1), leaving),
+            Role.DECODE: Side([worker("c"), worker("d")], Goal(3)),
+        }
+        steps = move(sides, 4, now_seconds=NOW, drain_deadline_seconds=DEADLINE)
+        return steps[Role.PREFILL].create, steps[Role.DECODE].create
+
+    assert starts([worker("a"), worker("b")], []) == (0, 0)
+    assert starts([worker("a"), drained("b")], []) == (0, 0), "the draining worker still holds its GPU"
+    assert starts([worker("a")], [worker("b")]) == (0, 0), "so does one that is being deleted"
+    assert starts([worker("a")], []) == (0, 1)
+
+
+def test_of_few_free_gpus_the_role_that_is_furthest_from_its_target_gets_the_first():
+    sides = {Role.PREFILL: Side([worker("a")], Goal(2)), Role.DECODE: Side([worker("b")], Goal(4))}
+    steps = move(sides, 3, now_seconds=NOW, drain_deadline_seconds=DEADLINE)
+    assert (steps[Role.PREFILL].create, steps[Role.DECODE].create) == (0, 1)
+
+
+def test_a_worker_of_an_old_revision_counts_with_its_own_gpus():
+    sides = {
+        Role.PREFILL: Side([worker("a", gpus=4)], Goal(1, "new"), gpus=2),
+        Role.DECODE: Side([worker("b")], Goal(1)),
+    }
+    grown = {**sides, Role.PREFILL: replace(sides[Role.PREFILL], goal=Goal(1, "new", surge=1))}
+    assert move(grown, 6, now_seconds=NOW, drain_deadline_seconds=DEADLINE)[Role.PREFILL].create == 0
+    assert move(grown, 7, now_seconds=NOW, drain_deadline_seconds=DEADLINE)[Role.PREFILL].create == 1
+
+
+def test_a_rollout_takes_no_worker_while_the_gateways_do_not_answer():
+    silent = [worker("a", revision="old", registered=None), worker("b", revision="old", registered=None)]
+    assert step(silent, 2, revision="new", surge=0) == PoolStep()
+
+
+def test_a_rollout_keeps_the_worker_that_no_gateway_lists_only_while_it_is_needed():
+    unlisted = worker("a", revision="old", registered=False)
+    assert step([unlisted], 1, revision="new").drain == ()
+    assert step([unlisted, worker("b", revision="new")], 1, revision="new").drain == ("a",)
+
+
+def test_an_old_worker_that_is_drained_already_comes_back_where_too_few_serve():
+    assert step([drained("a", revision="old")], 1, revision="new", surge=1) == PoolStep(serve=("a",), create=1)
+
+
+def test_a_worker_without_a_node_is_given_back_and_not_started_anew_at_once():
+    pending = worker("b", ready=False, scheduled=False, registered=False, created_seconds=NOW - 100)
+    given = step([worker("a"), pending], 2, pending_deadline_seconds=60.0)
+    assert (given.drain, given.give_back) == (("b",), ("b",))
+    assert step([worker("a")], 2, may_start=False) == PoolStep()
 
 
 def test_available_workers_are_those_that_serve_or_can_at_once():

@@ -1,0 +1,77 @@
+"""Gateways against pods: whom each gateway lists, whom it should, and since when the two differ.
+
+A gateway follows the pods by itself, within seconds. What differs for longer is a gateway that lost an event, a worker
+that it can not reach, or somebody who writes to its control plane.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from dopd.api.names import Role
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.queue import Key
+from dopd.telemetry.addresses import engine_address
+
+LASTING_SECONDS = 10.0
+"""A difference that lasts longer is worth telling: a change of a label takes a gateway two to six seconds."""
+
+
+class Difference(NamedTuple):
+    """One entry of one gateway that is not as the pods are.
+
+    Attributes:
+        gateway: name of the gateway's pod.
+        worker: name of the worker's pod; its address where there is no such pod.
+        listed: role in which the gateway lists it; "" where it does not.
+        expected: role in which it should; "" where it should not.
+    """
+
+    gateway: str
+    worker: str
+    listed: str
+    expected: str
+
+    def __str__(self) -> str:
+        if not self.listed:
+            return f"{self.gateway} does not list {self.expected} {self.worker}"
+        if not self.expected:
+            return f"{self.gateway} lists {self.listed} {self.worker}, which should get nothing"
+        return f"{self.gateway} lists {self.worker} as {self.listed} and not as {self.expected}"
+
+
+def differences(observed: Observed) -> list[Difference]:
+    """What each gateway that answered lists otherwise than the pods are, in order of names. Pure."""
+    names = {
+        engine_address(pod): pod["metadata"]["name"]
+        for role in Role
+        for pod in (*observed.ending[role], *observed.pods[role])
+    }
+    expected = {
+        engine_address(pod): str(role)
+        for role in Role
+        for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        if worker.labelled and worker.ready
+    }
+    return sorted(
+        Difference(gateway, names.get(address) or str(address), listed.get(str(address), ""), expected.get(address, ""))
+        for gateway, listed in zip(observed.gateway.answered, observed.gateway.roles, strict=True)
+        for address in expected.keys() | listed.keys()
+        if listed.get(str(address)) != expected.get(address)
+    )
+
+
+class GatewayWatch:
+    """Remembers since when gateways and pods differ. An operator that was restarted begins to count anew."""
+
+    def __init__(self) -> None:
+        self._since: dict[Key, dict[Difference, float]] = {}
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a resource that is gone."""
+        self._since.pop(key, None)
+
+    def lasting(self, key: Key, found: Iterable[Difference], now_seconds: float) -> list[Difference]:
+        """Those of the differences of now that have lasted."""
+        before = self._since.get(key, {})
+        since = self._since[key] = {difference: before.get(difference, now_seconds) for difference in found}
+        return [difference for difference, began in since.items() if now_seconds - began >= LASTING_SECONDS]

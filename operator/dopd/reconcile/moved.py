@@ -1,0 +1,30 @@
+"""What one pass did to the workers of a resource. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dopd.api.names import Role
+from dopd.reconcile.pods import Trouble
+from dopd.rollout import PoolStep
+from dopd.workloads.revisions import Revision
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What one pass did to the workers.
+
+    Attributes:
+        revisions: what the workers of each role are made from now.
+        steps: what was written, by role; empty for a role that was not moved.
+        troubles: what failed.
+        rejected: revisions of the spec that did not come up and are rolled back, by role.
+        adopting: roles whose workers are being taken over from a Deployment.
+        waiting: roles whose only worker can not be replaced for want of GPUs.
+    """
+
+    revisions: Mapping[Role, Revision] = field(default_factory=dict)
+    steps: Mapping[Role, PoolStep] = field(default_factory=dict)
+    troubles: tuple[Trouble, ...] = ()
+    rejected: Mapping[Role, str] = field(default_factory=dict)
+    adopting: frozenset[Role] = frozenset()
+    waiting: frozenset[Role] = frozenset()

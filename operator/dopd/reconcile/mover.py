@@ -1,0 +1,153 @@
+"""The mover of one operator: from a look at a resource to the next step of its workers, and its writes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from dopd.api.base import seconds
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
+from dopd.api.rollout import OnFailure
+from dopd.cluster import ApiError, Kubernetes
+from dopd.planning.schedules import limits_at
+from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.adopt import adopt
+from dopd.reconcile.moved import Moved
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.queue import Key
+from dopd.reconcile.refusals import failed
+from dopd.reconcile.timing import SteadyClock
+from dopd.reconcile.worker_pods import WorkerPods, rejected
+from dopd.rollout import Goal, PoolStep, Side, Worker, move
+from dopd.workloads.revisions import Revision
+
+
+class Mover:
+    """Moves the workers of resources.
+
+    Args:
+        kubernetes: where to.
+        clock: of durations.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, clock: SteadyClock) -> None:
+        self._kubernetes, self._clock = kubernetes, clock
+        self.pods = WorkerPods(kubernetes, clock.now)
+        self._gave_back: dict[tuple[Key, Role], float] = {}
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a resource that is gone."""
+        self.pods.forget(key)
+        for role in Role:
+            self._gave_back.pop((key, role), None)
+
+    async def move(
+        self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec, targets: Mapping[Role, int], now: datetime
+    ) -> Moved:
+        """One step of both roles."""
+        revisions, troubles = await self.pods.choose(observed, spec)
+        adopting: set[Role] = set()
+        try:
+            adopting = await adopt(self._kubernetes, observed)
+        except ApiError as error:
+            troubles.append(failed("adoption of workers", error))
+            adopting = set(Role)
+        sides = {role: self._side(key, observed, spec, role, targets[role], revisions, now) for role in Role}
+        budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
+        behavior = spec.scaling.behavior if spec.scaling else None
+        deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
+        steps = move(
+            sides,
+            budget.max if budget else None,
+            now_seconds=self._clock.now(),
+            drain_deadline_seconds=seconds(deadline),
+        )
+        steps = {role: step for role, step in steps.items() if role not in adopting}
+        for role, step in steps.items():
+            if step.give_back:
+                self._gave_back[key, role] = self._clock.now()
+        troubles += await self.pods.carry_out(observed, spec, steps, revisions, now)
+        return Moved(
+            revisions=revisions,
+            steps=steps,
+            troubles=tuple(troubles),
+            rejected=_rejected(observed, spec, steps, revisions),
+            adopting=frozenset(adopting),
+            waiting=frozenset(role for role in steps if _waits(sides[role], steps[role])),
+        )
+
+    def _side(
+        self,
+        key: Key,
+        observed: Observed,
+        spec: DisaggregatedInferenceSpec,
+        role: Role,
+        target: int,
+        revisions: Mapping[Role, Revision],
+        now: datetime,
+    ) -> Side:
+        role_spec = spec.prefill if role is Role.PREFILL else spec.decode
+        rollout = spec.rollout.prefill if role is Role.PREFILL else spec.rollout.decode
+        single = target == 1 and not spec.rollout.allow_outage
+        pending_seconds = seconds(spec.rollout.pending_deadline)
+        given_back = self._gave_back.get((key, role))
+        revision = revisions.get(role)
+        deadline = seconds(spec.rollout.start_deadline)
+        goal = Goal(
+            target=target,
+            revision=revision.name if revision else next((w.revision for w in observed.workers[role]), ""),
+            max_unavailable=rollout.max_unavailable,
+            surge=max(rollout.max_surge_gpus // role_spec.gpus, int(single)),
+            fewest=0 if spec.rollout.allow_outage else 1,
+            pending_deadline_seconds=pending_seconds,
+            may_start=given_back is None or self._clock.now() - given_back >= pending_seconds,
+            held=revision is None,
+        )
+        seen = [
+            replace(self._steadied(worker), failed=not pod_reading.comes_up(pod, now.timestamp(), deadline))
+            for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        ]
+        ending = [
+            pod_reading.worker(pod, observed.gateway, None)
+            for pod in observed.ending[role]
+            if not pod_reading.overdue(pod, now.timestamp())
+        ]
+        return Side(seen, goal, ending, role_spec.gpus)
+
+    def _steadied(self, worker: Worker) -> Worker:
+        """A worker whose times are on the clock that deadlines are measured on."""
+        since = worker.draining_since_seconds
+        return replace(
+            worker,
+            created_seconds=self._clock.steady(worker.created_seconds),
+            draining_since_seconds=None if since is None else self._clock.steady(since),
+        )
+
+
+def _waits(side: Side, step: PoolStep) -> bool:
+    """Whether the only worker of a role is old and nothing can be started beside it."""
+    old = [worker for worker in side.workers if worker.revision != side.goal.revision]
+    return side.goal.target == 1 == len(side.workers) and len(old) == 1 and not step.create and not step.drain
+
+
+def _rejected(
+    observed: Observed,
+    spec: DisaggregatedInferenceSpec,
+    steps: Mapping[Role, PoolStep],
+    revisions: Mapping[Role, Revision],
+) -> dict[Role, str]:
+    """Revisions of the spec that are rolled back: those of before, and both of a spec of which one does not come up."""
+    before = {role: name for role in Role if (name := rejected(observed, role)) and _current(observed, role) == name}
+    if spec.rollout.on_failure is OnFailure.HOLD or before:
+        return before
+    numbers = {revisions[role].number for role, step in steps.items() if step.held and role in revisions}
+    return {
+        role: revision.name
+        for role, revision in revisions.items()
+        if revision.number in numbers and len(observed.revisions(role)) > 1
+    }
+
+
+def _current(observed: Observed, role: Role) -> str:
+    """The newest revision of a role: what the spec says, as far as it was accepted."""
+    return next((revision.name for revision in observed.revisions(role)), "")

@@ -1,0 +1,227 @@
+"""The workers of a resource as pods: what they are made from, and the writes of one step.
+
+A template is shown to the API server before any worker leaves for it: one that is refused costs no worker. What was
+accepted is kept (see `workloads.revisions`), and made again while the next one is refused or does not come up.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, Role
+from dopd.api.status import ConditionReason
+from dopd.cluster import ApiError, Kubernetes, kinds
+from dopd.cluster.backoff import Backoff
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import Trouble
+from dopd.reconcile.queue import Key
+from dopd.reconcile.refusals import refusal, taken
+from dopd.reconcile.stored import rfc3339
+from dopd.rollout import PoolStep
+from dopd.workloads.engines import worker_template
+from dopd.workloads.refusal import Refusal
+from dopd.workloads.revisions import Revision, new_names, revision_of, stored_revision, worker_pod
+
+_LOG = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+_At = tuple[Key, Role, str]
+"""What is refused: the template of a role, or the start of a pod of it."""
+
+KEPT_REVISIONS = 3
+"""Revisions of a role that are kept, beside those that workers are of."""
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+class WorkerPods:
+    """Writes the workers of resources.
+
+    Args:
+        kubernetes: where to.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kubernetes = kubernetes
+        self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
+        self._refused: dict[_At, tuple[str, Trouble]] = {}
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a resource that is gone."""
+        for at in [at for at in self._refused if at[0] == key]:
+            self._accepted(at)
+
+    def seconds_until_retry(self, key: Key) -> float | None:
+        """Time until what was refused is tried again; None when nothing was."""
+        return min((self._pauses.seconds_left(of) for of in self._refused if of[0] == key), default=None)
+
+    async def choose(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec
+    ) -> tuple[dict[Role, Revision], list[Trouble]]:
+        """What the workers of each role are to be made from; a role is absent while there is nothing.
+
+        Returns:
+            Revisions by role, and what keeps them from being those of the spec.
+        """
+        chosen, troubles = {}, []
+        for role in Role:
+            revision, trouble = await self._choose(observed, spec, role)
+            if revision:
+                chosen[role] = revision
+            if trouble:
+                troubles.append(trouble)
+        return chosen, troubles
+
+    async def _choose(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role
+    ) -> tuple[Revision | None, Trouble | None]:
+        kept = observed.revisions(role)
+        newest = next(iter(kept), None)
+        try:
+            wanted = revision_of(observed.owner, role, worker_template(observed.owner, spec, role))
+        except Refusal as fault:
+            message = f"Pods {observed.owner.child_name(role)} stay as they are: {fault}"
+            return newest, Trouble(ConditionReason.SPEC_REFUSED, message)
+        if wanted.name == rejected(observed, role):
+            return next((revision for revision in kept if revision.name != wanted.name), wanted), None
+        if newest and newest.name == wanted.name:
+            return newest, None
+        try:
+            number = max(observed.resource["metadata"].get("generation", 0), newest.number + 1 if newest else 0)
+            return await self._keep(observed, role, Revision(wanted.name, wanted.template, number)), None
+        except _NotAccepted as error:
+            return newest, error.trouble
+
+    async def _keep(self, observed: Observed, role: Role, revision: Revision) -> Revision:
+        """Show a template to the API server, and keep it.
+
+        Raises:
+            _NotAccepted: it is refused, or was a moment ago.
+        """
+        at = (Key(observed.owner.namespace, observed.owner.name), role, "template")
+        before = self._refused.get(at)
+        if before and before[0] == revision.name and self._pauses.seconds_left(at):
+            raise _NotAccepted(before[1])
+        if not before or before[0] != revision.name:
+            self._pauses.succeeded(at)
+        name = f"{observed.owner.child_name(role)}-{revision.name}-new"
+        pod = worker_pod(observed.owner, role, revision, name, 1)
+        manifest = stored_revision(observed.owner, role, revision)
+        try:
+            await self._kubernetes.create(kinds.POD, pod, dry_run=True)
+            await self._kubernetes.apply(kinds.CONTROLLER_REVISION, manifest)
+        except ApiError as error:
+            trouble = refusal(f"Pods {observed.owner.child_name(role)}: what they are to be made from", error)
+            self._pauses.failed(at)
+            self._refused[at] = (revision.name, trouble)
+            raise _NotAccepted(trouble) from error
+        self._accepted(at)
+        return revision
+
+    async def carry_out(
+        self,
+        observed: Observed,
+        spec: DisaggregatedInferenceSpec,
+        steps: Mapping[Role, PoolStep],
+        revisions: Mapping[Role, Revision],
+        now: datetime,
+    ) -> list[Trouble]:
+        """Write what the steps say: labels, then deletions, then starts."""
+        troubles: list[Trouble] = []
+        for role, step in steps.items():
+            for name in (*step.serve, *step.drain):
+                await self._tried(
+                    troubles, f"label of pod {name}", self._label(observed, name, name in step.serve, now)
+                )
+            leaving = {*step.release, *(pod["metadata"]["name"] for pod in observed.finished[role])}
+            for pod in (*observed.pods[role], *observed.finished[role]):
+                if pod["metadata"]["name"] in leaving:
+                    await self._tried(troubles, f"deletion of pod {pod['metadata']['name']}", self._delete(pod))
+        for role, step in steps.items():
+            if step.create and role in revisions:
+                troubles += await self._start(observed, spec, role, revisions[role], step.create)
+        return troubles
+
+    async def _tried(self, troubles: list[Trouble], what: str, write: Any) -> None:
+        try:
+            await write
+        except ApiError as error:
+            troubles.append(Trouble(ConditionReason.API_FAILED, f"{what}: {error.message}"))
+
+    async def _label(self, observed: Observed, name: str, serve: bool, now: datetime) -> None:
+        pools = {p["metadata"]["name"]: p["metadata"]["labels"][POOL_LABEL] for r in Role for p in observed.pods[r]}
+        metadata = {
+            "labels": {ROLE_LABEL: pools[name] if serve else None},
+            "annotations": {DRAINING_SINCE: None if serve else rfc3339(now)},
+        }
+        _LOG.info("pod %s/%s: %s", observed.owner.namespace, name, metadata)
+        await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
+
+    async def _delete(self, pod: Json) -> None:
+        meta = pod["metadata"]
+        _LOG.info("delete pod %s/%s", meta["namespace"], meta["name"])
+        await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
+
+    async def _start(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, revision: Revision, count: int
+    ) -> list[Trouble]:
+        owner, at = observed.owner, (Key(observed.owner.namespace, observed.owner.name), role, "start")
+        before = self._refused.get(at)
+        if before and self._pauses.seconds_left(at):
+            return [before[1]]
+        there = (*observed.pods[role], *observed.ending[role], *observed.finished[role])
+        names = new_names(owner, role, revision, {pod["metadata"]["name"] for pod in there}, count)
+        gpus = (spec.prefill if role is Role.PREFILL else spec.decode).gpus
+        for name in names:
+            _LOG.info("start pod %s/%s", owner.namespace, name)
+            try:
+                await self._kubernetes.create(kinds.POD, worker_pod(owner, role, revision, name, gpus))
+            except ApiError as error:
+                exists = error.reason == "AlreadyExists"
+                trouble = taken(f"Pod {name}") if exists else refusal(f"Pod {name}", error)
+                self._pauses.failed(at)
+                self._refused[at] = (revision.name, trouble)
+                return [trouble]
+        self._accepted(at)
+        return []
+
+    def _accepted(self, at: _At) -> None:
+        self._refused.pop(at, None)
+        self._pauses.succeeded(at)
+
+
+class _NotAccepted(Exception):
+    """A template is refused.
+
+    Attributes:
+        trouble: why.
+    """
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.message)
+        self.trouble = trouble
+
+
+def rejected(observed: Observed, role: Role) -> str | None:
+    """The revision of a role that did not come up and was rolled back, as the stored status tells."""
+    status = observed.resource.get("status")
+    of_role = status.get(role) if isinstance(status, dict) else None
+    name = of_role.get("rejectedRevision") if isinstance(of_role, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def kept(observed: Observed, chosen: Mapping[Role, Revision]) -> set[tuple[str, str]]:
+    """Kind and name of what workers need: the newest revisions, those that they are of, and what is to be adopted."""
+    names = set()
+    for role in Role:
+        of_workers = {worker.revision for worker in observed.workers[role]}
+        newest = {revision.name for revision in observed.revisions(role)[:KEPT_REVISIONS]}
+        mine = {chosen[role].name} if role in chosen else set()
+        names |= {f"{observed.owner.child_name(role)}-{name}" for name in of_workers | newest | mine}
+    adopted = {(kinds.DEPLOYMENT.kind, observed.owner.child_name(role)) for role in Role}
+    return adopted | {(kinds.CONTROLLER_REVISION.kind, name) for name in names}

@@ -1,0 +1,83 @@
+"""Both pools at once: what each would do, and what the GPUs allow. Pure.
+
+Shrink first, confirm, grow: a pod counts until it is gone from the API server, whether it serves, starts, drains or is
+being deleted, and of whatever revision. So no start ever takes the sum over the budget, and a change of the ratio waits
+for the GPUs that it frees.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dopd.api.names import Role
+from dopd.rollout.pool import Goal, PoolStep, pool_step
+from dopd.rollout.worker import Worker, available
+
+
+@dataclass(frozen=True)
+class Side:
+    """One role.
+
+    Attributes:
+        workers: its pods that are not being deleted.
+        leaving: its pods that are being deleted and still hold their GPUs.
+        goal: what it should become.
+        gpus: of one new worker.
+    """
+
+    workers: Sequence[Worker]
+    goal: Goal
+    leaving: Sequence[Worker] = ()
+    gpus: int = 1
+
+    @property
+    def gpus_held(self) -> int:
+        """GPUs that its pods hold or will hold."""
+        return sum(worker.gpus for worker in (*self.workers, *self.leaving))
+
+
+def move(
+    sides: Mapping[Role, Side], budget_gpus: int | None, *, now_seconds: float, drain_deadline_seconds: float
+) -> dict[Role, PoolStep]:
+    """The next step of both roles.
+
+    Args:
+        sides: the two roles.
+        budget_gpus: GPUs of both roles together; None for no limit.
+        now_seconds: seconds since the epoch.
+        drain_deadline_seconds: a draining worker is released after this long even when it is busy.
+    """
+
+    def step(side: Side) -> PoolStep:
+        return pool_step(
+            side.workers,
+            side.goal,
+            leaving=side.leaving,
+            now_seconds=now_seconds,
+            drain_deadline_seconds=drain_deadline_seconds,
+        )
+
+    steps = {role: step(side) for role, side in sides.items()}
+    if any(taken.held for taken in steps.values()):  # both roles stop: they are of one spec
+        steps = {role: step(replace(side, goal=replace(side.goal, held=True))) for role, side in sides.items()}
+    if budget_gpus is None:
+        return steps
+    free = budget_gpus - sum(side.gpus_held for side in sides.values())
+    starts = _admitted(sides, {role: step.create for role, step in steps.items()}, free)
+    return {role: replace(step, create=starts[role]) for role, step in steps.items()}
+
+
+def _admitted(sides: Mapping[Role, Side], asked: Mapping[Role, int], free: int) -> dict[Role, int]:
+    """Starts that the free GPUs allow, one at a time, to the role that is furthest from its target."""
+    starts = dict.fromkeys(asked, 0)
+
+    def shortness(role: Role) -> float:
+        side = sides[role]
+        return (available(side.workers) + starts[role]) / max(side.goal.target, 1)
+
+    while True:
+        able = [role for role, most in asked.items() if starts[role] < most and sides[role].gpus <= free]
+        if not able:
+            return starts
+        next_role = min(able, key=shortness)
+        starts[next_role] += 1
+        free -= sides[next_role].gpus

@@ -1,0 +1,81 @@
+"""A worker as the mover sees it. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One pod of a pool, as observed.
+
+    Attributes:
+        name: pod name.
+        labelled: the pod carries its role label, so the gateway may use it.
+        ready: Kubernetes says ready.
+        scheduled: it has a node.
+        created_seconds: creation time, seconds since the epoch.
+        draining_since_seconds: when its label was taken off; None while labelled.
+        registered: a gateway lists it; None when some gateway did not answer.
+        idle: its engine has nothing to do; None when it did not answer.
+        load: requests that it runs or queues; 0 when unknown.
+        revision: of the template that it was made from; "" of a pod that an earlier version of the operator made.
+        gpus: that it holds, or will once it has a node.
+        failed: it is known not to come up: its container ends again and again, or it was not ready in time.
+    """
+
+    name: str
+    labelled: bool
+    ready: bool
+    scheduled: bool
+    created_seconds: float
+    draining_since_seconds: float | None = None
+    registered: bool | None = None
+    idle: bool | None = None
+    load: float = 0.0
+    revision: str = ""
+    gpus: int = 1
+    failed: bool = False
+
+    @property
+    def available(self) -> bool:
+        """Whether it serves, starts, or can serve again at once: all but those that the gateway still drains."""
+        return self.labelled or self.registered is False
+
+    @property
+    def serves(self) -> bool:
+        """Whether a gateway is known to send requests to it. Ready in Kubernetes comes some seconds before."""
+        return self.labelled and self.ready and self.registered is True
+
+    @property
+    def preference(self) -> tuple[int, float, float, str]:
+        """Order in which workers of one revision are kept.
+
+        Serving ones by load (the least loaded goes first, since it is drained soonest), then drained ones that can
+        serve at once, then starting ones by age, then those without a node, last those that the gateway still
+        drains: a label that comes back before the gateway has let go of the worker is not noticed by it for up to a
+        minute.
+        """
+        if self.labelled and self.ready:
+            rank = 0
+        elif not self.available:
+            rank = 4
+        elif self.ready:
+            rank = 1
+        elif self.scheduled:
+            rank = 2
+        else:
+            rank = 3
+        return rank, -self.load, self.created_seconds, self.name
+
+    def may_go(self, now_seconds: float, deadline_seconds: float) -> bool:
+        """Whether a draining worker may be deleted: no gateway lists it and it is idle, or its time is over."""
+        if self.labelled or self.draining_since_seconds is None:
+            return False  # the label must be seen gone first
+        if now_seconds - self.draining_since_seconds >= deadline_seconds:
+            return True
+        return self.registered is False and (self.idle is True or not self.ready)
+
+
+def available(workers: Sequence[Worker]) -> int:
+    """Workers of a pool that serve, start, or can serve again at once."""
+    return sum(worker.available for worker in workers)

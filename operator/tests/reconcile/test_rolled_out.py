@@ -1,0 +1,73 @@
+"""Condition RolledOut: how far a rollout is, and what stands in its way."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from dopd.api.names import Role
+from dopd.api.status import ConditionReason, ConditionStatus
+from dopd.reconcile.conditions import Finding, rolled_out
+from dopd.reconcile.moved import Moved
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import Trouble
+from dopd.rollout import PoolStep
+from dopd.workloads.revisions import Revision
+
+from .test_conditions import look, pod, waiting
+
+NEW = {role: Revision("new", {}, 2) for role in Role}
+
+
+def of_revision(role: str, name: str, **status: Any) -> dict[str, Any]:
+    made = copy.deepcopy(pod(role, **status))
+    made["metadata"]["labels"]["dopd.dev/revision"] = name
+    made["metadata"]["name"] = f"m-{role}-{name}-0"
+    return made
+
+
+def told(observed: Observed, **moved: Any) -> Finding:
+    return rolled_out(observed, Moved(revisions=NEW, **moved))
+
+
+def test_it_is_done_when_the_last_old_pod_is_gone():
+    observed = look(of_revision("prefill", "new"), of_revision("decode", "new"), pod("router"))
+    assert told(observed).status is ConditionStatus.TRUE
+    going = of_revision("decode", "old")
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    observed.ending[Role.DECODE].append(going)  # type: ignore[attr-defined]
+    still = told(observed)
+    assert (still.reason, still.message) == (ConditionReason.ROLLING_OUT, "1 decode workers are yet to be replaced")
+
+
+OLD = (of_revision("prefill", "old"), of_revision("decode", "old"), pod("router"))
+
+
+@pytest.mark.parametrize(
+    ("moved", "reason", "words"),
+    [
+        ({"rejected": {Role.DECODE: "new"}}, ConditionReason.ROLLED_BACK, "decode new did not come up"),
+        ({"waiting": frozenset({Role.DECODE})}, ConditionReason.NO_SPARE_GPU, "the only decode worker"),
+        ({"adopting": frozenset({Role.PREFILL})}, ConditionReason.ADOPTING, "prefill"),
+        ({}, ConditionReason.ROLLING_OUT, "1 prefill workers and 1 decode workers"),
+        (
+            {"troubles": (Trouble(ConditionReason.CHILD_REFUSED, "Pods m-decode are refused"),)},
+            ConditionReason.CHILD_REFUSED,
+            "refused",
+        ),
+    ],
+    ids=["rolled back", "no GPU", "adopting", "rolling", "refused"],
+)
+def test_what_stands_in_its_way(moved: dict[str, Any], reason: ConditionReason, words: str):
+    found = told(look(*OLD), **moved)
+    assert (found.status, found.reason) == (ConditionStatus.FALSE, reason)
+    assert words in found.message
+
+
+def test_a_held_rollout_names_the_worker_and_what_is_wrong_with_it():
+    crash = waiting("CrashLoopBackOff", restarts=3, terminated={"exitCode": 1, "reason": "Error"})
+    bad = of_revision("decode", "new", ready=False, **crash)
+    found = told(look(*OLD, bad), steps={Role.DECODE: PoolStep(held=("m-decode-new-0",))})
+    assert found.reason is ConditionReason.ROLLOUT_HELD
+    assert "m-decode-new-0 did not come up: " in found.message
+    assert "kubectl logs m-decode-new-0" in found.message
