@@ -15,6 +15,8 @@ LEAD_SECONDS = 600.0
 class Knowing:
     """Says the load that comes."""
 
+    ready = True
+
     def __init__(self, load: np.ndarray, trusted: bool = True) -> None:
         self.load, self.trusted, self.next, self.fits = load, trusted, 0, 0
 
