@@ -55,6 +55,7 @@ class Weighed:
         now: for what arrives now.
         peak: for the greatest load within the lead.
         backlog: for what waits; 0 if that is nothing.
+        kept: for the greatest of these, and the noise of the load: what a worker is given up by.
         held: the most that was needed lately.
         cause: which of them decided.
     """
@@ -62,6 +63,7 @@ class Weighed:
     now: int
     peak: int
     backlog: int
+    kept: int
     held: int
     cause: Cause
 

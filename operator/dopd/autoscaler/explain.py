@@ -36,7 +36,7 @@ class Told:
     miss: float
 
 
-def weighed(now: int, peak: int, backlog: int, held: int, target: int) -> Weighed:
+def weighed(now: int, peak: int, backlog: int, kept: int, held: int, target: int) -> Weighed:
     """The loads of a role, and which of them decided its target."""
     if target != max(peak, backlog, held):
         cause = Cause.BOUND
@@ -46,7 +46,7 @@ def weighed(now: int, peak: int, backlog: int, held: int, target: int) -> Weighe
         cause = Cause.BACKLOG
     else:
         cause = Cause.PEAK if peak > now else Cause.NOW
-    return Weighed(now, peak, backlog, held, cause)
+    return Weighed(now, peak, backlog, kept, held, cause)
 
 
 def soft_bounds(needed: Pair, held: Pair) -> tuple[Bound, ...]:

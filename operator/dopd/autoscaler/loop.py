@@ -19,6 +19,7 @@ from dopd.autoscaler.calibration import Calibration
 from dopd.autoscaler.decision import Decision, Reason
 from dopd.autoscaler.foreseen import Forecasts
 from dopd.autoscaler.knob import Knob
+from dopd.autoscaler.lengths import SlowLengths
 from dopd.autoscaler.outlook import Outlook
 from dopd.autoscaler.past import AROUND_BINS, PastLoad, believable
 from dopd.autoscaler.peak import PeakForecast
@@ -40,6 +41,11 @@ from dopd.planning.sizing import Load, Size, size
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
 
+RECENT_BINS = 240
+"""Bins of the past whose lengths still count."""
+DEVIATIONS_KEPT = 2.0
+"""A worker is given up only if the rest would do for a load that is greater by so many deviations of its own noise:
+else a load that stands still next to what a worker carries starts one for each wave."""
 MANY_BINS = 30
 """So many bins of the past that come late (a far piece took its time) make the forecast begin anew with all of it."""
 
@@ -66,6 +72,7 @@ class _Sized:
     asked: tuple[_Seen, EngineModel, Policy]
     now: PerRole[Size]
     peak: PerRole[Size]
+    kept: PerRole[Size]
 
 
 class Autoscaler:
@@ -98,7 +105,7 @@ class Autoscaler:
         self._unit: tuple[EngineModel, Objectives] | None = None
         self._learnt_until_seconds, self._learnt_bins = float("-inf"), 0
         self._seen: _Seen | None = None
-        self._lengths = Demand.none()
+        self._lengths = SlowLengths(self._tuning.level_seconds)
         self._at_seconds: float | None = None
         self._blind_since_seconds: float | None = None
         self._sized: _Sized | None = None
@@ -151,8 +158,12 @@ class Autoscaler:
         if self._work is None or (self._work.model, self._work.objectives) != (engine, policy.objectives):
             self._work = Work(engine, policy.objectives)
         peaks = self._forecasts(model, policy, past, past_offset_seconds, self._work)
-        demand = self._with_lengths(sample.demand)
-        rate, one = demand.requests_per_second, self._work.of_request(demand)
+        rate, told = sample.demand.requests_per_second, sample.demand
+        since = sample.window_seconds if self._at_seconds is None else sample.at_seconds - self._at_seconds
+        self._lengths.add(sample.at_seconds, min(max(0.0, since), sample.window_seconds), told)
+        demand = self._lengths.at(rate)
+        one = self._work.of_request(told if told.input_tokens else demand)
+        usual = self._work.of_request(demand)
         leads, epoch_seconds = _leads(model, policy), sample.at_seconds - past_offset_seconds
         event_now = factor_ahead(policy.events, epoch_seconds, epoch_seconds)
         since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
@@ -171,7 +182,8 @@ class Autoscaler:
             promised = self._promises[role].due(now_seconds)
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
-            return Outlook(lead_seconds, event_now * forecast.now, peak, one[role].busy_workers, expected, promised)
+            now, deviation = event_now * forecast.now, event_now * forecast.deviation
+            return Outlook(lead_seconds, now, peak, usual[role].busy_workers, expected, promised, deviation)
 
         outlook = PerRole.of(of)
         verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
@@ -194,9 +206,9 @@ class Autoscaler:
                 self._blind_since_seconds = now_seconds
         else:
             self._blind_since_seconds = None
-            assert decision.needed is not None
             longest = max(windows(model, policy, self._tuning))
-            self._stabilization.note(now_seconds, decision.needed, longest)
+            kept = (decision.weighed.prefill.kept, decision.weighed.decode.kept)
+            self._stabilization.note(now_seconds, kept, longest)
         self.last = decision
         return decision
 
@@ -219,7 +231,8 @@ class Autoscaler:
         # A pair shares what may be late between its roles, so that a greater load may ask for fewer of one.
         by_demand = (max(by_now[0], sized.peak.prefill.prefill), max(by_now[1], sized.peak.decode.decode))
         needed = (max(by_demand[0], backlog.prefill), max(by_demand[1], backlog.decode))
-        held = self._stabilization.held(needed, before, now_seconds, windows(model, policy, self._tuning))
+        kept = (max(needed[0], sized.kept.prefill.prefill), max(needed[1], sized.kept.decode.decode))
+        held = self._stabilization.held(kept, before, now_seconds, windows(model, policy, self._tuning))
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
         try:
             target, hard = apply_bounds(wanted, before, policy, by_now)
@@ -227,8 +240,8 @@ class Autoscaler:
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
         weighed = PerRole(
-            explain.weighed(by_now[0], by_demand[0], backlog.prefill, held[0], target[0]),
-            explain.weighed(by_now[1], by_demand[1], backlog.decode, held[1], target[1]),
+            explain.weighed(by_now[0], by_demand[0], backlog.prefill, kept[0], held[0], target[0]),
+            explain.weighed(by_now[1], by_demand[1], backlog.decode, kept[1], held[1], target[1]),
         )
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
         soft = explain.soft_bounds(needed, held)
@@ -282,8 +295,8 @@ class Autoscaler:
         events: Sequence[ForecastEvent],
     ) -> None:
         """Take in bins of the past, as they would have been without the events that the spec names."""
-        if new[-1].demand.input_tokens:
-            self._lengths = new[-1].demand.at(0.0)
+        for one in new[-RECENT_BINS:]:
+            self._lengths.add(one.end_seconds + offset_seconds, one.seconds, one.demand)
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
         factors = factors_at(events, [one.end_seconds for one in new])
         works = [work.of_request(one.demand) for one in new]
@@ -298,13 +311,6 @@ class Autoscaler:
             ]
             peaks[role].learn(ends, widths, loads, noises)
 
-    def _with_lengths(self, demand: Demand) -> Demand:
-        """The demand; while nothing arrives, of the lengths that were known last."""
-        if demand.input_tokens:
-            self._lengths = demand.at(0.0)
-            return demand
-        return self._lengths.at(demand.requests_per_second)
-
     def _sizes(self, seen: _Seen, engine: EngineModel, policy: Policy) -> _Sized:
         asked = (seen, engine, policy)
         if self._sized is None or self._sized.asked != asked:
@@ -315,7 +321,8 @@ class Autoscaler:
 
             now = seen.outlook.map(lambda role: at(role.rate(role.now) or 0.0))
             peak = seen.outlook.map(lambda role: at(role.requests_per_second))
-            self._sized = _Sized(asked, now, peak)
+            kept = seen.outlook.map(lambda role: at(role.rate(role.peak + DEVIATIONS_KEPT * role.deviation) or 0.0))
+            self._sized = _Sized(asked, now, peak, kept)
         return self._sized
 
     def _blind(

@@ -12,7 +12,7 @@ over requests that come by chance. Nested means over s < S seconds differ with v
 """
 
 from collections import deque
-from math import exp, isfinite
+from math import exp, isfinite, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ SHORTEST_SECONDS = 45.0
 SPANS = SHORTEST_SECONDS * 2.0 ** np.arange(6)  # up to 24 minutes
 
 
-def steady(means: Floats, seconds: Floats, noise: float) -> Floats:
+def steady(means: Floats, seconds: Floats, noise: float) -> tuple[Floats, Floats]:
     """The mean over the longest time in which the load may have stood still.
 
     Args:
@@ -33,16 +33,16 @@ def steady(means: Floats, seconds: Floats, noise: float) -> Floats:
         noise: variance of a mean over a second, as a share of the load, in busy workers times seconds.
 
     Returns:
-        Shape (rows,).
+        The mean, and over how many seconds it is one, shape (rows,) each.
     """
-    found, agree = means[:, 0], np.isfinite(means[:, 0])
+    found, span, agree = means[:, 0], seconds[:, 0], np.isfinite(means[:, 0])
     for longer in range(1, means.shape[1]):
         mean, over = means[:, longer], seconds[:, longer]
         variance = noise * mean[:, None] * (1 / seconds[:, :longer] - 1 / over[:, None])
         apart = (means[:, :longer] - mean[:, None]) ** 2
         agree = agree & (apart <= DEVIATIONS**2 * variance).all(axis=1)
-        found = np.where(agree, mean, found)
-    return found
+        found, span = np.where(agree, mean, found), np.where(agree, over, span)
+    return found, span
 
 
 def steady_bins(ends: Floats, widths: Floats, loads: Floats, noise: float) -> Floats:
@@ -66,11 +66,15 @@ def steady_bins(ends: Floats, widths: Floats, loads: Floats, noise: float) -> Fl
     starts = ends[:, None] - spans
     over = known[1:, None] - np.interp(starts, at, known[knots])
     amount = load[1:, None] - np.interp(starts, at, load[knots])
-    return steady(amount / np.maximum(over, 1e-9), np.maximum(over, 1e-9), noise)
+    found, _ = steady(amount / np.maximum(over, 1e-9), np.maximum(over, 1e-9), noise)
+    return found
 
 
 class SteadySamples:
     """Samples that overlap, one after the other, with their noise taken out.
+
+    Attributes:
+        deviation: standard deviation that is left in the newest of them, in busy workers.
 
     Args:
         forgetting: how much of what is known of the noise a sample replaces, as the exponent of a fading mean.
@@ -80,6 +84,7 @@ class SteadySamples:
         self._share = 1 - exp(-forgetting)
         self._samples: deque[tuple[float, float]] = deque()
         self._noise: float | None = None
+        self.deviation = 0.0
 
     def add(self, at_seconds: float, load: float, noise_share: float, measured_seconds: float) -> float:
         """The load of now.
@@ -96,6 +101,7 @@ class SteadySamples:
         self._samples.append((at_seconds, load))
         while self._samples[0][0] <= at_seconds - SPANS[-1]:
             self._samples.popleft()
+        self.deviation = 0.0
         if not self._noise:
             return load
         times, loads = np.array(self._samples).T
@@ -104,4 +110,6 @@ class SteadySamples:
         means = np.cumsum(loads[::-1])[::-1][firsts] / (len(loads) - firsts)
         # The samples of some seconds tell of those and of what the oldest of them was measured over.
         seconds = times[-1] - times[firsts] + measured_seconds
-        return float(steady(means[None, :], seconds[None, :], self._noise)[0])
+        found, over = steady(means[None, :], seconds[None, :], self._noise)
+        self.deviation = sqrt(self._noise * float(found[0]) / float(over[0]))
+        return float(found[0])

@@ -17,6 +17,7 @@ class Outlook:
         per_request: busy workers that one request a second of the lengths of now makes.
         expected: what the forecaster expects for then; None while none is trusted.
         promised: what was expected for now one lead ago; None where nothing was.
+        deviation: standard deviation of `now`, as it was told by few requests.
     """
 
     lead_seconds: float
@@ -25,6 +26,7 @@ class Outlook:
     per_request: float
     expected: float | None = None
     promised: float | None = None
+    deviation: float = 0.0
 
     def rate(self, load: float | None) -> float | None:
         """A load as requests a second of the lengths of now; None if it is not known."""

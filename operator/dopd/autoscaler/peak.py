@@ -178,6 +178,11 @@ class PeakForecast:
         return self._samples.loads[-1]
 
     @property
+    def deviation(self) -> float:
+        """Standard deviation of `now` from the load of now, as few requests tell it, in busy workers."""
+        return self._steady.deviation
+
+    @property
     def lead_seconds(self) -> float:
         """Until a decision takes effect."""
         return self._lead_seconds

@@ -195,7 +195,7 @@ def test_hpa_can_aim_at_another_use_of_decode(setting):
     assert Hpa(setting, target=0.7, decode_target=0.35).decide(used) == ((4, 8), 15.0)
 
 
-def test_dopd_turns_less_than_once_an_hour_on_a_flat_load_of_noisy_lengths(setting, poisson):
+def test_dopd_turns_no_more_than_once_an_hour_on_flat_loads_of_noisy_lengths(setting, poisson):
     """Lengths vary as much as in published traces; nothing else does. Some rates lie next to a worker's edge."""
 
     def lengths(mean):
