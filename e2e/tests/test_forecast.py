@@ -27,7 +27,7 @@ AHEAD_SECONDS = 9 * 60
 """From the start of the test to the morning and the shift."""
 START_UP_SECONDS = 180.0
 NIGHT, MORNING = Mix(0.0), Mix(30.0)
-TALK, READ = Mix(12.0, 100, 600), Mix(4.0, 2060, 40)
+TALK, READ = Mix(15.0, 100, 600), Mix(10.0, 2060, 40)
 
 
 @pytest.mark.timeout(900, func_only=True)

@@ -95,9 +95,9 @@ def _by_key(piece: Piece, answer: Answer, part_of: Callable[[dict[str, Any]], st
             continue
         values = found.setdefault(key, {}).setdefault(part, _unknown(piece.bins))
         points = np.array(one["values"], dtype=np.float64).reshape(-1, 2)
-        index = np.rint((points[:, 0] - piece.first_seconds) / piece.step_seconds).astype(np.int64)
-        inside = (index >= 0) & (index < piece.bins)
-        values[index[inside]] = _sane(part, points[inside, 1])
+        number = np.rint((points[:, 0] - piece.first_seconds) / piece.step_seconds)
+        inside = (number >= 0) & (number < piece.bins)  # before it is made an index: a time may be any number
+        values[number[inside].astype(np.int64)] = _sane(part, points[inside, 1])
     return found
 
 
