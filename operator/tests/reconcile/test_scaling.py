@@ -153,8 +153,12 @@ async def test_lengths_of_prompts_are_those_of_more_than_the_last_moment(model: 
 
 
 async def test_a_ramp_is_planned_for_before_it_arrives(model: EngineModel):
-    ramp = [2.0 + 0.25 * i for i in range(60)]
-    planned = await look(loop_on(Loads(ramp)), model, 10_000.0)
+    ramp = [20.0 + 2.5 * i for i in range(61)]
+    loads = Loads(ramp[:-1])
+    loop = loop_on(loads)
+    await look(loop, model, 10_000.0)
+    loads.rates = ramp
+    planned = await look(loop, model, 10_010.0)
     assert planned.outlook
     assert planned.outlook.decode.now < planned.outlook.decode.peak
     assert planned.outlook.decode.requests_per_second > ramp[-1]
