@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from dopd.api.text import one_line
 from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, one_of, port
@@ -55,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="{text,json}",
         help="[DOPD_LOG_FORMAT]",
     )
+    parser.add_argument(
+        "--record-folder",
+        type=Path,
+        default=env("DOPD_RECORD_FOLDER") or None,
+        metavar="FOLDER",
+        help="write down what each resource's autoscaler is told and decides, to be replayed [DOPD_RECORD_FOLDER]",
+    )
     parser.add_argument("--verbose", action="store_true", help="log requests, too")
     add_prometheus_arguments(parser)
 
@@ -65,6 +73,9 @@ def call(options: argparse.Namespace) -> int:
         prometheus, watched = connection_settings(options), namespaces(options.namespace)
     except ValueError as error:
         print(f"dopd: {error}", file=sys.stderr)
+        return 2
+    if options.record_folder is not None and not options.record_folder.is_dir():
+        print(f"dopd: --record-folder {options.record_folder}: expected a folder that exists; make it", file=sys.stderr)
         return 2
     _log_to_stderr(options.log_format, options.verbose)
     try:
@@ -77,6 +88,7 @@ def call(options: argparse.Namespace) -> int:
                     lease_namespace=options.lease_namespace or "",
                     lease_seconds=options.lease_seconds,
                     http_port=options.http_port,
+                    record_folder=options.record_folder,
                 )
             )
         )

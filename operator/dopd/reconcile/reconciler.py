@@ -10,6 +10,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from dopd.api.base import seconds
@@ -33,7 +34,7 @@ from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import failed
 from dopd.reconcile.report import Reporter
-from dopd.reconcile.scaling import Planned, ScalingLoop
+from dopd.reconcile.scaling import Planned, ScalingLoop, recorder
 from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
@@ -76,6 +77,7 @@ class Reconciler:
 
     Attributes:
         prometheus_labels: that the series of the operator's own Prometheus must carry.
+        record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
@@ -87,6 +89,7 @@ class Reconciler:
     loads: LoadReader = field(default_factory=LoadReader)
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
+    record_folder: Path | None = None
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
@@ -175,6 +178,7 @@ class Reconciler:
                 self.executor_of(key.namespace),
                 stored_miss(observed.resource),
                 lambda _: self._clock.now(),
+                recorder(self.record_folder, key) if self.record_folder else None,
             )
         counts = PerRole.of(observed.role_counts)
         url = spec.telemetry.prometheus_url or self.prometheus_url

@@ -12,6 +12,7 @@ import signal
 import socket
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 
 import kopf
 from aiohttp import web
@@ -52,6 +53,7 @@ class Options:
         lease_namespace: its namespace.
         lease_seconds: how long a silent leader keeps it.
         http_port: of health and metrics; 0 for none.
+        record_folder: where what autoscalers are told and decide is written down; None for nowhere.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Options:
     lease_namespace: str = ""
     lease_seconds: float = 15.0
     http_port: int = 8080
+    record_folder: Path | None = None
 
 
 async def run(options: Options) -> None:
@@ -85,6 +88,7 @@ async def run(options: Options) -> None:
         loads=LoadReader(servers, far_urls),
         prometheus_labels=labels,
         executor_of=forecasts.of,
+        record_folder=options.record_folder,
     )
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.

@@ -11,11 +11,13 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import ConditionReason
 from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Sample
+from dopd.autoscaler.transcript import Recorded
 from dopd.perf import Correction, EngineModel
 from dopd.planning import PerRole, Policy, Workers
 from dopd.reconcile.forecasts import EstimatedElsewhere
@@ -69,6 +71,17 @@ class _Grounds:
     policy: Policy
 
 
+def recorder(folder: Path, key: Key) -> Callable[[str], None]:
+    """What appends lines to a resource's file, NAMESPACE.NAME.jsonl."""
+    path = folder / f"{key.namespace}.{key.name}.jsonl"
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    return write
+
+
 class ScalingLoop:
     """Plans for one resource, again and again.
 
@@ -83,6 +96,7 @@ class ScalingLoop:
         executor: Executor,
         miss: float | None = None,
         steady: Callable[[float], float] = lambda now_seconds: now_seconds,
+        record: Callable[[str], None] | None = None,
     ) -> None:
         """A loop that begins now.
 
@@ -93,11 +107,14 @@ class ScalingLoop:
             miss: how much was dared before a restart; None if that is not known.
             steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
                 durations are measured on it.
+            record: takes each line of a transcript of the autoscaler; None for none.
         """
         self.planned: Planned | None = None
         self._executor = executor
         self._forecasters: list[EstimatedElsewhere] = []
-        self._autoscaler = Autoscaler(miss=miss, forecaster=self._forecaster)
+        self._autoscaler = (
+            Recorded(record, miss, self._forecaster) if record else Autoscaler(miss=miss, forecaster=self._forecaster)
+        )
         self._steady = steady
         self._key = key
         self._watcher = LoadWatcher(key, loads)
