@@ -51,6 +51,8 @@ class Records:
         elif gone:
             self._losses, self._loads = self._losses[:0], self._loads[:0]
         self._first = origins.first
+        # After a silence a share of a load is a share of next to nothing, and no voice can lose more than there was.
+        most = max(SMALL_LOAD, float(np.nanmax(np.fmax(origins.load, origins.peak), initial=0.0)))
         for start in range(len(self._losses), origins.ended, _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, origins.ended))
             said = say(origins, rows, JUDGED_MISSES, self._tuning, self._lead_seconds)
@@ -64,7 +66,7 @@ class Records:
                 ],
                 axis=1,
             )
-            self._losses = np.concatenate([self._losses, losses])
+            self._losses = np.concatenate([self._losses, np.minimum(losses, most)])
             self._loads = np.concatenate([self._loads, origins.load[rows]])
 
     def shares(self, at_seconds: float, spoken: Sequence[str]) -> dict[str, float]:
@@ -80,7 +82,7 @@ class Records:
         if not weights.sum() > 0:
             return {name: 1 / len(spoken) for name in spoken}
         # A voice that said nothing is taken to be as good as the others were.
-        usual = np.where(known, losses, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        usual = np.nanmedian(np.where(known.any(axis=1, keepdims=True), losses, 0.0), axis=1)
         losses = np.where(known, losses, usual[:, None])
         total = weights.sum()
         sums = np.einsum("i,ijk->jk", weights, losses)
