@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client.metrics import MetricWrapperBase
 
-from dopd.api import status
+from dopd.api import conditions
 from dopd.api.crds import build
 from dopd.autoscaler import Cause, Reason, decision
 from dopd.planning import Bound, bounds
@@ -95,12 +95,12 @@ def _rules(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 def _conditions() -> str:
     lines = ["# Conditions and reasons", "", "## Conditions of a DisaggregatedInference", ""]
-    lines += [(inspect.getdoc(status.ConditionType) or "").partition("\n\n")[2], ""]
-    for name, text in _described(status, status.ConditionType):
-        reasons = ", ".join(f"`{reason}`" for reason in status.REASONS[status.ConditionType(name)])
+    lines += [(inspect.getdoc(conditions.ConditionType) or "").partition("\n\n")[2], ""]
+    for name, text in _described(conditions, conditions.ConditionType):
+        reasons = ", ".join(f"`{reason}`" for reason in conditions.REASONS[conditions.ConditionType(name)])
         lines.append(f"`{name}`\n: {text}\n  Reasons, beside `AsExpected`: {reasons}.\n")
     for heading, where, module, members in (
-        ("Reasons of conditions", "What each means, and what to do about it.", status, status.ConditionReason),
+        ("Reasons of conditions", "What each means, and what to do about it.", conditions, conditions.ConditionReason),
         ("Reasons of a decision", "In `status.decisions`, Events and `dopd_decisions_total`.", decision, Reason),
         ("What decided", "The load that decided the workers of a role.", decision, Cause),
         ("Bounds", "In `status.decisions[].limitedBy`.", bounds, Bound),

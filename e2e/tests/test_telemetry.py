@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry.loads import LoadReader, Source
 from dopd.telemetry.prometheus import QueryFailed
 from dopd.telemetry.queries import DECODED, INSTANCE

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.status import ConditionReason
 from dopd.cluster import ApiError, Applier, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed, belongs

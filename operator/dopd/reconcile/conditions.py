@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from dopd.api.conditions import ConditionReason as Reason
+from dopd.api.conditions import ConditionStatus as Status
+from dopd.api.conditions import ConditionType as Type
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.api.status import ConditionReason as Reason
-from dopd.api.status import ConditionStatus as Status
-from dopd.api.status import ConditionType as Type
 from dopd.autoscaler import Decision
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading

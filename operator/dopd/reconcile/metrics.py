@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from dopd.api.conditions import ConditionStatus
 from dopd.api.names import Role
-from dopd.api.status import ConditionStatus
 from dopd.autoscaler import Decision, Reason
 from dopd.planning import Bound
 from dopd.reconcile.conditions import Finding

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.names import (
     DRAINING_SINCE,
     ENGINE_CONTAINER,
@@ -13,7 +14,6 @@ from dopd.api.names import (
     REVISION_LABEL,
     ROLE_LABEL,
 )
-from dopd.api.status import ConditionReason
 from dopd.cluster.kinds import controller
 from dopd.rollout import Worker
 from dopd.telemetry.addresses import engine_address

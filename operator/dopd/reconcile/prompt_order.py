@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
+from dopd.api.conditions import ConditionReason as Reason
+from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.scheduling import SchedulingPolicy
-from dopd.api.status import ConditionReason as Reason
-from dopd.api.status import ConditionStatus as Status
 from dopd.cluster import kinds
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.scaling import Planned

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dopd.api.base import seconds
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.status import ConditionReason
 from dopd.autoscaler import PastLoad
 from dopd.planning import Demand
 from dopd.reconcile.queue import Key

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dopd.api.base import seconds
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import Kubernetes, PodHttp, kinds
 from dopd.planning import PerRole
 from dopd.reconcile import metrics

@@ -1,6 +1,6 @@
 """What the API server's refusals mean for a person. Pure."""
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.cluster import ApiError, kinds
 from dopd.reconcile.pods import Trouble
 

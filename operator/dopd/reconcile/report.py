@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType, DecisionStatus
+from dopd.api.status import DecisionStatus
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.events import post_event
 from dopd.reconcile import metrics

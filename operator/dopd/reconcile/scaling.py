@@ -13,9 +13,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason
 from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Sample
 from dopd.autoscaler.transcript import Recorded
 from dopd.perf import Correction, EngineModel

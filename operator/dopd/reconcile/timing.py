@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Histogram
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry.clock import LARGEST_DIFFERENCE_SECONDS
 from dopd.telemetry.prometheus import QueryFailed
 

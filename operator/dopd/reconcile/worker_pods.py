@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, Role
-from dopd.api.status import ConditionReason
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed

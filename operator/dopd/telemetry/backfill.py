@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.cluster.backoff import Backoff
 from dopd.telemetry import queries
 from dopd.telemetry.connection import Answer

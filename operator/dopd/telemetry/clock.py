@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry.connection import NoAnswer, Prometheus
 from dopd.telemetry.prometheus import QueryFailed
 

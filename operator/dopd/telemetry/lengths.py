@@ -7,7 +7,7 @@ only when every one of them is there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.planning.demand import Demand
 from dopd.planning.generation import generation_tokens
 from dopd.telemetry import queries

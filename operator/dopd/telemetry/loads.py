@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.autoscaler.past import PastLoad
 from dopd.telemetry import queries
 from dopd.telemetry.backfill import Backfill, Kind, Place, Question, ask, questions, tables

@@ -7,7 +7,7 @@ engines count and no gateway, gateways of which only some are scraped.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry import queries
 from dopd.telemetry.histograms import share_above
 from dopd.telemetry.lengths import Lengths, absent, lengths

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from requests import RequestException
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.cluster.backoff import Backoff
 from dopd.cluster.fairness import FairGate
 from dopd.telemetry.connection import Answer, Connector, NoAnswer, Prometheus

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry import queries
 from dopd.telemetry.answers import LARGEST_RATE, buckets
 from dopd.telemetry.connection import Answer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dopd.api.conditions import REASONS, ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
-from dopd.api.status import REASONS, ConditionReason, ConditionStatus, ConditionType
 from dopd.reconcile import conditions
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.conditions import Finding

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.reconcile import conditions
 from dopd.reconcile.gateway_watch import LASTING_SECONDS, Difference, GatewayWatch, differences
 from dopd.reconcile.queue import Key

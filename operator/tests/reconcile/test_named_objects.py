@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import ApiError, kinds
 from dopd.cluster.apikey import key_headers
 from dopd.cluster.podhttp import PodHttpError

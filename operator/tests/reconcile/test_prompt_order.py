@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from dopd.api.conditions import ConditionStatus, ConditionType
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.status import ConditionStatus, ConditionType
 from dopd.perf import EngineModel
 from dopd.reconcile.prompt_order import order_settings, order_verdict, serves_on_time_first
 from dopd.reconcile.reading import Reading

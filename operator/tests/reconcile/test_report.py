@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus, ConditionType
 from dopd.cluster import kinds
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.observe import Observed

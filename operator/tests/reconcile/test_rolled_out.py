@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from dopd.api.conditions import ConditionReason, ConditionStatus
 from dopd.api.names import Role
-from dopd.api.status import ConditionReason, ConditionStatus
 from dopd.reconcile.conditions import Finding, rolled_out
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed

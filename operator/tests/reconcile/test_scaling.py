@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.status import ConditionReason
 from dopd.autoscaler import Autoscaler, PastLoad, Reason, Sample
 from dopd.perf import EngineModel
 from dopd.planning import PerRole, Policy, Workers

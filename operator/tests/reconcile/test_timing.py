@@ -2,7 +2,7 @@
 
 import pytest
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.reconcile.timing import ReadingTimes, SteadyClock
 from dopd.telemetry.prometheus import QueryFailed
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry.answers import buckets, parse_answer
 from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.prometheus import QueryFailed, Servers

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry.clock import clock_check, difference_seconds
 from dopd.telemetry.connection import NoAnswer
 from dopd.telemetry.prometheus import QueryFailed

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.status import ConditionReason
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import LoadWatcher, Reading
 from dopd.telemetry import clock, queries

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from requests import ConnectionError as NoConnection
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.telemetry import queries
 from dopd.telemetry.clock import CLOCK_QUERY
 from dopd.telemetry.loads import LoadHistory, LoadNow, LoadReader, Source

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.reconcile.reading import demand_at
 from dopd.telemetry import queries
 from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dopd.api.status import ConditionReason
+from dopd.api.conditions import ConditionReason
 from dopd.cluster.room import NAMESPACE
 from dopd.telemetry import prometheus
 from dopd.telemetry.connection import NoAnswer
