@@ -33,6 +33,9 @@ POOL_LABEL = f"{GROUP}/pool"
 ROLE_LABEL = f"{GROUP}/role"
 """What the gateway may use a worker for at this moment. Absent: nothing new (draining)."""
 
+SERVING_LABEL = f"{GROUP}/serving"
+"""On workers that a gateway has listed as ready, until they drain: what an eviction may not take the last of."""
+
 ROUTER_POOL = "router"
 
 DRAINING_SINCE = f"{GROUP}/draining-since"

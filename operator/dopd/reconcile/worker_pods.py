@@ -12,7 +12,7 @@ from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, Role
+from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, SERVING_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed
@@ -134,6 +134,9 @@ class WorkerPods:
         """Write what the steps say: labels, then deletions, then starts."""
         troubles: list[Trouble] = []
         for role, step in steps.items():
+            for name in sorted(_listed(observed, role) - {*step.drain}):
+                await self._tried(troubles, f"label of pod {name}", self._listed(observed, name))
+        for role, step in steps.items():
             for name in (*step.serve, *step.drain):
                 await self._tried(
                     troubles, f"label of pod {name}", self._label(observed, name, name in step.serve, now)
@@ -156,11 +159,15 @@ class WorkerPods:
     async def _label(self, observed: Observed, name: str, serve: bool, now: datetime) -> None:
         pools = {p["metadata"]["name"]: p["metadata"]["labels"][POOL_LABEL] for r in Role for p in observed.pods[r]}
         metadata = {
-            "labels": {ROLE_LABEL: pools[name] if serve else None},
+            "labels": {ROLE_LABEL: pools[name]} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
             "annotations": {DRAINING_SINCE: None if serve else rfc3339(now)},
         }
         _LOG.info("pod %s/%s: %s", observed.owner.namespace, name, metadata)
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
+
+    async def _listed(self, observed: Observed, name: str) -> None:
+        labels = {"metadata": {"labels": {SERVING_LABEL: "true"}}}
+        await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, labels)
 
     async def _delete(self, pod: Json) -> None:
         meta = pod["metadata"]
@@ -193,6 +200,13 @@ class WorkerPods:
     def _accepted(self, at: _At) -> None:
         self._refused.pop(at, None)
         self._pauses.succeeded(at)
+
+
+def _listed(observed: Observed, role: Role) -> set[str]:
+    """Workers that a gateway has come to list, and that do not say so yet; all that are ready while none answers."""
+    serving = {worker.name for worker in observed.serving(role)}
+    told = {p["metadata"]["name"] for p in observed.pods[role] if SERVING_LABEL in p["metadata"].get("labels", {})}
+    return serving - told
 
 
 class _NotAccepted(Exception):

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from dopd.api.base import API_VERSION
-from dopd.api.names import INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_VALUE, POOL_LABEL, ROLE_LABEL, ROUTER_POOL, Role
+from dopd.api.names import (
+    INSTANCE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    POOL_LABEL,
+    ROLE_LABEL,
+    ROUTER_POOL,
+    SERVING_LABEL,
+    Role,
+)
 
 Manifest = dict[str, Any]
 
@@ -65,9 +74,10 @@ def worker_disruption_budget(owner: Owner, role: Role, target: int) -> Manifest:
     """At most one worker of a role may be evicted at a time, and never the last one.
 
     By a number, since a share or maxUnavailable is of no effect for pods that no controller of Kubernetes' own made. A
-    worker that drains counts on neither side, and one that does not serve may be evicted at any time.
+    worker that drains counts on neither side, and one that does not serve may be evicted at any time. Ready is not
+    enough to serve: the gateway lists a worker some seconds later, and only then may the one before go.
     """
-    selector = {"matchLabels": {INSTANCE_LABEL: owner.name, ROLE_LABEL: role}}
+    selector = {"matchLabels": {INSTANCE_LABEL: owner.name, ROLE_LABEL: role, SERVING_LABEL: "true"}}
     least = max(target - 1, 1)
     spec = {"minAvailable": least, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
     return _disruption_budget(owner, role, spec)

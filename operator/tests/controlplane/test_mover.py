@@ -187,14 +187,14 @@ async def test_evictions_take_one_worker_of_a_role_at_a_time_and_never_the_last(
         path = kinds.DISRUPTION_BUDGET.path(run.cluster.namespace, f"m-{role}")
         return bool(run.api.get(path).json().get("status", {}).get("disruptionsAllowed") == count)
 
-    eventually(lambda: allowed("decode", 1), "one decode worker may go")
+    await run.until("one decode worker may go", lambda: allowed("decode", 1))
     assert run.cluster.evict(run.serving("prefill")[0]) == 429
     first, second = run.serving("decode")
     assert run.cluster.evict(first) == 201
     assert run.cluster.evict(second) == 429
     await run.until("it is replaced", lambda: run.settled(1, 2))
     assert first["metadata"]["uid"] not in run.uids()
-    eventually(lambda: allowed("decode", 1), "the next one may go")
+    await run.until("the next one may go", lambda: allowed("decode", 1))
     assert run.cluster.evict(second) == 201
 
 
