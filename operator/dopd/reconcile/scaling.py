@@ -9,8 +9,9 @@ engines is known at every pass: a queue is acted on between two readings. What t
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from dopd.api.conditions import ConditionReason
@@ -34,6 +35,11 @@ _LOG = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 1.0
 """Passes wait so long for a reading after it began; then they go on with the one before. The first takes a while."""
+
+
+_OBSERVER = ThreadPoolExecutor(1, "autoscaler")
+"""Takes readings in, one after the other: the first of a resource judges weeks, a second of computing, and many of them
+at once, after a start of the operator, would leave the event loop little of the interpreter."""
 
 
 @dataclass(frozen=True)
@@ -257,5 +263,6 @@ class ScalingLoop:
         )
         offset = reading.steady_seconds - reading.at_seconds
         with STAGE_SECONDS.labels("forecast").time():  # off the event loop: a fit takes longer than the Lease may wait
-            await asyncio.to_thread(self._autoscaler.observe, sample, model, policy, reading.past, offset)
+            observe = partial(self._autoscaler.observe, sample, model, policy, reading.past, offset)
+            await asyncio.get_running_loop().run_in_executor(_OBSERVER, observe)
         return reading
