@@ -23,11 +23,11 @@ SLOW_START = "slow-start"
 DAY_SECONDS = 86_400
 DAYS, AROUND_SECONDS = 8, 3 * 3600
 """Days of the past, each known from so long before to so long after the change."""
-AHEAD_SECONDS = 9 * 60
+AHEAD_SECONDS = 8 * 60
 """From the start of the test to the morning and the shift."""
 START_UP_SECONDS = 180.0
 NIGHT, MORNING = Mix(0.0), Mix(30.0)
-TALK, READ = Mix(15.0, 100, 600), Mix(10.0, 2060, 40)
+TALK, READ = Mix(4.0, 100, 600), Mix(15.0, 2060, 40)
 
 
 @pytest.mark.timeout(900, func_only=True)
