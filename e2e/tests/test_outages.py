@@ -12,7 +12,7 @@ from e2e.tests.resources import MODEL, auto, replicas
 
 NAME = "blind"
 FAULTY = f"http://prometheus-faults.{PROMETHEUS_NAMESPACE}.svc:9090"
-LOAD = Schedule.steady(requests_per_second=12, seconds=900, input_tokens=1000, output_tokens=160)
+LOAD = Schedule.steady(requests_per_second=16, seconds=900, input_tokens=1000, output_tokens=160)
 TWO_PERIODS_SECONDS = 2 * 3.0
 PASS_SECONDS = 4.0
 """What a pass and its report may take on a busy machine, beyond the two periods."""
