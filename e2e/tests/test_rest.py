@@ -10,7 +10,7 @@ from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.resources import auto
 
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
-SETTLING_SECONDS = 25.0
+SETTLING_SECONDS = 80.0
 QUIET_SECONDS = 60.0
 CHILDREN = (
     "deployments,controllerrevisions,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
@@ -20,7 +20,7 @@ CHILDREN = (
 def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:
     name = apply(auto("rest"))
     until_ready(stack, name)
-    time.sleep(SETTLING_SECONDS)  # the first history becomes one that is long enough to judge the forecast by
+    time.sleep(SETTLING_SECONDS)  # after its first minute the forecaster begins to be judged, which a condition tells
     start = datetime.now().astimezone()
     time.sleep(QUIET_SECONDS)
     with docker_session(stack.cluster.docker_host) as docker:
