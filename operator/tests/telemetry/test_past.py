@@ -164,7 +164,8 @@ async def test_resources_share_what_is_read():
 async def test_a_part_that_fails_is_a_gap_and_is_read_later(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(backfill, "RETRY_SECONDS", 0.0)
     near = Prometheus()
-    near.fails = lambda query, end: "label_replace" not in query and NOW - 11 * DAY < end < NOW - 10 * DAY
+    # Pieces of the far past end each second day, so that one of them ends within two days, whatever day it is.
+    near.fails = lambda query, end: "label_replace" not in query and NOW - 12 * DAY < end <= NOW - 10 * DAY
     loads = reader(near=near)
     history = await read(loads)
     assert len(history.gaps) == 1
