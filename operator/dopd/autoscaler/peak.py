@@ -108,7 +108,8 @@ class PeakForecast:
         self._learnt_seconds = float(ends.max())
         ends, widths, means = ends[known], widths[known], means[known]
         if noise_shares is not None:
-            of_bins = np.asarray(noise_shares, dtype=float)[known] ** 2 * means * widths
+            with np.errstate(over="ignore", invalid="ignore"):  # what is no number is left out below
+                of_bins = np.asarray(noise_shares, dtype=float)[known] ** 2 * means * widths
             of_bins = of_bins[np.isfinite(of_bins) & (means > 0)]
             means = steady_bins(ends, widths, means, float(of_bins.mean()) if len(of_bins) else 0.0)
         news = self._minutes.learn(ends, widths, means)
