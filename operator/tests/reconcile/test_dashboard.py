@@ -50,9 +50,8 @@ def test_it_asks_for_metrics_and_labels_that_exist(title: str, query: str):
 
 
 def test_alerts_ask_for_metrics_that_exist():
-    expressions = re.findall(r"expr: (.*)", (CHART / "templates" / "alerts.yaml").read_text())
-    asked = {name for expression in expressions for name in re.findall(r"dopd_[a-z_]+", expression)}
-    assert len(expressions) == 9
+    asked = set(re.findall(r"dopd_[a-z_]+", (CHART / "templates" / "alerts.yaml").read_text()))
+    assert len(asked) > 5
     assert asked <= own_metrics().keys()
 
 
