@@ -12,7 +12,10 @@ from matplotlib.figure import Figure
 
 MISSED, REACHED, OURS = "#b0b7bf", "#c84c09", "#0b6e99"
 SHOWN = (
-    ("targets 0.85 and 0.3, down after 300 s, up after 60 s, use over 15 s", "HPA, the best targets for this very load"),
+    (
+        "targets 0.85 and 0.3, down after 300 s, up after 60 s, use over 15 s",
+        "HPA, the best targets for this very load",
+    ),
     ("targets 0.7 and 0.3, down after 300 s, use over 15 s", "HPA, 70 % and 30 %"),
     ("targets 0.3 and 0.3, down after 300 s, use over 15 s", "HPA, 30 % for both"),
     ("targets 0.4 and 0.4, down after 300 s, use over 15 s", "HPA, 40 % for both"),

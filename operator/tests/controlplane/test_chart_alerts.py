@@ -124,9 +124,7 @@ def groups_of(rules: Path) -> list[dict[str, Any]]:
 def expanded(values: str) -> str:
     """Runs such as `0x180 1x20`, value and minutes, as promtool takes them."""
     runs = [run.split("x") for run in values.split()]
-    return " ".join(
-        f"_x{minutes}" if value == "_" else f"{value}+0x{int(minutes) - 1}" for value, minutes in runs
-    )
+    return " ".join(f"_x{minutes}" if value == "_" else f"{value}+0x{int(minutes) - 1}" for value, minutes in runs)
 
 
 def test_promtool_takes_the_rules(rules: Path):
