@@ -110,9 +110,13 @@ crds: $(READY) ## write the CustomResourceDefinitions from the models, and the r
 	$(BIN)/python -m dopd.api.crds crds charts/dopd/crds
 	$(BIN)/python -m dopd.telemetry.recording charts/dopd/rules/recording.yaml
 
-.PHONY: docs
-docs: $(READY) crds ## build the documentation in docs/_build
+.PHONY: generate
+generate: $(READY) crds ## write all that is made from the code: CRDs, rules, dashboards, reference pages
+	$(BIN)/python -m charts.dashboard charts/dopd/dashboards
 	$(BIN)/python docs/generate.py
+
+.PHONY: docs
+docs: $(READY) generate ## build the documentation in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
 
 .PHONY: lock

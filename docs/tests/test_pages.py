@@ -1,6 +1,7 @@
 """Links lead somewhere, and what a page tells to type or to apply is taken by what would read it."""
 
 import importlib.util
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def parse(words: Sequence[str]) -> None:
 @pytest.mark.parametrize("found", of("kubectl"))
 def test_files_that_kubectl_gets_exist(found: Command):
     words = found.arguments
-    for flag, file in zip(words, words[1:], strict=False):
+    for flag, file in itertools.pairwise(words):
         if flag in ("-f", "-k", "--filename", "--kustomize") and "/" in file:
             assert (ROOT / file).exists(), file
 
@@ -105,7 +106,7 @@ def test_files_that_kubectl_gets_exist(found: Command):
 def test_helm_gets_a_chart_and_values_that_exist(found: Command):
     words = found.arguments
     assert "charts/dopd" in words or "uninstall" in words or "upgrade" in words or "rollback" in words
-    for flag, word in zip(words, words[1:], strict=False):
+    for flag, word in itertools.pairwise(words):
         if flag == "--show-only":
             assert (ROOT / "charts" / "dopd" / word).exists(), word
         if flag in ("--set", "--set-string"):

@@ -99,7 +99,7 @@ def firing(rules: Path, series: dict[str, str], at: str) -> set[str]:
     names = [rule["alert"] for group in groups_of(rules) for rule in group["rules"] if "alert" in rule]
     test = {
         "rule_files": [str(rules)],
-        "evaluation_interval": "5m" if at == "80h" else "1m",
+        "evaluation_interval": "5m" if at == "80h" else "2m",
         "tests": [
             {
                 "interval": "1m",
