@@ -20,6 +20,7 @@ FUZZ_TESTS ?=
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
+PLAN ?=
 TRACE ?=
 JSON ?=
 HTML ?=
@@ -82,8 +83,8 @@ e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind clust
 	$(BIN)/python -m pytest e2e/sglang/tests/cluster
 
 .PHONY: demo
-demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
-	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
+demo: $(READY) ## a serving cluster that follows a real trace (PLAN=1 to be told what it takes, SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
+	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(PLAN),--plan) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
 	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)")
 
 .PHONY: dynamo-replay

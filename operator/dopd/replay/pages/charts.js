@@ -34,7 +34,7 @@
   const draw = (box, data) => {
     const value = data.ratio ? v => (v == null ? "–" : ratio(v)) : shown;
     const vertical = data.ratio
-      ? { splits: () => [-3, -2, -1, 0, 1, 2, 3], values: (_, all) => all.map(ratio) }
+      ? { splits: plot => [-3, -2, -1, 0, 1, 2, 3].filter(v => v >= plot.scales.y.min && v <= plot.scales.y.max), values: (_, all) => all.map(ratio) }
       : { values: (_, all) => all.map(shown), ...(data.whole ? { incrs: wholes } : {}) };
     // The last one is drawn on top.
     const lines = [...data.lines].reverse();
