@@ -10,7 +10,7 @@ COREDNS = "v1.14.2"
 HELM = "v4.3.1"
 
 # Installed ones that will do: from the first, below the second. kubectl may be a minor older or newer than the API
-# server; kind must know the node image; 3.17 brought Helm's --take-ownership, with which charts take over what is there.
+# server; kind must know the node image; Helm 3.17 brought --take-ownership, by which a chart takes over what is there.
 KIND_RANGE = ((0, 31), (1, 0))
 HELM_RANGE = ((3, 17), (5, 0))
 KUBECTL_RANGE = ((1, 35), (1, 38))
