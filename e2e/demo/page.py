@@ -23,7 +23,7 @@ def page(run: Run, other: WhatIf, trace: str) -> str:
         other: what other policies would have done.
         trace: name of the trace.
     """
-    parts = [
+    parts: list[pages.Part] = [
         Text(_facts(run, trace)),
         *_comparison(run, other),
         Heading("The run"),

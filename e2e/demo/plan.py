@@ -8,6 +8,7 @@ from e2e.cluster import programs, versions
 from e2e.cluster.daemon import running_docker
 from e2e.cluster.docker import Docker
 from e2e.cluster.images import IMAGES
+from e2e.cluster.paths import REPOSITORY
 from e2e.demo.scenario import Scenario
 
 PLAY_ADDS = "2 min"
@@ -75,7 +76,7 @@ def _runs(scenario: Scenario) -> list[Step]:
         "kind create cluster (one control plane, two workers)",
         "kubectl apply -k e2e/manifests/prometheus",
         "helm upgrade --install dopd charts/dopd --namespace dopd-system",
-        f"kubectl apply -k {scenario.manifests.relative_to(programs.BUILD_FILES.parents[2])}",
+        f"kubectl apply -k {scenario.manifests.relative_to(REPOSITORY)}",
     )
     runs = [Step("run", command) for command in commands]
     return [*runs, Step("run", f"the trace, {scenario.speedup:g} times as fast", f"{minutes:.0f} min and {PLAY_ADDS}")]

@@ -23,7 +23,7 @@ def page(report: "Report") -> str:
     colours |= dict.fromkeys(HINDSIGHT, HINDSIGHT_COLOUR)
     known = {key.replace("_", " "): value for key, value in report.facts.items() if value is not None}
     facts = ", ".join(f"{name} {value}" for name, value in known.items())
-    parts = [
+    parts: list[pages.Part] = [
         Text(facts),
         _table(report),
         Text(
