@@ -56,7 +56,7 @@ type: $(READY) ## types alone
 
 .PHONY: test
 test: $(READY) ## unit tests, and the operator against a real API server on loopback
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: unit
 unit: $(READY) ## unit tests alone
