@@ -38,6 +38,13 @@ yes
 - apiGroups: [dopd.dev]
   resources: [disaggregatedinferences/status]
   verbs: [patch]
+# How many workers a scaler of the user's own asks for (mode: External). The number is the scaler's.
+- apiGroups: [dopd.dev]
+  resources: [workerscales]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [dopd.dev]
+  resources: [workerscales/status]
+  verbs: [patch]
 # Deployments: the gateways. ControllerRevisions: what workers are made from.
 - apiGroups: [apps]
   resources: [deployments, controllerrevisions]

@@ -12,6 +12,7 @@ import yaml
 from dopd.api.base import GROUP, VERSION
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
+from dopd.api.scale import WorkerScaleSpec, WorkerScaleStatus
 from dopd.api.schema import structural_schema
 from dopd.api.status import DisaggregatedInferenceStatus
 
@@ -29,7 +30,7 @@ _INFERENCE_COLUMNS = [
     _column("P", ".status.prefill.summary", description="Prefill workers, desired/ready"),
     _column("D", ".status.decode.summary", description="Decode workers, desired/ready"),
     _column("Ratio", ".status.ratio.current", description="Prefill to decode workers that serve"),
-    _column("Mode", ".status.mode", description="Auto, Advise, Paused or Static"),
+    _column("Mode", ".status.mode", description="Auto, Advise, Paused, External or Static"),
     _column("Ready", ".status.conditions[?(@.type=='Ready')].status", description="Whether a request is served"),
     _column("Reason", ".status.conditions[?(@.type=='Ready')].reason", description="Why not ready"),
     _column("Model", ".spec.model", description="Served model", wide=True),
@@ -43,6 +44,18 @@ _PROFILE_COLUMNS = [
     _column("Origin", ".spec.source.origin", description="Where the numbers come from"),
     _AGE,
 ]
+
+
+_SCALE_COLUMNS = [
+    _column("Asked", ".spec.workers", "integer", "Workers that the scaler asks for"),
+    _column("Workers", ".status.workers", "integer", "Workers that there are"),
+    _AGE,
+]
+_SCALE = {
+    "specReplicasPath": ".spec.workers",
+    "statusReplicasPath": ".status.workers",
+    "labelSelectorPath": ".status.selector",
+}
 
 
 _INFERENCE_NAME = {
@@ -62,6 +75,7 @@ def _crd(
     columns: list[Manifest],
     status: Manifest | None = None,
     rules: list[Manifest] | None = None,
+    scale: Manifest | None = None,
 ) -> Manifest:
     properties: Manifest = {
         "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
@@ -86,7 +100,7 @@ def _crd(
     }
     if status:
         properties["status"] = status
-        version["subresources"] = {"status": {}}
+        version["subresources"] = {"status": {}, **({"scale": scale} if scale else {})}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -125,6 +139,15 @@ def build() -> dict[str, Manifest]:
             "dopdprofile",
             structural_schema(EngineProfileSpec),
             columns=_PROFILE_COLUMNS,
+        ),
+        f"{GROUP}_workerscales.yaml": _crd(
+            "WorkerScale",
+            "workerscales",
+            "dopdscale",
+            structural_schema(WorkerScaleSpec),
+            columns=_SCALE_COLUMNS,
+            status=structural_schema(WorkerScaleStatus),
+            scale=_SCALE,
         ),
     }
 

@@ -75,6 +75,7 @@ class ScalingMode(StrEnum):
     AUTO = "Auto"
     ADVISE = "Advise"
     PAUSED = "Paused"
+    EXTERNAL = "External"
 
 
 RATIO_PATTERN = r"^[1-9][0-9]{0,2}:[1-9][0-9]{0,2}$"
@@ -184,7 +185,9 @@ class Scaling(Model):
     """Let the operator choose the number of workers."""
 
     mode: ScalingMode = ScalingMode.AUTO
-    """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there."""
+    """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there. External does
+    what a scaler of your own asks for, within the bounds: an HPA, KEDA or kubectl scale writes to the WorkerScales
+    NAME-prefill and NAME-decode."""
     prefill: Bounds
     """Bounds of the prefill workers."""
     decode: Bounds
@@ -321,10 +324,10 @@ class DisaggregatedInferenceSpec(Model):
             " spec.scaling",
         ),
         Rule(
-            "!has(self.scaling) || has(self.scaling.profileRef)"
-            " || has(self.prefill.profileRef) && has(self.decode.profileRef)",
+            "!has(self.scaling) || has(self.scaling.mode) && self.scaling.mode == 'External'"
+            " || has(self.scaling.profileRef) || has(self.prefill.profileRef) && has(self.decode.profileRef)",
             "names no EngineProfile; set spec.scaling.profileRef, or spec.prefill.profileRef and"
-            " spec.decode.profileRef",
+            " spec.decode.profileRef, or let a scaler of your own decide (mode: External)",
             ".scaling",
         ),
         Rule(

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """The load is not known; the previous target is held."""
     FALLBACK = "Fallback"
     """The load has not been known for so long that the fallback holds."""
+    EXTERNAL = "External"
+    """A scaler of the user's own asked for it."""
     NO_ROOM = "NoRoom"
     """The bounds contradict each other; the previous target is held."""
 

@@ -8,7 +8,6 @@ from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.conditions import ConditionType as Type
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.autoscaler import Decision
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.gateway_watch import Difference, differences
@@ -82,7 +81,9 @@ def findings(
     ordered = order_verdict(observed.spec, observed.orders)
     if ordered is not None:
         result.append(Finding(Type.SCHEDULING_ACTIVE, *ordered))
-    if planned is not None:
+    if planned is not None and planned.asked:
+        result.append(_budget_limited(planned))
+    elif planned is not None:
         result.append(_profile_found(planned))
         if not planned.profile_problem:  # else nothing was read and nothing was planned
             result += [
@@ -274,16 +275,15 @@ def _forecast_trusted(planned: Planned) -> Finding:
     return Finding(Type.FORECAST_TRUSTED, Status.FALSE, _TRUST_REASONS[trust.reason], message)
 
 
-def _short(decision: Decision) -> bool:
-    assert decision.needed is not None
-    return decision.prefill < decision.needed[0] or decision.decode < decision.needed[1]
-
-
 def _budget_limited(planned: Planned) -> Finding:
     decision = planned.decision
     bit = [bound for bound in decision.limited_by if bound in _LIMITING] if decision else []
-    if decision and decision.needed and bit and _short(decision):
-        needed = f"{decision.needed[0]} prefill and {decision.needed[1]} decode workers"
-        message = f"the load needs {needed}; limited by {', '.join(bit)}. Raise the bound, or accept the latency"
+    needed = planned.asked or (decision.needed if decision else None)
+    if decision and needed and bit and (decision.prefill < needed[0] or decision.decode < needed[1]):
+        who = "a scaler asks for" if planned.asked else "the load needs"
+        message = (
+            f"{who} {needed[0]} prefill and {needed[1]} decode workers; limited by {', '.join(bit)}. Raise the bound,"
+            " or accept the latency"
+        )
         return Finding(Type.BUDGET_LIMITED, Status.TRUE, Reason.LIMITED, message)
     return Finding(Type.BUDGET_LIMITED, Status.FALSE, Reason.AS_EXPECTED)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_POOL, Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
@@ -164,7 +164,7 @@ async def observe(
     """Read everything about a resource."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
-        asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
+        asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
     owner = Owner.of(resource)
@@ -208,6 +208,15 @@ async def observe(
         api_key_problem=api_key_problem,
         orders=orders_now,
     )
+
+
+async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:
+    try:
+        return await kubernetes.list(kind, namespace, selector, MOST_CHILDREN)
+    except ApiError as error:
+        if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
+            return []
+        raise
 
 
 def belongs(child: Json, owner: Owner) -> bool:
@@ -266,6 +275,8 @@ async def read_profiles(
     """
     if spec is None or spec.scaling is None:
         return {}, ""
+    if spec.scaling.mode is ScalingMode.EXTERNAL and not any(spec.profile_name(role) for role in Role):
+        return {}, "a scaler of the user's own decides, and names no EngineProfile"
     names = {role: spec.profile_name(role) for role in Role}
     found: dict[str, EngineProfileSpec] = {}
     for role, name in names.items():

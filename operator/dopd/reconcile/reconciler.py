@@ -15,14 +15,16 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
-from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
+from dopd.api.inference import DisaggregatedInferenceSpec, Scaling, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
+from dopd.autoscaler.external import as_asked
 from dopd.cluster import Kubernetes, PodHttp, kinds
-from dopd.planning import PerRole
+from dopd.planning import PerRole, Policy
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.external import asked_workers, scale_names, write_scales
 from dopd.reconcile.gateway_watch import GatewayWatch, differences
 from dopd.reconcile.gateways import serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
@@ -170,6 +172,13 @@ class Reconciler:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
             self._stop_scaling(key)
             return None
+        if spec.scaling.mode is ScalingMode.EXTERNAL:
+            self._stop_scaling(key)
+            held = _held_pair(observed, spec.scaling)
+            asked = asked_workers(observed, held)
+            policy = Policy.from_spec(spec, self.now().timestamp())
+            before = (held[Role.PREFILL], held[Role.DECODE])
+            return Planned(as_asked(asked, before, policy), asked=asked)
         loop = self._loops.get(key)
         if loop is None:
             loop = self._loops[key] = ScalingLoop(
@@ -211,8 +220,11 @@ class Reconciler:
         moved = await self._mover.move(key, observed, spec, targets, self.now())
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
-        others = kept(observed, moved.revisions)
-        return moved, await self._actor.apply(observed, spec, should, settings, others)
+        others, troubles = kept(observed, moved.revisions), []
+        if planned and planned.asked:
+            others = {*others, *scale_names(observed)}
+            troubles = await write_scales(self.kubernetes, observed, targets)
+        return moved, [*await self._actor.apply(observed, spec, should, settings, others), *troubles]
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))
@@ -261,10 +273,14 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
     """Workers that should serve: static, as decided, or as they are."""
     if spec.scaling is None:
         return {Role.PREFILL: spec.prefill.replicas or 0, Role.DECODE: spec.decode.replicas or 0}
-    bounds = {Role.PREFILL: spec.scaling.prefill, Role.DECODE: spec.scaling.decode}
     decision = planned.decision if planned else None
-    if spec.scaling.mode is ScalingMode.AUTO and decision:
+    if spec.scaling.mode in (ScalingMode.AUTO, ScalingMode.EXTERNAL) and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
+    return _held_pair(observed, spec.scaling)
+
+
+def _held_pair(observed: Observed, scaling: Scaling) -> dict[Role, int]:
+    bounds = {Role.PREFILL: scaling.prefill, Role.DECODE: scaling.decode}
     return {role: _held(observed, role, bounds[role].min) for role in Role}
 
 

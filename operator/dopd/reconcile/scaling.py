@@ -56,6 +56,7 @@ class Planned:
         trust: verdict on the forecasters; None when there is no history.
         miss: share of the leads in which the load may exceed what is held.
         no_forecaster: why there is no forecaster yet; "" where there is one, or no history.
+        asked: prefill and decode workers that a scaler of the user's own asks for; None where dopd decides.
     """
 
     decision: Decision | None
@@ -67,6 +68,7 @@ class Planned:
     trust: Trust | None = None
     miss: float | None = None
     no_forecaster: str = ""
+    asked: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
