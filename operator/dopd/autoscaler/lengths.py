@@ -52,5 +52,5 @@ class SlowLengths:
         if not self._requests:
             return Demand.none().at(requests_per_second)
         inputs, inputs_squared, outputs, outputs_squared, uncached = (value / self._requests for value in self._sums)
-        share = min(1.0, uncached / inputs)
+        share = min(1.0, uncached / inputs) if inputs else 1.0  # a length too small to be multiplied
         return Demand(requests_per_second, inputs, inputs_squared, outputs, share, outputs_squared)

@@ -56,6 +56,7 @@ class Planned:
         trust: verdict on the forecasters; None when there is no history.
         miss: share of the leads in which the load may exceed what is held.
         no_forecaster: why there is no forecaster yet; "" where there is one, or no history.
+        ordered: prefill workers are known to serve prompts in the order on-time-first.
     """
 
     decision: Decision | None
@@ -67,6 +68,7 @@ class Planned:
     trust: Trust | None = None
     miss: float | None = None
     no_forecaster: str = ""
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,7 @@ class ScalingLoop:
             trust=autoscaler.trust,
             miss=autoscaler.miss,
             no_forecaster=next((problem for one in self._forecasters if (problem := one.problem)), ""),
+            ordered=self._ordered,
         )
         return self.planned
 
