@@ -37,7 +37,7 @@ from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
 from dopd.planning.queueing import PrefillLoad
-from dopd.planning.sizing import Load, Size, size
+from dopd.planning.sizing import Load, Size, joined, size
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
 
@@ -247,7 +247,7 @@ class Autoscaler:
         )
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
         soft = explain.soft_bounds(needed, held)
-        expected = _joint(sized.peak).expect(*target) if min(target) else None
+        expected = joined(sized.peak.prefill.load, sized.peak.decode.load).expect(*target) if min(target) else None
         bit = soft + hard
         told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, bit, seen.miss, expected)
         return Decision(
@@ -389,13 +389,6 @@ class Autoscaler:
 def _leads(model: EngineModel, policy: Policy) -> PerRole[float]:
     """Seconds from now until what is decided now takes effect: what one look misses waits for the next."""
     return PerRole.of(lambda role: model.startup_seconds[role] + policy.interval_seconds)
-
-
-def _joint(peak: PerRole[Size]) -> Load:
-    """The prompts that prefill and the answers that decode was planned for."""
-    prefill, decode = peak.prefill.load, peak.decode.load
-    feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
-    return replace(prefill, decode=decode.decode, feasible=feasible)
 
 
 def _flips(target: Pair, workers: PerRole[Workers], model: EngineModel, policy: Policy) -> int:
