@@ -87,6 +87,8 @@ def named(options: SimpleNamespace, name: str) -> Named:
     try:
         stored, others = resource.ask(options, lambda kubernetes: _look(kubernetes, namespace, name))
     except Failed as error:
+        if options.namespace is not None:
+            raise
         raise Failed(f"PROFILE {name}: no shipped one{_near(name, [])}; and of a cluster: {error}") from error
     if stored is None:
         told = f"PROFILE {name}: namespace {namespace} has no EngineProfile of that name"

@@ -105,9 +105,8 @@ class Scaled:
     def dopd(self, *arguments: str, kubeconfig: Path | None = None) -> tuple[int, str, str]:
         """Exit status, output and complaints of a command, run in this process: an interpreter takes a second."""
         said, complaints = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(complaints):
-            patch.setenv("KUBECONFIG", str(kubeconfig or self.plane.kubeconfig))
-            code = main(arguments)
+        with redirect_stdout(said), redirect_stderr(complaints):
+            code = main([*arguments, "--kubeconfig", str(kubeconfig or self.plane.kubeconfig)])
         return code, said.getvalue(), complaints.getvalue()
 
 
@@ -132,6 +131,11 @@ def scaled(
     return Scaled(plane, namespace, folder, prometheus)
 
 
+def status_of(api: httpx.Client, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.get(kinds.INFERENCE.path(namespace, "llama")).json()
+    return found.get("status", {})
+
+
 async def operate(plane: ControlPlane, api: httpx.Client, namespace: str) -> None:
     """Passes of an operator until the resource has all workers that its load needs."""
     configuration = client.Configuration()
@@ -141,7 +145,7 @@ async def operate(plane: ControlPlane, api: httpx.Client, namespace: str) -> Non
     for _ in range(60):
         await reconciler.reconcile(Key(namespace, "llama"))
         cluster.turn()
-        status = api.get(kinds.INFERENCE.path(namespace, "llama")).json().get("status", {})
+        status = status_of(api, namespace)
         ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", []))
         if (
             ready
