@@ -134,14 +134,21 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _output_file(text: str) -> Path:
+    try:
+        return output_file(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
     add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
-    add("--json", type=output_file, metavar="FILE", help="write the figures")
-    add("--html", type=output_file, metavar="FILE", help="write a page of the run")
+    add("--json", type=_output_file, metavar="FILE", help="write the figures")
+    add("--html", type=_output_file, metavar="FILE", help="write a page of the run")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

@@ -39,8 +39,10 @@ class Cause(StrEnum):
 
     NOW = "Now"
     """What arrives now, and the forecast asks for no more."""
-    PEAK = "Peak"
-    """The greatest load expected until a decision of now takes effect."""
+    GROWN = "Grown"
+    """The greatest load until a decision of now takes effect, as it follows from how the load moved lately."""
+    FORECAST = "Forecast"
+    """The greatest load until then, as it follows from the time: what came a day or a week before, or a forecaster."""
     BACKLOG = "Backlog"
     """What waits in the engines."""
     HELD = "Held"

@@ -57,6 +57,7 @@ class Planned:
         miss: share of the leads in which the load may exceed what is held.
         no_forecaster: why there is no forecaster yet; "" where there is one, or no history.
         asked: prefill and decode workers that a scaler of the user's own asks for; None where dopd decides.
+        ordered: prefill workers are known to serve prompts in the order on-time-first.
     """
 
     decision: Decision | None
@@ -69,6 +70,7 @@ class Planned:
     miss: float | None = None
     no_forecaster: str = ""
     asked: tuple[int, int] | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ class ScalingLoop:
             trust=autoscaler.trust,
             miss=autoscaler.miss,
             no_forecaster=next((problem for one in self._forecasters if (problem := one.problem)), ""),
+            ordered=self._ordered,
         )
         return self.planned
 

@@ -1,8 +1,8 @@
 """The chart: what it renders is accepted, restricted, and fits the operator and the pods that it makes."""
 
-import argparse
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,9 +163,7 @@ def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPat
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     for variable in container["env"]:
         monkeypatch.setenv(variable["name"], variable["value"])
-    parser = argparse.ArgumentParser()
-    run.add_arguments(parser)
-    options = parser.parse_args(container["args"][1:])
+    options = SimpleNamespace(**run.command.make_context("run", container["args"][1:]).params)
     assert (namespaces(options.namespace), options.prometheus_url) == (("a", "b"), "http://p:9090")
     assert (options.lease_name, options.lease_namespace, options.lease_seconds) == ("dopd", "here", 7.5)
     assert options.http_port == container["ports"][0]["containerPort"]

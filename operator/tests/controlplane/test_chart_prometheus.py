@@ -1,7 +1,7 @@
 """The chart's values for the connection to Prometheus reach the command, and the files that it reads are mounted."""
 
-import argparse
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,9 +27,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], command: Any
     """What a command in the container reads."""
     for variable in spec["containers"][0]["env"]:
         monkeypatch.setenv(variable["name"], variable["value"])
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return connection_settings(parser.parse_args([]))
+    return connection_settings(SimpleNamespace(**command.command.make_context("dopd", []).params))
 
 
 def mounted(spec: dict[str, Any]) -> dict[str, str]:
