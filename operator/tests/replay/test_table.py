@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dopd.replay import matrix
-from dopd.replay.loads import LOADS, Split
+from dopd.replay.loads import LOADS, Split, shortened
 from dopd.replay.table import Compared, Entry, lines, show, summary
 
 
@@ -79,6 +79,24 @@ def test_every_load_says_what_it_may_be_used_for():
     assert all(bool(load.looked_at) == (load.split is Split.CHOSEN_BY) for load in LOADS)
     names = [row.name for row in matrix.rows()]
     assert len(set(names)) == len(names)
+
+
+def test_a_part_of_a_load_is_its_first_hours_under_a_name_of_its_own():
+    loads = {load.name: load for load in LOADS}
+    whole, part = loads["m-large-136"], shortened(loads["m-large-136"], 2)
+    assert part.name == "m-large-136-first-2h"
+    assert part.options == ("--from-seconds", "489600", "--to-seconds", "496800")
+    assert shortened(loads["azure2023-conv"], 0.5).options == ("--from-seconds", "0", "--to-seconds", "1800")
+    assert shortened(whole, 6) == whole, "it has no more"
+
+
+def test_policies_of_a_group_can_be_named(tmp_path, monkeypatch, capsys):
+    commands = []
+    monkeypatch.setattr(matrix, "run", lambda command: bool(commands.append(command)))
+    options = ["--only", "flat-first-1h_8B_60s_fcfs", "--hours", "1", "--groups", "ours,peers", "--peers", "fixed,hpa"]
+    matrix.main(["--traces", str(tmp_path), "--out", str(tmp_path), *options])
+    assert [command[command.index("--policies") + 1] for command in commands] == ["dopd", "fixed,hpa"]
+    assert {command[command.index("--to-seconds") + 1] for command in commands} == {"7200"}
 
 
 def test_a_replay_that_does_not_exist_is_refused_before_anything_is_made(tmp_path, capsys):
