@@ -53,6 +53,13 @@ def test_what_is_cheaper_than_the_verified_schedule_stands_for_it(entry):
     assert row.optimum == 5.8
 
 
+def test_a_schedule_that_misses_the_objective_is_no_optimum(entry):
+    row = Compared.read(entry(dopd=figures(0.99, 5.8), optimum=figures(0.02, 3.0)))
+    assert row.optimum is None
+    _, _, line, *_ = summary([row], lambda row: None)
+    assert [cell.strip() for cell in line.split("|")][4:7] == ["1", "1", "0"]
+
+
 def test_the_summary_has_medians_of_rows_that_reach_it(entry):
     rows = [
         Compared.read(entry(dopd=figures(share, hours), hpa=figures(0.99, 10.0), optimum=figures(0.99, 5.0)))
