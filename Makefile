@@ -23,6 +23,7 @@ KEEP ?=
 TRACE ?=
 JSON ?=
 HTML ?=
+RECORD ?=
 
 .PHONY: help
 help: ## show this
@@ -69,6 +70,10 @@ fuzz: $(READY) ## random inputs for everything that has such a test (FUZZ_EXAMPL
 	  [ $$SECONDS -lt $$end ] || exit 0; \
 	done
 
+.PHONY: mutants
+mutants: $(READY) ## change each constant of the autoscaler, and say which test fails
+	$(BIN)/python -P operator/tests/autoscaler/mutants.py
+
 .PHONY: e2e
 e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
 	$(BIN)/python -m pytest e2e/tests
@@ -82,9 +87,10 @@ e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind clust
 	$(BIN)/python -m pytest e2e/sglang/tests/cluster
 
 .PHONY: demo
-demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
+demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=, RECORD=FILE)
 	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
-	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)")
+	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)") \
+	  $(if $(RECORD),--record "$(RECORD)")
 
 .PHONY: dynamo-replay
 dynamo-replay: ## set up NVIDIA Dynamo's planner and simulator in .venv-dynamo, for docs/replay.md
