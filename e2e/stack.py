@@ -137,7 +137,8 @@ class Stack:
             f"--kubeconfig={self.cluster.kubeconfig}",
             f"--namespace={OPERATOR_NAMESPACE}",
             "--create-namespace",
-            "--take-ownership",  # of CustomResourceDefinitions that an earlier chart left beside the release
+            "--take-ownership",  # of CustomResourceDefinitions that an earlier chart left beside the release,
+            "--force-conflicts",  # and that kubectl wrote
             *options,
             "--wait",
             "--timeout=90s",
