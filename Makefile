@@ -107,12 +107,13 @@ images: $(READY) ## build the images
 
 .PHONY: crds
 crds: $(READY) ## write the CustomResourceDefinitions from the models, and the recording rules from the queries
-	$(BIN)/python -m dopd.api.crds crds charts/dopd/files/crds
+	$(BIN)/python -m dopd.api.crds crds charts/dopd/files/crds config/crd
 	$(BIN)/python -m dopd.telemetry.recording charts/dopd/rules/recording.yaml
 
 .PHONY: chart
-chart: $(READY) crds ## write the chart's schema, checks and README from its values.yaml, and config/ from the chart
+chart: $(READY) crds ## write schema, checks and README of the chart from its values.yaml, and config/operator from the chart
 	$(BIN)/python -m charts.generate
+	$(BIN)/python -m charts.manifests
 
 .PHONY: docs
 docs: $(READY) crds ## build the documentation in docs/_build

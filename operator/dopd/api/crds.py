@@ -85,7 +85,8 @@ def _crd(
         },
     }
     if status:
-        properties["status"] = status
+        # Not seen yet is not ready: kstatus (Flux, Helm, kubectl wait) takes a resource without a status for done.
+        properties["status"] = {**status, "default": {"observedGeneration": -1}}
         version["subresources"] = {"status": {}}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -12,9 +12,9 @@ from dopd.telemetry import recording
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("folder", ["crds", "charts/dopd/files/crds"])
+@pytest.mark.parametrize("folder", ["crds", "charts/dopd/files/crds", "config/crd"])
 def test_the_crds_are_those_of_the_models(folder: str):
-    found = {path.name: path.read_text() for path in (ROOT / folder).iterdir()}
+    found = {path.name: path.read_text() for path in (ROOT / folder).glob("dopd.dev_*.yaml")}
     assert found == {name: render(definition) for name, definition in build().items()}, "run `make crds`"
 
 

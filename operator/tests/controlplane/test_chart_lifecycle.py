@@ -13,7 +13,7 @@ from e2e.cluster.controlplane import ControlPlane, control_plane
 from e2e.cluster.errors import ClusterError
 
 from .chart import CHART, EVERYTHING, as_list, helm, setting
-from .resources import inference
+from .resources import eventually, inference
 
 CRD = "disaggregatedinferences.dopd.dev"
 NEW_FIELD = "scheduling"
@@ -81,9 +81,15 @@ def knows_the_field(cluster: ControlPlane) -> bool:
     return NEW_FIELD in schema["properties"]["spec"]["properties"]
 
 
+def established(cluster: ControlPlane) -> bool:
+    """Whether the definition is served; kubectl wait fails on one without conditions, as it is at first."""
+    conditions = json.loads(cluster.kubectl("get", "crd", CRD, "--output=json")).get("status", {}).get("conditions")
+    return {"Established": "True"}.items() <= {c["type"]: c["status"] for c in conditions or []}.items()
+
+
 def store(cluster: ControlPlane, name: str) -> dict[str, Any]:
     """Store a resource, and return its spec as stored."""
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=20s")
+    eventually(lambda: established(cluster), "the definition is served")
     cluster.kubectl("create", "--namespace=here", "--filename=-", stdin=inference(name))
     return spec_of(cluster, name)
 
