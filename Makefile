@@ -17,6 +17,17 @@ FUZZ_SECONDS ?= 0
 FUZZ_EXAMPLES ?= $(if $(filter-out 0,$(FUZZ_SECONDS)),500,10000)
 FUZZ_TESTS ?=
 
+# Options of the release verbs: where images and chart go, and whether commands are only shown.
+REGISTRY ?=
+DRY_RUN ?=
+TAG ?=
+
+# Option of `make e2e`.
+PUBLISHED ?=
+export DOPD_PUBLISHED := $(PUBLISHED)
+
+RELEASE = $(BIN)/python -m release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
+
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
@@ -75,8 +86,13 @@ mutants: $(READY) ## change each constant of the autoscaler, and say which test 
 	$(BIN)/python -P operator/tests/autoscaler/mutants.py
 
 .PHONY: e2e
-e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
+e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards (PUBLISHED=REGISTRY: with images of this version from there)
 	$(BIN)/python -m pytest e2e/tests
+
+.PHONY: test-chart
+test-chart: $(READY) ## the chart, config/ and what GitOps tools see, by real Helm against a real API server
+	$(BIN)/pytest operator/tests/controlplane/test_chart*.py operator/tests/controlplane/test_config.py \
+	  operator/tests/controlplane/test_gitops.py operator/tests/gitops operator/tests/api/test_generated.py
 
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
@@ -113,8 +129,41 @@ images: $(READY) ## build the images
 
 .PHONY: crds
 crds: $(READY) ## write the CustomResourceDefinitions from the models, and the recording rules from the queries
-	$(BIN)/python -m dopd.api.crds crds charts/dopd/crds
+	$(BIN)/python -m dopd.api.crds crds charts/dopd/files/crds config/crd
 	$(BIN)/python -m dopd.telemetry.recording charts/dopd/rules/recording.yaml
+
+.PHONY: chart
+chart: $(READY) crds ## write schema, checks and README of the chart from its values.yaml, and config/operator from the chart
+	$(BIN)/python -m charts.generate
+	$(BIN)/python -m charts.manifests
+
+.PHONY: release-check
+release-check: $(READY) ## whether version, tag (TAG=v0.1.0), changelog and config/ agree
+	TAG="$(TAG)" $(BIN)/python -m release check
+
+.PHONY: release-wheel
+release-wheel: $(READY) ## build the wheel in dist/
+	$(call RELEASE,wheel)
+
+.PHONY: release-chart
+release-chart: $(READY) ## package the chart in dist/
+	$(call RELEASE,chart)
+
+.PHONY: release-images
+release-images: $(READY) ## build the images for all platforms and push them (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,images)
+
+.PHONY: release-sbom
+release-sbom: $(READY) ## list what is in the pushed images, by syft (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,sbom)
+
+.PHONY: release-sign
+release-sign: $(READY) ## sign the pushed images and their lists, by cosign (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,sign)
+
+.PHONY: release-publish
+release-publish: $(READY) ## publish chart, wheel and release notes (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,publish)
 
 .PHONY: docs
 docs: $(READY) crds ## build the documentation in docs/_build

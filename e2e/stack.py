@@ -121,9 +121,6 @@ class Stack:
             image: its image, under a tag that no other content has.
         """
         repository, _, tag = image.rpartition(":")
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds")
-        )  # Helm never updates them
         self._helm(
             f"--set-string=image.repository={repository},image.tag={tag},image.pullPolicy=Never", "--set=replicas=1"
         )
@@ -158,6 +155,8 @@ class Stack:
             f"--kubeconfig={self.cluster.kubeconfig}",
             f"--namespace={OPERATOR_NAMESPACE}",
             "--create-namespace",
+            "--take-ownership",  # of CustomResourceDefinitions that an earlier chart left beside the release,
+            "--force-conflicts",  # and that kubectl wrote
             *options,
             "--wait",
             "--timeout=90s",

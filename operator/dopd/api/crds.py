@@ -109,6 +109,9 @@ def _crd(
     }
     if status:
         properties["status"] = status
+        if "observedGeneration" in status["properties"]:
+            # Not seen yet is not ready: kstatus (Flux, Helm, kubectl wait) takes a resource without a status for done.
+            properties["status"] = {**status, "default": {"observedGeneration": -1}}
         version["subresources"] = {"status": {}, **({"scale": scale} if scale else {})}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
