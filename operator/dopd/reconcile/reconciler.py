@@ -17,7 +17,7 @@ from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.cluster import Kubernetes, PodAccess, kinds
 from dopd.planning import PerRole
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
@@ -39,6 +39,7 @@ from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
+from dopd.rollout import NO_FLIPS, Flips
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -56,6 +57,9 @@ LONGEST_UNREADY_SECONDS = 15.0
 
 PASS_SECONDS = 100.0
 """A pass that takes longer is given up, and said to be so."""
+
+MOST_FLIPS = 1000
+"""Without a plan: beyond what any resource has."""
 
 _MOVING = (
     ConditionType.READY,
@@ -83,7 +87,7 @@ class Reconciler:
     """
 
     kubernetes: Kubernetes
-    http: PodHttp
+    http: PodAccess
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
@@ -98,7 +102,7 @@ class Reconciler:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp())
-        self._mover = Mover(self.kubernetes, self._clock)
+        self._mover = Mover(self.kubernetes, self.http, self._clock)
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
@@ -208,7 +212,7 @@ class Reconciler:
         targets: dict[Role, int],
         planned: Planned | None,
     ) -> tuple[Moved, list[Trouble]]:
-        moved = await self._mover.move(key, observed, spec, targets, self.now())
+        moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
         others = kept(observed, moved.revisions)
@@ -266,6 +270,16 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
     if spec.scaling.mode is ScalingMode.AUTO and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
     return {role: _held(observed, role, bounds[role].min) for role in Role}
+
+
+def _flips(spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Flips:
+    """Workers that may change to a role: as the plan says, and as many as it takes where a person sets the numbers."""
+    if spec.role_switching is None or not spec.role_switching.enabled:
+        return NO_FLIPS
+    if spec.scaling is None:
+        return dict.fromkeys(Role, MOST_FLIPS)
+    flips = planned.decision.flips if planned and planned.decision else 0
+    return {Role.PREFILL: max(flips, 0), Role.DECODE: max(-flips, 0)}
 
 
 def _held(observed: Observed, role: Role, at_first: int) -> int:
