@@ -24,8 +24,15 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def forward(host: str, port: int, count: int) -> None:
-    """Take connections at the `count` ports after `port`, and pass each on to `port` of this machine; runs for ever."""
+async def forward(host: str, port: int, count: int, engine: int) -> None:
+    """Take connections at the `count` ports after `port`, and pass each on to `port` of this machine.
+
+    Args:
+        host: address to listen on.
+        port: the engine's bootstrap port.
+        count: further ports.
+        engine: process id of the engine, our parent; it ends with that.
+    """
     target = "::1" if ":" in host else "127.0.0.1"
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,10 +51,12 @@ async def forward(host: str, port: int, count: int) -> None:
             servers.append(await asyncio.start_server(pass_on, host, alias))
         except OSError as error:  # one turn less: the canary finds out, and the next port is taken
             print(f"dopd: bootstrap port {alias} can not be opened: {error}", file=sys.stderr, flush=True)
-    await asyncio.Event().wait()
+    while os.getppid() == engine:
+        await asyncio.sleep(0.5)
 
 
 if __name__ == "__main__":
+    engine = os.getpid()
     if os.fork():
         os.execvp(sys.argv[4], sys.argv[4:])
-    asyncio.run(forward(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(forward(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), engine))
