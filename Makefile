@@ -83,7 +83,7 @@ e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind clust
 
 .PHONY: e2e-flips
 e2e-flips: $(READY) ## workers that change their role under load on a kind cluster, taken down afterwards (FLIPS=20)
-	FLIPS="$(or $(FLIPS),20)" $(BIN)/python -m pytest -s e2e/flips
+	FLIPS="$(or $(FLIPS),20)" $(BIN)/python -m pytest -s e2e/flips/tests
 
 .PHONY: demo
 demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)

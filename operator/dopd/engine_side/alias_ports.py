@@ -51,7 +51,7 @@ async def forward(host: str, port: int, count: int, engine: int) -> None:
             servers.append(await asyncio.start_server(pass_on, host, alias))
         except OSError as error:  # one turn less: the canary finds out, and the next port is taken
             print(f"dopd: bootstrap port {alias} can not be opened: {error}", file=sys.stderr, flush=True)
-    while os.getppid() == engine:
+    while os.getppid() == engine:  # noqa: ASYNC110 (nothing tells of the end of a parent)
         await asyncio.sleep(0.5)
 
 

@@ -8,6 +8,7 @@ import re
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from e2e.load import BackgroundLoad, Schedule, Target
@@ -46,7 +47,7 @@ def test_an_operator_that_is_killed_on_the_way_loses_nothing(stack: Stack, apply
             stack.apply(changed(resource, {"prefill__replicas": target[0], "decode__replicas": target[1]}))
             wait_for(lambda: on_their_way(stack, name), "one is on its way", timeout_seconds=30, every_seconds=0.2)
             stack.kubectl("delete", "pods", "--all", "-n", OPERATOR_NAMESPACE, "--force", "--grace-period=0")
-            wait_for(lambda target=target: settled(stack, name, *target), f"{target} serve", timeout_seconds=120)
+            wait_for(partial(settled, stack, name, *target), f"{target} serve", timeout_seconds=120)
     assert uids(stack, name) == before
 
 
