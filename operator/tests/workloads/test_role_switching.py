@@ -1,4 +1,4 @@
-"""Workers that may change their role: both roles are started alike, and reachable at a fresh bootstrap port each turn."""
+"""Workers that may change their role: both roles are started alike, with a bootstrap port for each turn."""
 
 from typing import Any
 

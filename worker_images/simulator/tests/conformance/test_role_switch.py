@@ -104,7 +104,7 @@ async def test_second_turn_as_prefill_hangs_old_peers(impatient_pair):
 
 
 async def test_a_second_turn_as_prefill_is_found_under_a_fresh_bootstrap_port(impatient_pair):
-    """disaggregation/common/conn.py: what decode engines remember is kept under host and port of the bootstrap server."""
+    """disaggregation/common/conn.py: decode engines remember by host and port of the bootstrap server."""
     prefill = impatient_pair.prefill
     assert (await impatient_pair.generate())[1][0] == 200
     assert (await switch(prefill, "decode", decode_cuda_graph_memory_gb=0))[0] == 200
