@@ -49,8 +49,11 @@ class Worker:
 
     @property
     def may_serve(self) -> bool:
-        """Whether its label may come back: its engine has the role, which one on its way has to tell."""
-        return self.in_role is True if self.turning else self.in_role is not False
+        """Whether its label may come back: its engine has the role.
+
+        One on its way has to tell that, and no gateway may list it as what it was: none would notice the label.
+        """
+        return self.in_role is True and self.registered is False if self.turning else self.in_role is not False
 
     @property
     def serves(self) -> bool:

@@ -62,6 +62,8 @@ def test_one_on_its_way_counts_for_its_new_role_and_serves_when_its_engine_says_
     assert moved([worker("p"), silent], [worker("d")], (2, 1))[0].serve == ()
     listed = replace(TURNING, registered=True)
     assert moved([worker("p"), listed], [worker("d")], (2, 1))[0].create == 0
+    turned_back = replace(TURNING, registered=True, in_role=True)
+    assert moved([worker("p"), turned_back], [worker("d")], (2, 1))[0].serve == (), "no gateway would notice"
     changed = replace(TURNING, in_role=True)
     assert moved([worker("p"), changed], [worker("d")], (2, 1))[0].serve == ("t",)
 
