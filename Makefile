@@ -102,6 +102,10 @@ test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the 
 e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind cluster, which is taken down afterwards
 	$(BIN)/python -m pytest e2e/sglang/tests/cluster
 
+.PHONY: e2e-flips
+e2e-flips: $(READY) ## workers that change their role under load on a kind cluster, taken down afterwards (FLIPS=20)
+	FLIPS="$(or $(FLIPS),20)" $(BIN)/python -m pytest -s e2e/flips/tests
+
 .PHONY: demo
 demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=, RECORD=FILE)
 	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \

@@ -47,11 +47,11 @@ class SecretKey(Model):
 
 
 class RoleSwitching(Model):
-    """Whether a running worker may change its role. Accepted and not acted on yet: see condition SpecHonored."""
+    """Whether a running worker may change its role: it serves in the other one within seconds, without a restart."""
 
     enabled: bool
-    """Allow flips. Needs equal gpus, nodes and parallelism of both roles, and transfer backend
-    mooncake, mooncake_tcp or mori."""
+    """Allow flips. Needs SGLang 0.5.21 or later, equal gpus, nodes and parallelism of both roles, and transfer backend
+    mooncake, mooncake_tcp or mori. Workers then run without a prefix cache."""
 
 
 class Slo(Model):

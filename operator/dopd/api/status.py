@@ -55,6 +55,8 @@ class RoleStatus(Model):
     """Workers that serve."""
     starting: int = 0
     """Workers that do not serve yet."""
+    changing: int = 0
+    """Of these, workers that change to this role from the other one."""
     draining: int = 0
     """Workers that get nothing new and finish what they run."""
     updated: int = 0

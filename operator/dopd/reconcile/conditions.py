@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dopd.api.conditions import ConditionReason as Reason
 from dopd.api.conditions import ConditionStatus as Status
@@ -136,14 +137,18 @@ def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:
 def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: Mapping[Role, int]) -> Finding:
     if refused:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *refused[0])
-    starting = draining = 0
+    starting = draining = turning = 0
     for role in Role:
         trouble = pod_reading.first_trouble(observed.pods[role])
         if trouble:
             return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *trouble)
         workers = observed.workers[role]
         starting += max(targets[role] - sum(w.ready and w.labelled for w in workers), 0)
-        draining += sum(not w.labelled for w in workers)
+        turning += sum(w.turning for w in workers)
+        draining += sum(not w.labelled and not w.turning for w in workers)
+    if turning:
+        words = f"{turning} workers change their role" + (f", {starting - turning} start" if starting > turning else "")
+        return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.CHANGING_ROLE, words)
     if starting:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.STARTING, f"{starting} workers are starting")
     if draining:
@@ -183,9 +188,16 @@ def rolled_out(observed: Observed, moved: Moved) -> Finding:
 
 def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
     """Workers of a role that are of another revision than the current one, until they are gone."""
-    revision = moved.revisions.get(role)
-    there = (*observed.pods[role], *observed.ending[role])
-    return sum(pod_reading.revision(pod) != revision.name for pod in there) if revision else 0
+    if role not in moved.revisions:
+        return 0
+    return sum(not of_current_revision(pod, moved) for pod in (*observed.pods[role], *observed.ending[role]))
+
+
+def of_current_revision(pod: dict[str, Any], moved: Moved) -> bool:
+    """Whether a worker is made from what the spec says for the role that it was made for."""
+    made_as = pod_reading.launched(pod)
+    wanted = moved.revisions.get(Role(made_as)) if made_as in tuple(Role) else None
+    return wanted is not None and pod_reading.revision(pod) == wanted.name
 
 
 def _named(problems: Mapping[str, str]) -> str:
@@ -222,8 +234,6 @@ def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
         for role, nodes in ((Role.PREFILL, spec.prefill.nodes), (Role.DECODE, spec.decode.nodes))
         if nodes > 1
     ]
-    if spec.role_switching and spec.role_switching.enabled:
-        ignored.append("spec.roleSwitching (workers keep their role)")
     if not ignored:
         return Finding(Type.SPEC_HONORED, Status.TRUE, Reason.AS_EXPECTED)
     message = "accepted, and not acted on by this version: " + ", ".join(ignored)

@@ -118,10 +118,11 @@ class Observed:
         mine = self.workers[role]
         loads = [self.loads[w.name] for w in mine if w.labelled and w.name in self.loads]
         labelled = [w for w in mine if w.labelled]
+        turning = sum(w.turning for w in mine if not w.labelled)
         return Workers(
             serving=sum(w.ready for w in labelled),
-            starting=sum(not w.ready for w in labelled),
-            draining=len(mine) - len(labelled),
+            starting=sum(not w.ready for w in labelled) + turning,
+            draining=len(mine) - len(labelled) - turning,
             unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
             waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
             waiting_requests=sum(load.waiting_for_slot for load in loads) if loads else None,
@@ -133,7 +134,7 @@ class Observed:
         return [
             EngineSample(
                 engine=pod_reading.engine_start(pod),
-                role=role,
+                role=pod_reading.engine_role(role, self.loads[pod["metadata"]["name"]]),
                 age_seconds=now_seconds - pod_reading.epoch_seconds(pod["status"]["startTime"]),
                 counters=self.loads[pod["metadata"]["name"]].counters,
             )

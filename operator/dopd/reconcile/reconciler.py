@@ -18,7 +18,7 @@ from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.inference import DisaggregatedInferenceSpec, Scaling, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
 from dopd.autoscaler.external import as_asked
-from dopd.cluster import Kubernetes, PodHttp, kinds
+from dopd.cluster import Kubernetes, PodAccess, kinds
 from dopd.planning import PerRole, Policy
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
@@ -41,6 +41,7 @@ from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
+from dopd.rollout import NO_FLIPS, Flips
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -58,6 +59,9 @@ LONGEST_UNREADY_SECONDS = 15.0
 
 PASS_SECONDS = 100.0
 """A pass that takes longer is given up, and said to be so."""
+
+MOST_FLIPS = 1000
+"""Without a plan: beyond what any resource has."""
 
 _MOVING = (
     ConditionType.READY,
@@ -85,7 +89,7 @@ class Reconciler:
     """
 
     kubernetes: Kubernetes
-    http: PodHttp
+    http: PodAccess
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     loads: LoadReader = field(default_factory=LoadReader)
@@ -100,7 +104,7 @@ class Reconciler:
         self._actor = Actor(self.kubernetes)
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp())
-        self._mover = Mover(self.kubernetes, self._clock)
+        self._mover = Mover(self.kubernetes, self.http, self._clock)
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
@@ -217,7 +221,7 @@ class Reconciler:
         targets: dict[Role, int],
         planned: Planned | None,
     ) -> tuple[Moved, list[Trouble]]:
-        moved = await self._mover.move(key, observed, spec, targets, self.now())
+        moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
         others, troubles = kept(observed, moved.revisions), []
@@ -282,6 +286,16 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
 def _held_pair(observed: Observed, scaling: Scaling) -> dict[Role, int]:
     bounds = {Role.PREFILL: scaling.prefill, Role.DECODE: scaling.decode}
     return {role: _held(observed, role, bounds[role].min) for role in Role}
+
+
+def _flips(spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Flips:
+    """Workers that may change to a role: as the plan says, and as many as it takes where somebody else sets the numbers."""
+    if spec.role_switching is None or not spec.role_switching.enabled:
+        return NO_FLIPS
+    if spec.scaling is None or planned and planned.asked:
+        return dict.fromkeys(Role, MOST_FLIPS)
+    flips = planned.decision.flips if planned and planned.decision else 0
+    return {Role.PREFILL: max(flips, 0), Role.DECODE: max(-flips, 0)}
 
 
 def _held(observed: Observed, role: Role, at_first: int) -> int:

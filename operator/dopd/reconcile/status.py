@@ -22,7 +22,7 @@ from dopd.api.status import (
 from dopd.api.text import plain
 from dopd.autoscaler import Decision
 from dopd.planning import Demand
-from dopd.reconcile.conditions import Finding
+from dopd.reconcile.conditions import Finding, of_current_revision
 from dopd.reconcile.leadtimes import LONGEST, Lead, Part
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
@@ -169,6 +169,7 @@ def lead_status(lead: Lead | None, old: LeadStatus | None) -> LeadStatus | None:
 
 def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None, moved: Moved | None) -> RoleStatus:
     counts = observed.role_counts(role)
+    serving = observed.serving(role)
     revision = moved.revisions[role].name if moved and role in moved.revisions else ""
     return RoleStatus(
         desired=target,
@@ -176,7 +177,11 @@ def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None, m
         starting=counts.starting,
         draining=counts.draining,
         lead_time=lead_status(observed.leads.get(role), old.lead_time if old else None),
-        updated=sum(worker.revision == revision for worker in observed.serving(role)),
+        changing=sum(worker.turning for worker in observed.workers[role]),
+        updated=sum(
+            worker in serving and moved is not None and of_current_revision(pod, moved)
+            for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        ),
         revision=revision,
         rejected_revision=moved.rejected.get(role) if moved else None,
         summary=f"{target}/{counts.serving}",
