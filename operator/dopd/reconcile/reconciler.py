@@ -5,6 +5,7 @@ closer to the spec whatever came before. So it may be killed between any two wri
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -76,6 +77,8 @@ class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
+        now: the wall clock.
+        monotonic: seconds that no step of it moves.
         prometheus_labels: that the series of the operator's own Prometheus must carry.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
@@ -86,6 +89,7 @@ class Reconciler:
     http: PodHttp
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
     loads: LoadReader = field(default_factory=LoadReader)
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
@@ -95,9 +99,9 @@ class Reconciler:
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._actor = Actor(self.kubernetes)
+        self._actor = Actor(self.kubernetes, self.monotonic)
         self._reporter = Reporter(self.kubernetes)
-        self._clock = SteadyClock(lambda: self.now().timestamp())
+        self._clock = SteadyClock(lambda: self.now().timestamp(), self.monotonic)
         self._mover = Mover(self.kubernetes, self._clock)
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
