@@ -17,6 +17,10 @@ FUZZ_SECONDS ?= 0
 FUZZ_EXAMPLES ?= $(if $(filter-out 0,$(FUZZ_SECONDS)),500,10000)
 FUZZ_TESTS ?=
 
+# Options of `make endurance` and `make faults`: see `python -m e2e.endurance --help` and `python -m e2e.faults --help`.
+ENDURANCE ?= run
+FAULTS ?=
+
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
@@ -72,6 +76,18 @@ fuzz: $(READY) ## random inputs for everything that has such a test (FUZZ_EXAMPL
 .PHONY: e2e
 e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
 	$(BIN)/python -m pytest e2e/tests
+
+.PHONY: kills
+kills: $(READY) ## the operator killed after every single write of every machine
+	EVERY_WRITE=1 $(BIN)/pytest operator/tests/kills
+
+.PHONY: endurance
+endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: two hard ones)
+	$(BIN)/python -m e2e.endurance $(ENDURANCE)
+
+.PHONY: faults
+faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)
+	$(BIN)/python -m e2e.faults $(FAULTS)
 
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md

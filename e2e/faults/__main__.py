@@ -1,6 +1,7 @@
 """Command line: `python -m e2e.faults [NAME ...]`."""
 
 import argparse
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from e2e.stack import Stack
 FAULTS: dict[str, Fault] = {**engines.FAULTS, **control_plane.FAULTS}
 PAGE = REPOSITORY / "docs" / "faults.md"
 GPUS = 6
+NAME = "faults"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,18 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     failed = []
     try:
         stack = stacks.up(options.name)
+        grounds = Grounds(stack)
         with docker_session(stack.cluster.docker_host) as docker:
             for name in names:
                 say(f"fault {name}")
                 try:
-                    found.append(_caused(stack, docker, name, FAULTS[name]))
+                    found.append(_caused(grounds, docker, FAULTS[name]))
                     say(found[-1].row)
                     _write(found[-1:])
                 except Exception:  # the others are worth their time
                     traceback.print_exc()
                     failed.append(name)
                     say(f"what the cluster looked like: {stacks.collect(stack, name)}")
-                    stack.kubectl("delete", "pdi", "--all", "--wait=false")
+                    grounds.clear()
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,11 +56,37 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if failed or any(each.problems for each in found) else 0
 
 
-def _caused(stack: Stack, docker: Docker, name: str, fault: Fault) -> Finding:
-    ground = Field(stack, name, gpus=GPUS, gateways=fault.gateways, **fault.changes)
-    stack.apply(*fault.needs) if fault.needs else None
-    ground.create(fault.workers)
-    with Trial(ground, docker, answer_tokens=fault.answer_tokens) as trial:
+class Grounds:
+    """The resource that faults happen to: made anew only where the next fault needs another one."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._now: Field | None = None
+        self._shape = ""
+
+    def of(self, fault: Fault) -> Field:
+        """A resource as a fault needs it, with its workers serving."""
+        shape = json.dumps([fault.gateways, fault.changes, fault.needs], sort_keys=True)
+        if self._now is not None and shape == self._shape:
+            self._now.scale(fault.workers)
+            self._now.until_settled(fault.workers)
+            return self._now
+        self.clear()
+        if fault.needs:
+            self._stack.apply(*fault.needs)
+        self._now, self._shape = Field(self._stack, NAME, gpus=GPUS, gateways=fault.gateways, **fault.changes), shape
+        self._now.create(fault.workers)
+        return self._now
+
+    def clear(self) -> None:
+        """Remove it."""
+        if self._now is not None:
+            self._now.delete()
+        self._now = None
+
+
+def _caused(grounds: Grounds, docker: Docker, fault: Fault) -> Finding:
+    with Trial(grounds.of(fault), docker, answer_tokens=fault.answer_tokens) as trial:
         outcome = fault.cause(trial)
     problems = list(outcome.problems)
     if trial.most_gpus > GPUS:
@@ -65,7 +94,6 @@ def _caused(stack: Stack, docker: Docker, name: str, fault: Fault) -> Finding:
     if trial.lost and fault.loses is Loses.NONE:
         problems.append("no request should be lost")
     problems += [f"{pod} still holds {load['token_usage']:.3f} of its KV cache" for pod, load in trial.stuck.items()]
-    ground.delete()
     saw = "; ".join(filter(None, (trial.users_saw(), outcome.saw)))
     return Finding(fault.title, saw, fault.does, trial.dopd_said(), outcome.recovery, tuple(problems))
 

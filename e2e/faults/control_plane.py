@@ -57,14 +57,14 @@ def _etcd_paused(trial: Trial) -> Outcome:
 def _gateway_killed(trial: Trial) -> Outcome:
     ground = trial.ground
     victim = trial.stack.pods(ground.name, "router")[0]
-    name = victim["metadata"]["name"]
+    name, restarts = victim["metadata"]["name"], nodes.restarts(victim)
     trial.begin()
     nodes.kill_container(trial.docker, victim)
 
     def back() -> bool:
         pod = next(p for p in trial.stack.pods(ground.name, "router") if p["metadata"]["name"] == name)
-        status = pod["status"]["containerStatuses"][0]
-        return status["restartCount"] > 0 and status["ready"] and ground.settled((3, 3))
+        ready = pod["status"]["containerStatuses"][0]["ready"]
+        return nodes.restarts(pod) > restarts and ready and ground.settled((3, 3))
 
     return Outcome(f"{trial.until(back, 'it routes again'):.0f} s after the kill, from an empty memory")
 

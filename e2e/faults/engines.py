@@ -32,12 +32,13 @@ def _killed(role: str) -> Callable[[Trial], Outcome]:
         victim = ground.pods(role)[0]
         name = victim["metadata"]["name"]
         load = ground.engines().get(name, {})
+        restarts = nodes.restarts(victim)
         trial.begin()
         nodes.kill_container(trial.docker, victim)
 
         def back() -> bool:
             pod = next(p for p in ground.pods(role) if p["metadata"]["name"] == name)
-            return pod["status"]["containerStatuses"][0]["restartCount"] > 0 and ground.settled((3, 3))
+            return nodes.restarts(pod) > restarts and ground.settled((3, 3))
 
         took = trial.until(back, "it serves again")
         held = load.get("num_running_reqs", 0) + load.get("num_waiting_reqs", 0)

@@ -16,6 +16,11 @@ def kill_container(docker: Docker, pod: Json) -> None:
     docker.execute(pod["spec"]["nodeName"], "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
 
 
+def restarts(pod: Json) -> int:
+    """How often the first container of a pod was started again."""
+    return int(pod["status"]["containerStatuses"][0]["restartCount"])
+
+
 @contextmanager
 def paused(docker: Docker, node: str, program: str) -> Iterator[None]:
     """A program of a node does nothing (SIGSTOP), and goes on afterwards."""
