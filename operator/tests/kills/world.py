@@ -33,22 +33,22 @@ class World:
         cap: GPUs that workers may hold together.
         broken: a word of the command of engines that do not come up.
         tick: moments so far.
-        since: whether a gateway should list a worker, and since when, by uid.
+        since: whether a gateway should list a worker, and since when, by uid of gateway and worker.
         born: when a worker got its node, by uid.
         ending: when its deletion was seen, by uid.
         requests: that a worker runs, by uid.
-        listed: uids that the gateway lists.
+        lists: uids of workers that a gateway lists, by its uid.
     """
 
     api: MemoryApi
     cap: int
     broken: str = "--broken"
     tick: int = 0
-    since: dict[str, tuple[bool, int]] = field(default_factory=dict)
+    since: dict[tuple[str, str], tuple[bool, int]] = field(default_factory=dict)
     born: dict[str, int] = field(default_factory=dict)
     ending: dict[str, int] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
-    listed: set[str] = field(default_factory=set)
+    lists: dict[str, set[str]] = field(default_factory=dict)
     addresses: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class World:
             return
         uid = pod["metadata"]["uid"]
         assert ROLE_LABEL not in pod["metadata"]["labels"], f"{write}: it has its label"
-        assert uid not in self.listed, f"{write}: a gateway lists it"
+        assert not self.listed(pod), f"{write}: a gateway lists it"
         assert not self.requests.get(uid), f"{write}: it runs {self.requests[uid]} requests"
 
     def pass_time(self) -> None:
@@ -103,24 +103,26 @@ class World:
         self._control()
         for pod in self.pods():
             self._kubelet(pod)
-        self._gateway()
+        self._gateways()
 
     def _control(self) -> None:
-        """The Deployment's controller: as many gateways as it says."""
+        """The Deployments' controller: as many gateways as each says."""
         for (kind, name), deployment in list(self.api.objects.items()):
             if kind != kinds.DEPLOYMENT.kind:
                 continue
             count = deployment["spec"]["replicas"]
-            for number in range(count):
-                if (kinds.POD.kind, f"{name}-x-{number}") in self.api.objects:
-                    continue
-                made_by = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-x", "controller": True}
-                owner = {**made_by, "uid": deployment["metadata"]["uid"]}
-                template = deployment["spec"]["template"]
-                meta = {"name": f"{name}-x-{number}", "labels": template["metadata"]["labels"]}
-                pod = {"metadata": {**meta, "ownerReferences": [owner]}, "spec": copied(template["spec"])}
-                self.api.put(kinds.POD, pod)
-            deployment["status"] = {"replicas": count, "updatedReplicas": count, "readyReplicas": count}
+            wanted = {f"{name}-x-{number}" for number in range(count)}
+            uid = deployment["metadata"]["uid"]
+            owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{name}-x", "controller": True, "uid": uid}
+            there = {pod["metadata"]["name"]: pod for pod in self.pods(ROUTER_POOL) if _owned(pod, uid)}
+            for gone in there.keys() - wanted:
+                there[gone]["metadata"].setdefault("deletionTimestamp", self.api.stamp())
+            template = deployment["spec"]["template"]
+            for new in wanted - there.keys():
+                meta = {"name": new, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
+                self.api.put(kinds.POD, {"metadata": meta, "spec": copied(template["spec"])})
+            ready = sum(_ready(pod) for name, pod in there.items() if name in wanted)
+            deployment["status"] = {"replicas": count, "updatedReplicas": count, "readyReplicas": ready}
             deployment["status"]["observedGeneration"] = deployment["metadata"]["generation"]
 
     def _kubelet(self, pod: Json) -> None:
@@ -149,30 +151,44 @@ class World:
             told["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
         pod["status"]["containerStatuses"] = [told]
 
-    def _gateway(self) -> None:
-        there = set()
-        for pod in self.workers():
-            uid, meta = pod["metadata"]["uid"], pod["metadata"]
-            there.add(uid)
-            wanted = serves(pod)
-            if self.since.get(uid, (not wanted, 0))[0] != wanted:
-                self.since[uid] = (wanted, self.tick)
-            if self.tick - self.since[uid][1] >= GATEWAY_TICKS or "deletionTimestamp" in meta:
-                (self.listed.add if wanted else self.listed.discard)(uid)
-            if uid in self.listed:
-                self.requests[uid] = REQUESTS
-            else:
-                self.requests[uid] = max(0, self.requests.get(uid, 0) - 1)
-        self.listed &= there
+    def _gateways(self) -> None:
+        """Each lists the workers that it selects, a little late, and is ready while it has some of both roles."""
+        workers = {pod["metadata"]["uid"]: pod for pod in self.workers()}
+        running = [p for p in self.pods(ROUTER_POOL) if p.get("status", {}).get("phase") == "Running"]
+        self.lists = {pod["metadata"]["uid"]: self.lists.get(pod["metadata"]["uid"], set()) for pod in running}
+        for gateway in running:
+            mine = self.lists[gateway["metadata"]["uid"]]
+            mine.intersection_update(workers)
+            for pod in workers.values():
+                self._noticed(gateway, pod, mine)
+            roles = {workers[uid]["metadata"]["labels"][POOL_LABEL] for uid in mine}
+            ready = "True" if roles == set(Role) else "False"
+            gateway["status"]["conditions"] = [{"type": "Ready", "status": ready}]
+            gateway["status"]["containerStatuses"][0]["ready"] = ready == "True"
+        for uid in workers:
+            sent = any(uid in mine for mine in self.lists.values())
+            self.requests[uid] = REQUESTS if sent else max(0, self.requests.get(uid, 0) - 1)
 
-    async def get_json(self, pod: Json, _: int, path: str, *__: Any) -> Any:
+    def _noticed(self, gateway: Json, pod: Json, mine: set[str]) -> None:
+        meta = pod["metadata"]
+        wanted, between = serves(pod) and selects(gateway, pod), (gateway["metadata"]["uid"], meta["uid"])
+        if self.since.get(between, (not wanted, 0))[0] != wanted:
+            self.since[between] = (wanted, self.tick)
+        if self.tick - self.since[between][1] >= GATEWAY_TICKS or "deletionTimestamp" in meta:
+            (mine.add if wanted else mine.discard)(meta["uid"])
+
+    def listed(self, pod: Json) -> bool:
+        """Whether a gateway lists a worker."""
+        return any(pod["metadata"]["uid"] in mine for mine in self.lists.values())
+
+    async def get_json(self, pod: Json, *_: Any, **__: Any) -> Any:
         """What gateways and engines answer."""
         if pod["metadata"]["labels"][POOL_LABEL] == ROUTER_POOL:
             return {
                 "workers": [
                     {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"][POOL_LABEL]}
                     for p in self.workers()
-                    if p["metadata"]["uid"] in self.listed
+                    if p["metadata"]["uid"] in self.lists.get(pod["metadata"]["uid"], ())
                 ]
             }
         running = self.requests.get(pod["metadata"]["uid"], 0)
@@ -240,10 +256,25 @@ class World:
 
     def settled(self) -> bool:
         """Whether all workers serve, and nothing is ending."""
-        return all(p["metadata"]["uid"] in self.listed and serves(p) for p in self.workers())
+        return all(self.listed(pod) and serves(pod) for pod in self.workers())
+
+
+def selects(gateway: Json, pod: Json) -> bool:
+    """Whether a gateway's flags name all of a worker's labels that they ask for."""
+    command, labels = gateway["spec"]["containers"][0]["command"], pod["metadata"]["labels"]
+    first = command.index(f"--{labels[POOL_LABEL]}-selector") + 1
+    words = itertools.takewhile(lambda word: not word.startswith("--"), command[first:])
+    return all(labels.get(name) == value for name, value in (word.split("=") for word in words))
+
+
+def _owned(pod: Json, uid: str) -> bool:
+    return any(reference["uid"] == uid for reference in pod["metadata"].get("ownerReferences", []))
+
+
+def _ready(pod: Json) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
 def serves(pod: Json) -> bool:
     """Whether a gateway should list a pod."""
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
-    return ready and ROLE_LABEL in pod["metadata"]["labels"] and "deletionTimestamp" not in pod["metadata"]
+    return _ready(pod) and ROLE_LABEL in pod["metadata"]["labels"] and "deletionTimestamp" not in pod["metadata"]
