@@ -27,6 +27,9 @@ PUBLISHED ?=
 export DOPD_PUBLISHED := $(PUBLISHED)
 
 RELEASE = $(BIN)/python -m release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
+# Options of `make endurance` and `make faults`: see `python -m e2e.endurance --help` and `python -m e2e.faults --help`.
+ENDURANCE ?= run
+FAULTS ?=
 
 # Options of `make demo`.
 SCENARIO ?= first-light
@@ -93,6 +96,18 @@ e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterward
 test-chart: $(READY) ## the chart, config/ and what GitOps tools see, by real Helm against a real API server
 	$(BIN)/pytest operator/tests/controlplane/test_chart*.py operator/tests/controlplane/test_config.py \
 	  operator/tests/controlplane/test_gitops.py operator/tests/gitops operator/tests/api/test_generated.py
+
+.PHONY: kills
+kills: $(READY) ## the operator killed after every single write of every machine
+	EVERY_WRITE=1 $(BIN)/pytest operator/tests/kills
+
+.PHONY: endurance
+endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: two hard ones)
+	$(BIN)/python -m e2e.endurance $(ENDURANCE)
+
+.PHONY: faults
+faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)
+	$(BIN)/python -m e2e.faults $(FAULTS)
 
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md

@@ -5,6 +5,7 @@ closer to the spec whatever came before. So it may be killed between any two wri
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,8 @@ class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
+        now: the wall clock.
+        monotonic: seconds that no step of it moves.
         prometheus_labels: that the series of the operator's own Prometheus must carry.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
@@ -92,6 +95,7 @@ class Reconciler:
     http: PodAccess
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
     loads: LoadReader = field(default_factory=LoadReader)
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
@@ -101,9 +105,9 @@ class Reconciler:
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._actor = Actor(self.kubernetes)
+        self._actor = Actor(self.kubernetes, self.monotonic)
         self._reporter = Reporter(self.kubernetes)
-        self._clock = SteadyClock(lambda: self.now().timestamp())
+        self._clock = SteadyClock(lambda: self.now().timestamp(), self.monotonic)
         self._mover = Mover(self.kubernetes, self.http, self._clock)
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
@@ -289,10 +293,10 @@ def _held_pair(observed: Observed, scaling: Scaling) -> dict[Role, int]:
 
 
 def _flips(spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Flips:
-    """Workers that may change to a role: as the plan says, and as many as it takes where somebody else sets the numbers."""
+    """Workers that may change to a role: as the plan says, and as many as it takes where others set the numbers."""
     if spec.role_switching is None or not spec.role_switching.enabled:
         return NO_FLIPS
-    if spec.scaling is None or planned and planned.asked:
+    if spec.scaling is None or (planned and planned.asked):
         return dict.fromkeys(Role, MOST_FLIPS)
     flips = planned.decision.flips if planned and planned.decision else 0
     return {Role.PREFILL: max(flips, 0), Role.DECODE: max(-flips, 0)}
