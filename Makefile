@@ -34,6 +34,7 @@ FAULTS ?=
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
+PLAN ?=
 TRACE ?=
 JSON ?=
 HTML ?=
@@ -122,8 +123,8 @@ e2e-flips: $(READY) ## workers that change their role under load on a kind clust
 	FLIPS="$(or $(FLIPS),20)" $(BIN)/python -m pytest -s e2e/flips/tests
 
 .PHONY: demo
-demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=, RECORD=FILE)
-	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
+demo: $(READY) ## a serving cluster that follows a real trace (PLAN=1: what it takes; SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=, RECORD=FILE)
+	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(PLAN),--plan) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
 	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)") \
 	  $(if $(RECORD),--record "$(RECORD)")
 
@@ -184,9 +185,13 @@ release-sign: $(READY) ## sign the pushed images and their lists, by cosign (REG
 release-publish: $(READY) ## publish chart, wheel and release notes (REGISTRY=, DRY_RUN=1)
 	$(call RELEASE,publish)
 
-.PHONY: docs
-docs: $(READY) crds ## build the documentation in docs/_build
+.PHONY: generate
+generate: $(READY) chart ## write all that is made from the code: CRDs, rules, chart, dashboards, reference pages
+	$(BIN)/python -m charts.dashboard charts/dopd/dashboards
 	$(BIN)/python docs/generate.py
+
+.PHONY: docs
+docs: $(READY) generate ## build the documentation in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
 
 .PHONY: lock

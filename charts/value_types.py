@@ -63,6 +63,8 @@ TYPES: dict[str, Rule] = {
         " and parameters to prometheus.queryParameters",
     ),
     "interval": _text(r"^[1-9][0-9]*(s|m)$", "a whole number of seconds or minutes, with its unit"),
+    "duration": _text(r"^[1-9][0-9]*(s|m|h|d)$", "a whole number with its unit: s, m, h or d"),
+    "share": {"type": "number", "minimum": 0, "maximum": 1},
     "strings": _map(_string),
     "ownLabels": _map(
         _text(_LABEL_VALUE, "the value of a label: letters, digits, '-', '_' and '.'", maxLength=63),

@@ -50,7 +50,7 @@ class Stack:
 
     def __init__(self, cluster: State) -> None:
         self.cluster = cluster
-        self.programs: Path = programs.kube()
+        self.programs: Path = programs.kubectl().parent
         settings = client.Configuration()
         config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
         self._api = client.ApiClient(settings)

@@ -14,6 +14,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo import story
 from e2e.demo.page import page
+from e2e.demo.plan import plan, told
 from e2e.demo.record import Run, figures
 from e2e.demo.scenario import FIRST_LIGHT, SCENARIOS, Prepared, Settings, prepare
 from e2e.demo.story import DemoFailed, tell
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Tell the story; the last line sums it up, the exit status says whether it went well."""
     options = _parser().parse_args(arguments)
     scenario = SCENARIOS[options.scenario]
+    if options.plan:
+        tell(told(plan(scenario)))
+        return 0
     trace = options.trace or scenario.trace
     try:
         settings = Settings.of(scenario)
@@ -149,6 +153,7 @@ def _output_file(text: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
+    add("--plan", action="store_true", help="say what would be used, built and run on this machine, and start nothing")
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
     add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
