@@ -110,7 +110,7 @@ def _crd(
     if status:
         properties["status"] = status
         if "observedGeneration" in status["properties"]:
-            # Not seen yet is not ready: kstatus (Flux, Helm, kubectl wait) takes a resource without a status for done.
+            # Not seen yet is not ready: kstatus (Flux, Helm 4) takes a resource without a status for done.
             properties["status"] = {**status, "default": {"observedGeneration": -1}}
         version["subresources"] = {"status": {}, **({"scale": scale} if scale else {})}
     return {

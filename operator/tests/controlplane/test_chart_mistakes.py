@@ -161,6 +161,6 @@ def test_the_schema_says_the_same_to_an_editor(tmp_path: Path):
     """
     schema = "don't meet the specifications of the schema"
     assert schema not in answer(tmp_path, {"global": None}, *setting(EVERYTHING))
-    for values in (values for values, *_ in MISTAKES if None not in values.values()):
+    for values in (values for values, *_ in MISTAKES[::3] if None not in values.values()):  # each takes a start of Helm
         said = answer(tmp_path, {**values, "global": None})
         assert schema in said, values

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import yaml
 
+import dopd
 from charts import manifests
 from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
@@ -41,6 +42,35 @@ def test_the_default_is_accepted(plane: ControlPlane):
     plane.kubectl("delete", "namespace", manifests.NAMESPACE, "--wait=false")
 
 
+def test_the_kustomization_of_the_docs_does_what_it_says(plane: ControlPlane, tmp_path: Path):
+    page = (CONFIG.parent / "docs" / "gitops.md").read_text()
+    (example,) = re.findall(r"```yaml\n(resources:.*?)```", page, re.S)
+    changed = yaml.safe_load(example)
+    assert changed["resources"] == [f"https://git.example.com/platform/dopd//config/default?ref=v{dopd.__version__}"]
+    (tmp_path / "kustomization.yaml").write_text(
+        yaml.safe_dump({**changed, "resources": [beside(tmp_path, "default")]})
+    )
+    made = yaml.safe_load_all(plane.kubectl("kustomize", str(tmp_path)))
+    (deployment,) = [manifest for manifest in made if manifest["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example.com/dopd/operator:{dopd.__version__}"
+    environment = [variable["name"] for variable in container["env"]]
+    assert environment.count("DOPD_PROMETHEUS_URL") == 1
+    plane.kubectl(
+        "create",
+        "--dry-run=server",
+        "--validate=strict",
+        "--namespace=default",
+        "--filename=-",
+        stdin=json.dumps({**deployment, "metadata": {"name": "dopd"}}),
+    )
+
+
+def beside(folder: Path, name: str) -> str:
+    """A folder of config/ as seen from another folder: kustomize takes no absolute path."""
+    return "../" * len(folder.parts[1:]) + str(CONFIG / name).lstrip("/")
+
+
 @pytest.mark.parametrize("sample", sorted(path.name for path in (CONFIG / "samples").iterdir()))
 def test_samples_are_accepted(plane: ControlPlane, crds: None, namespace: str, sample: str):
     plane.kubectl(
@@ -53,8 +83,7 @@ def test_the_health_checks_reach_the_settings_of_argo_cd(plane: ControlPlane, tm
     """As a component of a kustomization that holds argocd-cm, as Argo CD's own manifests do."""
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm", "namespace": "argocd"}}
     here = CONFIG / "argocd"
-    component = "../" * len(tmp_path.parts[1:]) + str(here).lstrip("/")  # kustomize takes no absolute path
-    kustomization = {"resources": ["argocd-cm.yaml"], "components": [component]}
+    kustomization = {"resources": ["argocd-cm.yaml"], "components": [beside(tmp_path, "argocd")]}
     (tmp_path / "argocd-cm.yaml").write_text(yaml.safe_dump({**settings, "data": {"url": "https://argocd"}}))
     (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     (found,) = yaml.safe_load_all(plane.kubectl("kustomize", str(tmp_path)))
