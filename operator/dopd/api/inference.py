@@ -65,7 +65,7 @@ class Slo(Model):
         float, Field(ge=0.0001, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
     ] = 0.05
     """Time between output tokens, seconds."""
-    attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99
+    attainment: Annotated[float, Field(ge=0.5, le=0.9999, json_schema_extra={"hint": "99 % are 0.99"})] = 0.99
     """Share of requests that must meet both."""
 
 

@@ -5,7 +5,7 @@ operator expects. Without one, from a profile and a load alone, so that no clust
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +17,12 @@ from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
+from dopd.api.schema import structural_schema
 from dopd.autoscaler.explain import bound_words
 from dopd.cli import resource
 from dopd.cli.arguments import Checked, number, object_name, option, whole
 from dopd.cli.clusters import cluster_options, namespace_option
-from dopd.cli.errors import DONE, FAILED, Refused
+from dopd.cli.errors import DONE, FAILED, Refused, did_you_mean
 from dopd.cli.explain import pair_cells, pair_content
 from dopd.cli.output import columns, format_option, painted, show, structured
 from dopd.cli.profiles import INPUT_CV, OUTPUT_CV
@@ -34,15 +35,22 @@ from dopd.planning.workings import PairRow, Workings, at_lengths, work_out
 from dopd.reconcile.plan_status import percent
 from dopd.replay.profiles import load_profile, shipped
 
+MOST_SHOWN = 5
+"""Problems of a manifest that are told at once."""
 ANY_STEP = 10_000
 """What is asked is where it would end, not the next step."""
 
 
-def _above(least: float, what: str) -> Any:
+def _above(least: float, what: str, such_as: str = "") -> Any:
+    expected = f"expected {what} above {least:g}" + (f", such as {such_as}" if such_as else "")
+
     def convert(text: str) -> float:
-        value = number()(text)
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{text}: {expected}") from None
         if not least < value < float("inf"):
-            raise ValueError(f"{text}: expected {what} above {least:g}")
+            raise ValueError(f"{text}: {expected}")
         return value
 
     return convert
@@ -71,8 +79,8 @@ def _gpus(text: str) -> int:
 )
 @option("--input-tokens", of=_above(0, "tokens"), metavar="N", help="mean prompt length")
 @option("--output-tokens", of=_above(0, "tokens"), metavar="N", help="mean answer length")
-@option("--slo-ttft", of=_above(0, "seconds"), metavar="SECONDS", help="objective of the time to first token")
-@option("--slo-itl", of=_above(0, "seconds"), metavar="SECONDS", help="objective of the inter-token latency")
+@option("--slo-ttft", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the time to first token")
+@option("--slo-itl", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the inter-token latency")
 @option("--attainment", of=_share, metavar="SHARE", help="share of requests that must meet both")
 @option("--gpu-budget", of=_gpus, metavar="N", help="GPUs of both roles at most")
 @option(
@@ -145,6 +153,7 @@ def planned(name: str, demands: PerRole[Demand], engine: EngineModel, policy: Po
 
 
 def _of_resource(options: SimpleNamespace) -> list[Plan]:
+    changed = read_manifest(options.spec) if options.spec else None
     found = resource.found(options, options.name)
     at, expected = resource.now(), resource.demands(found)
     engine, policy = resource.engine_and_policy(found, at)
@@ -152,8 +161,8 @@ def _of_resource(options: SimpleNamespace) -> list[Plan]:
     assert plan
     before = tuple(int(part) for part in plan.target.split("+"))
     now = planned("now", expected, engine, policy, (before[0], before[1]))
-    if options.spec:
-        other = replace(found, spec=read_manifest(options.spec))
+    if changed:
+        other = replace(found, spec=changed)
         if isinstance(found.model, EngineModel) and other.spec and _profiles(other) != _profiles(found):
             told = "names other EngineProfiles than the resource; give theirs by --profile"
             if not options.profile:
@@ -188,8 +197,26 @@ def read_manifest(path: Path) -> DisaggregatedInferenceSpec:
     except (KeyError, TypeError, RecursionError) as error:
         raise Refused(f"--spec {path}: expected a manifest of kind DisaggregatedInference with a spec") from error
     except ValidationError as error:
-        wrong = "; ".join(f"spec.{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-        raise Refused(f"--spec {path}: {wrong}") from error
+        raise Refused(f"--spec {path}: {'; '.join(_wrong(one) for one in error.errors()[:MOST_SHOWN])}") from error
+
+
+def _wrong(problem: Any) -> str:
+    """One of pydantic's errors: field, value, what is expected."""
+    path, value, words = problem["loc"], problem["input"], problem["msg"]
+    field = ".".join(map(str, path))
+    if problem["type"] == "extra_forbidden":
+        near = did_you_mean(str(path[-1]), _fields(path[:-1]))
+        return f"spec.{field}: there is no such field{near}; remove it, or correct its name"
+    shown = "" if isinstance(value, dict | list) else f" {value}"
+    return f"spec.{field}{shown}: {words.replace('Input should be', 'expected')}"
+
+
+def _fields(path: Sequence[int | str]) -> list[str]:
+    """Names of the fields at a place of a spec."""
+    node: Any = structural_schema(DisaggregatedInferenceSpec)
+    for part in path:
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return list(node.get("properties", {}))
 
 
 def _profile(name: str, policy: Policy) -> EngineModel:

@@ -11,6 +11,7 @@ import click
 from dopd.api.base import seconds
 from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
 from dopd.cli.arguments import F, number, object_name, one_of, option, output_file, together, whole
+from dopd.cli.errors import did_you_mean
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
 from dopd.replay.generated import LOADS
@@ -259,9 +260,10 @@ def _check_policies(args: SimpleNamespace) -> None:
     known = foreign.NAMES if args.simulator == "dynamo" else (*NAMES, *VARIANTS, AGGREGATED)
     for name in names:
         if name not in known:
-            raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")
+            near = did_you_mean(name, known)
+            raise ValueError(f"--policies {name}: expected some of {', '.join(known)}, separated by commas{near}")
         if names.count(name) > 1:
-            raise ValueError(f"policy {name!r} is named twice in --policies; expected each once")
+            raise ValueError(f"--policies {name}: is named twice; expected each once")
     if AGGREGATED in names and args.routing is Routing.LEAST_WORK:
         others = ", ".join(routing for routing in Routing if routing is not Routing.LEAST_WORK)
         raise ValueError(f"--routing {args.routing} with policy {AGGREGATED!r}: expected one of {others}")
