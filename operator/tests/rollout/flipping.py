@@ -86,9 +86,13 @@ class FlippingCluster(Cluster):
 
     def go_on(self, pod: Pod, pool: str, alive: Callable[[], bool]) -> list[str]:
         worker = self.worker(pod)
-        turn = replace(self.memory.get(pod.name, Turn(worker)), worker=worker, settled=self.settled_as[pod.name] == pool)
+        turn = replace(
+            self.memory.get(pod.name, Turn(worker)), worker=worker, settled=self.settled_as[pod.name] == pool
+        )
         idle = worker.idle and worker.registered is False
-        turn = replace(turn, idle_seconds=(self.now if turn.idle_seconds is None else turn.idle_seconds) if idle else None)
+        turn = replace(
+            turn, idle_seconds=(self.now if turn.idle_seconds is None else turn.idle_seconds) if idle else None
+        )
         self.memory[pod.name] = turn
         act = next_act(turn, float(self.now), DEADLINE)
         if act is Act.WAIT or not alive():
