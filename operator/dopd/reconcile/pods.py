@@ -53,9 +53,14 @@ class Trouble(NamedTuple):
 
 def pool(pod: Pod) -> str:
     """What a pod counts for: its pool, or the role that it is on its way to."""
-    meta = pod["metadata"]
-    to = (meta.get("annotations") or {}).get(FLIP_TO)
-    return to if to in tuple(Role) and launched(pod) in tuple(Role) else str(meta.get("labels", {}).get(POOL_LABEL))
+    to = (pod["metadata"].get("annotations") or {}).get(FLIP_TO)
+    return to if to in tuple(Role) and convertible(pod) else str(pod["metadata"].get("labels", {}).get(POOL_LABEL))
+
+
+def convertible(pod: Pod) -> bool:
+    """Whether a worker was started as one that may change its role."""
+    labels = pod["metadata"].get("labels", {})
+    return labels.get(LAUNCH_LABEL) in tuple(Role) and labels.get(POOL_LABEL) in tuple(Role)
 
 
 def launched(pod: Pod) -> str:
@@ -66,7 +71,7 @@ def launched(pod: Pod) -> str:
 
 def turning(pod: Pod) -> bool:
     """Whether a worker is on its way to another role, and does not serve in it yet."""
-    return pool(pod) in tuple(Role) and FLIP_TO in (pod["metadata"].get("annotations") or {})
+    return convertible(pod) and FLIP_TO in (pod["metadata"].get("annotations") or {})
 
 
 def of_pool(pods: Sequence[Pod], of: str) -> list[Pod]:
@@ -170,7 +175,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
 
 def _in_role(pod: Pod, load: EngineLoad | None) -> bool | None:
     """Whether an engine does what its pod counts for; one that can not change its role does."""
-    if LAUNCH_LABEL not in pod["metadata"].get("labels", {}):
+    if not convertible(pod):
         return True
     return load.role == pool(pod) if load and load.role else None
 
@@ -182,7 +187,7 @@ def engine_role(role: Role, load: EngineLoad) -> Role:
 
 def _may_flip(pod: Pod) -> bool:
     """Whether a worker can be asked to change its role: it was started for that, and has a turn left."""
-    if LAUNCH_LABEL not in pod["metadata"].get("labels", {}) or KEEPS_ROLE in pod["metadata"].get("annotations", {}):
+    if not convertible(pod) or KEEPS_ROLE in pod["metadata"].get("annotations", {}):
         return False
     return pool(pod) == Role.PREFILL or fresh_bootstrap_port(pod) is not None
 

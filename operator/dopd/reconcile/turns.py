@@ -16,7 +16,6 @@ from dopd.api.names import (
     DRAINING_SINCE,
     FLIP_TO,
     KEEPS_ROLE,
-    LAUNCH_LABEL,
     POOL_LABEL,
     ROLE_LABEL,
     SERVING_LABEL,
@@ -260,7 +259,7 @@ class Turns:
 def _convertible(observed: Observed, sides: Mapping[Role, Side]) -> Iterator[tuple[Role, Json, Worker]]:
     for role in Role:
         for pod, worker in zip(observed.pods[role], sides[role].workers, strict=True):
-            if LAUNCH_LABEL in pod["metadata"].get("labels", {}):
+            if pod_reading.convertible(pod):
                 yield role, pod, worker
 
 

@@ -23,8 +23,8 @@ Pod = dict[str, Any]
 SWITCH_SECONDS = 120.0
 """For a change: on the first one to decode an engine captures its graphs, for tens of seconds."""
 
-CANARY_SECONDS = 5.0
-"""A pair that works answers within a tenth of a second where nothing waits."""
+CANARY_SECONDS = 10.0
+"""A pair that works answers within a tenth of a second where nothing runs, else after the prompt that is computed."""
 
 CANARIES_AT_A_TIME = 4
 CANARY_TOKENS = (5, 6, 7, 8, 9, 10, 11, 12)

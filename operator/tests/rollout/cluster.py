@@ -162,7 +162,7 @@ class Cluster:
                 self.delete(pod)
 
     def start(self, pool: str, revision: str) -> None:
-        taken = {pod.name for pod in self.pools[pool]}
+        taken = {pod.name for pod in self.pods}  # a worker that changed its role keeps its name
         name = next(f"{pool}{revision if revision != 'a' else ''}{n}" for n in range(100)
                     if f"{pool}{revision if revision != 'a' else ''}{n}" not in taken)  # fmt: skip
         self.pools[pool].append(Pod(name, self.now, revision))
