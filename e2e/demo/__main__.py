@@ -69,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(stack: Stack, settings: Settings, prepared: Prepared, options: argparse.Namespace) -> tuple[float, Run]:
     """Everything that happens on the cluster; returns seconds to the first token, and the record."""
     scenario = SCENARIOS[options.scenario]
+    if options.record:
+        stack.record_decisions()
     tell(f"\n2. A resource: kubectl apply -k {scenario.manifests.relative_to(REPOSITORY)}")
     first_token_seconds = story.apply_and_wait(stack, scenario.manifests)
     tell(f"  first token {first_token_seconds:.1f} s after apply")
@@ -82,6 +84,9 @@ def _run(stack: Stack, settings: Settings, prepared: Prepared, options: argparse
         story.calm_down(watcher, settings.policy)
     finally:
         watcher.stop()
+    if options.record:
+        options.record.write_text(stack.recording(story.NAME), encoding="utf-8")
+        tell(f"  what the autoscaler was told and decided: {options.record}")
     tell(f"\n$ kubectl get pdi\n{stack.kubectl('get', 'pdi')}")
     return first_token_seconds, story.record(scenario, settings, prepared, results, watcher)
 
@@ -154,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
     add("--json", type=_output_file, metavar="FILE", help="write the figures")
     add("--html", type=_output_file, metavar="FILE", help="write a page of the run")
+    add("--record", type=_output_file, metavar="FILE", help="write what the autoscaler was told and decided")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

@@ -1,6 +1,7 @@
 """The flags that say which cluster and namespace, as kubectl has them, and the connection that they lead to."""
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,12 +40,22 @@ def namespace_option(function: F) -> F:
     return made
 
 
+def _no_file(options: SimpleNamespace) -> str:
+    """The kubeconfig that is looked for and does not exist; "" if one does, or none is needed."""
+    if options.kubeconfig or (in_cluster() and not options.context):
+        return ""
+    told = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    return "" if any(Path(part).expanduser().is_file() for part in told.split(os.pathsep) if part) else told
+
+
 async def connect(options: SimpleNamespace) -> Kubernetes:
     """Connect as the flags say.
 
     Raises:
         RuntimeError: there is no cluster to connect to.
     """
+    if absent := _no_file(options):
+        raise RuntimeError(f"no cluster: there is no kubeconfig {absent}; set KUBECONFIG or --kubeconfig to one")
     return await Kubernetes.connect(options.kubeconfig or "", options.context or "")
 
 
@@ -54,6 +65,8 @@ def namespace_of(options: SimpleNamespace) -> str:
         return str(options.namespace)
     if in_cluster() and not options.kubeconfig:
         return own_namespace()
+    if _no_file(options):
+        return "default"
     try:
         contexts, current = config.list_kube_config_contexts(options.kubeconfig or None)
     except (config.ConfigException, OSError, ValueError, TypeError):

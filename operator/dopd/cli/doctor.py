@@ -76,7 +76,7 @@ async def _report(options: SimpleNamespace, connector: Connector) -> int:
         async for check in _checks(kubernetes, options, connector):
             counts[check.verdict] += 1
             if check.failed or not options.quiet:
-                print(_line(check), flush=True)
+                print(line(check), flush=True)
     finally:
         await kubernetes.close()
     print(f"{counts[Verdict.OK]} well, {counts[Verdict.FAIL]} failed, {counts[Verdict.SKIPPED]} not applicable")
@@ -98,5 +98,6 @@ async def _checks(kubernetes: Kubernetes, options: SimpleNamespace, connector: C
         yield check
 
 
-def _line(check: Check) -> str:
+def line(check: Check) -> str:
+    """A check as a line: verdict, what was found, what was expected, the fix."""
     return f"{painted(f'{check.verdict:<4}', **_STYLES[check.verdict])} {one_line(str(check))}"

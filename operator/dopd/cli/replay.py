@@ -14,6 +14,9 @@ from dopd.api.names import Role
 from dopd.api.text import plain
 from dopd.autoscaler.past import PastLoad
 from dopd.cli import replay_options
+from dopd.cli.clusters import cluster_options, namespace_option
+from dopd.cli.errors import Refused
+from dopd.cli.prometheus_flags import prometheus_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
@@ -36,11 +39,24 @@ from dopd.replay.workers import ON_TIME_FIRST, Settings
 
 
 @click.command("replay", help=f"{__doc__} TRACE is {replay_options.TRACES}. Shipped profiles: {', '.join(shipped())}.")
-@click.argument("trace")
+@click.argument("trace", required=False)
+@replay_options.resource_options
 @replay_options.trace_options
+@namespace_option
+@cluster_options
+@prometheus_options
 def command(**given: Any) -> int:
     """Arguments of `dopd replay`."""
-    return call(SimpleNamespace(**given))
+    options = SimpleNamespace(**given)
+    if options.from_resource:
+        from dopd.cli import replay_from  # a trace alone needs no cluster and no Prometheus
+
+        if options.trace:
+            raise Refused(f"TRACE {options.trace}: expected a trace or --from, and not both; leave one out")
+        return replay_from.call(options)
+    if not options.trace:
+        raise Refused(f"TRACE: missing; expected {replay_options.TRACES}, or --from RESOURCE")
+    return call(options)
 
 
 def call(args: SimpleNamespace) -> int:

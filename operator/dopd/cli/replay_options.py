@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
 
+from dopd.api.base import seconds
 from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
-from dopd.cli.arguments import F, number, one_of, option, output_file, together, whole
+from dopd.cli.arguments import F, number, object_name, one_of, option, output_file, together, whole
+from dopd.cli.errors import did_you_mean
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
 from dopd.replay.generated import LOADS
@@ -39,6 +42,33 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
 def _of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     known = one_of(kind)
     return lambda text: kind(known(text))
+
+
+def _since(text: str) -> float:
+    try:
+        length = seconds(text)
+    except ValueError:
+        raise ValueError(f"{text}: expected a length of time such as 6h, 90m or 2h30m") from None
+    if not 600 <= length <= 30 * 86400:
+        raise ValueError(f"{text}: expected 10m to 720h")
+    return length
+
+
+def resource_options(function: F) -> F:
+    """The options of a replay of a resource's own history."""
+    return together(
+        option(
+            "--from",
+            "from_resource",
+            of=object_name,
+            metavar="RESOURCE",
+            help="replay this resource's own history from its Prometheus in place of a TRACE (--prometheus-url wins "
+            "over the URL of its spec, which may not be reachable from here)",
+        ),
+        option("--spec", of=Path, metavar="FILE", help="with --from: a manifest whose spec the resource is to get"),
+        option("--since", of=_since, metavar="DURATION", default="6h", help="with --from: how much of it (default 6h)"),
+        option("--report", of=output_file, metavar="FILE", help="with --from: file for the Markdown report"),
+    )(function)
 
 
 def trace_options(function: F) -> F:
@@ -230,9 +260,10 @@ def _check_policies(args: SimpleNamespace) -> None:
     known = foreign.NAMES if args.simulator == "dynamo" else (*NAMES, *VARIANTS, AGGREGATED)
     for name in names:
         if name not in known:
-            raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")
+            near = did_you_mean(name, known)
+            raise ValueError(f"--policies {name}: expected some of {', '.join(known)}, separated by commas{near}")
         if names.count(name) > 1:
-            raise ValueError(f"policy {name!r} is named twice in --policies; expected each once")
+            raise ValueError(f"--policies {name}: is named twice; expected each once")
     if AGGREGATED in names and args.routing is Routing.LEAST_WORK:
         others = ", ".join(routing for routing in Routing if routing is not Routing.LEAST_WORK)
         raise ValueError(f"--routing {args.routing} with policy {AGGREGATED!r}: expected one of {others}")

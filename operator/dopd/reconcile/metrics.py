@@ -147,6 +147,16 @@ LEAD_PART_SECONDS = Gauge(
     " a worker until its GPUs are free.",
     ["namespace", "inference", "role", "part"],
 )
+ROLE_CHANGES = Counter(
+    "dopd_role_changes_total",
+    "Workers that were to change to a role, by outcome: changed, refused (it stays what it was), replaced.",
+    ["namespace", "inference", "role", "outcome"],
+)
+ROLE_CHANGE_SECONDS = Gauge(
+    "dopd_role_change_seconds",
+    "The last change to a role: from the loss of a worker's label until it came back.",
+    ["namespace", "inference", "role"],
+)
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
 CONDITION_REASON = Gauge(
     "dopd_condition_reason", "1 at the reason of each condition.", ["namespace", "inference", "type", "reason"]
@@ -185,6 +195,7 @@ _OF_INSTANCE = (
     FORECAST_AGE,
     LEAD_SECONDS,
     LEAD_PART_SECONDS,
+    ROLE_CHANGE_SECONDS,
     CONDITION,
     CONDITION_REASON,
 )

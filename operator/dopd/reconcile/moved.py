@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dopd.api.names import Role
 from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
+
+
+class Told(NamedTuple):
+    """Something that a person should know, for an Event."""
+
+    reason: str
+    note: str
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,7 @@ class Moved:
         rejected: revisions of the spec that did not come up and are rolled back, by role.
         adopting: roles whose workers are being taken over from a Deployment.
         waiting: roles whose only worker can not be replaced for want of GPUs.
+        told: what happened to workers that change their role.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -28,3 +38,4 @@ class Moved:
     rejected: Mapping[Role, str] = field(default_factory=dict)
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
+    told: tuple[Told, ...] = ()

@@ -1,11 +1,25 @@
-"""Which pod goes when: scale-down, rebalance, rollout, eviction and replacement as steps from what is there. Pure.
+"""Which pod goes when: scale-down, flip, rebalance, rollout, eviction, replacement as steps from what is there. Pure.
 
 The state lives in the pods: their labels and annotations, what the gateways list, what the engines report. Each pass
 looks at all of it and says what to write next, so the operator may die between any two writes.
 """
 
+from dopd.rollout.flip import NO_FLIPS, Act, Flips, Turn, next_act
 from dopd.rollout.move import Side, move
 from dopd.rollout.pool import Goal, PoolStep, pool_step
 from dopd.rollout.worker import Worker, available
 
-__all__ = ["Goal", "PoolStep", "Side", "Worker", "available", "move", "pool_step"]
+__all__ = [
+    "NO_FLIPS",
+    "Act",
+    "Flips",
+    "Goal",
+    "PoolStep",
+    "Side",
+    "Turn",
+    "Worker",
+    "available",
+    "move",
+    "next_act",
+    "pool_step",
+]

@@ -59,9 +59,9 @@ def test_attainment_is_a_share_below_one(refusal, value):
         (["--seed", "-1"], "--seed -1: expected a whole number of at least 0"),
         (["--profile-correction", "1e-300"], "--profile-correction 1e-300: expected a number from 0.01 to 10"),
         (["--profile-correction", "1e300"], "--profile-correction 1e+300: expected a number from 0.01 to 10"),
-        (["--policies", "static-peak,magic"], "policy 'magic': expected one of dopd"),
-        (["--policies", "static-peak,"], "policy '': expected one of dopd"),
-        (["--policies", "static-peak,static-peak"], "policy 'static-peak' is named twice"),
+        (["--policies", "static-peak,magic"], "--policies magic: expected some of dopd"),
+        (["--policies", "static-peak,"], "--policies : expected some of dopd"),
+        (["--policies", "static-peak,static-peak"], "--policies static-peak: is named twice"),
         (["--equal-hours", "hpa"], "--equal-hours hpa: expected one of --policies"),
     ],
 )
