@@ -10,7 +10,7 @@ extensions = ["myst_parser", "sphinxcontrib.mermaid"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]  # GitHub draws the same blocks
-# Drawn while the pages are built: they need nothing of the internet, and a diagram that can not be drawn fails the build.
+# Drawn while the pages are built: a page needs nothing of the internet, and a diagram with a mistake fails the build.
 mermaid_cmd = shlex.quote(str(Path(sys.executable).with_name("mermaidx")))
 mermaid_output_format = "svg"
 html_theme = "furo"

@@ -108,16 +108,20 @@ def _workers(made: dashboards.Dashboard) -> None:
                 f"{role.capitalize()} workers",
                 "Target of the latest plan, what the load needs before any bound, what its peak within the lead needs,"
                 " and the workers by state.",
-                8,
+                7,
                 (_own("target_workers", one), "target"),
                 (_own("workers", one), "{{state}}"),
                 (_own("needed_workers", one), "needed"),
                 (_own("weighed_workers", f'{one}, load="peak"'), "for the peak"),
             )
         )
-    made.with_panel(lines("GPUs held", "In whatever state.", 4, (_own("gpus"), "{{role}}"), stacked=True))
+    made.with_panel(lines("GPUs held", "In whatever state.", 3, (_own("gpus"), "{{role}}"), stacked=True))
+    role = "From the loss of a worker's label until it serves in the other role; and such changes, by outcome."
+    changed = f"sum by (outcome) (increase({_own('role_changes_total')}[$__rate_interval]))"
+    seconds = (_own("role_change_seconds"), "seconds to {{role}}")
+    made.with_panel(lines("Role changes", role, 4, seconds, (changed, "{{outcome}}")))
     reasons = f"sum by (reason) (increase({_own('decisions_total')}[$__rate_interval]))"
-    made.with_panel(lines("Changes", "Plans that changed the target, by reason.", 4, (reasons, "{{reason}}")))
+    made.with_panel(lines("Changes", "Plans that changed the target, by reason.", 3, (reasons, "{{reason}}")))
 
 
 def _latency(made: dashboards.Dashboard) -> None:

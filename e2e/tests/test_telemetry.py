@@ -134,7 +134,7 @@ def test_the_queries_of_the_dashboard(stack: Stack, apply: Apply) -> None:
         # A steady load may leave the forecast no better than the last value, and then there is none to show.
         # No bound bites then, either, and nothing may be amiss.
         # Simulated engines export a part of what the plugin does, and refuse no prompt.
-        allowed = {"Changes", "Forecast", "Limited by", "Not as expected"} | {
+        allowed = {"Changes", "Role changes", "Forecast", "Limited by", "Not as expected"} | {
             title for title, query in queries() if REFUSED in query
         }
         wait_for(
