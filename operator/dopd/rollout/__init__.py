@@ -4,8 +4,22 @@ The state lives in the pods: their labels and annotations, what the gateways lis
 looks at all of it and says what to write next, so the operator may die between any two writes.
 """
 
+from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
+from dopd.rollout.paired import PairedStep, paired_move
 from dopd.rollout.pool import Goal, PoolStep, pool_step
 from dopd.rollout.worker import Worker, available
 
-__all__ = ["Goal", "PoolStep", "Side", "Worker", "available", "move", "pool_step"]
+__all__ = [
+    "Gateway",
+    "Goal",
+    "PairedStep",
+    "PoolStep",
+    "Side",
+    "Worker",
+    "available",
+    "move",
+    "paired_move",
+    "plan_gateways",
+    "pool_step",
+]

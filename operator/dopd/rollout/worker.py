@@ -21,6 +21,9 @@ class Worker:
         revision: of the template that it was made from; "" of a pod that an earlier version of the operator made.
         gpus: that it holds, or will once it has a node.
         failed: it is known not to come up: its container ends again and again, or it was not ready in time.
+        answers: its revision has a partner, and a gateway of the two that clients reach.
+        needed: the last one of its role behind a gateway that clients reach.
+        stranded: no gateway is left that would send to its revision, and another revision answers.
     """
 
     name: str
@@ -35,6 +38,9 @@ class Worker:
     revision: str = ""
     gpus: int = 1
     failed: bool = False
+    answers: bool = True
+    needed: bool = False
+    stranded: bool = False
 
     @property
     def available(self) -> bool:
@@ -44,7 +50,7 @@ class Worker:
     @property
     def serves(self) -> bool:
         """Whether a gateway is known to send requests to it. Ready in Kubernetes comes some seconds before."""
-        return self.labelled and self.ready and self.registered is True
+        return self.labelled and self.ready and self.registered is True and self.answers
 
     @property
     def preference(self) -> tuple[int, float, float, str]:

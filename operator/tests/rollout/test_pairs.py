@@ -1,0 +1,62 @@
+"""Whatever is asked for: clients always reach a whole pair of one revision each, and never a gateway without one."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .paired_cluster import PairedCluster, PairWant
+
+BUDGET = 8
+SETTLE_TICKS = 250
+
+counts = st.integers(1, 4)
+wants = st.builds(
+    PairWant,
+    prefill=counts,
+    decode=counts,
+    revision=st.sampled_from("abc"),
+    decode_revision=st.sampled_from(["", "a", "b"]),
+    surge=st.integers(0, 2),
+    max_unavailable=st.integers(1, 3),
+    gateways=st.integers(1, 3),
+)
+
+
+def checked_tick(cluster: PairedCluster, want: PairWant) -> None:
+    before = cluster.in_service()
+    cluster.tick(want)
+    after = cluster.in_service()
+    assert after or not before, "nobody serves\n" + "\n".join(cluster.lines[-6:])
+    for pair in after:
+        assert all(cluster.partners(pair)), f"the gateway of {pair} has nobody to send to\n" + "\n".join(
+            cluster.lines[-6:]
+        )
+    assert cluster.budget is None or cluster.held() <= cluster.budget
+
+
+def settle(cluster: PairedCluster, want: PairWant) -> None:
+    for _ in range(SETTLE_TICKS):
+        if cluster.settled(want):
+            return
+        checked_tick(cluster, want)
+    pytest.fail("not settled\n" + "\n".join(cluster.lines[-12:]))
+
+
+@given(st.lists(st.tuples(wants, st.integers(1, 25)), max_size=6), wants)
+def test_any_sequence_of_specs(world: list[tuple[PairWant, int]], last: PairWant):
+    """Rollouts, rollbacks in the middle, third revisions, changes of one role alone, all while it scales."""
+    cluster = PairedCluster(gpus=BUDGET, budget=BUDGET)
+    cluster.serve(2, 2, requests=1)
+    for want, ticks in world:
+        for _ in range(ticks):
+            checked_tick(cluster, want)
+    settle(cluster, replace(last, prefill=min(last.prefill, 3), decode=min(last.decode, 3), surge=1))
+
+
+@pytest.mark.parametrize(("prefill", "decode"), [(2, 2), (2, 3), (3, 3), (4, 4), (2, 6)])
+def test_a_full_cluster_needs_no_spare_gpu(prefill: int, decode: int):
+    cluster = PairedCluster(gpus=prefill + decode, budget=prefill + decode)
+    cluster.serve(prefill, decode, requests=1)
+    settle(cluster, PairWant(prefill, decode, "b"))
