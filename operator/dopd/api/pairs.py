@@ -37,5 +37,9 @@ class Pair(NamedTuple):
 
     @classmethod
     def of_labels(cls, labels: dict[str, str]) -> "Pair":
-        """The pair that a gateway's labels name; that of any where they name none."""
+        """The pair that a gateway's labels name; ANY where they name none."""
         return cls(labels.get(PREFILL_REVISION_LABEL, ""), labels.get(DECODE_REVISION_LABEL, ""))
+
+
+ANY = Pair("", "")
+"""Workers of all revisions: whom the gateways of earlier versions list."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from dopd.reconcile.refusals import failed, refusal, taken
 from dopd.workloads import Targets
 from dopd.workloads.children import Child, child_builders
 from dopd.workloads.refusal import Refusal
+from dopd.workloads.router import Gateway
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,10 +47,13 @@ class Actor:
     Args:
         kubernetes: where to.
         clock: monotonic seconds.
+        closed: the gateways' control plane asks for a key.
     """
 
-    def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kubernetes = kubernetes
+    def __init__(
+        self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic, *, closed: bool = True
+    ) -> None:
+        self._kubernetes, self._closed = kubernetes, closed
         self._applier = Applier(kubernetes)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
         self._refused: dict[Key, dict[_Name, _Refused]] = {}
@@ -69,6 +73,7 @@ class Actor:
         observed: Observed,
         spec: DisaggregatedInferenceSpec,
         targets: Targets,
+        gateways: Sequence[Gateway],
         scheduling: Callable[[], Json],
         kept: Collection[_Name] = (),
     ) -> list[Trouble]:
@@ -78,10 +83,11 @@ class Actor:
             observed: the look at the cluster.
             spec: of the resource.
             targets: workers that should serve.
+            gateways: those that there should be.
             scheduling: makes the ConfigMap with the settings of the order of prompts.
             kept: children by kind and name that somebody else writes.
         """
-        children = child_builders(observed.owner, spec, targets, scheduling)
+        children = child_builders(observed.owner, spec, targets, gateways, scheduling, closed=self._closed)
         troubles = [trouble for child in children if (trouble := await self._write(observed, child))]
         wanted = {(child.kind, child.name) for child in children} | set(kept)
         for name, live in observed.children.items():

@@ -7,7 +7,9 @@ that it can not reach, or somebody who writes to its control plane.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dopd.api.names import Role
+from dopd.api.names import ROUTER_POOL, Role
+from dopd.api.pairs import ANY, Pair
+from dopd.reconcile.gateways import pair_of
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
 from dopd.telemetry.addresses import engine_address
@@ -46,18 +48,26 @@ def differences(observed: Observed) -> list[Difference]:
         for role in Role
         for pod in (*observed.ending[role], *observed.pods[role])
     }
-    expected = {
-        engine_address(pod): str(role)
+    pairs = {pod["metadata"]["name"]: pair_of(pod) for pod in observed.pods[ROUTER_POOL]}
+    found = []
+    for gateway, listed in zip(observed.gateway.answered, observed.gateway.roles, strict=True):
+        expected = _expected(observed, pairs.get(gateway, ANY))
+        found += [
+            Difference(gateway, names.get(address) or address, listed.get(address, ""), expected.get(address, ""))
+            for address in expected.keys() | listed.keys()
+            if listed.get(address) != expected.get(address)
+        ]
+    return sorted(found)
+
+
+def _expected(observed: Observed, pair: Pair) -> dict[str, str]:
+    """Address to role of the workers that the gateway of a pair should list."""
+    return {
+        address: str(role)
         for role in Role
         for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
-        if worker.labelled and worker.ready
+        if worker.labelled and worker.ready and pair.has(role, worker.revision) and (address := engine_address(pod))
     }
-    return sorted(
-        Difference(gateway, names.get(address) or str(address), listed.get(str(address), ""), expected.get(address, ""))
-        for gateway, listed in zip(observed.gateway.answered, observed.gateway.roles, strict=True)
-        for address in expected.keys() | listed.keys()
-        if listed.get(str(address)) != expected.get(address)
-    )
 
 
 class GatewayWatch:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dopd.api.names import Role
+from dopd.api.pairs import Pair
 from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
@@ -19,7 +20,8 @@ class Moved:
         troubles: what failed.
         rejected: revisions of the spec that did not come up and are rolled back, by role.
         adopting: roles whose workers are being taken over from a Deployment.
-        waiting: roles whose only worker can not be replaced for want of GPUs.
+        waiting: roles for whose first new worker there are no GPUs.
+        gateways: pods of each gateway; None where they stay as they are.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -28,3 +30,4 @@ class Moved:
     rejected: Mapping[Role, str] = field(default_factory=dict)
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
+    gateways: Mapping[Pair, int] | None = None

@@ -12,13 +12,14 @@ from dopd.cluster import ApiError, Kubernetes
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
+from dopd.reconcile.gateways import pair_gateways
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import failed
 from dopd.reconcile.timing import SteadyClock
 from dopd.reconcile.worker_pods import WorkerPods, rejected
-from dopd.rollout import Goal, PoolStep, Side, Worker, move
+from dopd.rollout import Goal, PoolStep, Side, Worker, paired_move
 from dopd.workloads.revisions import Revision
 
 
@@ -56,15 +57,17 @@ class Mover:
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
-        steps = move(
+        step = paired_move(
             sides,
+            pair_gateways(observed, now.timestamp()),
+            spec.router.replicas,
             budget.max if budget else None,
             now_seconds=self._clock.now(),
             drain_deadline_seconds=seconds(deadline),
         )
-        steps = {role: step for role, step in steps.items() if role not in adopting}
-        for role, step in steps.items():
-            if step.give_back:
+        steps = {role: of_role for role, of_role in step.steps.items() if role not in adopting}
+        for role, of_role in steps.items():
+            if of_role.give_back:
                 self._gave_back[key, role] = self._clock.now()
         troubles += await self.pods.carry_out(observed, spec, steps, revisions, now)
         return Moved(
@@ -73,7 +76,8 @@ class Mover:
             troubles=tuple(troubles),
             rejected=_rejected(observed, spec, steps, revisions),
             adopting=frozenset(adopting),
-            waiting=frozenset(role for role in steps if _waits(sides[role], steps[role])),
+            waiting=step.waiting,
+            gateways=step.gateways,
         )
 
     def _side(
@@ -122,12 +126,6 @@ class Mover:
             created_seconds=self._clock.steady(worker.created_seconds),
             draining_since_seconds=None if since is None else self._clock.steady(since),
         )
-
-
-def _waits(side: Side, step: PoolStep) -> bool:
-    """Whether the only worker of a role is old and nothing can be started beside it."""
-    old = [worker for worker in side.workers if worker.revision != side.goal.revision]
-    return side.goal.target == 1 == len(side.workers) and len(old) == 1 and not step.create and not step.drain
 
 
 def _rejected(

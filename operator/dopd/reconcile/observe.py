@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_POOL, Role
+from dopd.api.pairs import Pair
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
 from dopd.autoscaler import EngineSample
@@ -30,6 +31,7 @@ from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
 from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
+from dopd.workloads.connection import control_key
 from dopd.workloads.revisions import Revision
 
 Json = dict[str, Any]
@@ -52,6 +54,7 @@ class Observed:
         children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
         ending: pods that are being deleted and still hold their GPUs, by role.
+        closing: gateway pods that are being deleted.
         finished: pods whose containers all ended for good, by role.
         leaving: uids of the pods that are being deleted.
         leads: how long a decision takes to have an effect, by role; empty before that was looked at.
@@ -84,6 +87,7 @@ class Observed:
     api_key_problem: str = ""
     leaving: frozenset[str] = frozenset()
     leads: Mapping[Role, Lead] = field(default_factory=dict)
+    closing: tuple[Json, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -95,8 +99,16 @@ class Observed:
         return self.children.get((manifest["kind"], manifest["metadata"]["name"]))
 
     def deployment(self, pool: str) -> Json | None:
-        """The live Deployment of a pool."""
+        """The live Deployment of a pool of workers, as earlier versions made them."""
         return self.children.get((kinds.DEPLOYMENT.kind, self.owner.child_name(pool)))
+
+    def gateway_deployments(self) -> dict[Pair, Json]:
+        """The live Deployments of the gateways, by the pair that they send to."""
+        return {
+            Pair.of_labels(item["metadata"].get("labels") or {}): item
+            for (kind, _), item in self.children.items()
+            if kind == kinds.DEPLOYMENT.kind and item["metadata"].get("labels", {}).get(POOL_LABEL) == ROUTER_POOL
+        }
 
     def revisions(self, role: Role) -> list[Revision]:
         """The revisions of a role that are kept, newest first."""
@@ -159,9 +171,15 @@ class Observed:
 
 
 async def observe(
-    kubernetes: Kubernetes, http: PodHttp, orders: PromptOrderReader, key: Key, resource: Json
+    kubernetes: Kubernetes,
+    http: PodHttp,
+    orders: PromptOrderReader,
+    key: Key,
+    resource: Json,
+    *,
+    closed: bool = True,
 ) -> Observed:
-    """Read everything about a resource."""
+    """Read everything about a resource; `closed`: the gateways' control plane asks for its key."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
         asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
@@ -180,9 +198,13 @@ async def observe(
         read_profiles(kubernetes, key, spec), read_api_key(kubernetes, key, spec)
     )
     keyed = WithKey(http, api_key)
+
+    def gateway_key(pod: Json) -> str:
+        return control_key(owner) if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
+
     async with outside():
         gateway, loads, orders_now = await asyncio.gather(
-            read_gateways(keyed, pools[ROUTER_POOL]),
+            read_gateways(WithKey(http, gateway_key), pools[ROUTER_POOL]),
             read_loads(keyed, [pod for role in Role for pod in ready[role]]),
             orders.read(ready[Role.PREFILL] if ordering else ()),
         )
@@ -194,6 +216,7 @@ async def observe(
         pods=pools,
         ending={role: pod_reading.ending(pod_list, role) for role in Role},
         finished={role: pod_reading.finished_of(pod_list, role) for role in Role},
+        closing=tuple(pod_reading.ending(pod_list, ROUTER_POOL)),
         leaving=frozenset(str(p["metadata"].get("uid")) for p in pod_list if "deletionTimestamp" in p["metadata"]),
         gateway=gateway,
         loads=loads,

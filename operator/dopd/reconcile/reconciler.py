@@ -24,7 +24,7 @@ from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.gateway_watch import GatewayWatch, differences
-from dopd.reconcile.gateways import serving_gateways
+from dopd.reconcile.gateways import kept_gateways, named, serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -79,6 +79,8 @@ class Reconciler:
         prometheus_labels: that the series of the operator's own Prometheus must carry.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
+        closed: gateways let nobody but the operator write to their list of workers. False where the operator can send
+            them no key: outside the cluster.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
 
@@ -90,12 +92,13 @@ class Reconciler:
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
     record_folder: Path | None = None
+    closed: bool = True
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._actor = Actor(self.kubernetes)
+        self._actor = Actor(self.kubernetes, closed=self.closed)
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp())
         self._mover = Mover(self.kubernetes, self._clock)
@@ -124,7 +127,7 @@ class Reconciler:
 
     async def _pass(self, key: Key, resource: Json) -> float:
         with STAGE_SECONDS.labels("observe").time():
-            observed = self._with_leads(key, await observe(self.kubernetes, self.http, self._orders, key, resource))
+            observed = self._with_leads(key, await self._look(key, resource))
         if observed.spec is None:
             self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
@@ -148,6 +151,9 @@ class Reconciler:
         if error:
             raise _Reported(error)
         return self._next(key, found)
+
+    async def _look(self, key: Key, resource: Json) -> Observed:
+        return await observe(self.kubernetes, self.http, self._orders, key, resource, closed=self.closed)
 
     def _with_leads(self, key: Key, observed: Observed) -> Observed:
         if key not in self._lead_times:
@@ -211,8 +217,9 @@ class Reconciler:
         moved = await self._mover.move(key, observed, spec, targets, self.now())
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
-        others = kept(observed, moved.revisions)
-        return moved, await self._actor.apply(observed, spec, should, settings, others)
+        gateways = named(observed, moved.gateways or {})
+        others = kept(observed, moved.revisions) | kept_gateways(observed, moved.gateways)
+        return moved, await self._actor.apply(observed, spec, should, gateways, settings, others)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))

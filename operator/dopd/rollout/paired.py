@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from dopd.api.names import Role
 from dopd.api.pairs import Pair
-from dopd.rollout.gateways import Gateway, GatewayPlan, plan_gateways
+from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
 from dopd.rollout.pool import PoolStep
 from dopd.rollout.worker import Worker

@@ -108,9 +108,9 @@ def pool_step(
 def _kept_old(new: Sequence[Worker], old: Sequence[Worker], goal: Goal, *, held: bool) -> list[Worker]:
     """Workers of old revisions that stay for now; those that serve most stay longest.
 
-    One that is not ready never will be worth waiting for, nor one to which no gateway sends. One that is ready leaves only for one that serves beyond the
-    floor, so that a gateway that does not answer stops the rollout. One that is drained already comes back only where
-    too few serve.
+    One that is not ready never will be worth waiting for, nor one to which no gateway sends. One that is ready leaves
+    only for one that serves beyond the floor, so that a gateway that does not answer stops the rollout. One that is
+    drained already comes back only where too few serve.
     """
     serving = sum(w.serves for w in (*new, *old))
     may_leave = 0 if held else max(serving - goal.floor, 0)

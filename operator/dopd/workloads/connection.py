@@ -3,11 +3,21 @@
 One key for both, since SMG sends to workers the key that it asks its clients for.
 """
 
+import hashlib
+
 from dopd.api.inference import DisaggregatedInferenceSpec, IpFamily
 from dopd.api.names import API_KEY_VARIABLE
-from dopd.workloads.meta import Manifest
+from dopd.workloads.meta import Manifest, Owner
 
 _ALL_ADDRESSES = {IpFamily.IPV4: "0.0.0.0", IpFamily.IPV6: "::"}
+
+
+def control_key(owner: Owner) -> str:
+    """The key of the gateways' control plane: whoever may read the resource can tell it, and no client can.
+
+    Derived, so that it needs no Secret, and is the same for each operator and after each restart.
+    """
+    return hashlib.sha256(f"dopd control plane of {owner.uid}".encode()).hexdigest()[:40]
 
 
 def listening_host(spec: DisaggregatedInferenceSpec) -> str:
