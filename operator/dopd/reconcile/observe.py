@@ -156,12 +156,16 @@ class Observed:
 
     def lead_looks(self) -> dict[Role, Look]:
         """What lead times are measured by."""
+        pairs = [Pair.of_labels(pod["metadata"].get("labels") or {}) for pod in self.pods[ROUTER_POOL]]
         draining = any(not worker.labelled for role in Role for worker in self.workers[role])
         gpus_to_come = draining or any(self.ending.values())
         return {
             role: Look(
                 pods=self.pods[role],
                 workers=self.workers[role],
+                apart=frozenset(
+                    w.name for w in self.workers[role] if pairs and not any(p.has(role, w.revision) for p in pairs)
+                ),
                 held=self.leaving,
                 gpus_to_come=gpus_to_come,
                 expected_seconds=0.0 if isinstance(self.model, str) else self.model.startup_seconds[role],

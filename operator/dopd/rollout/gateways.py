@@ -10,6 +10,7 @@ evenly over the pods behind it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -47,11 +48,13 @@ class GatewayPlan:
         replicas: pods by pair; a gateway of another pair is to leave.
         answering: pairs that serve: whole, behind a ready gateway that is to stay.
         present: pairs whose gateway may still take a request.
+        hopeful: pairs with a gateway, and with workers of either role that serve or start.
     """
 
     replicas: Mapping[Pair, int]
     answering: frozenset[Pair] = frozenset()
     present: frozenset[Pair] = frozenset()
+    hopeful: frozenset[Pair] = frozenset()
 
     def seen(self, role: Role, workers: Sequence[Worker], goal: Pair) -> list[Worker]:
         """The workers of a role, and what the gateways make of each; see Worker."""
@@ -59,8 +62,7 @@ class GatewayPlan:
         needed = {name for name in last.values() if name}
 
         def stranded(worker: Worker) -> bool:
-            listed = any(pair.has(role, worker.revision) for pair in self.present | self.replicas.keys())
-            return bool(self.answering) and not listed and not goal.has(role, worker.revision)
+            return not any(pair.has(role, worker.revision) for pair in (goal, *self.hopeful))
 
         return [
             _with(
@@ -97,7 +99,28 @@ def plan_gateways(
             ready.discard(pair)
     if goal in staying or goal in whole or not staying & whole:
         staying.add(goal)
-    return GatewayPlan(_spread(staying, whole, counts, there, replicas), frozenset(ready), present)
+    if not staying & whole and (lost := _without_gateway(sides, goal)):
+        staying.add(lost)
+        whole.add(lost)
+        counts[lost] = _counts(sides, lost)
+    hopeful = frozenset(pair for pair in present | staying if all(_labelled(sides, pair).values()))
+    return GatewayPlan(_spread(staying, whole, counts, there, replicas), frozenset(ready), present, hopeful)
+
+
+def _without_gateway(sides: Mapping[Role, Side], goal: Pair) -> Pair | None:
+    """The pair of old workers that lost its gateway: somebody deleted it while a rollout ran."""
+    old = {
+        role: Counter(w.revision for w in side.workers if w.labelled and w.ready and not goal.has(role, w.revision))
+        for role, side in sides.items()
+    }
+    if not all(revisions and "" not in revisions for revisions in old.values()):
+        return None
+    return Pair(*(old[role].most_common(1)[0][0] for role in (Role.PREFILL, Role.DECODE)))
+
+
+def _labelled(sides: Mapping[Role, Side], pair: Pair) -> dict[Role, int]:
+    """Workers of a pair that serve or start."""
+    return {role: sum(w.labelled and pair.has(role, w.revision) for w in sides[role].workers) for role in Role}
 
 
 def _may_leave(

@@ -23,7 +23,7 @@ class Worker:
         failed: it is known not to come up: its container ends again and again, or it was not ready in time.
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
-        stranded: no gateway is left that would send to its revision, and another revision answers.
+        stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
     """
 
     name: str

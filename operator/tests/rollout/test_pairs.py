@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from .paired_cluster import PairedCluster, PairWant
+from dopd.api.pairs import Pair
+
+from .cluster import GATEWAY_TICKS
+from .paired_cluster import BOOT_TICKS, LEAVE_TICKS, PairedCluster, PairWant
 
 BUDGET = 8
 SETTLE_TICKS = 250
@@ -60,3 +63,49 @@ def test_a_full_cluster_needs_no_spare_gpu(prefill: int, decode: int):
     cluster = PairedCluster(gpus=prefill + decode, budget=prefill + decode)
     cluster.serve(prefill, decode, requests=1)
     settle(cluster, PairWant(prefill, decode, "b"))
+
+
+def in_the_middle(prefill: int = 2, decode: int = 2, ticks: int = 4) -> tuple[PairedCluster, PairWant]:
+    """A full cluster in which a rollout has begun."""
+    cluster = PairedCluster(gpus=prefill + decode, budget=prefill + decode)
+    cluster.serve(prefill, decode, requests=1)
+    want = PairWant(prefill, decode, "b")
+    for _ in range(ticks):
+        checked_tick(cluster, want)
+    return cluster, want
+
+
+def serves_again(cluster: PairedCluster, want: PairWant) -> None:
+    for _ in range(SETTLE_TICKS):
+        cluster.tick(want)
+        if cluster.in_service() and cluster.settled(want):
+            return
+    pytest.fail("not settled\n" + "\n".join(cluster.lines[-12:]))
+
+
+@pytest.mark.parametrize("pool", ["P", "D"])
+@pytest.mark.parametrize("ticks", range(1, 40, 3))
+def test_old_workers_whose_partners_are_lost_make_room_for_new_ones(pool: str, ticks: int):
+    cluster, want = in_the_middle(ticks=ticks)
+    for pod in cluster.pools[pool]:
+        if pod.revision == "a":
+            pod.deleted_at = cluster.now
+    serves_again(cluster, want)
+
+
+@pytest.mark.parametrize("ticks", range(1, 40, 3))
+def test_a_gateway_that_somebody_deletes_comes_back_for_the_old_workers(ticks: int):
+    cluster, want = in_the_middle(ticks=ticks)
+    cluster.scale(Pair("a", "a"), 0)
+    for _ in range(LEAVE_TICKS + BOOT_TICKS + GATEWAY_TICKS):
+        cluster.tick(want)
+    assert cluster.in_service()
+    serves_again(cluster, want)
+
+
+def test_a_change_of_one_role_replaces_no_worker_of_the_other():
+    cluster = PairedCluster(gpus=5, budget=5)
+    cluster.serve(2, 3, requests=1)
+    before = {pod.name for pod in cluster.pools["D"]}
+    settle(cluster, PairWant(2, 3, "b", decode_revision="a"))
+    assert {pod.name for pod in cluster.pools["D"]} == before
