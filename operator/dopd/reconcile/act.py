@@ -14,6 +14,7 @@ from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ROUTER_POOL
 from dopd.cluster import ApiError, Applier, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed, belongs
@@ -96,6 +97,20 @@ class Actor:
                     await self._delete(live)
                 except ApiError as error:
                     troubles.append(Trouble(ConditionReason.API_FAILED, f"{' '.join(name)}: {error.message}"))
+        return troubles
+
+    async def replace(self, observed: Observed, gateways: Collection[str]) -> list[Trouble]:
+        """Delete gateway pods by name, so that their Deployments start others; returns what failed."""
+        troubles = []
+        for pod in observed.pods[ROUTER_POOL]:
+            meta = pod["metadata"]
+            if meta["name"] not in gateways:
+                continue
+            _LOG.warning("delete pod %s/%s: it lists others than it should", meta["namespace"], meta["name"])
+            try:
+                await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
+            except ApiError as error:
+                troubles.append(Trouble(ConditionReason.API_FAILED, f"Pod {meta['name']}: {error.message}"))
         return troubles
 
     async def _write(self, observed: Observed, child: Child) -> Trouble | None:

@@ -197,6 +197,9 @@ def _named(problems: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({problems[name]})" for name in first) + more
 
 
+_REPAIR = "A gateway that stays so is replaced by one that reads the pods anew, once that one serves. To do it at once"
+
+
 def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Finding:
     gateway = observed.gateway
     if observed.api_key_problem:
@@ -209,7 +212,7 @@ def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Findin
         more = f" and {len(lasting) - NAMED_PODS} more" if len(lasting) > NAMED_PODS else ""
         named = "; ".join(map(str, lasting[:NAMED_PODS]))
         gateways = " ".join(sorted({difference.gateway for difference in lasting}))
-        message = f"{named}{more}. A gateway that begins anew reads the pods anew: kubectl delete pod {gateways}"
+        message = f"{named}{more}. {_REPAIR}: kubectl delete pod {gateways}"
         return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.ROUTER_OUT_OF_SYNC, message)
     young = differences(observed)
     if young:

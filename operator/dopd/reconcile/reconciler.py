@@ -23,7 +23,7 @@ from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
-from dopd.reconcile.gateway_watch import GatewayWatch, differences
+from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
 from dopd.reconcile.gateways import kept_gateways, named, serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
@@ -39,6 +39,7 @@ from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
+from dopd.rollout import repair
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -138,12 +139,12 @@ class Reconciler:
         except Exception as problem:  # what there is goes on, and what the spec says is made
             error = problem
         targets = _targets(observed, observed.spec, planned)
+        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
         with STAGE_SECONDS.labels("act").time():
             moved, refused = await self._act(key, observed, observed.spec, targets, planned)
         troubles = [*moved.troubles, *refused]
         if error:
             troubles.append(failed("the plan", error))
-        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
         found = findings(observed, troubles, planned, targets, moved, lasting)
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now(), moved)
@@ -217,9 +218,13 @@ class Reconciler:
         moved = await self._mover.move(key, observed, spec, targets, self.now())
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
-        gateways = named(observed, moved.gateways or {})
+        overdue = self._gateways.overdue(key, self._clock.now())
+        repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})
         others = kept(observed, moved.revisions) | kept_gateways(observed, moved.gateways)
-        return moved, await self._actor.apply(observed, spec, should, gateways, settings, others)
+        gateways = named(observed, repaired.replicas)
+        troubles = await self._actor.apply(observed, spec, should, gateways, settings, others)
+        self._gateways.repaired(key, len(repaired.delete), self._clock.now())
+        return moved, troubles + await self._actor.replace(observed, repaired.delete)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))

@@ -8,13 +8,16 @@ from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
 from dopd.rollout.paired import PairedStep, paired_move
 from dopd.rollout.pool import Goal, PoolStep, pool_step
+from dopd.rollout.repair import Door, Repair, repair
 from dopd.rollout.worker import Worker, available
 
 __all__ = [
+    "Door",
     "Gateway",
     "Goal",
     "PairedStep",
     "PoolStep",
+    "Repair",
     "Side",
     "Worker",
     "available",
@@ -22,4 +25,5 @@ __all__ = [
     "paired_move",
     "plan_gateways",
     "pool_step",
+    "repair",
 ]

@@ -4,6 +4,7 @@ A turn of it after a pass of the operator: it binds pods to GPUs, makes them rea
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ class Cluster:
 
     Attributes:
         broken: a word of the command of engines that do not come up.
+        faults: what a gateway makes of its list of workers, by name of its pod.
     """
 
     def __init__(self, api: httpx.Client, namespace: str, gpus: int) -> None:
@@ -30,6 +32,7 @@ class Cluster:
         self._node = f"node-{namespace}"
         self._addresses = itertools.count(1)
         self.broken = "--broken"
+        self.faults: dict[str, Callable[[list[Json]], list[Json]]] = {}
         answer = api.post("/api/v1/nodes", json={"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}})
         assert answer.status_code == 201, answer.text
 
@@ -117,12 +120,11 @@ class Cluster:
         """What gateways and engines answer: engines are idle, gateways follow the labels at once."""
         if pod["metadata"]["labels"]["dopd.dev/pool"] != ROUTER_POOL:
             return {"loads": [IDLE]}
-        return {
-            "workers": [
-                {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"]["dopd.dev/role"]}
-                for p in self.listed(pod)
-            ]
-        }
+        workers = [
+            {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"]["dopd.dev/role"]}
+            for p in self.listed(pod)
+        ]
+        return {"workers": self.faults.get(pod["metadata"]["name"], list)(workers)}
 
     async def get_text(self, *_: Any) -> str:
         """Metrics of engines: none."""

@@ -251,3 +251,63 @@ async def test_workers_of_a_deployment_are_taken_over_without_a_restart_and_leav
     await run.until("the Deployments are gone", orphaned, passes=200, restarts=True)
     assert before == run.uids(), "they serve on"
     await run.until("all are replaced", lambda: run.settled(2, 2) and not before & run.uids(), passes=100)
+
+
+FAULTS: dict[str, Callable[[list[Json]], list[Json]]] = {
+    "stale entry": lambda rows: [*rows, {"url": "http://10.9.9.9:30000", "worker_type": "decode"}],
+    "missing entry": lambda rows: _by_role(rows)[1:],
+    "wrong role": lambda rows: [{**_by_role(rows)[0], "worker_type": "prefill"}, *_by_role(rows)[1:]],
+    "empty memory": lambda rows: [],
+}
+
+
+def _by_role(rows: list[Json]) -> list[Json]:
+    """Decode workers first."""
+    return sorted(rows, key=lambda row: str(row["worker_type"]))
+
+
+async def test_a_gateway_that_lists_others_than_it_should_is_named_and_replaced(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    create(run, 1, 2)
+    await run.until("all serve", lambda: run.settled(1, 2))
+    run.fewest_serving = 1
+    for name in ("LASTING_SECONDS", "REPAIR_SECONDS"):
+        monkeypatch.setattr(f"dopd.reconcile.gateway_watch.{name}", 0.0)
+    for what, fault in FAULTS.items():
+        (gateway,) = (pod["metadata"]["name"] for pod in run.cluster.gateways())
+        run.cluster.faults = {gateway: fault}
+        await run.until(what, lambda: run.condition("RouterInSync")["reason"] == "RouterOutOfSync")
+        assert gateway in run.condition("RouterInSync")["message"]
+
+        def repaired(wrong: str = gateway) -> bool:
+            names = [pod["metadata"]["name"] for pod in run.cluster.gateways()]
+            return wrong not in names and len(names) == 1 and run.condition("RouterInSync")["status"] == "True"
+
+        await run.until(f"{what} is repaired", repaired)
+
+
+async def test_of_two_gateways_that_disagree_the_wrong_one_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch):
+    create(run, 1, 2, router={"image": "never.pulled/smg", "imagePullPolicy": "Never", "replicas": 2})
+    await run.until("both serve", lambda: run.settled(1, 2) and len(run.cluster.gateways()) == 2)
+    run.fewest_serving = 1
+    for name in ("LASTING_SECONDS", "REPAIR_SECONDS"):
+        monkeypatch.setattr(f"dopd.reconcile.gateway_watch.{name}", 0.0)
+    right, wrong = (pod["metadata"]["name"] for pod in run.cluster.gateways())
+    run.cluster.faults = {wrong: FAULTS["wrong role"]}
+
+    def repaired() -> bool:
+        names = [pod["metadata"]["name"] for pod in run.cluster.gateways()]
+        return right in names and wrong not in names and len(names) == 2
+
+    await run.until("the wrong one is replaced", repaired)
+
+
+async def test_a_change_of_one_role_leaves_the_workers_of_the_other(run: Run):
+    create(run, 2, 2)
+    await run.until("all serve", lambda: run.settled(2, 2))
+    before, run.fewest_serving = {pod["metadata"]["uid"] for pod in run.serving("decode")}, 1
+    run.change(prefill={"template": {"metadata": {"annotations": {"a": "b"}}}})
+    old = run.uids() - before
+    await run.until("prefill is replaced", lambda: run.settled(2, 2) and not old & run.uids())
+    assert {pod["metadata"]["uid"] for pod in run.serving("decode")} == before
