@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
-from dopd.api.pairs import Pair
+from dopd.api.pairs import ANY, Pair
 from dopd.rollout.move import Side
 from dopd.rollout.worker import Worker
 
@@ -99,7 +99,7 @@ def plan_gateways(
             ready.discard(pair)
     if goal in staying or goal in whole or not staying & whole:
         staying.add(goal)
-    if not staying & whole and (lost := _without_gateway(sides, goal)):
+    if not staying - {ANY} & whole and (lost := _without_gateway(sides, goal, earlier=ANY in there)):
         staying.add(lost)
         whole.add(lost)
         counts[lost] = _counts(sides, lost)
@@ -107,15 +107,20 @@ def plan_gateways(
     return GatewayPlan(_spread(staying, whole, counts, there, replicas), frozenset(ready), present, hopeful)
 
 
-def _without_gateway(sides: Mapping[Role, Side], goal: Pair) -> Pair | None:
-    """The pair of old workers that lost its gateway: somebody deleted it while a rollout ran."""
-    old = {
-        role: Counter(w.revision for w in side.workers if w.labelled and w.ready and not goal.has(role, w.revision))
-        for role, side in sides.items()
-    }
-    if not all(revisions and "" not in revisions for revisions in old.values()):
-        return None
-    return Pair(*(old[role].most_common(1)[0][0] for role in (Role.PREFILL, Role.DECODE)))
+def _without_gateway(sides: Mapping[Role, Side], goal: Pair, *, earlier: bool) -> Pair | None:
+    """The pair of old workers that has no gateway of its own, where they can be told apart.
+
+    Somebody deleted theirs while a rollout ran; or that of an earlier version lists them, so none was replaced yet, and
+    a role without old ones is one that did not change.
+    """
+    pair = []
+    for role in (Role.PREFILL, Role.DECODE):
+        ready = Counter(worker.revision for worker in sides[role].workers if worker.labelled and worker.ready)
+        of_goal = ready.pop(goal.of(role), 0)
+        if "" in ready or not (ready or (earlier and of_goal)):
+            return None
+        pair.append(ready.most_common(1)[0][0] if ready else goal.of(role))
+    return Pair(*pair)
 
 
 def _labelled(sides: Mapping[Role, Side], pair: Pair) -> dict[Role, int]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.api.names import Role
-from dopd.api.pairs import Pair
+from dopd.api.pairs import ANY, Pair
 from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
 from dopd.rollout.pool import PoolStep
@@ -59,7 +59,9 @@ def paired_move(
     seen = {role: replace(side, workers=plan.seen(role, side.workers, goal)) for role, side in sides.items()}
     lacking = {role for role, side in seen.items() if not any(w.labelled for w in _new(side))}
     waiting: frozenset[Role] = frozenset()
-    if lacking and plan.answering - {goal}:
+    if ANY in plan.present and plan.replicas.keys() - {ANY, goal}:
+        seen = {role: _waits(side) for role, side in seen.items()}  # it would pair new workers with the old ones
+    elif lacking and plan.answering - {goal}:
         if _room(seen, lacking, budget_gpus):
             seen = _in_step(seen)
         else:

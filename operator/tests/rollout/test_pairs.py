@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dopd.api.pairs import Pair
+from dopd.api.pairs import ANY, Pair
 
 from .cluster import GATEWAY_TICKS
 from .paired_cluster import BOOT_TICKS, LEAVE_TICKS, PairedCluster, PairWant
@@ -109,3 +109,17 @@ def test_a_change_of_one_role_replaces_no_worker_of_the_other():
     before = {pod.name for pod in cluster.pools["D"]}
     settle(cluster, PairWant(2, 3, "b", decode_revision="a"))
     assert {pod.name for pod in cluster.pools["D"]} == before
+
+
+@pytest.mark.parametrize(("prefill", "decode"), [("a", "a"), ("b", "b"), ("b", "a"), ("a", "b")])
+def test_the_gateway_of_an_earlier_version_never_pairs_two_revisions(prefill: str, decode: str):
+    """The operator is upgraded, and what workers are made from changes in the same moment."""
+    cluster = PairedCluster(gpus=5, budget=5)
+    cluster.serve(2, 3, requests=1)
+    cluster.doors, cluster.replicas = {ANY: cluster.doors[Pair("a", "a")]}, {ANY: 2}
+    want = PairWant(2, 3, prefill, decode_revision=decode)
+    for _ in range(SETTLE_TICKS):
+        checked_tick(cluster, want)
+        if ANY in cluster.in_service():
+            assert {pod.revision for pods in cluster.pools.values() for pod in pods} == {"a"}
+    assert cluster.settled(want)
