@@ -62,6 +62,9 @@ BOOTSTRAP_PORT_NAME = "bootstrap"
 WORKER_PORTS_ANNOTATION = "smg.ai/worker-ports"
 """Read by the gateway: the engine's port, where it is not the one that the gateway was told for all (SMG)."""
 
+CONTROL_KEY_VARIABLE = "DOPD_CONTROL_KEY"
+"""Holds the key of spec.router.controlKey in gateways; their command refers to it."""
+
 API_KEY_VARIABLE = "DOPD_API_KEY"
 """Holds the key of spec.apiKey in workers and gateways; their command refers to it."""
 

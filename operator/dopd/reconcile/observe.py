@@ -17,6 +17,7 @@ from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_PO
 from dopd.api.pairs import Pair
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
+from dopd.api.secrets import SecretKey
 from dopd.autoscaler import EngineSample
 from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
@@ -198,13 +199,17 @@ async def observe(
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
     ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
-    (profiles, model), (api_key, api_key_problem) = await asyncio.gather(
-        read_profiles(kubernetes, key, spec), read_api_key(kubernetes, key, spec)
+    (profiles, model), (api_key, api_key_problem), (admin_key, admin_key_problem) = await asyncio.gather(
+        read_profiles(kubernetes, key, spec),
+        read_api_key(kubernetes, key, spec),
+        read_control_key(kubernetes, key, spec),
     )
     keyed = WithKey(http, api_key)
+    if not admin_key_problem:
+        admin_key = admin_key or control_key(owner)
 
     def gateway_key(pod: Json) -> str:
-        return control_key(owner) if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
+        return admin_key if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
 
     async with outside():
         gateway, loads, orders_now = await asyncio.gather(
@@ -232,7 +237,7 @@ async def observe(
         model=model,
         profiles=profiles,
         api_key=api_key,
-        api_key_problem=api_key_problem,
+        api_key_problem=api_key_problem or admin_key_problem,
         orders=orders_now,
     )
 
@@ -256,10 +261,20 @@ def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
 
 async def read_api_key(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> tuple[str, str]:
     """The key that gateways and engines of a resource ask for, or why it is not known; both "" without spec.apiKey."""
-    if spec is None or spec.api_key is None:
+    return await _read_key(kubernetes, key, spec.api_key if spec else None, "spec.apiKey")
+
+
+async def read_control_key(
+    kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None
+) -> tuple[str, str]:
+    """The key of the gateways' control plane, or why it is not known; both "" without spec.router.controlKey."""
+    return await _read_key(kubernetes, key, spec.router.control_key if spec else None, "spec.router.controlKey")
+
+
+async def _read_key(kubernetes: Kubernetes, key: Key, ref: SecretKey | None, field_name: str) -> tuple[str, str]:
+    if ref is None:
         return "", ""
-    ref = spec.api_key
-    where = f"spec.apiKey: key {ref.key} of Secret {ref.name}"
+    where = f"{field_name}: key {ref.key} of Secret {ref.name}"
     try:
         secret = await kubernetes.get(kinds.SECRET, key.namespace, ref.name)
     except ApiError as error:

@@ -19,7 +19,13 @@ from dopd.api.names import (
     Role,
 )
 from dopd.api.pairs import ANY, Pair
-from dopd.workloads.connection import api_key_flag, api_key_variable, control_key, listening_host
+from dopd.workloads.connection import (
+    api_key_flag,
+    api_key_variable,
+    control_key_flag,
+    control_key_variable,
+    listening_host,
+)
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.template import pod_template
 
@@ -107,7 +113,7 @@ def router_deployment(
             "runAsNonRoot": True,
             "runAsUser": 65532,
         },
-        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec)],
+        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec), *control_key_variable(spec)],
     }
     if router.image_pull_policy:
         container["imagePullPolicy"] = router.image_pull_policy.value
@@ -154,9 +160,6 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec, pair: Pair = AN
         of_revision = [f"{REVISION_LABEL}={pair.of(role)}"] if pair.of(role) else []
         return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}", *of_revision]
 
-    # Without it each client could add and remove workers, on the port of its requests.
-    key = ["--control-plane-api-keys", f"dopd:operator:admin:{control_key(owner)}"] if closed else []
-
     return [
         "--host", listening_host(spec),
         "--port", str(ROUTER_PORT),
@@ -183,7 +186,7 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec, pair: Pair = AN
         "--shutdown-grace-period-secs", str(GRACE_SECONDS - 2 * NOTICE_SECONDS),
         "--prefill-selector", *selector(Role.PREFILL),
         "--decode-selector", *selector(Role.DECODE),
-        *key,
+        *(control_key_flag(owner, spec) if closed else []),
         *api_key_flag(spec),
     ]  # fmt: skip
 

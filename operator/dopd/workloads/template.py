@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dopd.api.flags import Reserved, first_reserved
-from dopd.api.names import API_KEY_VARIABLE
+from dopd.api.names import API_KEY_VARIABLE, CONTROL_KEY_VARIABLE
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest
 from dopd.workloads.refusal import Refusal
@@ -85,6 +85,9 @@ def _keep_gpus(own: Manifest, merged: Manifest, where: str) -> None:
                 raise Refusal(f"{where}.{part}[{name}]", f"differs from the role's gpus, {amount}; say it there alone")
 
 
+_KEYS = {API_KEY_VARIABLE: "spec.apiKey", CONTROL_KEY_VARIABLE: "spec.router.controlKey"}
+
+
 def _keep_reachable(own: Manifest, merged: Manifest, where: str) -> None:
     """The ports by which a container is found, and the key: without it the reference in the command is taken for it."""
     there = {port["containerPort"] for port in merged.get("ports", [])}
@@ -92,8 +95,9 @@ def _keep_reachable(own: Manifest, merged: Manifest, where: str) -> None:
         if port["containerPort"] not in there:
             raise Refusal(f"{where}.ports", f"takes port {port['containerPort']} of the operator away; leave that out")
     for variable in own.get("env", []):
-        if variable["name"] == API_KEY_VARIABLE and variable not in merged.get("env", []):
-            raise Refusal(f"{where}.env[{API_KEY_VARIABLE}]", "is set by spec.apiKey; leave it out")
+        name = variable["name"]
+        if name in _KEYS and variable not in merged.get("env", []):
+            raise Refusal(f"{where}.env[{name}]", f"is set by {_KEYS[name]}; leave it out")
 
 
 def _yield_security(own: Manifest, merged: Manifest, chosen: Manifest, pod: Mapping[str, Any]) -> None:

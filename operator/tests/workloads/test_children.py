@@ -246,6 +246,16 @@ def test_the_control_plane_of_a_gateway_has_a_key_of_its_own(owner: Owner, raw_s
     assert "--control-plane-api-keys" not in gateway_flags(owner, spec, closed=False)
 
 
+def test_the_key_of_a_control_plane_may_stand_in_a_secret(owner: Owner, raw_spec: dict[str, Any]):
+    raw_spec["router"]["controlKey"] = {"name": "gateways", "key": "admin"}
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    made = router_deployment(owner, spec, Gateway("llama-router", 1))
+    assert flags(engine(made))["--control-plane-api-keys"] == "dopd:operator:admin:$(DOPD_CONTROL_KEY)"
+    reference = {"secretKeyRef": {"name": "gateways", "key": "admin"}}
+    assert {"name": "DOPD_CONTROL_KEY", "valueFrom": reference} in engine(made)["env"]
+    assert control_key(owner) not in json.dumps(made)
+
+
 def test_a_gateway_sends_to_the_workers_of_one_pair_of_revisions_alone(owner: Owner, spec: DisaggregatedInferenceSpec):
     found = [
         router_deployment(owner, spec, Gateway(name, 1, pair))
