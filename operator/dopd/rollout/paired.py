@@ -127,7 +127,3 @@ def _in_step(sides: Mapping[Role, Side]) -> dict[Role, Side]:
         role: replace(side, goal=replace(side.goal, held=True)) if ahead(role, role.other) else side
         for role, side in sides.items()
     }
-
-
-def _other(role: Role) -> Role:
-    return Role.DECODE if role is Role.PREFILL else Role.PREFILL
