@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import httpx
+
 from e2e.cluster.daemon import docker_session
 from e2e.load import BackgroundLoad, Schedule, Target
 from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
@@ -50,6 +52,8 @@ def test_a_rollout_takes_no_gpu_more_and_loses_no_request(stack: Stack, apply: A
         stack.apply(changed(resource, {"engine__env": [{"name": "ROLLED_OUT", "value": "1"}]}))
         wait_for(replaced, "all workers are of the new revision", timeout_seconds=170)
     assert most == 4, "a successor starts when the GPU of the one before is free"
+    for path in ("/workers", "/get_loads"):
+        assert httpx.get(f"{stack.gateway_url}{path}", trust_env=False).status_code == 401, "no client's affair"
 
 
 def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack, apply: Apply) -> None:

@@ -94,8 +94,9 @@ class ConditionReason(StrEnum):
     """New workers did not come up, and the workers are those of the revision before. Correct the spec."""
 
     NO_SPARE_GPU = "NoSpareGpu"
-    """The only worker of a role has to be replaced, and there is no GPU for a second one. Raise
-    spec.scaling.gpuBudget.max or free GPUs, or set spec.rollout.allowOutage."""
+    """There are no GPUs for the first new worker of a role beside the old ones that must serve, so nothing is replaced.
+    Raise spec.scaling.gpuBudget.max or free GPUs, raise spec.rollout.maxUnavailable of the other role, or set
+    spec.rollout.allowOutage."""
 
     ADOPTING = "Adopting"
     """Workers that a Deployment of an earlier version made are being taken over. Wait."""
@@ -147,8 +148,9 @@ class ConditionReason(StrEnum):
 
     ROUTER_OUT_OF_SYNC = "RouterOutOfSync"
     """A gateway has listed other workers than those that should serve for longer than a change takes: it lost an event,
-    can not reach a worker, or somebody writes to its control plane. Delete the gateway's pod that is named: its
-    successor reads the pods anew. If it comes back, read its log, and set spec.apiKey."""
+    can not reach a worker, or somebody writes to its control plane. The operator replaces it by one that reads the pods
+    anew; to do it at once, delete the gateway's pod that is named. If it stays, read its log: the gateway can not reach
+    the worker."""
 
     API_KEY_UNREADABLE = "ApiKeyUnreadable"
     """The operator can not read the key of spec.apiKey, so neither gateways nor engines answer it. Create the Secret,

@@ -74,7 +74,7 @@ ROUTER_FLAGS = (
     Reserved(
         ("--api-key", "--control-plane-api-keys", "--jwt-issuer", "--jwt-audience", "--jwt-jwks-uri",
          "--jwt-role-mapping"),
-        "name a Secret in spec.apiKey; with another key the operator could not read the gateway's list of workers",
+        "name a Secret in spec.apiKey, the key of clients; the control plane is closed to all but the operator",
     ),
     Reserved(
         ("--tls-cert-path", "--tls-key-path"),

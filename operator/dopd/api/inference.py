@@ -10,13 +10,14 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from dopd.api.base import Duration, Model, Name, Rule, Within, cel, cel_milliseconds, seconds
+from dopd.api.base import Duration, Model, Rule, Within, cel, cel_milliseconds, seconds
 from dopd.api.events import ForecastEvent
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
 from dopd.api.rollout import Rollout
 from dopd.api.router import Router
 from dopd.api.scheduling import Scheduling
+from dopd.api.secrets import SecretKey
 from dopd.api.workers import Engine, ProfileRef, RoleSpec
 
 
@@ -25,25 +26,6 @@ class IpFamily(StrEnum):
 
     IPV4 = "IPv4"
     IPV6 = "IPv6"
-
-
-class SecretKey(Model):
-    """A key of a Secret of the same namespace."""
-
-    name: Name
-    """Name of the Secret."""
-    key: Annotated[
-        str,
-        Field(
-            pattern=r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$",
-            max_length=253,
-            json_schema_extra={
-                "expected": "a key of a Secret (letters, digits, '-', '_' and '.', not '..' at its beginning), such as"
-                " key"
-            },
-        ),
-    ] = "key"
-    """Key in it."""
 
 
 class RoleSwitching(Model):

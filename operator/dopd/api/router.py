@@ -9,6 +9,7 @@ from dopd.api.base import Image, Model, PullPolicy, Rule, cel
 from dopd.api.flags import ROUTER_FLAGS, flag_rules
 from dopd.api.names import ROUTER_CONTAINER, ROUTER_METRICS_PORT, ROUTER_PORT
 from dopd.api.pods import PodTemplateOverlay, port_rules
+from dopd.api.secrets import SecretKey
 
 
 class ServiceType(StrEnum):
@@ -99,6 +100,10 @@ class Router(Model):
     --prefix-token-count or --balance-abs-threshold."""
     decode_policy: DecodeRouting = DecodeRouting.POWER_OF_TWO
     """How a decode worker is chosen; the values are those of prefillPolicy, without bucket."""
+    control_key: SecretKey | None = None
+    """A key of a Secret of this namespace that opens the gateway's control plane (`/workers`, `/flush_cache`) to the
+    operator, and to nobody else. If absent, one that is made from the resource's uid: clients do not know it, but
+    whoever may read pods of the namespace does. Chart value apiKeySecrets must name that Secret."""
     args: Annotated[
         list[Annotated[str, Field(max_length=1024)]],
         Field(max_length=64, json_schema_extra={"x-kubernetes-validations": cel(flag_rules(ROUTER_FLAGS))}),

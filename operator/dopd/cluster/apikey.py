@@ -5,6 +5,7 @@ the API server no key can be sent, since it takes the header for its own: an ope
 engine that asks for one.
 """
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -54,14 +55,20 @@ class PostWithKey:
 
 
 class WithKey:
-    """The same way to pods, with a key in each request; with none if it is empty."""
+    """The same way to pods, with a key in each request; with none if it is empty.
 
-    def __init__(self, http: Getter, key: str) -> None:
-        self._http, self._key = http, key
+    Args:
+        http: the way.
+        key: for all pods, or what tells it of one.
+    """
+
+    def __init__(self, http: Getter, key: str | Callable[[dict[str, Any]], str]) -> None:
+        self._http = http
+        self._key_of = (lambda _: key) if isinstance(key, str) else key
 
     async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
         """See PodHttp."""
-        token = _KEY.set(self._key)
+        token = _KEY.set(self._key_of(pod))
         try:
             return await self._http.get_json(pod, port, path, query)
         finally:
@@ -69,7 +76,7 @@ class WithKey:
 
     async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
         """See PodHttp."""
-        token = _KEY.set(self._key)
+        token = _KEY.set(self._key_of(pod))
         try:
             return await self._http.get_text(pod, port, path)
         finally:

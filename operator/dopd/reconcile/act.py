@@ -8,12 +8,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import ROUTER_POOL
 from dopd.cluster import ApiError, Applier, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed, belongs
@@ -23,6 +24,7 @@ from dopd.reconcile.refusals import failed, refusal, taken
 from dopd.workloads import Targets
 from dopd.workloads.children import Child, child_builders
 from dopd.workloads.refusal import Refusal
+from dopd.workloads.router import Gateway
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,10 +48,13 @@ class Actor:
     Args:
         kubernetes: where to.
         clock: monotonic seconds.
+        closed: the gateways' control plane asks for a key.
     """
 
-    def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
-        self._kubernetes = kubernetes
+    def __init__(
+        self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic, *, closed: bool = True
+    ) -> None:
+        self._kubernetes, self._closed = kubernetes, closed
         self._applier = Applier(kubernetes)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
         self._refused: dict[Key, dict[_Name, _Refused]] = {}
@@ -69,6 +74,7 @@ class Actor:
         observed: Observed,
         spec: DisaggregatedInferenceSpec,
         targets: Targets,
+        gateways: Sequence[Gateway],
         scheduling: Callable[[], Json],
         kept: Collection[_Name] = (),
     ) -> list[Trouble]:
@@ -78,10 +84,11 @@ class Actor:
             observed: the look at the cluster.
             spec: of the resource.
             targets: workers that should serve.
+            gateways: those that there should be.
             scheduling: makes the ConfigMap with the settings of the order of prompts.
             kept: children by kind and name that somebody else writes.
         """
-        children = child_builders(observed.owner, spec, targets, scheduling)
+        children = child_builders(observed.owner, spec, targets, gateways, scheduling, closed=self._closed)
         troubles = [trouble for child in children if (trouble := await self._write(observed, child))]
         wanted = {(child.kind, child.name) for child in children} | set(kept)
         for name, live in observed.children.items():
@@ -90,6 +97,20 @@ class Actor:
                     await self._delete(live)
                 except ApiError as error:
                     troubles.append(Trouble(ConditionReason.API_FAILED, f"{' '.join(name)}: {error.message}"))
+        return troubles
+
+    async def replace(self, observed: Observed, gateways: Collection[str]) -> list[Trouble]:
+        """Delete gateway pods by name, so that their Deployments start others; returns what failed."""
+        troubles = []
+        for pod in observed.pods[ROUTER_POOL]:
+            meta = pod["metadata"]
+            if meta["name"] not in gateways:
+                continue
+            _LOG.warning("delete pod %s/%s: it lists others than it should", meta["namespace"], meta["name"])
+            try:
+                await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
+            except ApiError as error:
+                troubles.append(Trouble(ConditionReason.API_FAILED, f"Pod {meta['name']}: {error.message}"))
         return troubles
 
     async def _write(self, observed: Observed, child: Child) -> Trouble | None:

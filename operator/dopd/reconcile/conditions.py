@@ -125,8 +125,8 @@ def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:
 
 
 def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:
-    deployment = observed.deployment(pool)
-    for condition in (deployment or {}).get("status", {}).get("conditions", []):
+    made_by = observed.gateway_deployments().values() if pool == ROUTER_POOL else [observed.deployment(pool) or {}]
+    for condition in [c for one in made_by for c in one.get("status", {}).get("conditions", [])]:
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             return Trouble(Reason.CHILD_REFUSED, f"pods of {pool} are refused: {condition.get('message', '')}")
     if observed.pods[pool]:
@@ -180,8 +180,11 @@ def rolled_out(observed: Observed, moved: Moved) -> Finding:
         return Finding(kind, Status.TRUE, Reason.AS_EXPECTED)
     counted = [f"{count} {role} workers" for role, count in old.items() if count]
     if moved.waiting:
-        roles = " and ".join(f"the only {role} worker" for role in sorted(moved.waiting))
-        message = f"{roles} can not be replaced: there are no GPUs for a second one beside it"
+        roles = " and ".join(f"a {role} worker" for role in sorted(moved.waiting))
+        message = (
+            f"nothing is replaced: there are no GPUs for {roles} beside those that must serve. Raise gpuBudget.max, or "
+            "in spec.rollout maxUnavailable of the other role or allowOutage"
+        )
         return Finding(kind, Status.FALSE, Reason.NO_SPARE_GPU, message)
     return Finding(kind, Status.FALSE, Reason.ROLLING_OUT, f"{' and '.join(counted)} are yet to be replaced")
 
@@ -207,6 +210,9 @@ def _named(problems: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({problems[name]})" for name in first) + more
 
 
+_REPAIR = "A gateway that stays so is replaced by one that reads the pods anew, once that one serves. To do it at once"
+
+
 def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Finding:
     gateway = observed.gateway
     if observed.api_key_problem:
@@ -219,7 +225,7 @@ def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Findin
         more = f" and {len(lasting) - NAMED_PODS} more" if len(lasting) > NAMED_PODS else ""
         named = "; ".join(map(str, lasting[:NAMED_PODS]))
         gateways = " ".join(sorted({difference.gateway for difference in lasting}))
-        message = f"{named}{more}. A gateway that begins anew reads the pods anew: kubectl delete pod {gateways}"
+        message = f"{named}{more}. {_REPAIR}: kubectl delete pod {gateways}"
         return Finding(Type.ROUTER_IN_SYNC, Status.FALSE, Reason.ROUTER_OUT_OF_SYNC, message)
     young = differences(observed)
     if young:

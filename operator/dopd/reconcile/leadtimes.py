@@ -101,6 +101,7 @@ class Look:
     Attributes:
         pods: that hold their place.
         workers: the same as the pool's state machine sees them, in the same order.
+        apart: names of workers of a revision that no gateway is there for: it comes with the first partner.
         held: uids of pods that are being deleted and are not gone.
         gpus_to_come: a worker of the resource, of whatever role, gives up GPUs that a new one may wait for.
         expected_seconds: what the profile expects of a start.
@@ -108,6 +109,7 @@ class Look:
 
     pods: Sequence[Pod]
     workers: Sequence[Worker]
+    apart: frozenset[str] = frozenset()
     held: frozenset[str] = frozenset()
     gpus_to_come: bool = False
     expected_seconds: float = 0.0
@@ -264,6 +266,8 @@ def _next(mine: _OfRole, life: _Life, pod: Pod, worker: Worker, look: Look, cloc
     if not worker.labelled:  # drained; one that no gateway knew by then is not to be registered any more
         drained = life.drained_at if life.drained_at is not None or not worker.ready else clock.now
         return replace(life, drained_at=drained, registered=True)
+    if life.ready_at is not None and worker.name in look.apart:  # it waits for a partner, not for a gateway
+        life = replace(life, registered=True)
     if life.ready_at is not None and worker.registered and not life.registered:
         mine.add(Part.REGISTRATION, clock.now - life.ready_at, seen=seen)
         life = replace(life, registered=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dopd.api.names import Role
+from dopd.api.pairs import Pair
 from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
@@ -28,8 +29,9 @@ class Moved:
         troubles: what failed.
         rejected: revisions of the spec that did not come up and are rolled back, by role.
         adopting: roles whose workers are being taken over from a Deployment.
-        waiting: roles whose only worker can not be replaced for want of GPUs.
+        waiting: roles for whose first new worker there are no GPUs.
         told: what happened to workers that change their role.
+        gateways: pods of each gateway; None where they stay as they are.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -39,3 +41,4 @@ class Moved:
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
     told: tuple[Told, ...] = ()
+    gateways: Mapping[Pair, int] | None = None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason
@@ -14,6 +13,7 @@ from dopd.cluster import ApiError, Kubernetes, PodPost
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
+from dopd.reconcile.gateways import pair_gateways
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
@@ -22,7 +22,7 @@ from dopd.reconcile.refusals import failed
 from dopd.reconcile.timing import SteadyClock
 from dopd.reconcile.turns import Turns
 from dopd.reconcile.worker_pods import WorkerPods, rejected
-from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, move
+from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, paired_move
 from dopd.workloads.revisions import Revision
 
 
@@ -78,16 +78,18 @@ class Mover:
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
-        steps = move(
+        step = paired_move(
             sides,
+            pair_gateways(observed, now.timestamp()),
+            spec.router.replicas,
             budget.max if budget else None,
             now_seconds=self._clock.now(),
             drain_deadline_seconds=seconds(deadline),
             flips=flips,
         )
-        steps = {role: step for role, step in steps.items() if role not in adopting}
-        for role, step in steps.items():
-            if step.give_back:
+        steps = {role: of_role for role, of_role in step.steps.items() if role not in adopting}
+        for role, of_role in steps.items():
+            if of_role.give_back:
                 self._gave_back[key, role] = self._clock.now()
         turned = await self._turns.step(observed, sides, steps, now, seconds(deadline))
         steps = turned.steps
@@ -99,8 +101,9 @@ class Mover:
             troubles=tuple(troubles),
             rejected=_rejected(observed, spec, steps, revisions),
             adopting=frozenset(adopting),
-            waiting=frozenset(role for role in steps if _waits(sides[role], steps[role])),
+            waiting=step.waiting,
             told=tuple(turned.told),
+            gateways=step.gateways,
         )
 
     def _side(
@@ -133,7 +136,7 @@ class Mover:
         seen = [
             replace(
                 self._steadied(worker),
-                revision=_as_of(role, pod, worker.revision, revisions),
+                revision=_as_of(role, worker.revision, revisions),
                 failed=not pod_reading.comes_up(pod, now.timestamp(), deadline),
             )
             for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
@@ -141,7 +144,7 @@ class Mover:
         ending = [
             replace(
                 ended := pod_reading.worker(pod, observed.gateway, None),
-                revision=_as_of(role, pod, ended.revision, revisions),
+                revision=_as_of(role, ended.revision, revisions),
             )
             for pod in observed.ending[role]
             if not pod_reading.overdue(pod, now.timestamp())
@@ -158,19 +161,10 @@ class Mover:
         )
 
 
-def _as_of(role: Role, pod: dict[str, Any], revision: str, revisions: Mapping[Role, Revision]) -> str:
-    """The revision of a worker in terms of its role: one that came from the other role is new where it is new there."""
-    made_as = pod_reading.launched(pod)
-    if made_as == role or made_as not in tuple(Role):
-        return revision
-    mine, there = revisions.get(role), revisions.get(Role(made_as))
+def _as_of(role: Role, revision: str, revisions: Mapping[Role, Revision]) -> str:
+    """The revision of a worker in terms of its role: one from the other role is new where it is new there."""
+    mine, there = (revisions.get(each) for each in (role, role.other))
     return mine.name if mine and there and there.name == revision else revision
-
-
-def _waits(side: Side, step: PoolStep) -> bool:
-    """Whether the only worker of a role is old and nothing can be started beside it."""
-    old = [worker for worker in side.workers if worker.revision != side.goal.revision]
-    return side.goal.target == 1 == len(side.workers) and len(old) == 1 and not step.create and not step.drain
 
 
 def _rejected(

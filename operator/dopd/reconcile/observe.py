@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_POOL, Role
+from dopd.api.pairs import Pair
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
+from dopd.api.secrets import SecretKey
 from dopd.autoscaler import EngineSample
 from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
@@ -30,6 +32,7 @@ from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
 from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
+from dopd.workloads.connection import control_key
 from dopd.workloads.revisions import Revision
 
 Json = dict[str, Any]
@@ -52,6 +55,7 @@ class Observed:
         children: live children by (kind, name), those of this resource alone.
         pods: pods that hold their place, by pool.
         ending: pods that are being deleted and still hold their GPUs, by role.
+        closing: gateway pods that are being deleted.
         finished: pods whose containers all ended for good, by role.
         leaving: uids of the pods that are being deleted.
         leads: how long a decision takes to have an effect, by role; empty before that was looked at.
@@ -84,6 +88,7 @@ class Observed:
     api_key_problem: str = ""
     leaving: frozenset[str] = frozenset()
     leads: Mapping[Role, Lead] = field(default_factory=dict)
+    closing: tuple[Json, ...] = ()
 
     @property
     def owner(self) -> Owner:
@@ -95,8 +100,16 @@ class Observed:
         return self.children.get((manifest["kind"], manifest["metadata"]["name"]))
 
     def deployment(self, pool: str) -> Json | None:
-        """The live Deployment of a pool."""
+        """The live Deployment of a pool of workers, as earlier versions made them."""
         return self.children.get((kinds.DEPLOYMENT.kind, self.owner.child_name(pool)))
+
+    def gateway_deployments(self) -> dict[Pair, Json]:
+        """The live Deployments of the gateways, by the pair that they send to."""
+        return {
+            Pair.of_labels(item["metadata"].get("labels") or {}): item
+            for (kind, _), item in self.children.items()
+            if kind == kinds.DEPLOYMENT.kind and item["metadata"].get("labels", {}).get(POOL_LABEL) == ROUTER_POOL
+        }
 
     def revisions(self, role: Role) -> list[Revision]:
         """The revisions of a role that are kept, newest first."""
@@ -145,12 +158,16 @@ class Observed:
 
     def lead_looks(self) -> dict[Role, Look]:
         """What lead times are measured by."""
+        pairs = [Pair.of_labels(pod["metadata"].get("labels") or {}) for pod in self.pods[ROUTER_POOL]]
         draining = any(not worker.labelled for role in Role for worker in self.workers[role])
         gpus_to_come = draining or any(self.ending.values())
         return {
             role: Look(
                 pods=self.pods[role],
                 workers=self.workers[role],
+                apart=frozenset(
+                    w.name for w in self.workers[role] if pairs and not any(p.has(role, w.revision) for p in pairs)
+                ),
                 held=self.leaving,
                 gpus_to_come=gpus_to_come,
                 expected_seconds=0.0 if isinstance(self.model, str) else self.model.startup_seconds[role],
@@ -160,9 +177,15 @@ class Observed:
 
 
 async def observe(
-    kubernetes: Kubernetes, http: PodHttp, orders: PromptOrderReader, key: Key, resource: Json
+    kubernetes: Kubernetes,
+    http: PodHttp,
+    orders: PromptOrderReader,
+    key: Key,
+    resource: Json,
+    *,
+    closed: bool = True,
 ) -> Observed:
-    """Read everything about a resource."""
+    """Read everything about a resource; `closed`: the gateways' control plane asks for its key."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
         asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
@@ -177,13 +200,21 @@ async def observe(
     spec, problem = read_spec(resource)
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
     ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
-    (profiles, model), (api_key, api_key_problem) = await asyncio.gather(
-        read_profiles(kubernetes, key, spec), read_api_key(kubernetes, key, spec)
+    (profiles, model), (api_key, api_key_problem), (admin_key, admin_key_problem) = await asyncio.gather(
+        read_profiles(kubernetes, key, spec),
+        read_api_key(kubernetes, key, spec),
+        read_control_key(kubernetes, key, spec),
     )
     keyed = WithKey(http, api_key)
+    if not admin_key_problem:
+        admin_key = admin_key or control_key(owner)
+
+    def gateway_key(pod: Json) -> str:
+        return admin_key if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
+
     async with outside():
         gateway, loads, orders_now = await asyncio.gather(
-            read_gateways(keyed, pools[ROUTER_POOL]),
+            read_gateways(WithKey(http, gateway_key), pools[ROUTER_POOL]),
             read_loads(keyed, [pod for role in Role for pod in ready[role]]),
             orders.read(ready[Role.PREFILL] if ordering else ()),
         )
@@ -195,6 +226,7 @@ async def observe(
         pods=pools,
         ending={role: pod_reading.ending(pod_list, role) for role in Role},
         finished={role: pod_reading.finished_of(pod_list, role) for role in Role},
+        closing=tuple(pod_reading.ending(pod_list, ROUTER_POOL)),
         leaving=frozenset(str(p["metadata"].get("uid")) for p in pod_list if "deletionTimestamp" in p["metadata"]),
         gateway=gateway,
         loads=loads,
@@ -206,7 +238,7 @@ async def observe(
         model=model,
         profiles=profiles,
         api_key=api_key,
-        api_key_problem=api_key_problem,
+        api_key_problem=api_key_problem or admin_key_problem,
         orders=orders_now,
     )
 
@@ -239,10 +271,20 @@ def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
 
 async def read_api_key(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> tuple[str, str]:
     """The key that gateways and engines of a resource ask for, or why it is not known; both "" without spec.apiKey."""
-    if spec is None or spec.api_key is None:
+    return await _read_key(kubernetes, key, spec.api_key if spec else None, "spec.apiKey")
+
+
+async def read_control_key(
+    kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None
+) -> tuple[str, str]:
+    """The key of the gateways' control plane, or why it is not known; both "" without spec.router.controlKey."""
+    return await _read_key(kubernetes, key, spec.router.control_key if spec else None, "spec.router.controlKey")
+
+
+async def _read_key(kubernetes: Kubernetes, key: Key, ref: SecretKey | None, field_name: str) -> tuple[str, str]:
+    if ref is None:
         return "", ""
-    ref = spec.api_key
-    where = f"spec.apiKey: key {ref.key} of Secret {ref.name}"
+    where = f"{field_name}: key {ref.key} of Secret {ref.name}"
     try:
         secret = await kubernetes.get(kinds.SECRET, key.namespace, ref.name)
     except ApiError as error:

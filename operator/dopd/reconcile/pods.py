@@ -20,14 +20,17 @@ from dopd.api.names import (
     POOL_LABEL,
     REVISION_LABEL,
     ROLE_LABEL,
+    ROUTER_POOL,
     Role,
 )
+from dopd.api.pairs import Pair
 from dopd.cluster.kinds import controller
 from dopd.rollout import Worker
 from dopd.telemetry.addresses import engine_address
 from dopd.telemetry.engines import EngineLoad
 from dopd.telemetry.gateway import GatewayView
 from dopd.workloads import Owner
+from dopd.workloads.router import gateway_names
 
 Pod = dict[str, Any]
 
@@ -89,9 +92,11 @@ def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
         if owned(pod, owner):
             return True
         made_by = controller(pod)
-        deployment = owner.child_name(str(pod["metadata"].get("labels", {}).get(POOL_LABEL)))
+        labels = pod["metadata"].get("labels", {})
+        pool = str(labels.get(POOL_LABEL))
+        names = gateway_names(owner, Pair.of_labels(labels)) if pool == ROUTER_POOL else (owner.child_name(pool),)
         replica_set = (made_by.get("apiVersion"), made_by.get("kind")) == ("apps/v1", "ReplicaSet")
-        return replica_set and str(made_by.get("name")).rpartition("-")[0] == deployment
+        return replica_set and str(made_by.get("name")).rpartition("-")[0] in names
 
     return [pod for pod in pods if ours(pod)]
 

@@ -26,8 +26,8 @@ from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.external import asked_workers, scale_names, write_scales
-from dopd.reconcile.gateway_watch import GatewayWatch, differences
-from dopd.reconcile.gateways import serving_gateways
+from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
+from dopd.reconcile.gateways import kept_gateways, named, serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -42,7 +42,7 @@ from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
-from dopd.rollout import NO_FLIPS, Flips
+from dopd.rollout import NO_FLIPS, Flips, repair
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -88,6 +88,8 @@ class Reconciler:
         prometheus_labels: that the series of the operator's own Prometheus must carry.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
+        closed: gateways let nobody but the operator write to their list of workers. False where the operator can send
+            them no key: outside the cluster.
         backlogs: what looks at the engines between two passes; run it beside the passes.
     """
 
@@ -100,12 +102,13 @@ class Reconciler:
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
     record_folder: Path | None = None
+    closed: bool = True
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._actor = Actor(self.kubernetes, self.monotonic)
+        self._actor = Actor(self.kubernetes, self.monotonic, closed=self.closed)
         self._reporter = Reporter(self.kubernetes)
         self._clock = SteadyClock(lambda: self.now().timestamp(), self.monotonic)
         self._mover = Mover(self.kubernetes, self.http, self._clock)
@@ -134,7 +137,7 @@ class Reconciler:
 
     async def _pass(self, key: Key, resource: Json) -> float:
         with STAGE_SECONDS.labels("observe").time():
-            observed = self._with_leads(key, await observe(self.kubernetes, self.http, self._orders, key, resource))
+            observed = self._with_leads(key, await self._look(key, resource))
         if observed.spec is None:
             self._stop_scaling(key)
             await self._reporter.report(observed, findings(observed, (), None, {}), {}, None, self.now())
@@ -145,12 +148,12 @@ class Reconciler:
         except Exception as problem:  # what there is goes on, and what the spec says is made
             error = problem
         targets = _targets(observed, observed.spec, planned)
+        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
         with STAGE_SECONDS.labels("act").time():
             moved, refused = await self._act(key, observed, observed.spec, targets, planned)
         troubles = [*moved.troubles, *refused]
         if error:
             troubles.append(failed("the plan", error))
-        lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
         found = findings(observed, troubles, planned, targets, moved, lasting)
         with STAGE_SECONDS.labels("report").time():
             await self._reporter.report(observed, found, targets, planned, self.now(), moved)
@@ -158,6 +161,9 @@ class Reconciler:
         if error:
             raise _Reported(error)
         return self._next(key, found)
+
+    async def _look(self, key: Key, resource: Json) -> Observed:
+        return await observe(self.kubernetes, self.http, self._orders, key, resource, closed=self.closed)
 
     def _with_leads(self, key: Key, observed: Observed) -> Observed:
         if key not in self._lead_times:
@@ -228,11 +234,17 @@ class Reconciler:
         moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
-        others, troubles = kept(observed, moved.revisions), []
+        overdue = self._gateways.overdue(key, self._clock.now())
+        repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})
+        others = kept(observed, moved.revisions) | kept_gateways(observed, moved.gateways)
+        troubles = []
         if planned and planned.asked:
-            others = {*others, *scale_names(observed)}
+            others |= scale_names(observed)
             troubles = await write_scales(self.kubernetes, observed, targets)
-        return moved, [*await self._actor.apply(observed, spec, should, settings, others), *troubles]
+        gateways = named(observed, repaired.replicas)
+        troubles += await self._actor.apply(observed, spec, should, gateways, settings, others)
+        self._gateways.repaired(key, len(repaired.delete), self._clock.now())
+        return moved, troubles + await self._actor.replace(observed, repaired.delete)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))

@@ -89,6 +89,7 @@ async def run(options: Options) -> None:
         prometheus_labels=labels,
         executor_of=forecasts.of,
         record_folder=options.record_folder,
+        closed=in_cluster(),
     )
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.

@@ -14,7 +14,7 @@ from dopd.api.inference import ScalingMode
 from dopd.api.names import INSTANCE_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.reconcile import pods as pod_reading
-from dopd.reconcile.observe import read_api_key, read_profiles, read_spec
+from dopd.reconcile.observe import read_api_key, read_control_key, read_profiles, read_spec
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
@@ -67,6 +67,9 @@ async def _check_spec(
     _, problem = await read_api_key(kubernetes, key, spec)
     if problem:
         yield Check(str(key), "API key", Verdict.FAIL, problem)
+    _, problem = await read_control_key(kubernetes, key, spec)
+    if problem:
+        yield Check(str(key), "key of the gateway's control plane", Verdict.FAIL, problem)
     if spec.scaling is None or spec.scaling.mode in (ScalingMode.PAUSED, ScalingMode.EXTERNAL):
         mode = spec.scaling.mode.value if spec.scaling else "static"
         yield Check(str(key), "load", Verdict.SKIPPED, f"{mode}, so no load is read")

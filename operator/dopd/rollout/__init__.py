@@ -5,21 +5,31 @@ looks at all of it and says what to write next, so the operator may die between 
 """
 
 from dopd.rollout.flip import NO_FLIPS, Act, Flips, Turn, next_act
+from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
+from dopd.rollout.paired import PairedStep, paired_move
 from dopd.rollout.pool import Goal, PoolStep, pool_step
+from dopd.rollout.repair import Door, Repair, repair
 from dopd.rollout.worker import Worker, available
 
 __all__ = [
     "NO_FLIPS",
     "Act",
+    "Door",
     "Flips",
+    "Gateway",
     "Goal",
+    "PairedStep",
     "PoolStep",
+    "Repair",
     "Side",
     "Turn",
     "Worker",
     "available",
     "move",
     "next_act",
+    "paired_move",
+    "plan_gateways",
     "pool_step",
+    "repair",
 ]

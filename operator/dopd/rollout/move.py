@@ -5,7 +5,7 @@ being deleted, and of whatever revision. So no start ever takes the sum over the
 for the GPUs that it frees.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
@@ -43,6 +43,7 @@ def move(
     now_seconds: float,
     drain_deadline_seconds: float,
     flips: Flips = NO_FLIPS,
+    first: Collection[Role] = (),
 ) -> dict[Role, PoolStep]:
     """The next step of both roles.
 
@@ -52,6 +53,7 @@ def move(
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
         flips: workers that may change to a role instead of leaving the other, by the role that they change to.
+        first: roles whose first start comes before all others: a new revision serves once it has one of each role.
     """
 
     def step(side: Side) -> PoolStep:
@@ -71,17 +73,20 @@ def move(
     if budget_gpus is None:
         return steps
     free = budget_gpus - sum(side.gpus_held for side in sides.values())
-    starts = _admitted(sides, {role: step.create for role, step in steps.items()}, free)
+    starts = _admitted(sides, {role: step.create for role, step in steps.items()}, free, first)
     return {role: replace(step, create=starts[role]) for role, step in steps.items()}
 
 
-def _admitted(sides: Mapping[Role, Side], asked: Mapping[Role, int], free: int) -> dict[Role, int]:
+def _admitted(
+    sides: Mapping[Role, Side], asked: Mapping[Role, int], free: int, first: Collection[Role]
+) -> dict[Role, int]:
     """Starts that the free GPUs allow, one at a time, to the role that is furthest from its target."""
     starts = dict.fromkeys(asked, 0)
 
-    def shortness(role: Role) -> float:
+    def shortness(role: Role) -> tuple[bool, float]:
         side = sides[role]
-        return (available(side.workers) + starts[role]) / max(side.goal.target, 1)
+        comes_first = role in first and not starts[role]
+        return not comes_first, (available(side.workers) + starts[role]) / max(side.goal.target, 1)
 
     while True:
         able = [role for role, most in asked.items() if starts[role] < most and sides[role].gpus <= free]

@@ -119,18 +119,20 @@ def pool_step(
 def _kept_old(new: Sequence[Worker], old: Sequence[Worker], goal: Goal, *, held: bool) -> list[Worker]:
     """Workers of old revisions that stay for now; those that serve most stay longest.
 
-    One that is not ready never will be worth waiting for. One that is ready leaves only for one that serves beyond the
-    floor, so that a gateway that does not answer stops the rollout. One that is drained already comes back only where
-    too few serve.
+    One that is not ready never will be worth waiting for, nor one to which no gateway sends. One that is ready leaves
+    only for one that serves beyond the floor, so that a gateway that does not answer stops the rollout. One that is
+    drained already comes back only where too few serve.
     """
     serving = sum(w.serves for w in (*new, *old))
     may_leave = 0 if held else max(serving - goal.floor, 0)
     too_few = max(goal.floor - serving, 0)
     kept: list[Worker] = []
     for worker in reversed(old):  # the least wanted first
-        if not worker.ready:
+        if not worker.ready or worker.stranded:
             continue
-        if not worker.labelled:
+        if worker.needed:
+            stays = True
+        elif not worker.labelled:
             stays, too_few = too_few > 0, max(too_few - 1, 0)
         else:
             unlisted = worker.registered is False and serving >= goal.floor and not held

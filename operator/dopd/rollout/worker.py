@@ -24,6 +24,9 @@ class Worker:
         turning: it is on its way to this role from the other one, and has no label until it serves.
         in_role: its engine does what this role does; None when it did not tell.
         may_flip: it may be asked to change to the other role.
+        answers: its revision has a partner, and a gateway of the two that clients reach.
+        needed: the last one of its role behind a gateway that clients reach.
+        stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
     """
 
     name: str
@@ -41,6 +44,9 @@ class Worker:
     turning: bool = False
     in_role: bool | None = True
     may_flip: bool = False
+    answers: bool = True
+    needed: bool = False
+    stranded: bool = False
 
     @property
     def available(self) -> bool:
@@ -58,7 +64,7 @@ class Worker:
     @property
     def serves(self) -> bool:
         """Whether a gateway is known to send requests to it. Ready in Kubernetes comes some seconds before."""
-        return self.labelled and self.ready and self.registered is True
+        return self.labelled and self.ready and self.registered is True and self.answers
 
     @property
     def preference(self) -> tuple[int, float, float, str]:

@@ -3,11 +3,14 @@
 It finds its workers by their role label on its own, so it keeps routing while the operator is down.
 """
 
+from dataclasses import dataclass
+
 from dopd.api.flags import ROUTER_FLAGS
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
     ENGINE_PORT,
     INSTANCE_LABEL,
+    REVISION_LABEL,
     ROLE_LABEL,
     ROUTER_CONTAINER,
     ROUTER_METRICS_PORT,
@@ -15,7 +18,14 @@ from dopd.api.names import (
     ROUTER_PORT,
     Role,
 )
-from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
+from dopd.api.pairs import ANY, Pair
+from dopd.workloads.connection import (
+    api_key_flag,
+    api_key_variable,
+    control_key_flag,
+    control_key_variable,
+    listening_host,
+)
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.template import pod_template
 
@@ -42,17 +52,53 @@ def discovery_rights(owner: Owner) -> list[Manifest]:
     ]
 
 
-def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
-    """The gateway's pods.
+GRACE_SECONDS = 300
+"""So long a gateway that leaves may finish what it serves."""
+
+NOTICE_SECONDS = 5
+"""Before its end begins: so long the Service's rules may still send to it."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The gateway of one pair of revisions.
+
+    Attributes:
+        name: of its Deployment, one of `gateway_names`.
+        replicas: its pods.
+        pair: revisions of the workers that it sends to.
+    """
+
+    name: str
+    replicas: int
+    pair: Pair = ANY
+
+
+def gateway_names(owner: Owner, pair: Pair) -> tuple[str, ...]:
+    """Names that the gateway of a pair may have: the plain one, or its own while another pair's has that."""
+    plain = owner.child_name(ROUTER_POOL)
+    return (plain, f"{plain}-{pair.name}") if pair.name else (plain,)
+
+
+def router_deployment(
+    owner: Owner, spec: DisaggregatedInferenceSpec, gateway: Gateway, *, closed: bool = True
+) -> Manifest:
+    """The pods of one gateway.
+
+    Args:
+        owner: the resource.
+        spec: its spec.
+        gateway: which one.
+        closed: its control plane asks for a key.
 
     Raises:
         Refusal: the spec asks for what a pod can not have.
     """
-    router = spec.router
+    router, pair = spec.router, gateway.pair
     container: Manifest = {
         "name": ROUTER_CONTAINER,
         "image": router.image,
-        "command": ["smg", "launch", *router_flags(owner, spec), *router.args],
+        "command": ["smg", "launch", *router_flags(owner, spec, pair, closed=closed), *router.args],
         "ports": [
             {"name": "http", "containerPort": ROUTER_PORT},
             {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
@@ -60,33 +106,36 @@ def router_deployment(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifes
         # Ready only while it knows a prefill and a decode worker: a client never reaches a gateway that can not serve.
         "readinessProbe": {**_probe("/readiness"), "periodSeconds": 1},
         "livenessProbe": {**_probe("/liveness"), "periodSeconds": 10, "timeoutSeconds": 5},
-        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": NOTICE_SECONDS}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "runAsNonRoot": True,
             "runAsUser": 65532,
         },
-        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec)],
+        "env": [{"name": "HOME", "value": "/tmp"}, *api_key_variable(spec), *control_key_variable(spec)],
     }
     if router.image_pull_policy:
         container["imagePullPolicy"] = router.image_pull_policy.value
     pod: Manifest = {
         "serviceAccountName": owner.child_name(ROUTER_POOL),
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 300,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
     }
-    template = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL)}, "spec": pod}
+    template = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL, **pair.labels)}, "spec": pod}
+    metadata = owner.metadata(ROUTER_POOL)
+    metadata["name"] = gateway.name
+    metadata["labels"] |= pair.labels
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": owner.metadata(ROUTER_POOL),
+        "metadata": metadata,
         "spec": {
-            "replicas": router.replicas,
+            "replicas": gateway.replicas,
             "revisionHistoryLimit": 3,
-            "selector": {"matchLabels": owner.selector(ROUTER_POOL)},
+            "selector": {"matchLabels": {**owner.selector(ROUTER_POOL), **pair.labels}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "template": pod_template(
                 template,
@@ -104,11 +153,12 @@ def _probe(path: str) -> Manifest:
     return {"httpGet": {"path": path, "port": ROUTER_PORT}}  # not by name: a template may give that to another port
 
 
-def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
-    """SMG's flags that follow from the spec (smg 1.13.0 `launch`)."""
+def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec, pair: Pair = ANY, *, closed: bool = True) -> list[str]:
+    """SMG's flags that follow from the spec (smg 1.13.0 `launch`), see `router_deployment`."""
 
     def selector(role: Role) -> list[str]:
-        return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}"]
+        of_revision = [f"{REVISION_LABEL}={pair.of(role)}"] if pair.of(role) else []
+        return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}", *of_revision]
 
     return [
         "--host", listening_host(spec),
@@ -132,8 +182,11 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec) -> list[str]:
         "--service-discovery",
         "--service-discovery-namespace", owner.namespace,
         "--service-discovery-port", str(ENGINE_PORT),
+        # By default it cuts what is not done after 180 s.
+        "--shutdown-grace-period-secs", str(GRACE_SECONDS - 2 * NOTICE_SECONDS),
         "--prefill-selector", *selector(Role.PREFILL),
         "--decode-selector", *selector(Role.DECODE),
+        *(control_key_flag(owner, spec) if closed else []),
         *api_key_flag(spec),
     ]  # fmt: skip
 

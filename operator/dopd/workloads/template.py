@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dopd.api.flags import Reserved, first_reserved
-from dopd.api.names import API_KEY_VARIABLE, ROLE_VARIABLE
+from dopd.api.names import API_KEY_VARIABLE, CONTROL_KEY_VARIABLE, ROLE_VARIABLE
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest
 from dopd.workloads.refusal import Refusal
@@ -85,7 +85,11 @@ def _keep_gpus(own: Manifest, merged: Manifest, where: str) -> None:
                 raise Refusal(f"{where}.{part}[{name}]", f"differs from the role's gpus, {amount}; say it there alone")
 
 
-_OF_THE_COMMAND = {API_KEY_VARIABLE: "spec.apiKey", ROLE_VARIABLE: "spec.roleSwitching"}
+_OF_THE_COMMAND = {
+    API_KEY_VARIABLE: "spec.apiKey",
+    CONTROL_KEY_VARIABLE: "spec.router.controlKey",
+    ROLE_VARIABLE: "spec.roleSwitching",
+}
 """Variables that the operator's command refers to, and what sets them."""
 
 

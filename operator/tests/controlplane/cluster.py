@@ -4,6 +4,7 @@ A turn of it after a pass of the operator: it binds pods to GPUs, makes them rea
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ class Cluster:
 
     Attributes:
         broken: a word of the command of engines that do not come up.
+        faults: what a gateway makes of its list of workers, by name of its pod.
     """
 
     def __init__(self, api: httpx.Client, namespace: str, gpus: int) -> None:
@@ -30,6 +32,7 @@ class Cluster:
         self._node = f"node-{namespace}"
         self._addresses = itertools.count(1)
         self.broken = "--broken"
+        self.faults: dict[str, Callable[[list[Json]], list[Json]]] = {}
         answer = api.post("/api/v1/nodes", json={"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}})
         assert answer.status_code == 201, answer.text
 
@@ -58,6 +61,28 @@ class Cluster:
                     self._bind(pod)
             elif pod.get("status", {}).get("phase") != "Running":
                 self._run(pod)
+            elif pod["metadata"]["labels"]["dopd.dev/pool"] == ROUTER_POOL:
+                self._probe(pod)
+
+    def _probe(self, pod: Json) -> None:
+        """A gateway is ready while it lists a worker of either role."""
+        listed = {p["metadata"]["labels"]["dopd.dev/role"] for p in self.listed(pod)}
+        ready = listed == {"prefill", "decode"}
+        if ready != is_ready(pod):
+            status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
+            self._api.patch(self._path(pod, "status"), json={"status": status}, headers=MERGE).raise_for_status()
+
+    def gateways(self) -> list[Json]:
+        """Gateway pods that the Service sends to."""
+        of_pool = [p for p in self.pods() if p["metadata"]["labels"].get("dopd.dev/pool") == ROUTER_POOL]
+        return [p for p in of_pool if is_ready(p) and "deletionTimestamp" not in p["metadata"]]
+
+    def listed(self, gateway: Json) -> list[Json]:
+        """Workers that a gateway sends to: those that its selectors name, as SMG reads them."""
+        words = gateway["spec"]["containers"][0]["command"]
+        chosen = [_selected(words, f"--{role}-selector") for role in ("prefill", "decode")]
+        there = [p for p in self.workers() if serves(p)]
+        return [p for p in there if any(wanted.items() <= p["metadata"]["labels"].items() for wanted in chosen)]
 
     def _path(self, pod: Json, subresource: str = "") -> str:
         return kinds.POD.path(self.namespace, pod["metadata"]["name"], subresource)
@@ -70,11 +95,12 @@ class Cluster:
     def _run(self, pod: Json) -> None:
         number, container = next(self._addresses), pod["spec"]["containers"][0]
         bad = self.broken in container["command"]
+        gateway = pod["metadata"]["labels"]["dopd.dev/pool"] == ROUTER_POOL
         status: Json = {
             "phase": "Running",
             "podIP": f"10.1.{number // 250}.{number % 250 + 1}",
             "startTime": pod["metadata"]["creationTimestamp"],
-            "conditions": [{"type": "Ready", "status": "False" if bad else "True"}],
+            "conditions": [{"type": "Ready", "status": str(not bad and not gateway)}],
         }
         status["podIPs"] = [{"ip": status["podIP"]}]
         ended = {"exitCode": 1, "reason": "Error"}
@@ -94,13 +120,11 @@ class Cluster:
         """What gateways and engines answer: engines are idle, gateways follow the labels at once."""
         if pod["metadata"]["labels"]["dopd.dev/pool"] != ROUTER_POOL:
             return {"loads": [IDLE]}
-        return {
-            "workers": [
-                {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"]["dopd.dev/role"]}
-                for p in self.workers()
-                if serves(p)
-            ]
-        }
+        workers = [
+            {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"]["dopd.dev/role"]}
+            for p in self.listed(pod)
+        ]
+        return {"workers": self.faults.get(pod["metadata"]["name"], list)(workers)}
 
     async def get_text(self, *_: Any) -> str:
         """Metrics of engines: none."""
@@ -113,9 +137,19 @@ class Cluster:
 
 def serves(pod: Json) -> bool:
     """Whether a gateway would send requests to a pod."""
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
     meta = pod["metadata"]
-    return ready and "dopd.dev/role" in meta["labels"] and "deletionTimestamp" not in meta
+    return is_ready(pod) and "dopd.dev/role" in meta["labels"] and "deletionTimestamp" not in meta
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether Kubernetes calls a pod ready."""
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+
+
+def _selected(words: list[str], flag: str) -> dict[str, str]:
+    """Labels after a flag of SMG that takes several, as far as the next flag."""
+    rest = words[words.index(flag) + 1 :]
+    return dict(word.split("=", 1) for word in itertools.takewhile(lambda word: not word.startswith("--"), rest))
 
 
 def _gpus(pod: Json) -> int:

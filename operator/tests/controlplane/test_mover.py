@@ -57,12 +57,24 @@ class Run:
             self.cluster.turn()
             for role in ("prefill", "decode"):
                 assert len(self.serving(role)) >= self.fewest_serving, f"{role} answers"
+            self.look_at_gateways()
             if check():
                 return
         pytest.fail(f"not within {passes} passes: {what}: {json.dumps(self.resource.get('status'), indent=1)}")
 
+    def look_at_gateways(self) -> None:
+        """Clients reach a gateway, and each sends to workers of one spec alone."""
+        gateways = self.cluster.gateways()
+        assert gateways or not self.fewest_serving, "a gateway answers"
+        for gateway in gateways:
+            made_from = {(p["spec"]["containers"][0]["image"], _turn(p)) for p in self.cluster.listed(gateway)}
+            assert len(made_from) == 1, "no request is shared by two revisions"
+
     def serving(self, role: str) -> list[Json]:
-        return [p for p in self.cluster.workers() if serves(p) and p["metadata"]["labels"]["dopd.dev/role"] == role]
+        """Workers of a role that some gateway sends to."""
+        listed = [p for gateway in self.cluster.gateways() for p in self.cluster.listed(gateway)]
+        of_role = {p["metadata"]["uid"]: p for p in listed if p["metadata"]["labels"]["dopd.dev/role"] == role}
+        return list(of_role.values())
 
     def settled(self, prefill: int, decode: int) -> bool:
         there = (len(self.serving("prefill")), len(self.serving("decode")), len(self.cluster.workers()))
@@ -70,6 +82,11 @@ class Run:
 
     def uids(self) -> set[str]:
         return {pod["metadata"]["uid"] for pod in self.cluster.workers()}
+
+
+def _turn(pod: Json) -> bool:
+    """What tells the workers of one spec from those of the next in these tests, beside the image."""
+    return "--chunked-prefill-size" in pod["spec"]["containers"][0]["command"]
 
 
 @pytest.fixture
@@ -203,17 +220,24 @@ async def test_workers_of_a_deployment_are_taken_over_without_a_restart_and_leav
     create(run, 2, 2)
     owner = {"apiVersion": "dopd.dev/v1alpha1", "kind": "DisaggregatedInference", "name": "m", "controller": True}
     owner["uid"] = run.resource["metadata"]["uid"]
+    gateway = ["smg", "launch"]
     for role in ("prefill", "decode"):
-        labels = {"app.kubernetes.io/managed-by": "dopd", "dopd.dev/instance": "m", "dopd.dev/pool": role}
-        container = {"name": "engine", "image": "never.pulled/engine", "command": ["x"]}
-        container["resources"] = {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}}
-        template = {"metadata": {"labels": {**labels, "dopd.dev/role": role}}, "spec": {"containers": [container]}}
-        meta = {"name": f"m-{role}", "labels": labels, "ownerReferences": [owner]}
-        spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+        gateway += [f"--{role}-selector", "dopd.dev/instance=m", f"dopd.dev/role={role}"]
+    for pool, count in (("prefill", 2), ("decode", 2), ("router", 1)):
+        labels = {"app.kubernetes.io/managed-by": "dopd", "dopd.dev/instance": "m", "dopd.dev/pool": pool}
+        container: Json = {"name": "router", "image": "never.pulled/smg", "command": gateway}
+        told = labels
+        if pool != "router":
+            container = {"name": "engine", "image": "never.pulled/engine", "command": ["x"]}
+            container["resources"] = {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}}
+            told = {**labels, "dopd.dev/role": pool}
+        template = {"metadata": {"labels": told}, "spec": {"containers": [container]}}
+        meta = {"name": f"m-{pool}", "labels": labels, "ownerReferences": [owner]}
+        spec = {"replicas": count, "selector": {"matchLabels": labels}, "template": template}
         manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
         answer = run.api.post(kinds.DEPLOYMENT.path(run.cluster.namespace), json=manifest)
         assert answer.status_code == 201, answer.text
-    eventually(lambda: len(run.cluster.workers()) == 4, "the Deployments' pods")
+    eventually(lambda: len(run.cluster.pods()) == 5, "the Deployments' pods")
     for _ in range(3):
         run.cluster.turn()
     before, run.fewest_serving = run.uids(), 1
@@ -228,3 +252,63 @@ async def test_workers_of_a_deployment_are_taken_over_without_a_restart_and_leav
     await run.until("the Deployments are gone", orphaned, passes=200, restarts=True)
     assert before == run.uids(), "they serve on"
     await run.until("all are replaced", lambda: run.settled(2, 2) and not before & run.uids(), passes=100)
+
+
+FAULTS: dict[str, Callable[[list[Json]], list[Json]]] = {
+    "stale entry": lambda rows: [*rows, {"url": "http://10.9.9.9:30000", "worker_type": "decode"}],
+    "missing entry": lambda rows: _by_role(rows)[1:],
+    "wrong role": lambda rows: [{**_by_role(rows)[0], "worker_type": "prefill"}, *_by_role(rows)[1:]],
+    "empty memory": lambda rows: [],
+}
+
+
+def _by_role(rows: list[Json]) -> list[Json]:
+    """Decode workers first."""
+    return sorted(rows, key=lambda row: str(row["worker_type"]))
+
+
+async def test_a_gateway_that_lists_others_than_it_should_is_named_and_replaced(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    create(run, 1, 2)
+    await run.until("all serve", lambda: run.settled(1, 2))
+    run.fewest_serving = 1
+    for name in ("LASTING_SECONDS", "REPAIR_SECONDS"):
+        monkeypatch.setattr(f"dopd.reconcile.gateway_watch.{name}", 0.0)
+    for what, fault in FAULTS.items():
+        (gateway,) = (pod["metadata"]["name"] for pod in run.cluster.gateways())
+        run.cluster.faults = {gateway: fault}
+        await run.until(what, lambda: run.condition("RouterInSync")["reason"] == "RouterOutOfSync")
+        assert gateway in run.condition("RouterInSync")["message"]
+
+        def repaired(wrong: str = gateway) -> bool:
+            names = [pod["metadata"]["name"] for pod in run.cluster.gateways()]
+            return wrong not in names and len(names) == 1 and run.condition("RouterInSync")["status"] == "True"
+
+        await run.until(f"{what} is repaired", repaired)
+
+
+async def test_of_two_gateways_that_disagree_the_wrong_one_is_replaced(run: Run, monkeypatch: pytest.MonkeyPatch):
+    create(run, 1, 2, router={"image": "never.pulled/smg", "imagePullPolicy": "Never", "replicas": 2})
+    await run.until("both serve", lambda: run.settled(1, 2) and len(run.cluster.gateways()) == 2)
+    run.fewest_serving = 1
+    for name in ("LASTING_SECONDS", "REPAIR_SECONDS"):
+        monkeypatch.setattr(f"dopd.reconcile.gateway_watch.{name}", 0.0)
+    right, wrong = (pod["metadata"]["name"] for pod in run.cluster.gateways())
+    run.cluster.faults = {wrong: FAULTS["wrong role"]}
+
+    def repaired() -> bool:
+        names = [pod["metadata"]["name"] for pod in run.cluster.gateways()]
+        return right in names and wrong not in names and len(names) == 2
+
+    await run.until("the wrong one is replaced", repaired)
+
+
+async def test_a_change_of_one_role_leaves_the_workers_of_the_other(run: Run):
+    create(run, 2, 2)
+    await run.until("all serve", lambda: run.settled(2, 2))
+    before, run.fewest_serving = {pod["metadata"]["uid"] for pod in run.serving("decode")}, 1
+    run.change(prefill={"template": {"metadata": {"annotations": {"a": "b"}}}})
+    old = run.uids() - before
+    await run.until("prefill is replaced", lambda: run.settled(2, 2) and not old & run.uids())
+    assert {pod["metadata"]["uid"] for pod in run.serving("decode")} == before

@@ -1,6 +1,7 @@
 """What a gateway lists otherwise than the pods are: named, and told once it has lasted."""
 
 import copy
+import itertools
 
 import pytest
 
@@ -63,3 +64,19 @@ def test_a_worker_that_is_being_deleted_is_named_where_it_is_still_listed():
     observed = look(pod("prefill"), pod("router"))
     observed.ending[Role.DECODE].append(going)  # type: ignore[attr-defined]
     assert differences(observed) == [Difference("m-router-x", "m-decode-x", "decode", "")]
+
+
+def test_a_gateway_that_is_wrong_again_is_replaced_ever_more_seldom():
+    watch, now, times = GatewayWatch(), 0.0, []
+    since = now
+    while now < 4 * 3600.0:
+        found = [Difference(f"m-router-{len(times)}", "m-decode-x", "", "decode")] if now - since >= 5.0 else []
+        watch.lasting(KEY, found, now)
+        if watch.overdue(KEY, now):
+            watch.repaired(KEY, 1, now)
+            times.append(now)
+            since = now
+        now += 1.0
+    pauses = [b - a for a, b in itertools.pairwise(times)]
+    assert pauses[:4] == [65.0, 125.0, 245.0, 485.0]
+    assert max(pauses) < 2000.0

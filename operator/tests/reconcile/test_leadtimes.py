@@ -34,7 +34,9 @@ class Pod:
         restarts: int = 0,
         gated: bool = False,
         notes_ahead: float = 0.0,
+        partnered: float = 0.0,
     ) -> None:
+        self.partnered = partnered
         self.uid, self.created, self.scheduled, self.ready = uid, created, scheduled, ready
         self.registered, self.drained, self.deleted, self.gone = registered, drained, deleted, gone
         self.restarts, self.gated, self.notes_ahead = restarts, gated, notes_ahead
@@ -78,6 +80,7 @@ def leads_after(pods: Sequence[Pod], looks: Sequence[float], times: LeadTimes | 
         look = Look(
             pods=[pod.as_json(now) for pod in held],
             workers=[pod.worker(now) for pod in held],
+            apart=frozenset(pod.uid for pod in held if now < pod.partnered),
             held=frozenset(pod.uid for pod in leaving),
             gpus_to_come=bool(leaving) or any(not pod.worker(now).labelled for pod in held),
             expected_seconds=EXPECTED,
@@ -89,6 +92,12 @@ def leads_after(pods: Sequence[Pod], looks: Sequence[float], times: LeadTimes | 
 
 def started(uid: str, took: float, wait: float = 0.0) -> Pod:
     return Pod(uid, 0.0, wait, wait + took)
+
+
+def test_a_worker_that_waits_for_a_partner_of_its_revision_tells_nothing_of_gateways():
+    first = Pod("a", scheduled=1.0, ready=10.0, registered=205.0, partnered=200.0)
+    for looks in (range(0, 190, 5), range(0, 300, 5)):
+        assert leads_after([first], looks).parts()[Part.REGISTRATION] == 0.0
 
 
 def test_few_starts_leave_the_profiles_figure():

@@ -14,7 +14,7 @@ from dopd.cluster import ApiError, kinds
 from dopd.cluster.apikey import key_headers
 from dopd.cluster.podhttp import PodHttpError
 from dopd.perf import EngineModel
-from dopd.reconcile.observe import observe, read_api_key, read_profiles, read_spec
+from dopd.reconcile.observe import observe, read_api_key, read_control_key, read_profiles, read_spec
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import Planned
 from dopd.replay.profiles import load_profile
@@ -114,6 +114,17 @@ async def test_a_key_that_can_not_be_read_is_told(cluster: Cluster, words: str):
     key, problem = await api_key(cluster)
     assert key == ""
     assert words in problem
+
+
+async def test_the_key_of_the_control_plane_may_stand_in_a_secret():
+    cluster = Cluster({"gateways": {"key": "k-2"}})
+    for ref, expected in ((None, ""), ({"name": "gateways"}, "k-2"), ({"name": "gone"}, "")):
+        spec, problem = read_spec({"spec": {**SPEC, "router": {**SPEC["router"], "controlKey": ref}}})
+        assert spec, problem
+        found, problem = await read_control_key(cluster, KEY, spec)  # type: ignore[arg-type]
+        assert found == expected
+        missing = bool(ref) and not expected
+        assert ("spec.router.controlKey: key key of Secret gone does not exist" in problem) is missing
 
 
 class Keyed:

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from dopd.cluster import ApiError, kinds
+from dopd.cluster.apikey import key_headers
 from dopd.cluster.podhttp import PodHttpError
 from dopd.reconcile.act import LONGEST_PAUSE_SECONDS, Actor
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reconciler import LONGEST_UNREADY_SECONDS, MOVING_SECONDS, Pace, Reconciler
+from dopd.workloads import Owner
+from dopd.workloads.connection import control_key
 
 from .test_conditions import ALL_WELL, SPEC, findings, look
 
@@ -253,3 +256,30 @@ def test_what_stays_as_it_is_is_looked_at_less_and_less():
     assert pace.pause(starting, 60.0) == 6.0
     assert pace.pause(starting, 600.0) == LONGEST_UNREADY_SECONDS
     assert pace.pause(findings(look(*ALL_WELL), (), None), 601.0) == MOVING_SECONDS
+
+
+class Noting(Silent):
+    """Pods that do not answer, and the keys that they were asked with."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, str] = {}
+
+    async def get_json(self, pod: Json, *_: Any) -> Any:
+        self.keys[pod["metadata"]["name"]] = key_headers().get("Authorization", "")
+        raise PodHttpError("no answer")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_gateways_are_asked_with_the_key_of_their_control_plane(closed: bool):
+    cluster, http = Cluster(), Noting()
+    looping = Reconciler(cluster, http, now=Clock(), closed=closed)  # type: ignore[arg-type]
+    await looping.reconcile(KEY)
+    labels = cluster.kept["Deployment", "m-router"]["spec"]["template"]["metadata"]["labels"]
+    old = {label: value for label, value in labels.items() if not label.endswith("-revision")}
+    for name, of in (("m-router-x-1", labels), ("m-router-y-1", old)):
+        made_by = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name[:-2], "controller": True, "uid": "r"}
+        meta = {"name": name, "namespace": "ns", "uid": name, "labels": of, "ownerReferences": [made_by]}
+        cluster.kept["Pod", name] = {"metadata": meta, "status": {"podIP": "10.0.0.1"}}
+    await looping.reconcile(KEY)
+    key = f"Bearer {control_key(Owner('m', 'ns', 'u'))}" if closed else ""
+    assert http.keys == {"m-router-x-1": key, "m-router-y-1": ""}, "those of earlier versions ask for none"

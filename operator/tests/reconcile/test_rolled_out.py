@@ -47,7 +47,7 @@ OLD = (of_revision("prefill", "old"), of_revision("decode", "old"), pod("router"
     ("moved", "reason", "words"),
     [
         ({"rejected": {Role.DECODE: "new"}}, ConditionReason.ROLLED_BACK, "decode new did not come up"),
-        ({"waiting": frozenset({Role.DECODE})}, ConditionReason.NO_SPARE_GPU, "the only decode worker"),
+        ({"waiting": frozenset({Role.DECODE})}, ConditionReason.NO_SPARE_GPU, "no GPUs for a decode worker"),
         ({"adopting": frozenset({Role.PREFILL})}, ConditionReason.ADOPTING, "prefill"),
         ({}, ConditionReason.ROLLING_OUT, "1 prefill workers and 1 decode workers"),
         (

@@ -1,14 +1,18 @@
 """What a resource becomes in the cluster."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
+from dopd.api.pairs import Pair
 from dopd.workloads import Owner, Targets, child_manifests
+from dopd.workloads.connection import control_key
 from dopd.workloads.engines import worker_template
+from dopd.workloads.router import Gateway, router_deployment
 
 
 def flags(container: dict[str, Any]) -> dict[str, str]:
@@ -227,3 +231,53 @@ def test_the_service_port_has_the_name_that_a_mesh_asks_for(owner: Owner, raw_sp
     spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
     (service,) = [c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Service"]
     assert service["spec"]["ports"] == [{"name": "http-openai", "port": 8000, "targetPort": 8000, "protocol": "TCP"}]
+
+
+def gateway_flags(owner: Owner, spec: DisaggregatedInferenceSpec, **how: Any) -> dict[str, str]:
+    return flags(engine(router_deployment(owner, spec, Gateway("llama-router", 1, Pair("p1", "d1")), **how)))
+
+
+def test_the_control_plane_of_a_gateway_has_a_key_of_its_own(owner: Owner, raw_spec: dict[str, Any]):
+    spec = DisaggregatedInferenceSpec.model_validate({**raw_spec, "apiKey": {"name": "llama", "key": "k"}})
+    found = gateway_flags(owner, spec)
+    assert found["--control-plane-api-keys"] == f"dopd:operator:admin:{control_key(owner)}"
+    assert found["--api-key"] == "$(DOPD_API_KEY)"
+    assert control_key(owner) != control_key(replace(owner, uid="uid-2")), "of another resource of that name"
+    assert "--control-plane-api-keys" not in gateway_flags(owner, spec, closed=False)
+
+
+def test_the_key_of_a_control_plane_may_stand_in_a_secret(owner: Owner, raw_spec: dict[str, Any]):
+    raw_spec["router"]["controlKey"] = {"name": "gateways", "key": "admin"}
+    spec = DisaggregatedInferenceSpec.model_validate(raw_spec)
+    made = router_deployment(owner, spec, Gateway("llama-router", 1))
+    assert flags(engine(made))["--control-plane-api-keys"] == "dopd:operator:admin:$(DOPD_CONTROL_KEY)"
+    reference = {"secretKeyRef": {"name": "gateways", "key": "admin"}}
+    assert {"name": "DOPD_CONTROL_KEY", "valueFrom": reference} in engine(made)["env"]
+    assert control_key(owner) not in json.dumps(made)
+
+
+def test_a_gateway_sends_to_the_workers_of_one_pair_of_revisions_alone(owner: Owner, spec: DisaggregatedInferenceSpec):
+    found = [
+        router_deployment(owner, spec, Gateway(name, 1, pair))
+        for name, pair in (("llama-router", Pair("p1", "d1")), ("llama-router-x", Pair("p2", "d1")))
+    ]
+    for made, prefill in zip(found, ("p1", "p2"), strict=True):
+        words = engine(made)["command"]
+        for role, revision in (("prefill", prefill), ("decode", "d1")):
+            at = words.index(f"--{role}-selector")
+            assert f"dopd.dev/revision={revision}" in words[at + 1 : at + 4]
+    service = next(c for c in child_manifests(owner, spec, Targets(1, 1)) if c["kind"] == "Service")
+    for made in found:
+        labels = made["spec"]["template"]["metadata"]["labels"]
+        assert made["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert service["spec"]["selector"].items() <= labels.items(), "clients reach both by one name"
+    selectors = [made["spec"]["selector"]["matchLabels"] for made in found]
+    assert selectors[0] != selectors[1]
+
+
+def test_what_a_gateway_serves_ends_before_the_grace_period_does(owner: Owner, spec: DisaggregatedInferenceSpec):
+    made = router_deployment(owner, spec, Gateway("llama-router", 1))
+    pod = made["spec"]["template"]["spec"]
+    notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    waits = int(flags(engine(made))["--shutdown-grace-period-secs"])
+    assert 180 < waits < pod["terminationGracePeriodSeconds"] - notice

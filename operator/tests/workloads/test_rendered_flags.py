@@ -27,6 +27,7 @@ OVER = {
     "--disable-tokenizer-autoload",
     "--worker-startup-check-interval",
     "--disable-worker-overload-protection",
+    "--shutdown-grace-period-secs",
 }
 """Defaults of the operator that a user may set anew."""
 

@@ -1,0 +1,45 @@
+"""Pairs of revisions: who may share a request. A gateway serves the workers of one pair alone."""
+
+import hashlib
+from typing import NamedTuple
+
+from dopd.api.base import GROUP
+from dopd.api.names import Role
+
+PREFILL_REVISION_LABEL = f"{GROUP}/prefill-revision"
+DECODE_REVISION_LABEL = f"{GROUP}/decode-revision"
+"""On gateways: the revisions of the workers that they send to. Absent on those of earlier versions, which list all."""
+
+
+class Pair(NamedTuple):
+    """Two revisions that the spec had at the same time; "" stands for any."""
+
+    prefill: str
+    decode: str
+
+    def of(self, role: Role) -> str:
+        """The revision of a role."""
+        return self.prefill if role is Role.PREFILL else self.decode
+
+    def has(self, role: Role, revision: str) -> bool:
+        """Whether workers of a revision belong to it."""
+        return self.of(role) in ("", revision)
+
+    @property
+    def name(self) -> str:
+        """Short name, for the gateway's objects; "" for any."""
+        return hashlib.sha256("-".join(self).encode()).hexdigest()[:8] if any(self) else ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of its gateway."""
+        return {PREFILL_REVISION_LABEL: self.prefill, DECODE_REVISION_LABEL: self.decode} if any(self) else {}
+
+    @classmethod
+    def of_labels(cls, labels: dict[str, str]) -> "Pair":
+        """The pair that a gateway's labels name; ANY where they name none."""
+        return cls(labels.get(PREFILL_REVISION_LABEL, ""), labels.get(DECODE_REVISION_LABEL, ""))
+
+
+ANY = Pair("", "")
+"""Workers of all revisions: whom the gateways of earlier versions list."""
