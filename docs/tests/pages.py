@@ -97,5 +97,7 @@ def _command(page: Path, line: str) -> Iterator[Command]:
         rest = words[words.index("--") + 1 :]
         yield from _command(page, shlex.join(rest))
         words = words[: words.index("--")]
+    if words[:2] == ["kubectl", "dopd"]:  # the plugin is the same program
+        words = words[1:]
     if words and not re.match(r"[0-9]", words[1] if words[1:] else ""):  # a row of a table of results
         yield Command(page, Path(words[0]).name, words[1:])
