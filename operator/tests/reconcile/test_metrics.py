@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
 from dopd.autoscaler import Autoscaler, Outlook, Sample
-from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
+from dopd.planning import Demand, Objectives, PerRole, Policy, RoleBounds, Workers
 from dopd.reconcile import metrics
 from dopd.reconcile.conditions import Finding
 from dopd.reconcile.leadtimes import Lead, Part
@@ -106,6 +106,19 @@ def test_what_the_load_needs_is_shown_beside_the_bounds_that_keep_the_target_fro
     metrics.forget(KEY)
     assert value("dopd_limited_by", bound="PrefillMax") is None
     assert value("dopd_weighed_workers", role="prefill", load="now") is None
+
+
+def test_objectives_that_no_number_of_workers_meets_are_told(model):
+    loop, observed = Autoscaler(forecaster=None), look(*ALL_WELL)
+    demand = Demand(2.0, 4000.0, 1.7e7, 200.0)
+    for ttft_seconds, told in ((0.001, 1), (5.0, 0)):
+        objectives = Objectives(ttft_seconds, 0.05, 0.99)
+        policy = Policy(objectives, prefill=RoleBounds(1, 9), decode=RoleBounds(1, 9))
+        loop.observe(Sample(0.0, demand), model, policy)
+        planned = Planned(loop.decide(PerRole(Workers(1), Workers(1)), 0.0, model, policy), Reading(0.0, demand))
+        metrics.report(KEY, observed, dict.fromkeys(Role, 1), planned, findings(observed, (), planned))
+        assert value("dopd_objectives_infeasible") == told
+    metrics.forget(KEY)
 
 
 WEIGHED = ("now", "peak", "backlog", "held")

@@ -1,6 +1,7 @@
 """A real Prometheus takes every query of the dashboards, and the fleet's burn of the error budget is what it says."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from charts.dashboard.__main__ import boards
+from charts.dashboard.preview import preview
 
 from .real_prometheus import Series, serving
 
@@ -78,3 +80,15 @@ def test_the_figures_of_the_fleet(url: str):
     assert value(url, "All GPUs") == 10
     assert value(url, "Not ready") == 0
     assert value(url, "GPU-hours") == pytest.approx(10)
+
+
+def test_a_page_of_the_panels(url: str):
+    board = json.loads(boards()["dopd.json"])
+    drawn = preview(board, url, {"namespace": "ns", "inference": "llama"}, NOW - 1800, NOW)
+    assert "<td>GPUs</td><td>10</td>" in drawn
+    found = dict(
+        re.findall(r'<h3>(.*?)(?: <small>.*?)?</h3>.*?<script type="application/json">(.*?)</script>', drawn, re.S)
+    )
+    lines = {line["name"]: line for line in json.loads(found["Attainment"])["lines"]}
+    assert set(lines["on time"]["y"]) == {0.97}
+    assert lines["objective"]["dashed"]
