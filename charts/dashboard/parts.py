@@ -40,6 +40,7 @@ def lines(
     limits: Sequence[str] = (),
     top: float | None = None,
     stacked: bool = False,
+    from_zero: bool = True,
 ) -> timeseries.Panel:
     """A panel of lines.
 
@@ -52,9 +53,12 @@ def lines(
         limits: legends that are drawn as a dashed red line.
         top: upper end of the axis.
         stacked: whether areas are stacked.
+        from_zero: whether the axis begins at 0; at the least value else, where it is what lacks that matters.
     """
     panel = timeseries.Panel().title(title).description(text).datasource(SOURCE).span(width).height(_HEIGHT)
-    panel.unit(unit).min(0).line_width(1.5).fill_opacity(30 if stacked else 0)
+    panel.unit(unit).line_width(1.5).fill_opacity(30 if stacked else 0)
+    if from_zero:
+        panel.min(0)
     panel.legend(
         common_builders.VizLegendOptions()
         .show_legend(True)

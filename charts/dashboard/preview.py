@@ -82,7 +82,7 @@ def _parts(board: Json, asker: _Asker) -> Iterator[pages.Part]:
         targets = panel.get("targets", [])
         if panel["type"] == "row":
             if figures:
-                yield Table(("figure", "value"), figures)
+                yield Table(("figure", "value"), figures, prose=[1])
                 figures = []
             yield Heading(panel["title"])
         elif panel["type"] == "timeseries":
@@ -92,7 +92,7 @@ def _parts(board: Json, asker: _Asker) -> Iterator[pages.Part]:
             words = ", ".join(" ".join(filter(None, (name, f"{value:.4g}"))) for name, value in found) or "nothing"
             figures.append(Row((panel["title"], words)))
     if figures:
-        yield Table(("figure", "value"), figures)
+        yield Table(("figure", "value"), figures, prose=[1])
 
 
 def _chart(panel: Json, found: list[tuple[str, list[tuple[float, float]]]]) -> Chart:
@@ -101,7 +101,8 @@ def _chart(panel: Json, found: list[tuple[str, list[tuple[float, float]]]]) -> C
         Line(name, points, LIMIT if name in limits else number % COLOURS, dashed=name in limits)
         for number, (name, points) in enumerate(found)
     ]
-    return Chart(panel["title"], lines, panel["fieldConfig"]["defaults"].get("unit", ""))
+    defaults = panel["fieldConfig"]["defaults"]
+    return Chart(panel["title"], lines, defaults.get("unit", ""), bottom=defaults.get("min"))
 
 
 def main() -> None:

@@ -148,6 +148,7 @@ def _latency(made: dashboards.Dashboard) -> None:
             unit="percentunit",
             limits=["objective"],
             top=1,
+            from_zero=False,
         )
     )
     dared = (

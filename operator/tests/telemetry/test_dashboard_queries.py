@@ -85,7 +85,7 @@ def test_the_figures_of_the_fleet(url: str):
 def test_a_page_of_the_panels(url: str):
     board = json.loads(boards()["dopd.json"])
     drawn = preview(board, url, {"namespace": "ns", "inference": "llama"}, NOW - 1800, NOW)
-    assert "<td>GPUs</td><td>10</td>" in drawn
+    assert '<td>GPUs</td><td class="prose">10</td>' in drawn
     found = dict(
         re.findall(r'<h3>(.*?)(?: <small>.*?)?</h3>.*?<script type="application/json">(.*?)</script>', drawn, re.S)
     )
