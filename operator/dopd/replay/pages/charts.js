@@ -49,7 +49,7 @@
     }));
     const range = (_, min, max) => {
       if (data.ratio) return [Math.min(-1, min ?? 0) - 0.2, Math.max(1, max ?? 0) + 0.2];
-      const top = max == null ? 1 : max;
+      const top = max == null || max <= (data.bottom ?? -Infinity) ? (data.bottom ?? 0) + 1 : max;
       if (data.bottom == null) return uPlot.rangeNum(min ?? 0, top, 0.1, true);
       return [data.bottom, Math.max(data.whole ? Math.ceil(top) + 0.5 : top + 0.06 * (top - data.bottom), data.bottom + (data.whole ? 1.5 : 1e-6))];
     };
