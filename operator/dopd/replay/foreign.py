@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dopd
+import dopd_forecasting
+import dopd_scheduling
 from dopd.replay import search
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
@@ -23,6 +25,8 @@ NAMES = ("dopd", "dynamo", "static-peak")
 TIGHTENED = ((1.0, 1.0), (1 / 3, 1.0), (2 / 15, 1.0), (1 / 15, 0.3))
 """Shares of the TTFT and of the ITL objective that Dynamo's planner is told."""
 _PACKAGES = Path(dopd.__file__).parents[1]
+_PATH = dict.fromkeys(str(Path(package.__path__[0]).parent) for package in (dopd, dopd_forecasting, dopd_scheduling))
+"""Folders of what the planner is made of: one where they are installed, three in a checkout."""
 _PYTHON = Path(".venv-dynamo", "bin", "python")
 
 
@@ -99,7 +103,7 @@ def run(python: Path, common: list[str], attempt: Try) -> Result:
         prefill, decode = attempt.start
         command = [str(python), "-m", "dopd.replay.dynamo_simulator", *common, *attempt.arguments]
         command += ["--prefill", str(prefill), "--decode", str(decode), "--json", str(answer)]
-        environment = os.environ | {"PYTHONPATH": str(_PACKAGES), "DYN_LOG": "error"}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(_PATH), "DYN_LOG": "error"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

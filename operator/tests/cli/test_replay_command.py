@@ -99,7 +99,10 @@ def test_estimates_without_the_measurements_say_what_to_install(capsys, monkeypa
 
 
 SIMULATOR = """#!{python}
-import json, pathlib, sys
+import json, os, pathlib, sys
+places = [pathlib.Path(place) for place in os.environ["PYTHONPATH"].split(os.pathsep)]
+for package in ("dopd", "dopd_forecasting", "dopd_scheduling"):
+    assert any((place / package).is_dir() for place in places), package
 told = dict(zip(sys.argv[4::2], sys.argv[5::2]))
 first, late = int(told["--prefill"]), "latency" in told.get("--planner", "")
 figures = dict(attainment=0.5 + late / 2, attainment_ttft=0.5, attainment_itl=1.0, gpu_hours=float(first), ttft_p90=2.0)
