@@ -45,7 +45,8 @@ def _killed(role: str) -> Callable[[Trial], Outcome]:
 
         took = trial.until(back, "it serves again")
         held = load.get("num_running_reqs", 0) + load.get("num_waiting_reqs", 0)
-        late = (f"took longer than two periods, {PERIODS_SECONDS:.0f} s",) if took > PERIODS_SECONDS else ()
+        longest = LOADING_SECONDS + PERIODS_SECONDS
+        late = (f"took longer than its start and two periods, {longest:.0f} s",) if took > longest else ()
         return Outcome(f"{took:.0f} s after the kill", late, f"it held {held} requests at the look before")
 
     return cause
