@@ -1,5 +1,6 @@
 """One fault under load: what clients saw, which conditions came, and how long it took until all was well."""
 
+import contextlib
 import json
 import random
 import threading
@@ -149,9 +150,7 @@ class Trial:
 
 def _short(error: str) -> str:
     """An error in a cell: of a gateway's JSON its message."""
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # others are plain, or cut
         error = json.loads(error)["error"]["message"]
-    except (ValueError, KeyError, TypeError):  # it is plain, or cut
-        pass
     words = " ".join(error.replace("|", "/").split())
     return words if len(words) <= 110 else f"{words[:107]}..."
