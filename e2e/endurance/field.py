@@ -113,16 +113,17 @@ class Field:
 
     def engines(self) -> dict[str, Json]:
         """What the engines report of their load, by pod; a pod that does not answer is absent."""
-        found = {}
-        for pod in self.pods():
-            name = pod["metadata"]["name"]
-            try:
-                answer = self.stack.read(f"{PODS_PATH}/{name}:30000/proxy/v1/loads")
-            except Exception:  # a pod that starts or ends answers in many ways
-                continue
-            if answer:
-                found[name] = answer["loads"][0]
-        return found
+        names = [pod["metadata"]["name"] for pod in self.pods()]
+        return {name: load for name in names if (load := self.engine(name))}
+
+    def engine(self, pod: str) -> Json:
+        """What one engine reports of its load; nothing when it does not answer."""
+        try:
+            answer = self.stack.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads") or {"loads": [{}]}
+        except Exception:  # a pod that starts or ends answers in many ways
+            return {}
+        load: Json = answer["loads"][0]
+        return load
 
     def delete(self) -> None:
         """Delete it with all its pods."""

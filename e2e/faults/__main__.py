@@ -23,6 +23,7 @@ FAULTS: dict[str, Fault] = {**engines.FAULTS, **control_plane.FAULTS}
 PAGE = REPOSITORY / "docs" / "faults.md"
 GPUS = 6
 NAME = "faults"
+MOST_KV_LEFT = 0.001
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,7 +94,8 @@ def _caused(grounds: Grounds, docker: Docker, fault: Fault) -> Finding:
         problems.append(f"{trial.most_gpus} GPUs were held, of {GPUS}")
     if trial.lost and fault.loses is Loses.NONE:
         problems.append("no request should be lost")
-    problems += [f"{pod} still holds {load['token_usage']:.3f} of its KV cache" for pod, load in trial.stuck.items()]
+    holds = {pod: load["token_usage"] for pod, load in trial.stuck.items() if load["token_usage"] > MOST_KV_LEFT}
+    problems += [f"{pod} still holds {share:.3f} of its KV cache" for pod, share in holds.items()]
     saw = "; ".join(filter(None, (trial.users_saw(), outcome.saw)))
     return Finding(fault.title, saw, fault.does, trial.dopd_said(), outcome.recovery, tuple(problems))
 

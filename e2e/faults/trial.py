@@ -1,5 +1,7 @@
 """One fault under load: what clients saw, which conditions came, and how long it took until all was well."""
 
+import contextlib
+import json
 import random
 import threading
 import time
@@ -21,6 +23,8 @@ from e2e.tests.resources import MODEL
 
 Json = dict[str, Any]
 LOAD_SECONDS = 1500.0
+AFTER_SECONDS = 15.0
+"""So long the load goes on once all seems well: some faults show late."""
 
 
 @dataclass
@@ -32,7 +36,8 @@ class Trial:
         docker: where the nodes are.
         rate: requests a second.
         answer_tokens: shortest and longest answer.
-        conditions: those that were not True, as TYPE=REASON, with seconds from the fault to the first look at them.
+        conditions: those that were not so before the fault, as TYPE=STATUS (REASON), with seconds from the fault to the
+            first look at them.
         results: all requests, once the trial is over.
         most_gpus: the most that were held at an event of the audit log.
         stuck: what engines still hold half a minute after the last answer.
@@ -47,6 +52,7 @@ class Trial:
     most_gpus: int = 0
     stuck: dict[str, Json] = field(default_factory=dict)
     _began: float = 0.0
+    _before: frozenset[str] = frozenset()
 
     @property
     def stack(self) -> Stack:
@@ -69,6 +75,8 @@ class Trial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if error is None:
+            time.sleep(AFTER_SECONDS)
         self._over.set()
         self._watch.join()
         self.results = self.load.stop()
@@ -80,6 +88,7 @@ class Trial:
 
     def begin(self) -> None:
         """The fault happens now."""
+        self._before = frozenset(self._conditions())
         self._began = time.monotonic()
         self.conditions.clear()
 
@@ -127,15 +136,21 @@ class Trial:
     def _look(self) -> None:
         while not self._over.wait(0.4):
             try:
-                found = self.ground.resource.get("status", {}).get("conditions", [])
+                found = self._conditions()
             except Exception:  # the API server is away on purpose
                 continue
-            for condition in found:
-                if condition["status"] == "False":
-                    name = f"{condition['type']}={condition['reason']}"
+            for name in found:
+                if name not in self._before:
                     self.conditions.setdefault(name, self.since())
+
+    def _conditions(self) -> list[str]:
+        found = self.ground.resource.get("status", {}).get("conditions", [])
+        return [f"{each['type']}={each['status']} ({each['reason']})" for each in found]
 
 
 def _short(error: str) -> str:
+    """An error in a cell: of a gateway's JSON its message."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):  # others are plain, or cut
+        error = json.loads(error)["error"]["message"]
     words = " ".join(error.replace("|", "/").split())
     return words if len(words) <= 110 else f"{words[:107]}..."

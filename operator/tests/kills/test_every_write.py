@@ -52,7 +52,8 @@ async def to_the_end(world: World) -> None:
         world.pass_time()
         quiet = quiet + 1 if len(world.api.writes) == before and world.settled() else 0
         if quiet >= QUIET_PASSES:
-            return
+            break
+    assert not world.violations
 
 
 async def each_moment(world: World) -> list[World]:

@@ -38,6 +38,7 @@ class World:
         ending: when its deletion was seen, by uid.
         requests: that a worker runs, by uid.
         lists: uids of workers that a gateway lists, by its uid.
+        violations: writes of the operator that should not have been, with the reason.
     """
 
     api: MemoryApi
@@ -49,6 +50,7 @@ class World:
     ending: dict[str, int] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     lists: dict[str, set[str]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
     addresses: Any = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -85,16 +87,17 @@ class World:
 
     def check(self, write: Write) -> None:
         """What must hold after each write: the cap, and that no worker is released before it is idle."""
-        assert self.held() <= self.cap, f"{write}: {self.held()} GPUs are held, of {self.cap}"
-        if write[:2] != ("delete", kinds.POD.kind):
-            return
-        pod = self.api.objects.get((kinds.POD.kind, write[2]))
+        if self.held() > self.cap:
+            self.violations.append(f"{write}: {self.held()} GPUs are held, of {self.cap}")
+        pod = self.api.objects.get((kinds.POD.kind, write[2])) if write[:2] == ("delete", kinds.POD.kind) else None
         if pod is None or pod.get("status", {}).get("phase") == "Failed":
             return
-        uid = pod["metadata"]["uid"]
-        assert ROLE_LABEL not in pod["metadata"]["labels"], f"{write}: it has its label"
-        assert not self.listed(pod), f"{write}: a gateway lists it"
-        assert not self.requests.get(uid), f"{write}: it runs {self.requests[uid]} requests"
+        if ROLE_LABEL in pod["metadata"]["labels"]:
+            self.violations.append(f"{write}: it has its label")
+        if self.listed(pod):
+            self.violations.append(f"{write}: a gateway lists it")
+        if self.requests.get(pod["metadata"]["uid"]):
+            self.violations.append(f"{write}: it runs requests")
 
     def pass_time(self) -> None:
         """A moment of everything but the operator."""
