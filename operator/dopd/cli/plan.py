@@ -20,7 +20,7 @@ from dopd.api.profile import EngineProfileSpec
 from dopd.api.schema import structural_schema
 from dopd.autoscaler.explain import bound_words
 from dopd.cli import resource
-from dopd.cli.arguments import Checked, number, object_name, option, whole
+from dopd.cli.arguments import number, option, whole
 from dopd.cli.clusters import cluster_options, namespace_option
 from dopd.cli.errors import DONE, FAILED, Refused, did_you_mean
 from dopd.cli.explain import pair_cells, pair_content
@@ -72,7 +72,7 @@ def _gpus(text: str) -> int:
 
 
 @click.command("plan", help=__doc__)
-@click.argument("name", required=False, type=Checked(object_name, "name"), metavar="[RESOURCE]")
+@click.argument("name", required=False, type=resource.Name(), metavar="[RESOURCE]")
 @option("--load-scale", of=_above(0, "a factor"), metavar="N", help="factor on the load that is expected")
 @option(
     "--requests-per-second", of=_above(0, "requests a second"), metavar="N", help="greatest arrival rate to be carried"

@@ -239,7 +239,7 @@ def test_replay_of_its_own_history(scaled: Scaled):
     changed = manifest(scaled.url, gpuBudget={"max": 2})
     (scaled.folder / "changed.yaml").write_text(yaml.safe_dump(changed))
     report = scaled.folder / "report.md"
-    arguments = ("replay", "--from", "llama", "-n", "shop", "--since", "30m", "--report", str(report))
+    arguments = ("replay", "--from", "llama", "-n", "shop", "--since", "10m", "--report", str(report))
     code, said, complaints = scaled.dopd(*arguments, "--spec", str(scaled.folder / "changed.yaml"))
     assert code == 1, complaints
     assert said.rstrip() == report.read_text().rstrip()
