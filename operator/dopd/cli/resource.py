@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -170,6 +170,34 @@ def found(options: SimpleNamespace, name: str) -> Found:
     key = Key(namespace_of(options), name)
     resource: Found = ask(options, lambda kubernetes: find(kubernetes, key))
     return resource
+
+
+def before_and_after(
+    options: SimpleNamespace, name: str, changed: DisaggregatedInferenceSpec | None
+) -> tuple[Found, Found | None]:
+    """The resource that a command names, and what it is to become, with the profiles that each names.
+
+    Args:
+        options: of the cluster.
+        name: of the resource.
+        changed: the spec that it is to get; None for none.
+
+    Raises:
+        Failed: there is no cluster, or no such resource.
+    """
+    key = Key(namespace_of(options), name)
+
+    async def look(kubernetes: Kubernetes) -> tuple[Found, Found | None]:
+        before = await find(kubernetes, key)
+        if changed is None:
+            return before, None
+        profiles, model = await read_profiles(kubernetes, key, changed)
+        if changed.scaling is None:  # static: of the profile that the resource has now
+            model = before.model
+        return before, replace(before, spec=changed, profiles=dict(profiles), model=model)
+
+    found, after = ask(options, look)
+    return found, after
 
 
 def demands(found: Found) -> PerRole[Demand]:
