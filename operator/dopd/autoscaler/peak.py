@@ -83,6 +83,7 @@ class PeakForecast:
         self._near: Near | None = None
         self._errors: dict[str, tuple[Floats, Floats, Floats]] = {}
         self._shares: dict[str, float] | None = None
+        self._said: tuple[float, dict[str, float]] | None = None
 
     def learn(
         self,
@@ -165,6 +166,7 @@ class PeakForecast:
             IndexError: nothing was observed.
         """
         said = self._say(miss)
+        self._said = miss, said
         shares = self._shares_of(tuple(said))
         mixed = sum(shares[name] * value for name, value in said.items())
         return max(self._samples.loads[-1], min(mixed, self._ceiling(miss)))
@@ -175,7 +177,8 @@ class PeakForecast:
         Raises:
             IndexError: nothing was observed.
         """
-        said, now = self._say(miss), self._samples.loads[-1]
+        known, now = self._said, self._samples.loads[-1]
+        said = known[1] if known and known[0] == miss else self._say(miss)
         shares = self._shares_of(tuple(said))
         return max(said, key=lambda name: shares[name] * (said[name] - now))
 
@@ -275,7 +278,7 @@ class PeakForecast:
 
     def _refresh(self) -> None:
         """Take in the minutes and origins that are over since the last sample."""
-        self._near, self._shares = None, None
+        self._near, self._shares, self._said = None, None, None
         self._errors.clear()
         minutes = self._minutes
         began = bool(self._foreseen and len(minutes.values) and self._foreseen.follow(minutes))

@@ -7,6 +7,7 @@ In the operator's own container it asks with the settings and the rights of the 
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,8 @@ from dopd.api.text import one_line
 from dopd.cli import installation
 from dopd.cli.arguments import NAMESPACES, namespaces, object_name, option
 from dopd.cli.clusters import cluster_options, connect
-from dopd.cli.output import painted
+from dopd.cli.errors import DONE, FAILED
+from dopd.cli.output import format_option, painted, show, structured
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster import Kubernetes
 from dopd.cluster.client import in_cluster, own_namespace
@@ -52,6 +54,7 @@ _STYLES: dict[Verdict, dict[str, Any]] = {
     help="where the operator runs; looked for if absent [DOPD_LEASE_NAMESPACE]",
 )
 @click.option("-q", "--quiet", is_flag=True, help="show only what failed")
+@format_option("table", "json", "yaml")
 @cluster_options
 @prometheus_options
 def command(**given: Any) -> int:
@@ -72,15 +75,22 @@ def call(options: SimpleNamespace) -> int:
 async def _report(options: SimpleNamespace, connector: Connector) -> int:
     kubernetes = await connect(options)
     counts = dict.fromkeys(Verdict, 0)
+    shown: list[Check] = []
     try:
         async for check in _checks(kubernetes, options, connector):
             counts[check.verdict] += 1
             if check.failed or not options.quiet:
-                print(line(check), flush=True)
+                shown.append(check)
+                if options.form == "table":
+                    print(line(check), flush=True)
     finally:
         await kubernetes.close()
+    if options.form != "table":
+        found = [{**asdict(check), "verdict": check.verdict.name.lower()} for check in shown]
+        show(structured(found, options.form).splitlines())
+        return FAILED if counts[Verdict.FAIL] else DONE
     print(f"{counts[Verdict.OK]} well, {counts[Verdict.FAIL]} failed, {counts[Verdict.SKIPPED]} not applicable")
-    return 1 if counts[Verdict.FAIL] else 0
+    return FAILED if counts[Verdict.FAIL] else DONE
 
 
 async def _checks(kubernetes: Kubernetes, options: SimpleNamespace, connector: Connector) -> AsyncIterator[Check]:

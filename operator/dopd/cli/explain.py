@@ -16,7 +16,6 @@ import click
 from dopd.api.status import PlanStatus
 from dopd.autoscaler.explain import bound_words
 from dopd.cli import resource
-from dopd.cli.arguments import Checked, object_name
 from dopd.cli.clusters import cluster_options, namespace_option
 from dopd.cli.errors import DONE
 from dopd.cli.output import columns, facts, format_option, painted, show, structured
@@ -28,7 +27,7 @@ from dopd.reconcile.plan_status import percent
 
 
 @click.command("explain", help=__doc__)
-@click.argument("name", type=Checked(object_name, "name"), metavar="RESOURCE")
+@click.argument("name", type=resource.Name(), metavar="RESOURCE")
 @namespace_option
 @format_option("table", "json", "yaml")
 @cluster_options

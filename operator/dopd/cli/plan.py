@@ -5,28 +5,24 @@ operator expects. Without one, from a profile and a load alone, so that no clust
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
-import yaml
-from pydantic import ValidationError
 
-from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
-from dopd.api.schema import structural_schema
 from dopd.autoscaler.explain import bound_words
 from dopd.cli import resource
-from dopd.cli.arguments import Checked, number, object_name, option, whole
+from dopd.cli.arguments import number, option, whole
 from dopd.cli.clusters import cluster_options, namespace_option
-from dopd.cli.errors import DONE, FAILED, Refused, did_you_mean
-from dopd.cli.explain import pair_cells, pair_content
+from dopd.cli.errors import DONE, FAILED, Refused
+from dopd.cli.explain import pair, pair_cells, pair_content
+from dopd.cli.manifests import read_manifest
 from dopd.cli.output import columns, format_option, painted, show, structured
 from dopd.cli.profiles import INPUT_CV, OUTPUT_CV
-from dopd.cli.resource import Found
 from dopd.perf import EngineModel
 from dopd.planning import Demand, PerRole, Policy
 from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
@@ -35,8 +31,6 @@ from dopd.planning.workings import PairRow, Workings, at_lengths, work_out
 from dopd.reconcile.plan_status import percent
 from dopd.replay.profiles import load_profile, shipped
 
-MOST_SHOWN = 5
-"""Problems of a manifest that are told at once."""
 ANY_STEP = 10_000
 """What is asked is where it would end, not the next step."""
 
@@ -72,7 +66,7 @@ def _gpus(text: str) -> int:
 
 
 @click.command("plan", help=__doc__)
-@click.argument("name", required=False, type=Checked(object_name, "name"), metavar="[RESOURCE]")
+@click.argument("name", required=False, type=resource.Name(), metavar="[RESOURCE]")
 @option("--load-scale", of=_above(0, "a factor"), metavar="N", help="factor on the load that is expected")
 @option(
     "--requests-per-second", of=_above(0, "requests a second"), metavar="N", help="greatest arrival rate to be carried"
@@ -154,19 +148,13 @@ def planned(name: str, demands: PerRole[Demand], engine: EngineModel, policy: Po
 
 def _of_resource(options: SimpleNamespace) -> list[Plan]:
     changed = read_manifest(options.spec) if options.spec else None
-    found = resource.found(options, options.name)
+    found, other = resource.before_and_after(options, options.name, changed)
     at, expected = resource.now(), resource.demands(found)
     engine, policy = resource.engine_and_policy(found, at)
     plan = found.status.plan
     assert plan
-    before = tuple(int(part) for part in plan.target.split("+"))
-    now = planned("now", expected, engine, policy, (before[0], before[1]))
-    if changed:
-        other = replace(found, spec=changed)
-        if isinstance(found.model, EngineModel) and other.spec and _profiles(other) != _profiles(found):
-            told = "names other EngineProfiles than the resource; give theirs by --profile"
-            if not options.profile:
-                raise Refused(f"--spec {options.spec}: {told}")
+    now = planned("now", expected, engine, policy, pair(plan.target))
+    if other:
         engine, policy = resource.engine_and_policy(other, at)
     if options.profile:
         engine = _profile(options.profile, policy)
@@ -174,49 +162,6 @@ def _of_resource(options: SimpleNamespace) -> list[Plan]:
         now,
         planned("what if", expected.map(lambda d: _changed(d, options)), engine, _policy(policy, options), None),
     ]
-
-
-def _profiles(found: Found) -> list[str]:
-    spec = found.readable_spec
-    return [spec.profile_name(role) for role in found.profiles]
-
-
-def read_manifest(path: Path) -> DisaggregatedInferenceSpec:
-    """The spec of a manifest.
-
-    Raises:
-        Refused: the file is none; the field, its value and what is expected.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return DisaggregatedInferenceSpec.model_validate(content["spec"])
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"--spec {path}: can not be read ({error.__class__.__name__}); expected a manifest") from error
-    except yaml.YAMLError as error:
-        raise Refused(f"--spec {path}: no YAML: {' '.join(str(error).split())}; correct it") from error
-    except (KeyError, TypeError, RecursionError) as error:
-        raise Refused(f"--spec {path}: expected a manifest of kind DisaggregatedInference with a spec") from error
-    except ValidationError as error:
-        raise Refused(f"--spec {path}: {'; '.join(_wrong(one) for one in error.errors()[:MOST_SHOWN])}") from error
-
-
-def _wrong(problem: Any) -> str:
-    """One of pydantic's errors: field, value, what is expected."""
-    path, value, words = problem["loc"], problem["input"], problem["msg"]
-    field = ".".join(map(str, path))
-    if problem["type"] == "extra_forbidden":
-        near = did_you_mean(str(path[-1]), _fields(path[:-1]))
-        return f"spec.{field}: there is no such field{near}; remove it, or correct its name"
-    shown = "" if isinstance(value, dict | list) else f" {value}"
-    return f"spec.{field}{shown}: {words.replace('Input should be', 'expected')}"
-
-
-def _fields(path: Sequence[int | str]) -> list[str]:
-    """Names of the fields at a place of a spec."""
-    node: Any = structural_schema(DisaggregatedInferenceSpec)
-    for part in path:
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-    return list(node.get("properties", {}))
 
 
 def _profile(name: str, policy: Policy) -> EngineModel:

@@ -3,22 +3,18 @@
 import asyncio
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 from dopd.api.base import seconds
 from dopd.cli import resource
-from dopd.cli.clusters import namespace_of
 from dopd.cli.errors import DONE, FAILED, Failed, Refused
+from dopd.cli.manifests import read_manifest
 from dopd.cli.output import show
-from dopd.cli.plan import read_manifest
 from dopd.cli.prometheus_flags import connection_settings
 from dopd.cli.resource import KIND, Found
-from dopd.cluster import Kubernetes
 from dopd.perf import EngineModel
-from dopd.reconcile.observe import read_profiles
-from dopd.reconcile.queue import Key
 from dopd.replay.change_report import ChangeReport
 from dopd.replay.own_history import Variant, replayed, trace_of
 from dopd.telemetry import queries
@@ -34,11 +30,12 @@ PATIENCE_SECONDS = 300.0
 
 def call(options: SimpleNamespace) -> int:
     """Read the history, replay it, print the report; 1 if the objective is missed in the end."""
+    changed = read_manifest(options.spec) if options.spec else None
     for name in TRACE_ALONE:
         if getattr(options, name) is not None:
             told = getattr(options, name)
             raise Refused(f"--{name.replace('_', '-')} {told}: expected a TRACE, and not --from; leave it out")
-    found, after = _resources(options)
+    found, after = resource.before_and_after(options, options.from_resource, changed)
     variants = [_variant("before" if after else "as it is", found)]
     if after:
         variants.append(_variant("after", after))
@@ -50,24 +47,6 @@ def call(options: SimpleNamespace) -> int:
         options.json.write_text(json.dumps(_content(report), indent=1), encoding="utf-8")
     show(text.rstrip().splitlines())
     return DONE if report.reaches else FAILED
-
-
-def _resources(options: SimpleNamespace) -> tuple[Found, Found | None]:
-    """The resource, and what it is to become."""
-    changed = read_manifest(options.spec) if options.spec else None
-    key = Key(namespace_of(options), options.from_resource)
-
-    async def look(kubernetes: Kubernetes) -> tuple[Found, Found | None]:
-        found = await resource.find(kubernetes, key)
-        if changed is None:
-            return found, None
-        profiles, model = await read_profiles(kubernetes, key, changed)
-        if changed.scaling is None:  # static: of the profile that the resource has now
-            model = found.model
-        return found, replace(found, spec=changed, profiles=dict(profiles), model=model)
-
-    found, after = resource.ask(options, look)
-    return found, after
 
 
 def _variant(name: str, found: Found) -> Variant:

@@ -1,16 +1,21 @@
 """A resource as commands look at it: what is stored of it, with the profiles that it names."""
 
+import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, Protocol
+
+import click
+from click.shell_completion import CompletionItem
 
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.status import Condition, DisaggregatedInferenceStatus, Load, PlanStatus
+from dopd.cli.arguments import Checked, object_name
 from dopd.cli.clusters import connect, namespace_of, run
 from dopd.cli.errors import Failed, did_you_mean
 from dopd.cluster import ApiError, Kubernetes, kinds
@@ -167,6 +172,34 @@ def found(options: SimpleNamespace, name: str) -> Found:
     return resource
 
 
+def before_and_after(
+    options: SimpleNamespace, name: str, changed: DisaggregatedInferenceSpec | None
+) -> tuple[Found, Found | None]:
+    """The resource that a command names, and what it is to become, with the profiles that each names.
+
+    Args:
+        options: of the cluster.
+        name: of the resource.
+        changed: the spec that it is to get; None for none.
+
+    Raises:
+        Failed: there is no cluster, or no such resource.
+    """
+    key = Key(namespace_of(options), name)
+
+    async def look(kubernetes: Kubernetes) -> tuple[Found, Found | None]:
+        before = await find(kubernetes, key)
+        if changed is None:
+            return before, None
+        profiles, model = await read_profiles(kubernetes, key, changed)
+        if changed.scaling is None:  # static: of the profile that the resource has now
+            model = before.model
+        return before, replace(before, spec=changed, profiles=dict(profiles), model=model)
+
+    found, after = ask(options, look)
+    return found, after
+
+
 def demands(found: Found) -> PerRole[Demand]:
     """The load that each role was planned for, from the status.
 
@@ -227,6 +260,31 @@ def why_no_plan(found: Found) -> str:
     if spec.scaling.mode == "Paused":
         return f"{told}: spec.scaling.mode is Paused; set it to Advise or Auto"
     return f"{told}: the first reading of the load is not there; wait a quarter of a minute, or run dopd doctor"
+
+
+class Name(Checked):
+    """The name of a resource; completion offers those of the namespace, where the cluster answers."""
+
+    def __init__(self) -> None:
+        super().__init__(object_name, "name")
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Names that begin so."""
+        options = SimpleNamespace(**{name: ctx.params.get(name) for name in ("namespace", "kubeconfig", "context")})
+
+        async def look(kubernetes: Kubernetes) -> list[dict[str, Any]]:
+            async with asyncio.timeout(COMPLETION_SECONDS):
+                return await listed(kubernetes, namespace_of(options))
+
+        try:
+            names = [one["metadata"]["name"] for one in ask(options, look)]
+        except (Failed, TimeoutError):  # a shell that asks wants names and no complaint
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+COMPLETION_SECONDS = 2.0
+"""So long a shell waits for names."""
 
 
 def now() -> datetime:

@@ -14,7 +14,6 @@ import click
 
 from dopd.api.status import DecisionStatus, PlanStatus, RoleStatus
 from dopd.cli import resource
-from dopd.cli.arguments import Checked, object_name
 from dopd.cli.clusters import cluster_options, namespace_of, namespace_option
 from dopd.cli.errors import DONE, FAILED
 from dopd.cli.output import columns, facts, format_option, painted, show, structured
@@ -27,7 +26,7 @@ GOOD_WHEN_FALSE = ("BudgetLimited",)
 
 
 @click.command("status", help=__doc__)
-@click.argument("name", required=False, type=Checked(object_name, "name"), metavar="[RESOURCE]")
+@click.argument("name", required=False, type=resource.Name(), metavar="[RESOURCE]")
 @namespace_option
 @click.option("-A", "--all-namespaces", is_flag=True, help="list the resources of all namespaces")
 @format_option()

@@ -74,7 +74,7 @@ def test_dopd_at_the_hours_of_a_peer_costs_no_more_than_it(tmp_path):
     [
         (["--policies", "dopd", "--equal-hours", "hpa"], "expected one of --policies"),
         (["--profile", "no-such"], "expected a .yaml file or one of"),
-        (["--policies", "magic"], "expected one of dopd"),
+        (["--policies", "magic"], "expected some of dopd"),
         (["--rate-scale", "1.5"], "whole number of copies"),
         (["--from-seconds", "9999", "--to-seconds", "99999"], "no request between"),
     ],

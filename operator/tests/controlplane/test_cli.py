@@ -225,6 +225,18 @@ def test_plan_what_if(scaled: Scaled):
     assert told["what if"]["needed"]["prefill"] <= told["now"]["needed"]["prefill"]
 
 
+def test_plan_of_a_changed_spec(scaled: Scaled):
+    changed, file = manifest(scaled.url, profileRef={"name": "gone"}), scaled.folder / "planned.yaml"
+    file.write_text(yaml.safe_dump(manifest(scaled.url, prefill={"min": 4, "max": 6})))
+    code, said, complaints = scaled.dopd("plan", "llama", "-n", "shop", "--spec", str(file))
+    assert code == 0, complaints
+    assert "spec.scaling.prefill.min 4" in said
+    file.write_text(yaml.safe_dump(changed))
+    code, _, complaints = scaled.dopd("plan", "llama", "-n", "shop", "--spec", str(file))
+    assert code == 1
+    assert "spec.scaling.profileRef names EngineProfile gone, and namespace shop has none of that name" in complaints
+
+
 def test_profiles_of_the_cluster(scaled: Scaled):
     code, said, _ = scaled.dopd("profile", "list", "-n", "shop")
     assert code == 0
@@ -236,15 +248,15 @@ def test_profiles_of_the_cluster(scaled: Scaled):
 
 
 def test_replay_of_its_own_history(scaled: Scaled):
-    changed = manifest(scaled.url, gpuBudget={"max": 2})
+    changed = manifest(scaled.url, gpuBudget={"max": 4})
     (scaled.folder / "changed.yaml").write_text(yaml.safe_dump(changed))
     report = scaled.folder / "report.md"
-    arguments = ("replay", "--from", "llama", "-n", "shop", "--since", "30m", "--report", str(report))
+    arguments = ("replay", "--from", "llama", "-n", "shop", "--since", "10m", "--report", str(report))
     code, said, complaints = scaled.dopd(*arguments, "--spec", str(scaled.folder / "changed.yaml"))
     assert code == 1, complaints
     assert said.rstrip() == report.read_text().rstrip()
     assert "| requests on time |" in said
-    assert "- `spec.scaling.gpuBudget.max`: `8` to `2`" in said
+    assert "- `spec.scaling.gpuBudget.max`: `8` to `4`" in said
     assert "loses the objective" in said
 
 
