@@ -79,7 +79,7 @@ def settled(stack: Stack, name: str, prefill: int, decode: int) -> bool:
     status: Json = (stack.inference(name) or {}).get("status", {})
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     told = all(conditions.get(kind) == "True" for kind in ("WorkersAvailable", "RouterInSync"))
-    numbers = {role: (status[role]["serving"], len(stack.pods(name, role))) for role in ("prefill", "decode")}
+    numbers = {role: (status[role]["ready"], len(stack.pods(name, role))) for role in ("prefill", "decode")}
     return told and numbers == {"prefill": (prefill, prefill), "decode": (decode, decode)}
 
 
