@@ -17,12 +17,28 @@ FUZZ_SECONDS ?= 0
 FUZZ_EXAMPLES ?= $(if $(filter-out 0,$(FUZZ_SECONDS)),500,10000)
 FUZZ_TESTS ?=
 
+# Options of the release verbs: where images and chart go, and whether commands are only shown.
+REGISTRY ?=
+DRY_RUN ?=
+TAG ?=
+
+# Option of `make e2e`.
+PUBLISHED ?=
+export DOPD_PUBLISHED := $(PUBLISHED)
+
+RELEASE = $(BIN)/python -m release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
+# Options of `make endurance` and `make faults`: see `python -m e2e.endurance --help` and `python -m e2e.faults --help`.
+ENDURANCE ?= run
+FAULTS ?=
+
 # Options of `make demo`.
 SCENARIO ?= first-light
 KEEP ?=
+PLAN ?=
 TRACE ?=
 JSON ?=
 HTML ?=
+RECORD ?=
 
 .PHONY: help
 help: ## show this
@@ -56,7 +72,7 @@ type: $(READY) ## types alone
 
 .PHONY: test
 test: $(READY) ## unit tests, and the operator against a real API server on loopback
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: unit
 unit: $(READY) ## unit tests alone
@@ -69,9 +85,30 @@ fuzz: $(READY) ## random inputs for everything that has such a test (FUZZ_EXAMPL
 	  [ $$SECONDS -lt $$end ] || exit 0; \
 	done
 
+.PHONY: mutants
+mutants: $(READY) ## change each constant of the autoscaler, and say which test fails
+	$(BIN)/python -P operator/tests/autoscaler/mutants.py
+
 .PHONY: e2e
-e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards
+e2e: $(READY) ## the whole on a real kind cluster, which is taken down afterwards (PUBLISHED=REGISTRY: with images of this version from there)
 	$(BIN)/python -m pytest e2e/tests
+
+.PHONY: test-chart
+test-chart: $(READY) ## the chart, config/ and what GitOps tools see, by real Helm against a real API server
+	$(BIN)/pytest operator/tests/controlplane/test_chart*.py operator/tests/controlplane/test_config.py \
+	  operator/tests/controlplane/test_gitops.py operator/tests/gitops operator/tests/api/test_generated.py
+
+.PHONY: kills
+kills: $(READY) ## the operator killed after every single write of every machine
+	EVERY_WRITE=1 $(BIN)/pytest operator/tests/kills
+
+.PHONY: endurance
+endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: two hard ones)
+	$(BIN)/python -m e2e.endurance $(ENDURANCE)
+
+.PHONY: faults
+faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)
+	$(BIN)/python -m e2e.faults $(FAULTS)
 
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
@@ -81,10 +118,15 @@ test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the 
 e2e-sglang: $(READY) ## the operator's own pods with real SGLang on a kind cluster, which is taken down afterwards
 	$(BIN)/python -m pytest e2e/sglang/tests/cluster
 
+.PHONY: e2e-flips
+e2e-flips: $(READY) ## workers that change their role under load on a kind cluster, taken down afterwards (FLIPS=20)
+	FLIPS="$(or $(FLIPS),20)" $(BIN)/python -m pytest -s e2e/flips/tests
+
 .PHONY: demo
-demo: $(READY) ## a serving cluster that follows a real trace (SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=FILE)
-	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
-	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)")
+demo: $(READY) ## a serving cluster that follows a real trace (PLAN=1: what it takes; SCENARIO=diurnal, KEEP=1, TRACE=, JSON=, HTML=, RECORD=FILE)
+	$(BIN)/python -m e2e.demo --scenario "$(SCENARIO)" $(if $(PLAN),--plan) $(if $(KEEP),--keep) $(if $(TRACE),--trace "$(TRACE)") \
+	  $(if $(JSON),--json "$(JSON)") $(if $(HTML),--html "$(HTML)") \
+	  $(if $(RECORD),--record "$(RECORD)")
 
 .PHONY: dynamo-replay
 dynamo-replay: ## set up NVIDIA Dynamo's planner and simulator in .venv-dynamo, for docs/replay.md
@@ -107,12 +149,49 @@ images: $(READY) ## build the images
 
 .PHONY: crds
 crds: $(READY) ## write the CustomResourceDefinitions from the models, and the recording rules from the queries
-	$(BIN)/python -m dopd.api.crds crds charts/dopd/crds
+	$(BIN)/python -m dopd.api.crds crds charts/dopd/files/crds config/crd
 	$(BIN)/python -m dopd.telemetry.recording charts/dopd/rules/recording.yaml
 
-.PHONY: docs
-docs: $(READY) crds ## build the documentation in docs/_build
+.PHONY: chart
+chart: $(READY) crds ## write schema, checks and README of the chart from its values.yaml, and config/operator from the chart
+	$(BIN)/python -m charts.generate
+	$(BIN)/python -m charts.manifests
+
+.PHONY: release-check
+release-check: $(READY) ## whether version, tag (TAG=v0.1.0), changelog and config/ agree
+	TAG="$(TAG)" $(BIN)/python -m release check
+
+.PHONY: release-wheel
+release-wheel: $(READY) ## build the wheel in dist/
+	$(call RELEASE,wheel)
+
+.PHONY: release-chart
+release-chart: $(READY) ## package the chart in dist/
+	$(call RELEASE,chart)
+
+.PHONY: release-images
+release-images: $(READY) ## build the images for all platforms and push them (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,images)
+
+.PHONY: release-sbom
+release-sbom: $(READY) ## list what is in the pushed images, by syft (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,sbom)
+
+.PHONY: release-sign
+release-sign: $(READY) ## sign the pushed images and their lists, by cosign (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,sign)
+
+.PHONY: release-publish
+release-publish: $(READY) ## publish chart, wheel and release notes (REGISTRY=, DRY_RUN=1)
+	$(call RELEASE,publish)
+
+.PHONY: generate
+generate: $(READY) chart ## write all that is made from the code: CRDs, rules, chart, dashboards, reference pages
+	$(BIN)/python -m charts.dashboard charts/dopd/dashboards
 	$(BIN)/python docs/generate.py
+
+.PHONY: docs
+docs: $(READY) generate ## build the documentation in docs/_build
 	$(BIN)/sphinx-build -q -W -b html docs docs/_build
 
 .PHONY: lock

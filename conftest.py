@@ -10,6 +10,7 @@ import os
 import signal
 from types import FrameType
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("dopd", deadline=None, max_examples=50, derandomize=bool(os.environ.get("CI")))
@@ -32,3 +33,11 @@ def pytest_configure() -> None:
 def _ended(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the taking down short
     raise KeyboardInterrupt("ended by SIGTERM")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a real server stays in one process of `pytest -n`: the control plane's tests, and each file's."""
+    for item in items:
+        shared = "controlplane" if item.get_closest_marker("controlplane") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(shared))

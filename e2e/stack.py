@@ -33,6 +33,8 @@ MANIFESTS = REPOSITORY / "e2e" / "manifests"
 CHART = REPOSITORY / "charts" / "dopd"
 OPERATOR_IMAGE = "dopd.dev/operator:dev"
 OPERATOR_NAMESPACE = "dopd-system"
+RECORD_FOLDER = "/tmp"
+"""In the operator's pod: the one folder that it may write to."""
 PROMETHEUS_NAMESPACE = "monitoring"
 INFERENCE_PATH = "/apis/dopd.dev/v1alpha1/namespaces/default/disaggregatedinferences"
 PODS_PATH = "/api/v1/namespaces/default/pods"
@@ -48,7 +50,7 @@ class Stack:
 
     def __init__(self, cluster: State) -> None:
         self.cluster = cluster
-        self.programs: Path = programs.kube()
+        self.programs: Path = programs.kubectl().parent
         settings = client.Configuration()
         config.load_kube_config(str(cluster.kubeconfig), client_configuration=settings)
         self._api = client.ApiClient(settings)
@@ -119,9 +121,6 @@ class Stack:
             image: its image, under a tag that no other content has.
         """
         repository, _, tag = image.rpartition(":")
-        self.kubectl(
-            "apply", "--server-side", "--force-conflicts", "-f", str(CHART / "crds")
-        )  # Helm never updates them
         self._helm(
             f"--set-string=image.repository={repository},image.tag={tag},image.pullPolicy=Never", "--set=replicas=1"
         )
@@ -129,6 +128,22 @@ class Stack:
     def change_operator(self, **values: int) -> None:
         """Change values of the operator's chart, and wait until it is ready."""
         self._helm("--reuse-values", *(f"--set={name}={value}" for name, value in values.items()))
+
+    def record_decisions(self) -> None:
+        """Let the operator write down what its autoscalers are told and decide, from a restart on."""
+        variable = f"DOPD_RECORD_FOLDER={RECORD_FOLDER}"
+        self.kubectl("-n", OPERATOR_NAMESPACE, "set", "env", "deployment/dopd", variable)
+        self.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/dopd", "--timeout=90s")
+
+    def recording(self, name: str) -> str:
+        """What was written down of a DisaggregatedInference of the default namespace, as JSON lines.
+
+        Raises:
+            ClusterError: nothing was.
+        """
+        file = f"{RECORD_FOLDER}/default.{name}.jsonl"
+        text = self.kubectl("-n", OPERATOR_NAMESPACE, "exec", "deployment/dopd", "--", "cat", file)
+        return text[: text.rfind("\n") + 1]  # the last line may be half written
 
     def _helm(self, *options: str) -> None:
         command: list[str | Path] = [
@@ -140,6 +155,8 @@ class Stack:
             f"--kubeconfig={self.cluster.kubeconfig}",
             f"--namespace={OPERATOR_NAMESPACE}",
             "--create-namespace",
+            "--take-ownership",  # of CustomResourceDefinitions that an earlier chart left beside the release,
+            "--force-conflicts",  # and that kubectl wrote
             *options,
             "--wait",
             "--timeout=90s",

@@ -91,8 +91,8 @@ def _images(name: str | None, *, with_sglang: bool) -> None:
 def _describe(known: State) -> None:
     print(f"cluster {known.name} ({known.way} node image)")
     print(f"  export KUBECONFIG={known.kubeconfig}")
-    if known.way == "built" and not shutil.which("kubectl"):
-        print(f"  export PATH=$PATH:{programs.kube()}")
+    if not shutil.which("kubectl"):
+        print(f"  export PATH=$PATH:{programs.kubectl().parent}")
     if known.docker_host:
         print(f"  export DOCKER_HOST={known.docker_host}")
     for purpose, port in known.ports.items():

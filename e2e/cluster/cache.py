@@ -51,7 +51,7 @@ def cached(what: str, version: str, key: str, build: Callable[[Path], None]) -> 
         key: `digest` of everything that the result depends on.
         build: fills the empty folder that it is given; what it raises leaves the cache as it was.
     """
-    target = cache_dir() / f"{what}-{version}-{key}"
+    target = entry(what, version, key)
     if target.is_dir():
         return target
     with exclusive(cache_dir() / "locks" / target.name, waiting_for=f"it builds {what} {version}"):
@@ -63,6 +63,11 @@ def cached(what: str, version: str, key: str, build: Callable[[Path], None]) -> 
         build(partial)
         partial.rename(target)
     return target
+
+
+def entry(what: str, version: str, key: str) -> Path:
+    """The folder of the cache that `cached` fills; it is there when it is complete."""
+    return cache_dir() / f"{what}-{version}-{key}"
 
 
 def build_log(what: str) -> Path:

@@ -228,6 +228,7 @@ class ControlPlane:
             f"--root-ca-file={self._certificates / 'ca.crt'}",
             "--leader-elect=false",
             "--secure-port=0",
+            "--horizontal-pod-autoscaler-sync-period=1s",
         ]
 
     def _scheduler(self) -> list[str | Path]:

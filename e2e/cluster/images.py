@@ -5,15 +5,18 @@ laid into the context as wheelhouse/, because a build may have no network. Every
 beside the tag that manifests name: what is there is never built or loaded again.
 """
 
+import os
 import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import dopd
 from e2e.cluster import lockfiles, versions
 from e2e.cluster.cache import build_log, cached, digest
 from e2e.cluster.docker import Docker
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.locks import exclusive
 from e2e.cluster.nodeimage import base_image
 from e2e.cluster.paths import REPOSITORY, cache_dir
@@ -22,6 +25,11 @@ from e2e.cluster.steps import run
 PYTHON_VERSION = "3.11"
 # glibc of Debian bookworm is 2.36; pip takes a wheel only for the platforms that it is told.
 _GLIBC_MINORS = range(17, 37)
+
+PUBLISHED = "DOPD_PUBLISHED"
+"""Environment variable with a registry: what is released comes from there, in the version of this checkout."""
+RELEASED = ("operator", "simulator")
+"""Images that a release publishes (release/plan.py), as far as test clusters run them."""
 
 _SGLANG_SOURCES = (Path("worker_images/sglang/dopd_scheduling"), Path("worker_images/sglang/dopd_sglang"))
 _PROJECT_SOURCES = (
@@ -100,7 +108,7 @@ SGLANG = Image(
 
 
 def build_all(docker: Docker, *, with_sglang: bool = False) -> dict[str, str]:
-    """Build what is not there yet.
+    """Build what is not there yet; pull what is released, where `PUBLISHED` names a registry.
 
     Args:
         docker: the Docker that builds.
@@ -110,14 +118,33 @@ def build_all(docker: Docker, *, with_sglang: bool = False) -> dict[str, str]:
         For each reference that manifests use, the tag by inputs that names the same image.
 
     Raises:
-        ClusterError: a wheel cannot be fetched, or a build failed.
+        ClusterError: a wheel or a published image cannot be fetched, or a build failed.
     """
+    registry = os.environ.get(PUBLISHED, "")
+    pulled = {image.reference: take(docker, image, registry) for image in IMAGES if registry and image.name in RELEASED}
     with exclusive(cache_dir() / "locks" / "images", waiting_for="it builds images"):
         base = _base(docker)
-        built = {image.reference: _build(docker, image, {"BASE": base}) for image in IMAGES}
+        missing = [image for image in IMAGES if image.reference not in pulled]
+        built = pulled | {image.reference: _build(docker, image, {"BASE": base}) for image in missing}
         if with_sglang:
             built[SGLANG.reference] = _build_sglang(docker, base)
         return built
+
+
+def take(docker: Docker, image: Image, registry: str) -> str:
+    """Pull a published image, and give it the reference that manifests use; return its name.
+
+    Raises:
+        ClusterError: the registry does not have it.
+    """
+    published = f"{registry}/{image.name}:{dopd.__version__}"
+    trouble = docker.pull(published)
+    if trouble:
+        raise ClusterError(
+            f"{PUBLISHED}={registry}: {published} can not be had: {trouble}. Publish it, or leave it out"
+        )
+    docker.output("tag", published, image.reference)
+    return published
 
 
 def build_sglang(docker: Docker) -> dict[str, str]:

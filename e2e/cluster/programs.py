@@ -6,12 +6,15 @@ checksums. All programs are static: they run on the host, in the node image and 
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.cluster import versions
-from e2e.cluster.cache import build_log, cached, digest
+from e2e.cluster.cache import build_log, cached, digest, entry
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import BUILD_FILES
 from e2e.cluster.steps import run
@@ -28,19 +31,26 @@ KUBE_PROGRAMS = (
 )
 
 
+KUBE_USUALLY = "7 to 12 min on two cores"
+
+
 def kube() -> Path:
     """Return the folder with Kubernetes and etcd: the program `kube` and a link to it for each of `KUBE_PROGRAMS`."""
-    major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
-    version_package = "k8s.io/component-base/version"
-    stamps = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
-    link_flags = " ".join(["-s -w", *(f"-X {version_package}.{name}={value}" for name, value in stamps.items())])
+    link_flags = _kube_link_flags()
 
     def build(target: Path) -> None:
-        _go_build("kube", versions.KUBERNETES, target, link_flags, "7 to 12 min on two cores")
+        _go_build("kube", versions.KUBERNETES, target, link_flags, KUBE_USUALLY)
         for name in KUBE_PROGRAMS:
             (target / name).symlink_to("kube")
 
     return cached("kube", versions.KUBERNETES, _key("kube", link_flags), build)
+
+
+def _kube_link_flags() -> str:
+    major, minor, _ = versions.KUBERNETES.removeprefix("v").split(".")
+    version_package = "k8s.io/component-base/version"
+    stamps = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X {version_package}.{name}={value}" for name, value in stamps.items())])
 
 
 def coredns() -> Path:
@@ -71,24 +81,99 @@ def containerd() -> Path:
     return _go_install("containerd", versions.CONTAINERD, packages, "2 min")
 
 
+@dataclass(frozen=True)
+class Installable:
+    """A program that is taken from the PATH in a range of versions, else made.
+
+    Attributes:
+        name: of the program.
+        version: that is made.
+        within: the oldest minor version that will do, and the first that will not.
+        asked: arguments that make it tell its version.
+        usually: how long making it takes.
+        made: the folder of the cache that has it once it is made.
+        make: makes it; returns that folder.
+    """
+
+    name: str
+    version: str
+    within: tuple[tuple[int, int], tuple[int, int]]
+    asked: tuple[str, ...]
+    usually: str
+    made: Path
+    make: Callable[[], Path]
+
+    def installed(self) -> tuple[Path, str] | None:
+        """Path and version of the one on the PATH, where that will do."""
+        path = shutil.which(self.name)
+        if not path:
+            return None
+        answer = subprocess.run([path, *self.asked], capture_output=True, text=True, check=False)
+        found = re.search(r"v?((\d+)\.(\d+)\.\d+\S*)", answer.stdout)
+        if answer.returncode or not found:
+            return None
+        oldest, below = self.within
+        return (Path(path), found[1]) if oldest <= (int(found[2]), int(found[3])) < below else None
+
+    def path(self) -> Path:
+        """The program, made if need be."""
+        found = self.installed()
+        return found[0] if found else self.make() / self.name
+
+
 def kind() -> Path:
-    """Return the program kind: the installed one when it is of the pinned version, else one built."""
-    installed = _installed("kind", versions.KIND, ["version", "--quiet"])
-    return installed or _go_install("kind", versions.KIND, ["sigs.k8s.io/kind"], "1 min") / "kind"
+    """Return the program kind."""
+    return installable()["kind"].path()
 
 
 def helm() -> Path:
-    """Return the program helm: the installed one when it is of the pinned version, else one built."""
-    installed = _installed("helm", versions.HELM, ["version", "--template={{.Version}}"])
-    return installed or _go_install("helm", versions.HELM, ["helm.sh/helm/v4/cmd/helm"], "4 min") / "helm"
+    """Return the program helm."""
+    return installable()["helm"].path()
 
 
-def _installed(program: str, version: str, version_arguments: list[str]) -> Path | None:
-    path = shutil.which(program)
-    if not path:
-        return None
-    answer = subprocess.run([path, *version_arguments], capture_output=True, text=True, check=False)
-    return Path(path) if answer.stdout.strip().removeprefix("v") == version.removeprefix("v") else None
+def kubectl() -> Path:
+    """Return the program kubectl."""
+    return installable()["kubectl"].path()
+
+
+def installable() -> dict[str, Installable]:
+    """The programs that an installed one may stand in for, by name."""
+    return {
+        "kind": _module(
+            "kind", versions.KIND, versions.KIND_RANGE, ("version", "--quiet"), "sigs.k8s.io/kind", "1 min"
+        ),
+        "kubectl": Installable(
+            "kubectl",
+            versions.KUBERNETES,
+            versions.KUBECTL_RANGE,
+            ("version", "--client"),
+            KUBE_USUALLY,
+            entry("kube", versions.KUBERNETES, _key("kube", _kube_link_flags())),
+            kube,
+        ),
+        "helm": _module(
+            "helm",
+            versions.HELM,
+            versions.HELM_RANGE,
+            ("version", "--template={{.Version}}"),
+            "helm.sh/helm/v4/cmd/helm",
+            "4 min",
+        ),
+    }
+
+
+def _module(
+    name: str,
+    version: str,
+    within: tuple[tuple[int, int], tuple[int, int]],
+    asked: tuple[str, ...],
+    package: str,
+    usually: str,
+) -> Installable:
+    made = entry(name, version, _module_key([package]))
+    return Installable(
+        name, version, within, asked, usually, made, lambda: _go_install(name, version, [package], usually)
+    )
 
 
 def _key(name: str, flags: str = "") -> str:
@@ -127,7 +212,11 @@ def _go_install(name: str, version: str, packages: list[str], usually: str) -> P
             env=_go_environment() | {"GOBIN": str(target)},
         )
 
-    return cached(name, version, digest(*packages, platform.system(), platform.machine()), build)
+    return cached(name, version, _module_key(packages), build)
+
+
+def _module_key(packages: list[str]) -> str:
+    return digest(*packages, platform.system(), platform.machine())
 
 
 def _go_environment() -> dict[str, str]:

@@ -9,6 +9,12 @@ CONTAINERD = "v2.4.2"
 COREDNS = "v1.14.2"
 HELM = "v4.3.1"
 
+# Installed ones that will do: from the first, below the second. kubectl may be a minor older or newer than the API
+# server; kind must know the node image; Helm 3.17 brought --take-ownership, by which a chart takes over what is there.
+KIND_RANGE = ((0, 31), (1, 0))
+HELM_RANGE = ((3, 17), (5, 0))
+KUBECTL_RANGE = ((1, 35), (1, 38))
+
 # What kubeadm of this Kubernetes asks for by tag (constants.DefaultEtcdVersion, constants.PauseVersion).
 ETCD_IMAGE_TAG = "3.6.8-0"
 PAUSE_IMAGE_TAG = "3.10.2"

@@ -14,6 +14,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo import story
 from e2e.demo.page import page
+from e2e.demo.plan import plan, told
 from e2e.demo.record import Run, figures
 from e2e.demo.scenario import FIRST_LIGHT, SCENARIOS, Prepared, Settings, prepare
 from e2e.demo.story import DemoFailed, tell
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Tell the story; the last line sums it up, the exit status says whether it went well."""
     options = _parser().parse_args(arguments)
     scenario = SCENARIOS[options.scenario]
+    if options.plan:
+        tell(told(plan(scenario)))
+        return 0
     trace = options.trace or scenario.trace
     try:
         settings = Settings.of(scenario)
@@ -65,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(stack: Stack, settings: Settings, prepared: Prepared, options: argparse.Namespace) -> tuple[float, Run]:
     """Everything that happens on the cluster; returns seconds to the first token, and the record."""
     scenario = SCENARIOS[options.scenario]
+    if options.record:
+        stack.record_decisions()
     tell(f"\n2. A resource: kubectl apply -k {scenario.manifests.relative_to(REPOSITORY)}")
     first_token_seconds = story.apply_and_wait(stack, scenario.manifests)
     tell(f"  first token {first_token_seconds:.1f} s after apply")
@@ -78,6 +84,9 @@ def _run(stack: Stack, settings: Settings, prepared: Prepared, options: argparse
         story.calm_down(watcher, settings.policy)
     finally:
         watcher.stop()
+    if options.record:
+        options.record.write_text(stack.recording(story.NAME), encoding="utf-8")
+        tell(f"  what the autoscaler was told and decided: {options.record}")
     tell(f"\n$ kubectl get pdi\n{stack.kubectl('get', 'pdi')}")
     return first_token_seconds, story.record(scenario, settings, prepared, results, watcher)
 
@@ -134,14 +143,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def _output_file(text: str) -> Path:
+    try:
+        return output_file(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
+    add("--plan", action="store_true", help="say what would be used, built and run on this machine, and start nothing")
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
     add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
-    add("--json", type=output_file, metavar="FILE", help="write the figures")
-    add("--html", type=output_file, metavar="FILE", help="write a page of the run")
+    add("--json", type=_output_file, metavar="FILE", help="write the figures")
+    add("--html", type=_output_file, metavar="FILE", help="write a page of the run")
+    add("--record", type=_output_file, metavar="FILE", help="write what the autoscaler was told and decided")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

@@ -1,22 +1,17 @@
 """The run as one HTML page without any outside file: its figures beside those of other policies, and its course."""
 
-import io
-import re
+import math
 from collections.abc import Callable, Sequence
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from dopd.api.text import escaped
-from dopd.replay.page import PAGE
+from dopd.replay import pages
+from dopd.replay.pages import Chart, Heading, Line, Row, Table, Text
 from e2e.demo.record import Run
 from e2e.demo.watch import served_after_seconds
 from e2e.demo.what_if import Outcome, WhatIf
 
-mpl.use("Agg")
-OURS, LOAD, FORECAST, NEED = "#0b6e99", "#444444", "#c84c09", "#b0b7bf"
-OTHERS = ("#0b6e99", "#c84c09", "#8d5b9e", "#6b7280")
+OURS, FORECAST, LOAD, NEED = 0, 1, 8, 9
+"""Colours of the palette."""
+OTHERS = (0, 1, 2, 7)
 ATTAINED_SECONDS = 10.0
 
 
@@ -28,19 +23,17 @@ def page(run: Run, other: WhatIf, trace: str) -> str:
         other: what other policies would have done.
         trace: name of the trace.
     """
-    body = "".join(
-        (
-            _facts(run, trace),
-            _comparison(run, other),
-            "<h2>The run</h2>",
-            _svg(course(run)),
-            "<h2>Workers, beside other policies</h2>",
-            _svg(comparison(run, other)),
-            "<h2>Decisions</h2>",
-            _decisions(run),
-        )
-    )
-    return PAGE.format(title=escaped(f"dopd: {run.scenario.title[0].lower()}{run.scenario.title[1:]}"), body=body)
+    parts: list[pages.Part] = [
+        Text(_facts(run, trace)),
+        *_comparison(run, other),
+        Heading("The run"),
+        *course(run),
+        Heading("Beside other policies"),
+        comparison(run, other),
+        Heading("Decisions"),
+        _decisions(run),
+    ]
+    return pages.page(f"dopd: {run.scenario.title[0].lower()}{run.scenario.title[1:]}", parts)
 
 
 def _facts(run: Run, trace: str) -> str:
@@ -51,7 +44,7 @@ def _facts(run: Run, trace: str) -> str:
     else:
         before = f"served {peak.at_seconds - peak.ready_seconds:.0f} s of the clock before it began"
     sentences = (
-        f"Trace {escaped(trace)}, {scenario.speedup:g} times as fast as recorded, on a kind cluster with simulated"
+        f"Trace {trace}, {scenario.speedup:g} times as fast as recorded, on a kind cluster with simulated"
         " engines; Prometheus, gateway, operator and Kubernetes are real.",
         f"{len(run.results)} requests were sent, {len(run.lost)} were lost.",
         f"{scenario.lead_in_seconds:g} s of lead-in come before the trace and count in no share below.",
@@ -59,166 +52,110 @@ def _facts(run: Run, trace: str) -> str:
         f"A worker took from its start to serving, of the clock: {leads}.",
         f"The busiest stretch needs {peak.prefill}+{peak.decode} workers, which {before}.",
     )
-    return f"<p>{' '.join(sentences)}</p>"
+    return " ".join(sentences)
 
 
-def _comparison(run: Run, other: WhatIf) -> str:
+def _comparison(run: Run, other: WhatIf) -> tuple[Table, Text]:
     summary = run.summary()
-    titles = ("", "both objectives", "first token", "between tokens", "GPU time", "")
-    head = f"<tr>{''.join(f'<th>{title}</th>' for title in titles)}</tr>"
+    titles = ("", "both objectives", "first token", "between tokens", "GPU time", "of reactive")
     reference = other.reactive.gpu_seconds
-    rows = [
-        _row(
-            "this run, measured at the client",
-            (summary.attainment, summary.attainment_ttft, summary.attainment_itl),
-            run.gpu_seconds,
-            reference,
-            " class='run'",
-        )
-    ]
+    measured = (summary.attainment, summary.attainment_ttft, summary.attainment_itl)
+    rows = [_row("this run, measured at the client", measured, run.gpu_seconds, reference, ours=True)]
     rows += [
         _row(o.label, (o.attainment, o.attainment_ttft, o.attainment_itl), o.gpu_seconds, reference)
         for o in other.outcomes
     ]
-    return (
-        f"<table>{head}{''.join(rows)}</table>"
-        "<p>All rows but the first are replayed: the same arrivals on simulated time, start-up as measured in this run."
+    return Table(titles, rows), Text(
+        "All rows but the first are replayed: the same arrivals on simulated time, start-up as measured in this run."
         " How far the second row lies from the first says how far the others can be believed. The reactive rows and the"
         " static one were chosen with hindsight: of all targets tried, the cheapest that reach the objective on this"
-        " load. GPU time is that of the trace; the last column is relative to the first reactive row.</p>"
+        " load. GPU time is that of the trace; the last column is relative to the first reactive row."
     )
 
 
-def _row(label: str, shares: Sequence[float | None], gpu_seconds: float, reference: float, kind: str = "") -> str:
-    cells = "".join(f"<td>{share or 0:.2%}</td>" for share in shares)
-    return (
-        f"<tr{kind}><td>{escaped(label)}</td>{cells}<td>{gpu_seconds / 3600:.2f} h</td>"
-        f"<td>{gpu_seconds / reference:.2f}</td></tr>"
-    )
+def _row(
+    label: str, shares: Sequence[float | None], gpu_seconds: float, reference: float, *, ours: bool = False
+) -> Row:
+    cells = [label, *(f"{share or 0:.2%}" for share in shares)]
+    return Row([*cells, f"{gpu_seconds / 3600:.2f} h", f"{gpu_seconds / reference:.2f}"], ours=ours)
 
 
-def _decisions(run: Run) -> str:
+def _decisions(run: Run) -> Table:
     rows = []
     for decision in run.decisions:
         after = served_after_seconds(decision, run.samples)
-        workers = escaped(f"{decision.before} to {decision.to}")
-        rows.append(
-            f"<tr><td>{_minutes(run)(decision.at_seconds):.1f}</td><td>{workers}</td>"
-            f"<td>{'superseded' if after is None else f'{after:.0f} s'}</td>"
-            f"<td class='text'><b>{escaped(decision.reason)}</b> {escaped(decision.message)}</td></tr>"
+        cells = (
+            f"{_minutes(run)(decision.at_seconds):.1f}",
+            f"{decision.before} to {decision.to}",
+            "superseded" if after is None else f"{after:.0f} s",
+            decision.reason,
+            decision.message,
         )
-    head = "<tr><th>minute</th><th>workers</th><th>served after</th><th>why</th></tr>"
-    return f"<table>{head}{''.join(rows)}</table>"
+        rows.append(Row(cells))
+    return Table(("minute", "workers", "served after", "reason", "why"), rows, prose=[4])
 
 
-def course(run: Run) -> Figure:
+def course(run: Run) -> list[Chart]:
     """Load, workers, ratio and attainment over the minutes of the trace."""
-    figure = Figure(figsize=(10, 12), layout="constrained")
-    load, prefill, decode, ratio, attained = figure.subplots(
-        5, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2, 2, 1.2, 1.5]}
-    )
-    minutes = _minutes(run)
-    arrivals = run.arrivals()
-    _line(load, [minutes(t) for t, _ in arrivals], [rate for _, rate in arrivals], "arrivals", NEED)
-    known = [(s.at_seconds, s.load.demand) for s in run.samples if s.load.demand is not None]
-    _line(load, [minutes(t) for t, _ in known], [rate for _, rate in known], "demand, as observed", LOAD)
+    minutes, start = _minutes(run), run.lead_in_seconds
+    led_in = (minutes(0.0), 0.0)
     interval = run.settings.policy.interval_seconds
+    known = [(minutes(s.at_seconds), s.load.demand) for s in run.samples if s.load.demand is not None]
     ahead = [
-        (s.at_seconds + max(s.load.lead_seconds.values(), default=0.0) + interval, s.load.forecast)
+        (minutes(s.at_seconds + max(s.load.lead_seconds.values(), default=0.0) + interval), s.load.forecast)
         for s in run.samples
         if s.load.forecast is not None
     ]
-    name = "greatest load expected, at the end of the lead that it was expected in"
-    _line(load, [minutes(t) for t, _ in ahead], [rate for _, rate in ahead], name, FORECAST, gid="forecast")
-    load.set(ylabel="requests/s of the clock", ylim=(0, None))
-    for axes, role, need in (
-        (prefill, "prefill", [n.prefill for n in run.needs]),
-        (decode, "decode", [n.decode for n in run.needs]),
-    ):
-        at = [minutes(s.at_seconds) for s in run.samples]
-        workers = [getattr(s, role) for s in run.samples]
-        starts = [minutes(n.at_seconds + run.lead_in_seconds) for n in run.needs]
-        _line(axes, starts, need, "needed, with hindsight", NEED, gid=f"{role}-needed", steps=True)
-        _line(axes, at, [w.desired for w in workers], "wanted", FORECAST, gid=f"{role}-wanted", steps=True)
-        _line(axes, at, [w.ready for w in workers], "serving", OURS, gid=f"{role}-serving", steps=True)
-        axes.set(ylabel=f"{role} workers", ylim=(0, run.settings.policy.prefill.max + 0.5))
-    both = [s for s in run.samples if s.prefill.ready and s.decode.ready]
-    shares = [s.prefill.ready / s.decode.ready for s in both]
-    _line(ratio, [minutes(s.at_seconds) for s in both], shares, "P per D", OURS, gid="ratio", steps=True)
-    ratio.set(
-        ylabel="P per D", yscale="log", yticks=[0.25, 0.5, 1, 2, 4], yticklabels=["1:4", "1:2", "1:1", "2:1", "4:1"]
-    )
-    ratio.minorticks_off()
+    load = [
+        Line("greatest load expected, at the end of the lead that it was expected in", ahead, FORECAST),
+        Line("demand, as observed", known, LOAD),
+        Line("arrivals", [(minutes(t), rate) for t, rate in run.arrivals()], NEED),
+    ]
+    charts = [Chart("Load", load, "requests/s of the clock", shaded=led_in)]
+    for role in ("prefill", "decode"):
+        of_role = [(minutes(s.at_seconds), getattr(s, role)) for s in run.samples]
+        lines = [
+            Line("serving", [(at, workers.ready) for at, workers in of_role], OURS, steps=True, bold=True),
+            Line("wanted", [(at, workers.desired) for at, workers in of_role], FORECAST, steps=True),
+            Line(
+                "needed, with hindsight",
+                [(minutes(n.at_seconds + start), getattr(n, role)) for n in run.needs],
+                NEED,
+                steps=True,
+            ),
+        ]
+        charts.append(Chart(f"{role.capitalize()} workers", lines, whole=True, shaded=led_in))
+    ratio = [
+        (minutes(s.at_seconds), math.log2(s.prefill.ready / s.decode.ready))
+        for s in run.samples
+        if s.prefill.ready and s.decode.ready
+    ]
+    charts.append(Chart("Ratio", [Line("P:D that serve", ratio, OURS, steps=True)], ratio=True, shaded=led_in))
     stretches = run.attained(ATTAINED_SECONDS)
     middles = [minutes(a.at_seconds + ATTAINED_SECONDS / 2) for a in stretches]
-    _line(attained, middles, [100 * a.ttft for a in stretches], "first token in time", OURS, gid="ttft")
-    _line(attained, middles, [100 * a.itl for a in stretches], "between tokens in time", FORECAST, gid="itl")
-    attained.set(ylabel="% of requests", xlabel="minute of the trace", ylim=(None, 101))
-    for axes in (load, prefill, decode, ratio, attained):
-        axes.axvspan(minutes(0.0), 0.0, color="#f3f3f3", zorder=0)
-        axes.set_xlim(minutes(0.0), minutes(run.schedule.seconds))
-        axes.legend(fontsize="small", loc="lower left" if axes is attained else "upper left")
-    return figure
+    attained = [
+        Line("first token", [(at, 100 * a.ttft) for at, a in zip(middles, stretches, strict=True)], OURS),
+        Line("between tokens", [(at, 100 * a.itl) for at, a in zip(middles, stretches, strict=True)], FORECAST),
+    ]
+    return [*charts, Chart("In time", attained, "% of the requests", bottom=None, shaded=led_in)]
 
 
-def comparison(run: Run, other: WhatIf) -> Figure:
+def comparison(run: Run, other: WhatIf) -> Chart:
     """GPUs that pods held in the run, and targets of the other policies."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    axes = figure.subplots()
     minutes, policy, end = _minutes(run), run.settings.policy, run.schedule.seconds
+    held = [(minutes(s.at_seconds), float(s.gpus)) for s in run.samples if s.at_seconds <= end]
+    lines = [Line("this run", held, OURS, steps=True, bold=True)]
     for outcome, colour in zip(other.outcomes, OTHERS, strict=True):
-        at, gpus = _gpus(outcome, policy.gpus, end)
-        first = outcome is other.dopd
-        _line(
-            axes,
-            [minutes(t) for t in at],
-            gpus,
-            outcome.label,
-            colour,
-            steps=True,
-            style=":" if first else "-",
-            width=1.2,
-        )
-    at = [s.at_seconds for s in run.samples if s.at_seconds <= end]
-    gpus = [s.gpus for s in run.samples if s.at_seconds <= end]
-    _line(axes, [minutes(t) for t in at], gpus, "this run", OURS, gid="gpus", steps=True, width=2.5)
-    axes.set(ylabel="GPUs", xlabel="minute of the trace", ylim=(0, None), xlim=(minutes(0.0), minutes(end)))
-    axes.legend(fontsize="small", loc="upper left")
-    return figure
+        points = [(minutes(at), float(gpus)) for at, gpus in _gpus(outcome, policy.gpus, end)]
+        lines.append(Line(outcome.label, points, colour, steps=True, dashed=outcome is other.dopd))
+    return Chart("GPUs", lines, whole=True, shaded=(minutes(0.0), 0.0))
 
 
-def _gpus(outcome: Outcome, gpus: Callable[[int, int], int], end_seconds: float) -> tuple[list[float], list[int]]:
-    at = [seconds for seconds, _, _ in outcome.timeline]
-    counts = [gpus(prefill, decode) for _, prefill, decode in outcome.timeline]
-    return [*at, end_seconds], [*counts, counts[-1]]
+def _gpus(outcome: Outcome, gpus: Callable[[int, int], int], end_seconds: float) -> list[tuple[float, int]]:
+    counts = [(seconds, gpus(prefill, decode)) for seconds, prefill, decode in outcome.timeline]
+    return [*counts, (end_seconds, counts[-1][1])]
 
 
 def _minutes(run: Run) -> Callable[[float], float]:
     """From seconds of the clock since the load began to minutes of the trace."""
     return lambda seconds: (seconds - run.lead_in_seconds) * run.scenario.speedup / 60
-
-
-def _line(
-    axes: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    label: str,
-    colour: str,
-    *,
-    gid: str = "",
-    steps: bool = False,
-    style: str = "-",
-    width: float = 1.5,
-) -> None:
-    name = gid or re.sub(r"\W+", "-", label)
-    axes.plot(
-        x, y, label=label, color=colour, gid=name, lw=width, ls=style, drawstyle="steps-post" if steps else "default"
-    )
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dopd"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

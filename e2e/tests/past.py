@@ -3,7 +3,7 @@
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from e2e.stack import PROMETHEUS_NAMESPACE, Stack, wait_for
@@ -11,6 +11,8 @@ from e2e.stack import PROMETHEUS_NAMESPACE, Stack, wait_for
 STEP_SECONDS = 30
 EDGES = (128, 1024, 4096)
 _FILE = "/data/past.txt"
+_BLOCK_SAMPLES = 3600 // STEP_SECONDS
+"""A block holds two hours: a look an hour misses none."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +42,16 @@ def write_past(stack: Stack, pasts: dict[str, Callable[[float], Mix]], times: Se
     pod = ("-n", PROMETHEUS_NAMESPACE, "exec", "-i", "deploy/prometheus", "-c", "prometheus", "--")
     stack.kubectl(*pod, "sh", "-c", f"cat > {_FILE}", stdin=f"{text}# EOF\n")
     stack.kubectl(*pod, "promtool", "tsdb", "create-blocks-from", "openmetrics", _FILE, "/data")
-    names = "|".join(pasts)
+    for at in times[::_BLOCK_SAMPLES]:  # it takes in block by block, as it finds them
+        wait_for(lambda at=at: _knows(stack, pasts, at), "Prometheus has read the past", timeout_seconds=120)  # type: ignore[misc]
+
+
+def _knows(stack: Stack, names: Iterable[str], at_seconds: float) -> bool:
     query = urllib.parse.urlencode(
-        {"query": f'count(up{{dopd_dev_instance=~"{names}"}})', "time": times[len(times) // 2]}
+        {"query": f'count(up{{dopd_dev_instance=~"{"|".join(names)}"}})', "time": at_seconds}
     )
-
-    def answers() -> bool:
-        with urllib.request.urlopen(f"{stack.prometheus_url}/api/v1/query?{query}", timeout=10) as answer:
-            return bool(json.load(answer)["data"]["result"])
-
-    wait_for(answers, "Prometheus has read the past", timeout_seconds=120)
+    with urllib.request.urlopen(f"{stack.prometheus_url}/api/v1/query?{query}", timeout=10) as answer:
+        return bool(json.load(answer)["data"]["result"])
 
 
 def _lines(pasts: dict[str, Callable[[float], Mix]], times: Sequence[int]) -> Iterator[str]:

@@ -1,17 +1,39 @@
+{{/* Values are checked in checks/values.yaml, which Helm renders first. */}}
+{{- define "dopd.shortName" -}}
+{{ .Values.nameOverride | default .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+
+{{/* Name of what lies in the release's namespace: two releases there have two names. */}}
 {{- define "dopd.name" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- $short := include "dopd.shortName" . -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else if contains $short .Release.Name -}}
 {{ .Release.Name | trunc 50 | trimSuffix "-" }}
 {{- else -}}
-{{ printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" }}
+{{ printf "%s-%s" .Release.Name $short | trunc 50 | trimSuffix "-" }}
 {{- end -}}
+{{- end -}}
+
+{{/* Name of what lies in no namespace: releases of one name in two namespaces do not meet. */}}
+{{- define "dopd.clusterName" -}}
+{{ include "dopd.name" . }}-{{ .Release.Namespace }}
 {{- end -}}
 
 {{- define "dopd.serviceAccount" -}}
 {{ .Values.serviceAccount.name | default (include "dopd.name" .) }}
 {{- end -}}
 
+{{- define "dopd.image" -}}
+{{- $image := .Values.image -}}
+{{- $host := regexMatch "^([^/]*[.:][^/]*|localhost)/" $image.repository -}}
+{{- $registry := $host | ternary "" (.Values.global.imageRegistry | default $image.registry) -}}
+{{- with $registry }}{{ . }}/{{ end }}{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- with $image.digest }}@{{ . }}{{ end }}
+{{- end -}}
+
 {{- define "dopd.selector" -}}
-app.kubernetes.io/name: dopd
+app.kubernetes.io/name: {{ include "dopd.shortName" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -19,7 +41,24 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "dopd.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with omit .Values.commonLabels "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Ports of Prometheus that a policy lets through: as said, else those of the URLs. */}}
+{{- define "dopd.prometheusPorts" -}}
+{{- $ports := .Values.networkPolicy.prometheusPorts -}}
+{{- if not $ports -}}
+{{- range list .Values.prometheusURL .Values.prometheusHistoryURL -}}
+{{- if . -}}
+{{- $usual := hasPrefix "https:" . | ternary 443 80 -}}
+{{- $ports = append $ports (regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default $usual | int) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | default (list 9090) | uniq | toJson -}}
 {{- end -}}
 
 {{- define "dopd.podMonitors" -}}
@@ -37,6 +76,13 @@ yes
   verbs: [get, list, watch]
 - apiGroups: [dopd.dev]
   resources: [disaggregatedinferences/status]
+  verbs: [patch]
+# How many workers a scaler of the user's own asks for (mode: External). The number is the scaler's.
+- apiGroups: [dopd.dev]
+  resources: [workerscales]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [dopd.dev]
+  resources: [workerscales/status]
   verbs: [patch]
 # Deployments: the gateways. ControllerRevisions: what workers are made from.
 - apiGroups: [apps]

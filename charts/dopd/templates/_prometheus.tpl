@@ -4,22 +4,6 @@
 {{/* Sources of a projected volume; empty if nothing is to be mounted. A projected file changes with its Secret. */}}
 {{- define "dopd.prometheusSources" -}}
 {{- $p := .Values.prometheus -}}
-{{- $ways := 0 -}}
-{{- range list $p.bearerToken.existingSecret $p.basicAuth.username $p.serviceAccountToken.enabled -}}
-{{- if . }}{{ $ways = add1 $ways }}{{ end -}}
-{{- end -}}
-{{- if gt (int $ways) 1 -}}
-{{- fail "prometheus: give one of bearerToken.existingSecret, serviceAccountToken.enabled and basicAuth.username" -}}
-{{- end -}}
-{{- if and $p.ca.existingSecret $p.ca.existingConfigMap -}}
-{{- fail "prometheus.ca: give one of existingSecret and existingConfigMap" -}}
-{{- end -}}
-{{- if and $p.insecureSkipVerify (or $p.ca.existingSecret $p.ca.existingConfigMap) -}}
-{{- fail "prometheus: ca has no effect with insecureSkipVerify; give one of them" -}}
-{{- end -}}
-{{- if ne (empty $p.basicAuth.username) (empty $p.basicAuth.existingSecret) -}}
-{{- fail "prometheus.basicAuth: username and existingSecret belong together" -}}
-{{- end -}}
 {{- with $p.bearerToken }}{{ if .existingSecret }}
 - secret: {name: {{ .existingSecret | quote }}, items: [{key: {{ .key | quote }}, path: token}]}
 {{- end }}{{ end }}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import dopd
 from e2e.cluster import images, versions
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.images import IMAGES, SGLANG, SGLANG_CPU, Image
 from e2e.cluster.paths import REPOSITORY
 
@@ -68,3 +70,28 @@ def test_one_release_of_sglang_is_named_everywhere() -> None:
     assert f"ARG BASE=lmsysorg/sglang:v{versions.SGLANG}\n" in dockerfile
     assert f"\nsglang=={versions.SGLANG}\n" in (REPOSITORY / "worker_images/sglang/requirements.in").read_text()
     assert f"\nsglang=={versions.SGLANG} " in (REPOSITORY / "worker_images/sglang/requirements.lock").read_text()
+
+
+class Registry:
+    """A Docker that pulls from a registry, which has some images."""
+
+    def __init__(self, *has: str) -> None:
+        self.has = has
+        self.tagged: dict[str, str] = {}
+
+    def pull(self, image: str) -> str:
+        return "" if image in self.has else "manifest unknown"
+
+    def output(self, verb: str, image: str, name: str) -> None:
+        assert verb == "tag"
+        self.tagged[name] = image
+
+
+def test_a_published_image_takes_the_place_of_a_built_one() -> None:
+    operator = next(image for image in IMAGES if image.name == "operator")
+    name = f"ghcr.io/example/operator:{dopd.__version__}"
+    docker = Registry(name)
+    assert images.take(docker, operator, "ghcr.io/example") == name  # type: ignore[arg-type]
+    assert docker.tagged == {operator.reference: name}
+    with pytest.raises(ClusterError, match=r"other/operator.*manifest unknown.*Publish it, or leave it out"):
+        images.take(docker, operator, "other")  # type: ignore[arg-type]

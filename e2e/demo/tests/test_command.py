@@ -7,7 +7,7 @@ import pytest
 from e2e.demo import __main__ as demo
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", ["--json", "--html", "--record"])
 @pytest.mark.parametrize("place", ["no-such-folder/run", "."])
 def test_a_file_that_cannot_be_written_is_refused_at_once(
     option: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -80,6 +80,9 @@ class ConditionReason(StrEnum):
     DRAINING = "Draining"
     """Workers finish their last requests before they leave. Wait; spec.scaling.behavior.drainDeadline bounds it."""
 
+    CHANGING_ROLE = "ChangingRole"
+    """Workers change from one role to the other. Wait some seconds; Events of the resource tell of trouble."""
+
     ROLLING_OUT = "RollingOut"
     """Workers are being replaced, one after the other. Wait."""
 
@@ -255,7 +258,13 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.NOT_REGISTERED,
     ),
     ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
-    ConditionType.WORKERS_AVAILABLE: (*_CHILDREN, *_PODS, ConditionReason.STARTING, ConditionReason.DRAINING),
+    ConditionType.WORKERS_AVAILABLE: (
+        *_CHILDREN,
+        *_PODS,
+        ConditionReason.STARTING,
+        ConditionReason.DRAINING,
+        ConditionReason.CHANGING_ROLE,
+    ),
     ConditionType.ROLLED_OUT: (
         ConditionReason.ROLLING_OUT,
         ConditionReason.ROLLOUT_HELD,

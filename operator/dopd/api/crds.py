@@ -12,6 +12,7 @@ import yaml
 from dopd.api.base import GROUP, VERSION
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
+from dopd.api.scale import WorkerScaleSpec, WorkerScaleStatus
 from dopd.api.schema import structural_schema
 from dopd.api.status import DisaggregatedInferenceStatus
 
@@ -29,9 +30,18 @@ _INFERENCE_COLUMNS = [
     _column("P", ".status.prefill.summary", description="Prefill workers, desired/ready"),
     _column("D", ".status.decode.summary", description="Decode workers, desired/ready"),
     _column("Ratio", ".status.ratio.current", description="Prefill to decode workers that serve"),
-    _column("Mode", ".status.mode", description="Auto, Advise, Paused or Static"),
+    _column("Mode", ".status.mode", description="Auto, Advise, Paused, External or Static"),
     _column("Ready", ".status.conditions[?(@.type=='Ready')].status", description="Whether a request is served"),
     _column("Reason", ".status.conditions[?(@.type=='Ready')].reason", description="Why not ready"),
+    _column("GPUs", ".status.gpus", "integer", "GPUs of the workers that are there", wide=True),
+    _column(
+        "On time",
+        ".status.plan.attainment.summary",
+        description="Expected share of requests on time / objective",
+        wide=True,
+    ),
+    _column("Last decision", ".status.decisions[0].summary", description="Newest change of the target", wide=True),
+    _column("Decided", ".status.decisions[0].time", "date", "How long ago that was", wide=True),
     _column("Model", ".spec.model", description="Served model", wide=True),
     _column("Endpoint", ".status.endpoint", description="URL of the gateway", wide=True),
     _AGE,
@@ -43,6 +53,18 @@ _PROFILE_COLUMNS = [
     _column("Origin", ".spec.source.origin", description="Where the numbers come from"),
     _AGE,
 ]
+
+
+_SCALE_COLUMNS = [
+    _column("Asked", ".spec.workers", "integer", "Workers that the scaler asks for"),
+    _column("Workers", ".status.workers", "integer", "Workers that there are"),
+    _AGE,
+]
+_SCALE = {
+    "specReplicasPath": ".spec.workers",
+    "statusReplicasPath": ".status.workers",
+    "labelSelectorPath": ".status.selector",
+}
 
 
 _INFERENCE_NAME = {
@@ -62,6 +84,7 @@ def _crd(
     columns: list[Manifest],
     status: Manifest | None = None,
     rules: list[Manifest] | None = None,
+    scale: Manifest | None = None,
 ) -> Manifest:
     properties: Manifest = {
         "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
@@ -86,7 +109,10 @@ def _crd(
     }
     if status:
         properties["status"] = status
-        version["subresources"] = {"status": {}}
+        if "observedGeneration" in status["properties"]:
+            # Not seen yet is not ready: kstatus (Flux, Helm 4) takes a resource without a status for done.
+            properties["status"] = {**status, "default": {"observedGeneration": -1}}
+        version["subresources"] = {"status": {}, **({"scale": scale} if scale else {})}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -125,6 +151,15 @@ def build() -> dict[str, Manifest]:
             "dopdprofile",
             structural_schema(EngineProfileSpec),
             columns=_PROFILE_COLUMNS,
+        ),
+        f"{GROUP}_workerscales.yaml": _crd(
+            "WorkerScale",
+            "workerscales",
+            "dopdscale",
+            structural_schema(WorkerScaleSpec),
+            columns=_SCALE_COLUMNS,
+            status=structural_schema(WorkerScaleStatus),
+            scale=_SCALE,
         ),
     }
 

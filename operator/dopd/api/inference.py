@@ -29,11 +29,11 @@ class IpFamily(StrEnum):
 
 
 class RoleSwitching(Model):
-    """Whether a running worker may change its role. Accepted and not acted on yet: see condition SpecHonored."""
+    """Whether a running worker may change its role: it serves in the other one within seconds, without a restart."""
 
     enabled: bool
-    """Allow flips. Needs equal gpus, nodes and parallelism of both roles, and transfer backend
-    mooncake, mooncake_tcp or mori."""
+    """Allow flips. Needs SGLang 0.5.21 or later, equal gpus, nodes and parallelism of both roles, and transfer backend
+    mooncake, mooncake_tcp or mori. Workers then run without a prefix cache."""
 
 
 class Slo(Model):
@@ -47,7 +47,7 @@ class Slo(Model):
         float, Field(ge=0.0001, le=5, json_schema_extra={"hint": "the unit is seconds, and 50 ms are 0.05"})
     ] = 0.05
     """Time between output tokens, seconds."""
-    attainment: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.99
+    attainment: Annotated[float, Field(ge=0.5, le=0.9999, json_schema_extra={"hint": "99 % are 0.99"})] = 0.99
     """Share of requests that must meet both."""
 
 
@@ -57,6 +57,7 @@ class ScalingMode(StrEnum):
     AUTO = "Auto"
     ADVISE = "Advise"
     PAUSED = "Paused"
+    EXTERNAL = "External"
 
 
 RATIO_PATTERN = r"^[1-9][0-9]{0,2}:[1-9][0-9]{0,2}$"
@@ -166,7 +167,9 @@ class Scaling(Model):
     """Let the operator choose the number of workers."""
 
     mode: ScalingMode = ScalingMode.AUTO
-    """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there."""
+    """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there. External does
+    what a scaler of your own asks for, within the bounds: an HPA, KEDA or kubectl scale writes to the WorkerScales
+    NAME-prefill and NAME-decode."""
     prefill: Bounds
     """Bounds of the prefill workers."""
     decode: Bounds
@@ -303,10 +306,10 @@ class DisaggregatedInferenceSpec(Model):
             " spec.scaling",
         ),
         Rule(
-            "!has(self.scaling) || has(self.scaling.profileRef)"
-            " || has(self.prefill.profileRef) && has(self.decode.profileRef)",
+            "!has(self.scaling) || has(self.scaling.mode) && self.scaling.mode == 'External'"
+            " || has(self.scaling.profileRef) || has(self.prefill.profileRef) && has(self.decode.profileRef)",
             "names no EngineProfile; set spec.scaling.profileRef, or spec.prefill.profileRef and"
-            " spec.decode.profileRef",
+            " spec.decode.profileRef, or let a scaler of your own decide (mode: External)",
             ".scaling",
         ),
         Rule(

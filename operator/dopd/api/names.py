@@ -1,8 +1,8 @@
 """Names that two or more parts must agree on: labels, annotations, ports, the field manager.
 
 The label `dopd.dev/role` is the switchboard: the gateway serves a worker in the role that the label says, and a worker
-without it gets no new request. It says what a worker does now; `dopd.dev/pool` says what it was made for and never
-changes.
+without it gets no new request. `dopd.dev/pool` says what its engine is: it changes only when a running engine has
+changed its role (spec.roleSwitching), and then metrics, queries and a restarted container follow it.
 """
 
 from enum import StrEnum
@@ -28,7 +28,10 @@ INSTANCE_LABEL = f"{GROUP}/instance"
 """Name of the DisaggregatedInference that a child belongs to."""
 
 POOL_LABEL = f"{GROUP}/pool"
-"""What a pod was made for: prefill, decode or router. It never changes."""
+"""What a pod is: prefill, decode or router. That of a worker changes when its engine has changed its role."""
+
+LAUNCH_LABEL = f"{GROUP}/launched-as"
+"""On workers that may change their role: what they were made as."""
 
 ROLE_LABEL = f"{GROUP}/role"
 """What the gateway may use a worker for at this moment. Absent: nothing new (draining)."""
@@ -41,11 +44,18 @@ ROUTER_POOL = "router"
 DRAINING_SINCE = f"{GROUP}/draining-since"
 """Annotation on a pod: when its role label was taken off (RFC 3339)."""
 
+FLIP_TO = f"{GROUP}/flip-to"
+"""Annotation on a pod: the role that it is on its way to, from the loss of its label until it serves in that role."""
+
+KEEPS_ROLE = f"{GROUP}/keeps-role"
+"""Annotation on a pod: why its engine refused to change its role; it is not asked again."""
+
 BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
 """Read by the gateway when it registers a prefill worker (SMG, service discovery)."""
 
 REVISION_LABEL = f"{GROUP}/revision"
-"""Names the template that a worker was made from. Absent on workers that a Deployment made."""
+"""Names the template that a worker was made from, in its pool: of one whose engine has changed its role, what it counts
+as there. Gateways go by it. Absent on workers that a Deployment made."""
 
 GPUS_ANNOTATION = f"{GROUP}/gpus"
 """GPUs that a worker holds."""
@@ -64,6 +74,12 @@ WORKER_PORTS_ANNOTATION = "smg.ai/worker-ports"
 
 CONTROL_KEY_VARIABLE = "DOPD_CONTROL_KEY"
 """Holds the key of spec.router.controlKey in gateways; their command refers to it."""
+
+ROLE_VARIABLE = "DOPD_ROLE"
+"""Holds `dopd.dev/pool` in workers that may change their role, so that a restarted container is what the label says."""
+
+BOOTSTRAP_TURNS = 64
+"""Ports beyond the bootstrap port at which a worker that may change its role is reached as well, one for each turn."""
 
 API_KEY_VARIABLE = "DOPD_API_KEY"
 """Holds the key of spec.apiKey in workers and gateways; their command refers to it."""

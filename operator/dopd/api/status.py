@@ -55,6 +55,8 @@ class RoleStatus(Model):
     """Workers that serve."""
     starting: int = 0
     """Workers that do not serve yet."""
+    changing: int = 0
+    """Of these, workers that change to this role from the other one."""
     draining: int = 0
     """Workers that get nothing new and finish what they run."""
     updated: int = 0
@@ -103,6 +105,78 @@ class LoadStatus(Model):
     """The same of the decode workers."""
 
 
+class RolePlanStatus(Model):
+    """How the number of one role's workers came about, in workers that each load needs."""
+
+    now: int
+    """For what arrives now."""
+    peak: int
+    """For the greatest load until a decision of now takes effect."""
+    backlog: int = 0
+    """For what waits in the engines; 0 if nothing does."""
+    held: int
+    """The most that was needed lately: a worker is given up only after that."""
+    decided_by: str
+    """Which of these decided: Now, Grown, Forecast, Backlog, Held, or Bound for a bound of the spec."""
+    lead_seconds: float
+    """How long until a decision of now takes effect."""
+    busy_now: float
+    """Workers that the load of now keeps busy, before queueing and rounding."""
+    busy_peak: float
+    """Workers that the greatest load keeps busy."""
+    correction: float = 1.0
+    """Factor on the times of the profile, as the engines that run were measured."""
+
+
+class LengthsStatus(Model):
+    """How lengths spread, beside the means of the load."""
+
+    input_cv: float
+    """Standard deviation of the prompt length over its mean."""
+    output_cv: float
+    """Standard deviation of the generation length over its mean."""
+    uncached_share: float
+    """Share of prompt tokens that the prefix cache does not hold."""
+
+
+class AttainmentStatus(Model):
+    """Share of requests within both latency objectives."""
+
+    objective: float
+    """As spec.slo asks."""
+    expected: float | None = None
+    """On the target, under the load that is planned for; absent where a role has no worker."""
+    observed: float | None = None
+    """Of recent requests; absent while no request tells it."""
+    summary: str
+    """expected/objective in percent, for kubectl get."""
+
+
+class PlanStatus(Model):
+    """The plan behind the target. Written together with the load, and when the target changes."""
+
+    time: str
+    """When it was made (RFC 3339)."""
+    target: str
+    """Workers, prefill+decode."""
+    prefill: RolePlanStatus
+    """Loads that were weighed for the prefill workers."""
+    decode: RolePlanStatus
+    """The same for the decode workers."""
+    limited_by: list[str] = []
+    """Bounds that changed the answer, in the order in which they were applied."""
+    attainment: AttainmentStatus
+    """Share of requests on time, expected and observed."""
+    ttft_seconds: float | None = None
+    """Mean time to first token that is expected on the target; absent where the queue would grow without end."""
+    itl_seconds: float | None = None
+    """Mean inter-token latency that is expected on the target."""
+    lengths: LengthsStatus
+    """How lengths spread."""
+    on_time_first: bool = False
+    """The prefill workers are known to compute prompts in the order OnTimeFirst."""
+
+
 class DecisionStatus(Model):
     """One change of the target and why."""
 
@@ -120,6 +194,8 @@ class DecisionStatus(Model):
     """Bounds that changed the answer, in the order in which they were applied."""
     demand: Load | None = None
     """Load that was planned for."""
+    summary: str = ""
+    """Change and reason in short, for kubectl get."""
 
 
 class DisaggregatedInferenceStatus(Model):
@@ -144,6 +220,10 @@ class DisaggregatedInferenceStatus(Model):
     """URL of the gateway inside the cluster (OpenAI-compatible)."""
     load: LoadStatus | None = None
     """Load as observed and as forecast."""
+    plan: PlanStatus | None = None
+    """Why the target is what it is: `dopd explain` reads it."""
+    gpus: int | None = None
+    """GPUs of the workers that are there, whatever they do."""
     miss_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """How much is dared: the share of lead times in which the load may exceed what is held. Late requests lower it at
     once, calm raises it slowly. A restarted operator goes on from it; written when it moves by a tenth."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dopd.api.names import Role
 from dopd.perf import Correction, DecodeWindow, EngineModel, PrefillWindow, Ratios
 from dopd.perf.online import Counters
-from dopd.planning import Demand
+from dopd.planning import Demand, PerRole
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,14 +70,23 @@ class Calibration:
 
         Of prefill only slowness is believed: what a window computed is known, how its prompts shared passes is not.
         """
-        prefill, decode = (_weighted(self._ratios[role].correction) for role in (Role.PREFILL, Role.DECODE))
-        if prefill <= 1.0 and decode == 1.0:
+        factors = applied(self.corrections)
+        if factors == NO_CORRECTION:
             return model
-        return model.corrected(prefill=max(1.0, prefill), decode=decode)
+        return model.corrected(prefill=factors.prefill, decode=factors.decode)
 
 
-def _weighted(correction: Correction) -> float:
-    return 1.0 + correction.confidence * (correction.factor - 1.0)
+NO_CORRECTION = PerRole(1.0, 1.0)
+
+
+def applied(corrections: Mapping[Role, Correction]) -> PerRole[float]:
+    """Factors on the times of the profile that are planned with, by role."""
+
+    def of(role: Role) -> float:
+        known = corrections.get(role)
+        return 1.0 + known.confidence * (known.factor - 1.0) if known else 1.0
+
+    return PerRole(max(1.0, of(Role.PREFILL)), of(Role.DECODE))
 
 
 def _prefill_window(sample: EngineSample, earlier: Counters, demand: Demand) -> PrefillWindow:

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     """The load is not known; the previous target is held."""
     FALLBACK = "Fallback"
     """The load has not been known for so long that the fallback holds."""
+    EXTERNAL = "External"
+    """A scaler of the user's own asked for it."""
     NO_ROOM = "NoRoom"
     """The bounds contradict each other; the previous target is held."""
 
@@ -37,8 +39,10 @@ class Cause(StrEnum):
 
     NOW = "Now"
     """What arrives now, and the forecast asks for no more."""
-    PEAK = "Peak"
-    """The greatest load expected until a decision of now takes effect."""
+    GROWN = "Grown"
+    """The greatest load until a decision of now takes effect, as it follows from how the load moved lately."""
+    FORECAST = "Forecast"
+    """The greatest load until then, as it follows from the time: what came a day or a week before, or a forecaster."""
     BACKLOG = "Backlog"
     """What waits in the engines."""
     HELD = "Held"

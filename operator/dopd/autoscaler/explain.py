@@ -1,13 +1,15 @@
 """Why a target is what it is, in a word and in a sentence with the numbers."""
 
+import math
 from dataclasses import dataclass
 
 from dopd.autoscaler.decision import Cause, Reason, Weighed
 from dopd.autoscaler.outlook import Outlook
+from dopd.autoscaler.records import NEAR
 from dopd.planning.bounds import Bound, Pair, apply_bounds
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
-from dopd.planning.sizing import Size
+from dopd.planning.sizing import Expected, Size
 from dopd.planning.workers import Workers
 
 
@@ -24,6 +26,7 @@ class Told:
         policy: objectives and bounds.
         bit: bounds that bit.
         miss: share of the leads in which the load may exceed what is held.
+        expected: what clients meet on the target; None where a role has none.
     """
 
     weighed: PerRole[Weighed]
@@ -34,18 +37,21 @@ class Told:
     policy: Policy
     bit: tuple[Bound, ...]
     miss: float
+    expected: Expected | None = None
 
 
-def weighed(now: int, peak: int, backlog: int, kept: int, held: int, target: int) -> Weighed:
-    """The loads of a role, and which of them decided its target."""
+def weighed(now: int, peak: int, backlog: int, kept: int, held: int, target: int, leader: str = NEAR[0]) -> Weighed:
+    """The loads of a role, and which of them decided its target; `leader` is the voice that raises the peak most."""
     if target != max(peak, backlog, held):
         cause = Cause.BOUND
     elif held > max(peak, backlog):
         cause = Cause.HELD
     elif backlog > peak:
         cause = Cause.BACKLOG
+    elif peak > now:
+        cause = Cause.GROWN if leader in NEAR else Cause.FORECAST
     else:
-        cause = Cause.PEAK if peak > now else Cause.NOW
+        cause = Cause.NOW
     return Weighed(now, peak, backlog, kept, held, cause)
 
 
@@ -68,18 +74,74 @@ def reason(before: Pair, target: Pair, loads: PerRole[Weighed], policy: Policy) 
     return Reason.DEMAND_FELL
 
 
+def decided_by(cause: Cause, lead_seconds: float, leader: str) -> str:
+    """The load that decided, for people.
+
+    Args:
+        cause: which load it is.
+        lead_seconds: until a decision of now takes effect.
+        leader: the voice that raises the peak most.
+    """
+    return {
+        Cause.NOW: "by what arrives now",
+        Cause.GROWN: f"by the load as it moves, {lead_seconds:.0f} s on",
+        Cause.FORECAST: f"by the forecast at +{lead_seconds:.0f} s ({_SAYS.get(leader, leader)})",
+        Cause.BACKLOG: "by the backlog in the engines",
+        Cause.HELD: "held, as it was needed lately",
+        Cause.BOUND: "by a bound",
+    }[cause]
+
+
+_SAYS = {"day": "as a day before", "week": "as a week before", "forecast": "as the forecaster expects"}
+
+
+def bound_words(bound: Bound, policy: Policy) -> str:
+    """A bound by the field that states it, and its value."""
+    values = {
+        Bound.STABILIZATION: "spec.scaling.behavior.scaleDownStabilization (needed lately)",
+        Bound.STEP: f"spec.scaling.behavior.maxStep {policy.max_step}",
+        Bound.PREFILL_MIN: f"spec.scaling.prefill.min {policy.prefill.min}",
+        Bound.PREFILL_MAX: f"spec.scaling.prefill.max {policy.prefill.max}",
+        Bound.DECODE_MIN: f"spec.scaling.decode.min {policy.decode.min}",
+        Bound.DECODE_MAX: f"spec.scaling.decode.max {policy.decode.max}",
+        Bound.GPU_BUDGET: f"spec.scaling.gpuBudget.max {policy.gpu_budget}",
+        Bound.GPU_BUDGET_MIN: f"spec.scaling.gpuBudget.min {policy.gpu_budget_min}",
+    }
+    if bound is Bound.RATIO and policy.ratio:
+        low, high = (f"{share.numerator}:{share.denominator}" for share in (policy.ratio.min, policy.ratio.max))
+        return f"spec.scaling.ratio {low} to {high}"
+    return values.get(bound, bound.value)
+
+
+def expectation(expected: Expected, policy: Policy) -> str:
+    """What clients meet on the target, beside what the user asked for."""
+    objectives = policy.objectives
+    aim = f"{objectives.attainment:.4g}"
+    if math.isinf(expected.ttft_seconds):
+        return f"the queue grows on this target; the objective is {aim} of requests on time"
+    return (
+        f"expected on this target: TTFT {expected.ttft_seconds:.2g} s of {objectives.ttft_seconds:g}, ITL "
+        f"{1000 * expected.itl_seconds:.3g} ms of {1000 * objectives.itl_seconds:g}, {expected.attainment:.4f} of "
+        f"requests on time (objective {aim})"
+    )
+
+
 def message(told: Told) -> str:
     """With the numbers."""
     prefill, decode = told.outlook
+    causes = [
+        decided_by(role.cause, outlook.lead_seconds, outlook.leader)
+        for role, outlook in zip(told.weighed, told.outlook, strict=True)
+    ]
     sizes, parts = told.peak, []
     prompts, answers = sizes.prefill.load.prefill, sizes.decode.load.decode
     parts.append(
-        f"prefill {told.target[0]}: {prefill.now:.2f} busy now, up to {prefill.peak:.2f} within "
+        f"prefill {told.target[0]}: {causes[0]}; {prefill.now:.2f} busy now, up to {prefill.peak:.2f} within "
         f"{prefill.lead_seconds:.0f} s ({prompts.requests_per_second:.3g} requests/s of "
         f"{prompts.mean_seconds:.3g} s each), {told.weighed.prefill.needed} needed"
     )
     parts.append(
-        f"decode {told.target[1]}: {decode.now:.2f} full now, up to {decode.peak:.2f} within "
+        f"decode {told.target[1]}: {causes[1]}; {decode.now:.2f} full now, up to {decode.peak:.2f} within "
         f"{decode.lead_seconds:.0f} s ({answers.requests_per_second:.3g} requests/s at batch "
         f"{sizes.decode.batch_limit}, limited by {sizes.decode.batch_limited_by}), {told.weighed.decode.needed} needed"
     )
@@ -89,6 +151,11 @@ def message(told: Told) -> str:
         requests = told.workers.decode.waiting_requests or 0.0
         parts.append(f"{tokens:.0f} prompt tokens wait for prefill and {requests:.0f} requests for decode")
     policy = told.policy
+    if told.expected:
+        parts.append(expectation(told.expected, policy))
+    limits = [bound_words(bound, policy) for bound in told.bit if bound is not Bound.GPU_BUDGET_MIN]
+    if limits:
+        parts.append(f"limited by {', '.join(limits)}")
     if Bound.GPU_BUDGET_MIN in told.bit:
         gpus = policy.gpus(*told.target)
         parts.append(f"filled up to {gpus} GPUs, spec.scaling.gpuBudget.min is {policy.gpu_budget_min}")

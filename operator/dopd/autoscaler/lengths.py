@@ -48,9 +48,11 @@ class SlowLengths:
         self._sums = [faded * before + requests * value for before, value in zip(self._sums, told, strict=True)]
 
     def at(self, requests_per_second: float) -> Demand:
-        """Requests of these lengths; of none at all before the first was seen."""
-        if not self._requests:
+        """Requests of these lengths; of none at all before the first was seen, or where they round to nothing."""
+        inputs, inputs_squared, outputs, outputs_squared, uncached = (
+            value / self._requests if self._requests else 0.0 for value in self._sums
+        )
+        if not inputs:
             return Demand.none().at(requests_per_second)
-        inputs, inputs_squared, outputs, outputs_squared, uncached = (value / self._requests for value in self._sums)
         share = min(1.0, uncached / inputs)
         return Demand(requests_per_second, inputs, inputs_squared, outputs, share, outputs_squared)

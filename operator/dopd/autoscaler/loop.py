@@ -37,7 +37,7 @@ from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
 from dopd.planning.queueing import PrefillLoad
-from dopd.planning.sizing import Load, Size, size
+from dopd.planning.sizing import Load, Size, joined, size
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
 
@@ -183,7 +183,8 @@ class Autoscaler:
             if expected is not None:
                 self._promises[role].add(now_seconds + lead_seconds, expected)
             now, deviation = event_now * forecast.now, event_now * forecast.deviation
-            return Outlook(lead_seconds, now, peak, usual[role].busy_workers, expected, promised, deviation)
+            per_request, leader = usual[role].busy_workers, forecast.leader(miss)
+            return Outlook(lead_seconds, now, peak, per_request, expected, promised, deviation, leader)
 
         outlook = PerRole.of(of)
         verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
@@ -239,22 +240,25 @@ class Autoscaler:
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
+        leaders = [role.leader for role in seen.outlook]
         weighed = PerRole(
-            explain.weighed(by_now[0], by_demand[0], backlog.prefill, kept[0], held[0], target[0]),
-            explain.weighed(by_now[1], by_demand[1], backlog.decode, kept[1], held[1], target[1]),
+            explain.weighed(by_now[0], by_demand[0], backlog.prefill, kept[0], held[0], target[0], leaders[0]),
+            explain.weighed(by_now[1], by_demand[1], backlog.decode, kept[1], held[1], target[1], leaders[1]),
         )
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
         soft = explain.soft_bounds(needed, held)
-        told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, hard, seen.miss)
+        expected = joined(sized.peak.prefill.load, sized.peak.decode.load).expect(*target) if min(target) else None
+        bit = soft + hard
+        told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, bit, seen.miss, expected)
         return Decision(
             prefill=target[0],
             decode=target[1],
             reason=Reason.NO_ROOM if no_room else explain.reason(before, target, weighed, policy),
             message=no_room or explain.message(told),
-            limited_by=hard if no_room else soft + hard,
+            limited_by=hard if no_room else bit,
             weighed=weighed,
             planned_for=seen.planned_for,
-            expected=_joint(sized.peak).expect(*target) if min(target) else None,
+            expected=expected,
             infeasible=sized.peak.prefill.infeasible or sized.peak.decode.infeasible,
             gpus=policy.gpus(*target),
             flips=_flips(target, workers, engine, policy),
@@ -385,13 +389,6 @@ class Autoscaler:
 def _leads(model: EngineModel, policy: Policy) -> PerRole[float]:
     """Seconds from now until what is decided now takes effect: what one look misses waits for the next."""
     return PerRole.of(lambda role: model.startup_seconds[role] + policy.interval_seconds)
-
-
-def _joint(peak: PerRole[Size]) -> Load:
-    """The prompts that prefill and the answers that decode was planned for."""
-    prefill, decode = peak.prefill.load, peak.decode.load
-    feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
-    return replace(prefill, decode=decode.decode, feasible=feasible)
 
 
 def _flips(target: Pair, workers: PerRole[Workers], model: EngineModel, policy: Policy) -> int:

@@ -18,6 +18,7 @@ class Outlook:
         expected: what the forecaster expects for then; None while none is trusted.
         promised: what was expected for now one lead ago; None where nothing was.
         deviation: standard deviation of `now`, as it was told by few requests.
+        leader: the voice that raises the peak most above the load of now (`dopd.autoscaler.peak`).
     """
 
     lead_seconds: float
@@ -27,6 +28,7 @@ class Outlook:
     expected: float | None = None
     promised: float | None = None
     deviation: float = 0.0
+    leader: str = "newest"
 
     def rate(self, load: float | None) -> float | None:
         """A load as requests a second of the lengths of now; None if it is not known."""

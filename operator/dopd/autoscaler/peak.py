@@ -169,6 +169,16 @@ class PeakForecast:
         mixed = sum(shares[name] * value for name, value in said.items())
         return max(self._samples.loads[-1], min(mixed, self._ceiling(miss)))
 
+    def leader(self, miss: float) -> str:
+        """The voice that raises that quantile most above the load of now.
+
+        Raises:
+            IndexError: nothing was observed.
+        """
+        said, now = self._say(miss), self._samples.loads[-1]
+        shares = self._shares_of(tuple(said))
+        return max(said, key=lambda name: shares[name] * (said[name] - now))
+
     @property
     def now(self) -> float:
         """The load of now, without the noise of few requests.

@@ -4,51 +4,62 @@ In the operator's own container it asks with the settings and the rights of the 
 `kubectl exec -n dopd-system deploy/dopd -- dopd doctor`. Elsewhere it takes KUBECONFIG and the flags.
 """
 
-import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import click
 
 from dopd.api.text import one_line
 from dopd.cli import installation
-from dopd.cli.arguments import NAMESPACES, namespaces, object_name
-from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
+from dopd.cli.arguments import NAMESPACES, namespaces, object_name, option
+from dopd.cli.clusters import cluster_options, connect
+from dopd.cli.output import painted
+from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster import Kubernetes
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.reconcile.selfcheck import check_resources
 from dopd.telemetry.connection import Connector
 from dopd.telemetry.selfcheck import Check, Verdict
 
-_COLORS = {Verdict.OK: "\033[32m", Verdict.FAIL: "\033[31m", Verdict.SKIPPED: "\033[2m"}
-_PLAIN = "\033[0m"
+_STYLES: dict[Verdict, dict[str, Any]] = {
+    Verdict.OK: {"fg": "green"},
+    Verdict.FAIL: {"fg": "red"},
+    Verdict.SKIPPED: {"dim": True},
+}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+@click.command("doctor", help=__doc__)
+@option(
+    "-n",
+    "--namespace",
+    of=object_name,
+    metavar="NAMESPACE",
+    multiple=True,
+    help=f"check the resources of this namespace (may be repeated); of all if absent [{NAMESPACES}]",
+)
+@option(
+    "--lease-name", of=object_name, metavar="NAME", default="dopd", envvar="DOPD_LEASE_NAME", help="[DOPD_LEASE_NAME]"
+)
+@option(
+    "--lease-namespace",
+    of=object_name,
+    metavar="NAMESPACE",
+    default=lambda: own_namespace("") or None,
+    envvar="DOPD_LEASE_NAMESPACE",
+    help="where the operator runs; looked for if absent [DOPD_LEASE_NAMESPACE]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="show only what failed")
+@cluster_options
+@prometheus_options
+def command(**given: Any) -> int:
     """The flags; as `dopd run` has them, with the same environment variables."""
-    env = os.environ.get
-    parser.description = __doc__
-    parser.add_argument(
-        "-n",
-        "--namespace",
-        action="append",
-        type=object_name,
-        help=f"check the resources of this namespace (may be repeated); of all if absent [{NAMESPACES}]",
-    )
-    parser.add_argument(
-        "--lease-name", type=object_name, default=env("DOPD_LEASE_NAME") or "dopd", help="[DOPD_LEASE_NAME]"
-    )
-    parser.add_argument(
-        "--lease-namespace",
-        type=object_name,
-        default=env("DOPD_LEASE_NAMESPACE") or own_namespace("") or None,
-        help="where the operator runs; looked for if absent [DOPD_LEASE_NAMESPACE]",
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="show only what failed")
-    add_prometheus_arguments(parser)
+    return call(SimpleNamespace(**given))
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: SimpleNamespace) -> int:
     """Check, and print as it goes; 0 if nothing failed, 1 if something did, 2 if it could not begin."""
     try:
         connector, options.namespace = Connector(connection_settings(options)), namespaces(options.namespace)
@@ -58,21 +69,21 @@ def call(options: argparse.Namespace) -> int:
         return 2
 
 
-async def _report(options: argparse.Namespace, connector: Connector) -> int:
-    kubernetes = await Kubernetes.connect()
+async def _report(options: SimpleNamespace, connector: Connector) -> int:
+    kubernetes = await connect(options)
     counts = dict.fromkeys(Verdict, 0)
     try:
         async for check in _checks(kubernetes, options, connector):
             counts[check.verdict] += 1
             if check.failed or not options.quiet:
-                print(_line(check), flush=True)
+                print(line(check), flush=True)
     finally:
         await kubernetes.close()
     print(f"{counts[Verdict.OK]} well, {counts[Verdict.FAIL]} failed, {counts[Verdict.SKIPPED]} not applicable")
     return 1 if counts[Verdict.FAIL] else 0
 
 
-async def _checks(kubernetes: Kubernetes, options: argparse.Namespace, connector: Connector) -> AsyncIterator[Check]:
+async def _checks(kubernetes: Kubernetes, options: SimpleNamespace, connector: Connector) -> AsyncIterator[Check]:
     cluster = await installation.check_cluster(kubernetes)
     yield cluster
     if cluster.failed:
@@ -87,8 +98,6 @@ async def _checks(kubernetes: Kubernetes, options: argparse.Namespace, connector
         yield check
 
 
-def _line(check: Check) -> str:
-    verdict = f"{check.verdict:<4}"
-    if sys.stdout.isatty():
-        verdict = f"{_COLORS[check.verdict]}{verdict}{_PLAIN}"
-    return f"{verdict} {one_line(str(check))}"
+def line(check: Check) -> str:
+    """A check as a line: verdict, what was found, what was expected, the fix."""
+    return f"{painted(f'{check.verdict:<4}', **_STYLES[check.verdict])} {one_line(str(check))}"

@@ -37,9 +37,11 @@ RIGHTS = (
     *_rights(kinds.PROFILE, "get", "list", "watch"),
     *(
         right
-        for kind in kinds.CHILD_KINDS
+        for kind in kinds.APPLIED_KINDS
         for right in _rights(kind, "get", "list", "watch", "create", "patch", "delete")
     ),
+    *_rights(kinds.WORKER_SCALE, "get", "list", "watch", "create", "delete"),
+    Right("patch", GROUP, kinds.WORKER_SCALE.plural, "status"),
     *_rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
     *_rights(kinds.REPLICA_SET, "list", "delete"),
     *_rights(kinds.EVENT, "create"),

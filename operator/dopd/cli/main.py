@@ -1,22 +1,50 @@
 """The command line: one module per command, imported only when it runs."""
 
-import argparse
 import contextlib
-import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO, cast
 
-from dopd import __version__
-from dopd.api.text import PlainStream
+import click
 
+from dopd import __version__
+from dopd.api.text import PlainStream, one_line
+from dopd.cli.commands import Entry, Lazy
+from dopd.cli.errors import FAILED, INTERRUPTED, Failed, Refused, told
+
+PLUGIN = "kubectl-dopd"
+"""Name of the program as a plugin of kubectl."""
 COMMANDS = {
-    "run": "run the operator",
-    "replay": "run the planner and its peers on a trace, in simulated time",
-    "profile": "make an EngineProfile",
-    "doctor": "check that the operator can do its work here, and say what to do where it can not",
+    "status": Entry("dopd.cli.status", "what a resource does now: workers, load, forecast, lateness, last decisions"),
+    "explain": Entry("dopd.cli.explain", "why a resource has so many workers: loads, formulas, bounds"),
+    "plan": Entry("dopd.cli.plan", "what it would have under another load, objective, budget or profile"),
+    "replay": Entry("dopd.cli.replay", "run the planner and its peers on a trace, or on a resource's own history"),
+    "profile": Entry("dopd.cli.profile", "list, show, check, estimate and measure EngineProfiles"),
+    "doctor": Entry("dopd.cli.doctor", "check that the operator can do its work here, and say what to do where not"),
+    "run": Entry("dopd.cli.run", "run the operator"),
+    "completion": Entry("dopd.cli.completion", "print what makes a shell complete commands, options and names"),
 }
+
+command = Lazy(
+    "dopd",
+    COMMANDS,
+    help="Prefill and decode workers, ahead of the load.",
+    epilog="Exit status: 0 done; 1 tried and failed, or something is wrong; 2 refused, with option, value and what is "
+    "expected; 130 interrupted. Colours are off when output is piped, and with NO_COLOR.",
+)
+command.params.append(
+    click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, help="show it", callback=lambda *a: _version(*a)
+    )
+)
+
+
+def _version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        click.echo(f"dopd {__version__}")
+        ctx.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,17 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     # The matrices of a forecast are tiny: more threads only wait for each other. NumPy reads this when it is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    parser = argparse.ArgumentParser(prog="dopd", description="Prefill and decode workers, ahead of the load.")
-    parser.add_argument("--version", action="version", version=f"dopd {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    named = next((word for word in arguments if word in COMMANDS), None)
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
-        if name == named:
-            module = importlib.import_module(f"dopd.cli.{name}")
-            module.add_arguments(command)
-            command.set_defaults(call=module.call)
-    options = parser.parse_args(arguments)
-    status: int = options.call(options)
-    return status
+    prog = "kubectl dopd" if Path(sys.argv[0]).name == PLUGIN else "dopd"
+    try:
+        status = command.main(arguments, prog_name=prog, complete_var="_DOPD_COMPLETE", standalone_mode=False)
+        return int(status or 0)
+    except click.ClickException as error:
+        print(one_line(told(error, f"{prog} {_asked(arguments)}".strip())), file=sys.stderr)
+        return Refused.status
+    except Failed as error:
+        print(f"{prog} {_asked(arguments)}: {one_line(str(error))}", file=sys.stderr)
+        return error.status
+    except click.Abort:
+        return INTERRUPTED
+    except BrokenPipeError:  # `dopd ... | head` has read what it wants
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - the interpreter flushes it at its end
+        return FAILED
+
+
+def _asked(arguments: Sequence[str] | None) -> str:
+    """The command that was asked for: `status`, `profile show`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    named = next((word for word in words if word in COMMANDS), "")
+    rest = words[words.index(named) + 1 :] if named else []
+    way = next((word for word in rest if not word.startswith("-")), "") if named == "profile" else ""
+    return f"{named} {way}".strip()

@@ -1,23 +1,15 @@
-"""`dopd profile`: where an EngineProfile comes from."""
+"""`dopd profile`: where an EngineProfile comes from, and what it says."""
 
-import argparse
+from dopd.cli.commands import Entry, Lazy
 
-from dopd.cli import profile_estimate, profile_measure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One subcommand per origin."""
-    ways = parser.add_subparsers(dest="way", required=True, metavar="WAY")
-    for name, module, summary in (
-        ("estimate", profile_estimate, "from published measurements, without a GPU"),
-        ("measure", profile_measure, "from a running prefill and a running decode engine"),
-    ):
-        way = ways.add_parser(name, help=summary, description=module.__doc__)
-        module.add_arguments(way)
-        way.set_defaults(way_call=module.call)
-
-
-def call(args: argparse.Namespace) -> int:
-    """Run the chosen way; returns the exit code."""
-    code: int = args.way_call(args)
-    return code
+command = Lazy(
+    "profile",
+    {
+        "list": Entry("dopd.cli.profile_list", "the profiles of a cluster and those that come with dopd"),
+        "show": Entry("dopd.cli.profile_show", "what a profile says, and what one worker of it carries"),
+        "check": Entry("dopd.cli.profile_check", "whether a profile can be right, and is of a resource's workers"),
+        "estimate": Entry("dopd.cli.profile_estimate", "from published measurements, without a GPU"),
+        "measure": Entry("dopd.cli.profile_measure", "from a running prefill and a running decode engine"),
+    },
+    help=__doc__,
+)

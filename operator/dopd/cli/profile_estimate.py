@@ -5,7 +5,6 @@ version); the engine's forward passes are sums of them. Its own end-to-end modes
 allowance for queueing, and a profile holds service times.
 """
 
-import argparse
 import datetime
 import difflib
 import importlib
@@ -14,8 +13,10 @@ import math
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import yaml
 
 from dopd.api.base import API_VERSION
@@ -30,7 +31,7 @@ from dopd.api.profile import (
     StartupProfile,
     TransferProfile,
 )
-from dopd.cli.arguments import object_name, output_file
+from dopd.cli.arguments import number, object_name, option, output_file, whole
 
 PREFILL_TOKENS = tuple(
     [1, 64, 128, 256] + [size for power in range(9, 17) for size in (2**power, 3 * 2 ** (power - 1))] + [131072]
@@ -47,22 +48,22 @@ PACKAGE = "aiconfigurator-core==0.12.0"
 """What the extra `estimate` of pyproject.toml installs."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+@click.command("estimate", help=__doc__)
+@option("--name", of=object_name, metavar="NAME", required=True, help="name of the EngineProfile")
+@option("--model", required=True, help="Hugging Face name, such as meta-llama/Meta-Llama-3.1-8B")
+@option("--gpu", required=True, help="GPU type, such as h100_sxm, h200_sxm, b200_sxm, a100_sxm, l40s")
+@option("--tp", of=whole, metavar="N", default="1", help="tensor parallel GPUs of one worker (default 1)")
+@option("--moe-tp", of=whole, metavar="N", help="of a mixture of experts: tensor parallel GPUs of the experts")
+@option("--moe-ep", of=whole, metavar="N", help="of a mixture of experts: expert parallel GPUs")
+@option("--engine-version", help="SGLang version of the measurements (default: the newest measured as a whole)")
+@option("--correction", of=number(), metavar="N", default=f"{CORRECTION}", help="real seconds / summed kernel seconds")
+@option("--output", of=output_file, metavar="FILE", help="file to write (default: standard output)")
+def command(**given: Any) -> int:
     """Arguments of `dopd profile estimate`."""
-    parser.add_argument("--name", type=object_name, required=True, help="name of the EngineProfile")
-    parser.add_argument("--model", required=True, help="Hugging Face name, such as meta-llama/Meta-Llama-3.1-8B")
-    parser.add_argument("--gpu", required=True, help="GPU type, such as h100_sxm, h200_sxm, b200_sxm, a100_sxm, l40s")
-    parser.add_argument("--tp", type=int, default=1, help="tensor parallel GPUs of one worker (default 1)")
-    parser.add_argument("--moe-tp", type=int, help="of a mixture of experts: tensor parallel GPUs of the experts")
-    parser.add_argument("--moe-ep", type=int, help="of a mixture of experts: expert parallel GPUs")
-    parser.add_argument(
-        "--engine-version", help="SGLang version of the measurements (default: the newest measured as a whole)"
-    )
-    parser.add_argument("--correction", type=float, default=CORRECTION, help="real seconds / summed kernel seconds")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="file to write (default: standard output)")
+    return call(SimpleNamespace(**given))
 
 
-def call(args: argparse.Namespace) -> int:
+def call(args: SimpleNamespace) -> int:
     """Write the profile; returns the exit code."""
     try:
         spec = estimate(

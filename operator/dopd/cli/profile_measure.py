@@ -7,14 +7,16 @@ kept in a file, and the next run goes on from them. An annotation of the profile
 measured, reported by the engine, or is a default.
 """
 
-import argparse
 import asyncio
 import datetime
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import httpx
 import numpy as np
 
@@ -28,7 +30,7 @@ from dopd.api.profile import (
     ProfileSource,
     TransferProfile,
 )
-from dopd.cli.arguments import object_name, output_file, word
+from dopd.cli.arguments import number, object_name, option, output_file, whole, word
 from dopd.cli.measure_pair import LEAST_OUTPUT_TOKENS, Facts, MeasureError, Pair
 from dopd.cli.measure_points import Points
 from dopd.cli.profile_estimate import rising, rising_grid, write_profile
@@ -40,34 +42,36 @@ ORIGINS_ANNOTATION = "dopd.dev/origins"
 """Where the numbers come from, one line each: field and Measured, Reported or Default."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+@click.command("measure", help=__doc__)
+@option("--name", of=object_name, metavar="NAME", required=True, help="name of the EngineProfile")
+@option("--model", of=word(253), required=True, help="model that the engines serve, for people")
+@option("--gpu", of=word(63), required=True, help="GPU type, for people")
+@option(
+    "--data-type",
+    of=word(253),
+    help="data types of the engines, for people, such as 'weights fp8, KV cache fp8' (default: as they report)",
+)
+@option("--gpus", of=whole, metavar="N", help="GPUs of one engine (default: as it reports)")
+@option("--prefill-url", metavar="URL", required=True, help="base URL of an idle prefill engine")
+@option("--decode-url", metavar="URL", required=True, help="base URL of an idle decode engine")
+@option("--bootstrap-port", of=whole, metavar="PORT", default="8998", help="of the prefill engine")
+@option("--max-tokens", of=whole, metavar="N", default="8192", help="longest prompt sent")
+@option("--max-batch", of=whole, metavar="N", default="128", help="most requests at once")
+@option("--vocabulary", of=whole, metavar="N", help="token ids of the model (default: asked of its tokenizer)")
+@option("--limit-seconds", of=number(), metavar="SECONDS", default="1800", help="give up after so long (default 1800)")
+@option("--output", of=output_file, metavar="FILE", help="file to write (default: standard output)")
+@option(
+    "--points",
+    of=output_file,
+    metavar="FILE",
+    help="file that keeps finished points until the profile is written (default: NAME.points.json)",
+)
+def command(**given: Any) -> int:
     """Arguments of `dopd profile measure`."""
-    parser.add_argument("--name", type=object_name, required=True, help="name of the EngineProfile")
-    parser.add_argument("--model", type=word(253), required=True, help="model that the engines serve, for people")
-    parser.add_argument("--gpu", type=word(63), required=True, help="GPU type, for people")
-    parser.add_argument(
-        "--data-type",
-        type=word(253),
-        help="data types of the engines, for people, such as 'weights fp8, KV cache fp8' (default: as they report)",
-    )
-    parser.add_argument("--gpus", type=int, help="GPUs of one engine (default: as it reports)")
-    parser.add_argument("--prefill-url", required=True, help="base URL of an idle prefill engine")
-    parser.add_argument("--decode-url", required=True, help="base URL of an idle decode engine")
-    parser.add_argument("--bootstrap-port", type=int, default=8998, help="of the prefill engine")
-    parser.add_argument("--max-tokens", type=int, default=8192, help="longest prompt sent")
-    parser.add_argument("--max-batch", type=int, default=128, help="most requests at once")
-    parser.add_argument("--vocabulary", type=int, help="token ids of the model (default: asked of its tokenizer)")
-    parser.add_argument("--limit-seconds", type=float, default=1800.0, help="give up after so long (default 1800)")
-    parser.add_argument("--output", type=output_file, metavar="FILE", help="file to write (default: standard output)")
-    parser.add_argument(
-        "--points",
-        type=output_file,
-        metavar="FILE",
-        help="file that keeps finished points until the profile is written (default: NAME.points.json)",
-    )
+    return call(SimpleNamespace(**given))
 
 
-def call(args: argparse.Namespace) -> int:
+def call(args: SimpleNamespace) -> int:
     """Measure and write the profile; returns the exit code."""
     if problem := refusal(args):
         print(f"dopd profile measure: {problem}", file=sys.stderr)
@@ -86,7 +90,7 @@ def call(args: argparse.Namespace) -> int:
     return 0
 
 
-def refusal(args: argparse.Namespace) -> str:
+def refusal(args: SimpleNamespace) -> str:
     """Why these arguments can not lead to a profile: argument, value, what is expected; "" if they can."""
     for name, least, most in (
         ("gpus", 1, 1024),
@@ -116,7 +120,7 @@ def _is_base_url(text: str) -> bool:
 
 
 async def measure(
-    args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None = None
+    args: SimpleNamespace, transport: httpx.AsyncBaseTransport | None = None
 ) -> tuple[EngineProfileSpec, str, Points]:
     """Drive the pair through every point that is not yet measured.
 
@@ -138,7 +142,7 @@ async def measure(
 
 
 async def _measure(
-    args: argparse.Namespace, transport: httpx.AsyncBaseTransport | None
+    args: SimpleNamespace, transport: httpx.AsyncBaseTransport | None
 ) -> tuple[EngineProfileSpec, str, Points]:
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=300, transport=transport, limits=limits) as http:
@@ -176,7 +180,7 @@ async def _measure(
 
 
 def profile(
-    args: argparse.Namespace,
+    args: SimpleNamespace,
     facts: Facts,
     points: Points,
     lengths: list[int],

@@ -1,17 +1,22 @@
 """`dopd replay`: what the planner would have done with a load that is known, and what its peers would have."""
 
-import argparse
 import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
+
+import click
 
 from dopd.api.names import Role
 from dopd.api.text import plain
 from dopd.autoscaler.past import PastLoad
 from dopd.cli import replay_options
+from dopd.cli.clusters import cluster_options, namespace_option
+from dopd.cli.errors import Refused
+from dopd.cli.prometheus_flags import prometheus_options
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay import foreign
@@ -33,13 +38,28 @@ from dopd.replay.trace import INPUT_CV, OUTPUT_CV, Trace, is_generated, load
 from dopd.replay.workers import ON_TIME_FIRST, Settings
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+@click.command("replay", help=f"{__doc__} TRACE is {replay_options.TRACES}. Shipped profiles: {', '.join(shipped())}.")
+@click.argument("trace", required=False)
+@replay_options.resource_options
+@replay_options.trace_options
+@namespace_option
+@cluster_options
+@prometheus_options
+def command(**given: Any) -> int:
     """Arguments of `dopd replay`."""
-    parser.description = f"{__doc__} Shipped profiles: {', '.join(shipped())}."
-    replay_options.add_arguments(parser)
+    options = SimpleNamespace(**given)
+    if options.from_resource:
+        from dopd.cli import replay_from  # a trace alone needs no cluster and no Prometheus
+
+        if options.trace:
+            raise Refused(f"TRACE {options.trace}: expected a trace or --from, and not both; leave one out")
+        return replay_from.call(options)
+    if not options.trace:
+        raise Refused(f"TRACE: missing; expected {replay_options.TRACES}, or --from RESOURCE")
+    return call(options)
 
 
-def call(args: argparse.Namespace) -> int:
+def call(args: SimpleNamespace) -> int:
     """Replay, print the table, write the files; returns the exit code."""
     try:
         replay_options.check(args)
@@ -54,13 +74,13 @@ def call(args: argparse.Namespace) -> int:
     return 0
 
 
-def replay(args: argparse.Namespace) -> Report:
+def replay(args: SimpleNamespace) -> Report:
     """Run every policy asked for on the trace.
 
     Raises:
         ValueError: the trace, the profile or a policy name is not usable.
     """
-    profile = load_profile(args.profile)
+    profile = load_profile(args.profile or replay_options.PROFILE)
     if args.profile_correction is not None:
         profile = profile.model_copy(update={"correction": args.profile_correction})
     model = replace(
@@ -95,10 +115,10 @@ def replay(args: argparse.Namespace) -> Report:
         facts["optimum_at_least_gpu_hours"] = round(
             sum(Optimum(setting, ground.trace).at_least_gpu_hours() for ground in grounds) / len(grounds), 4
         )
-    return Report(trace.name, args.profile, facts, chosen, load_over_time(trace), fixed)
+    return Report(trace.name, args.profile or replay_options.PROFILE, facts, chosen, load_over_time(trace), fixed)
 
 
-def _history(args: argparse.Namespace) -> tuple[PastLoad, ...]:
+def _history(args: SimpleNamespace) -> tuple[PastLoad, ...]:
     """The load before the trace, if one is named."""
     if args.history is None:
         return ()
@@ -113,7 +133,7 @@ def _history(args: argparse.Namespace) -> tuple[PastLoad, ...]:
     return before(args.history, args.history_from_seconds, end, args.rate_scale, replay_options.seeds(args)[0])
 
 
-def _ground(args: argparse.Namespace, setting: Setting, seed: int) -> Ground:
+def _ground(args: SimpleNamespace, setting: Setting, seed: int) -> Ground:
     trace = load(args.trace, args.rate_scale, seed, args.from_seconds, args.to_seconds, args.within, args.world.bursty)
     settings = args.world.settings(_settings(args, setting, seed), trace.duration_seconds)
     if args.simulator == "dynamo" or not args.prefix_cache:
@@ -125,7 +145,7 @@ def _ground(args: argparse.Namespace, setting: Setting, seed: int) -> Ground:
     return Ground(setting, trace, settings, engine)
 
 
-def _compare(args: argparse.Namespace, setting: Setting, ground: Ground) -> Comparison:
+def _compare(args: SimpleNamespace, setting: Setting, ground: Ground) -> Comparison:
     """Prefill and decode split, and engines that do both, at fixed counts of equal GPUs."""
 
     def served(deployment: str, label: str, result: Result) -> None:
@@ -135,7 +155,7 @@ def _compare(args: argparse.Namespace, setting: Setting, ground: Ground) -> Comp
     return FixedCounts(setting, ground.trace, ground.settings, served).compare()
 
 
-def _equal_hours(args: argparse.Namespace, ground: Ground, chosen: dict[str, Chosen]) -> Chosen:
+def _equal_hours(args: SimpleNamespace, ground: Ground, chosen: dict[str, Chosen]) -> Chosen:
     """Dopd at the GPU-hours that a policy used."""
     peer, setting = chosen[args.equal_hours].result, ground.setting
     start = static.first_counts(setting, ground.trace)
@@ -163,7 +183,7 @@ def _equal_hours(args: argparse.Namespace, ground: Ground, chosen: dict[str, Cho
     return Chosen(knob, result, (result,), tuple(tried))
 
 
-def _settings(args: argparse.Namespace, setting: Setting, seed: int) -> Settings:
+def _settings(args: SimpleNamespace, setting: Setting, seed: int) -> Settings:
     return Settings(
         startup_seconds={role: args.start_up_seconds for role in Role},
         gpus={Role.PREFILL: setting.prefill_gpus, Role.DECODE: setting.decode_gpus},
@@ -176,7 +196,7 @@ def _settings(args: argparse.Namespace, setting: Setting, seed: int) -> Settings
     )
 
 
-def _foreign_seed(args: argparse.Namespace, ground: Ground) -> Seed:
+def _foreign_seed(args: SimpleNamespace, ground: Ground) -> Seed:
     """Runs in NVIDIA Dynamo's simulator.
 
     Raises:
@@ -199,7 +219,7 @@ def _foreign_seed(args: argparse.Namespace, ground: Ground) -> Seed:
     )
 
 
-def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[str, Any]:
+def _facts(args: SimpleNamespace, trace: Trace, correction: float) -> dict[str, Any]:
     recorded = trace.kind == "requests"
     return {
         "requests": len(trace),
@@ -225,7 +245,7 @@ def _facts(args: argparse.Namespace, trace: Trace, correction: float) -> dict[st
     }
 
 
-def _told_history(args: argparse.Namespace) -> str | None:
+def _told_history(args: SimpleNamespace) -> str | None:
     if args.history is None:
         return None
     name = args.history if is_generated(args.history) else args.history.rpartition("/")[2]

@@ -1,163 +1,231 @@
 """The options of `dopd replay`, and what is refused before anything runs: a replay may take an hour."""
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from pathlib import Path
+from types import SimpleNamespace
 
+import click
+
+from dopd.api.base import seconds
 from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
-from dopd.cli.arguments import output_file
+from dopd.cli.arguments import F, number, object_name, one_of, option, output_file, together, whole
+from dopd.cli.errors import did_you_mean
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
 from dopd.replay.generated import LOADS
 from dopd.replay.policies.catalogue import DEFAULT, NAMES, VARIANTS
+from dopd.replay.profiles import shipped
 from dopd.replay.trace import Within
 from dopd.replay.workers import FIRST_COME, Routing, Settings
 from dopd.replay.worlds import ALL, KINDS, World
 from dopd_scheduling import ORDERS
 
+PROFILE = "llama-3.1-8b-h100"
+SIMULATORS = ("dopd", "dynamo")
+TRACES = "a file of requests or of totals per interval (see docs/replay.md), or generated:NAME of " + ", ".join(LOADS)
 ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale")
 AT_LEAST_ZERO = ("start_up_seconds", "from_seconds", "history_from_seconds")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `dopd replay`."""
-    parser.add_argument(
-        "trace",
-        help="a file of requests or of totals per interval (see docs/replay.md), or generated:NAME of "
-        + ", ".join(LOADS),
-    )
-    parser.add_argument("--profile", default="llama-3.1-8b-h100", help="name of a shipped profile, or a .yaml file")
-    parser.add_argument("--profile-correction", type=float, help="replaces the correction factor of the profile")
-    parser.add_argument("--slo-ttft", type=float, default=1.5, help="objective of the time to first token, seconds")
-    parser.add_argument("--slo-itl", type=float, default=0.05, help="objective of the inter-token latency, seconds")
-    parser.add_argument("--attainment", type=float, default=0.99, help="share of requests that must meet both")
-    parser.add_argument(
-        "--policies",
-        help=f"comma separated, of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
-        f"(default: {', '.join(DEFAULT)}, there all; besides {', '.join((*VARIANTS, AGGREGATED))})",
-    )
-    parser.add_argument(
-        "--simulator", choices=("dopd", "dynamo"), default="dopd", help="dynamo: NVIDIA's, see make dynamo-replay"
-    )
-    parser.add_argument(
-        "--equal-hours", metavar="POLICY", help="run dopd once more at the GPU-hours of this policy (simulator dopd)"
-    )
-    parser.add_argument("--dynamo-python", help="Python that has it (default: .venv-dynamo/bin/python)")
-    parser.add_argument("--start-up-seconds", type=float, default=60.0, help="from deciding to serving, both roles")
-    parser.add_argument("--rate-scale", type=float, default=1.0, help="copies of a request trace, or factor on totals")
-    parser.add_argument("--from-seconds", type=float, default=0.0, help="begin of the part of the trace to replay")
-    parser.add_argument("--to-seconds", type=float, default=math.inf, help="end of that part")
-    parser.add_argument(
-        "--within",
-        type=_one_of(Within),
-        default=Within.LINEAR,
-        metavar=_names(Within),
-        help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
-    )
-    parser.add_argument(
-        "--routing",
-        type=_one_of(Routing),
-        default=Routing.LEAST_REQUESTS,
-        metavar=_names(Routing),
-        help="of the gateway",
-    )
-    parser.add_argument(
-        "--order",
-        choices=tuple(ORDERS),
-        default=FIRST_COME,
-        help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, ...",
-    )
-    parser.add_argument(
-        "--late-share",
-        type=float,
-        default=Settings.late_share,
-        help="prefill time that late prompts may take from others, of order on-time-first (default: %(default).2f)",
-    )
-    parser.add_argument(
-        "--most-unfinished",
-        type=int,
-        default=Settings.most_unfinished,
-        help="prompts that a prefill worker may have computed in part, of every order but fcfs (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-prefix-cache",
-        dest="prefix_cache",
-        action="store_false",
-        help="compute every prompt token, though the trace tells prefixes (hash_ids)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of all draws")
-    parser.add_argument(
-        "--seeds",
-        type=_whole_numbers,
-        metavar="N,N,...",
-        help="run with each, tell means and spread (knobs: the first)",
-    )
-    parser.add_argument(
-        "--world",
-        type=_world,
-        default=World(),
-        metavar="NAME[=SIZE],...",
-        help="what is worse than told: "
-        + "; ".join(f"{name} (={kind.usual:g}): {kind.what}" for name, kind in KINDS.items())
-        + f"; {ALL}",
-    )
-    parser.add_argument("--history", metavar="TRACE", help="a trace of before, of which policies know each minute")
-    parser.add_argument("--history-from-seconds", type=float, default=0.0, help="begin of the part of it")
-    parser.add_argument(
-        "--history-to-seconds",
-        type=float,
-        help="its end, at which the replay begins (default: --from-seconds of the same trace, or the end of another)",
-    )
-    parser.add_argument("--json", type=output_file, metavar="FILE", help="file for the results")
-    parser.add_argument("--html", type=output_file, metavar="FILE", help="file for the page")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-
-
-def seeds(args: argparse.Namespace) -> tuple[int, ...]:
-    """Seeds to run with."""
-    return args.seeds or (args.seed,)
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdigit() for part in parts):
-        raise argparse.ArgumentTypeError(f"{text}: expected whole numbers of at least 0, like 1,2,3")
+        raise ValueError(f"{text}: expected whole numbers of at least 0, like 1,2,3")
     found = tuple(int(part) for part in parts)
     if len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text}: expected each seed once")
+        raise ValueError(f"{text}: expected each seed once")
     return found
 
 
-def _world(text: str) -> World:
+def _of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
+    known = one_of(kind)
+    return lambda text: kind(known(text))
+
+
+def _since(text: str) -> float:
     try:
-        return World.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        length = seconds(text)
+    except ValueError:
+        raise ValueError(f"{text}: expected a length of time such as 6h, 90m or 2h30m") from None
+    if not 600 <= length <= 30 * 86400:
+        raise ValueError(f"{text}: expected 10m to 720h")
+    return length
 
 
-def _names(kind: type[StrEnum]) -> str:
-    return "|".join(kind)
+def resource_options(function: F) -> F:
+    """The options of a replay of a resource's own history."""
+    return together(
+        option(
+            "--from",
+            "from_resource",
+            of=object_name,
+            metavar="RESOURCE",
+            help="replay this resource's own history from its Prometheus in place of a TRACE (--prometheus-url wins "
+            "over the URL of its spec, which may not be reachable from here)",
+        ),
+        option("--spec", of=Path, metavar="FILE", help="with --from: a manifest whose spec the resource is to get"),
+        option("--since", of=_since, metavar="DURATION", default="6h", help="with --from: how much of it (default 6h)"),
+        option("--report", of=output_file, metavar="FILE", help="with --from: file for the Markdown report"),
+    )(function)
 
 
-def _one_of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
-    """A converter for argparse, whose own error names the kind and not what is expected."""
+def trace_options(function: F) -> F:
+    """The options of a replay."""
+    return together(
+        option(
+            "--profile",
+            metavar="NAME|FILE",
+            choices=shipped(),
+            help=f"a shipped profile, or a .yaml file (default: {PROFILE})",
+        ),
+        option("--profile-correction", of=number(), metavar="N", help="replaces the correction factor of the profile"),
+        option(
+            "--slo-ttft",
+            of=number(),
+            metavar="SECONDS",
+            default="1.5",
+            help="objective of the time to first token, seconds",
+        ),
+        option(
+            "--slo-itl",
+            of=number(),
+            metavar="SECONDS",
+            default="0.05",
+            help="objective of the inter-token latency, seconds",
+        ),
+        option(
+            "--attainment", of=number(), metavar="SHARE", default="0.99", help="share of requests that must meet both"
+        ),
+        option(
+            "--policies",
+            metavar="NAME,NAME,...",
+            help=f"of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
+            f"(default: {', '.join(DEFAULT)}, there all; besides {', '.join((*VARIANTS, AGGREGATED))})",
+        ),
+        option(
+            "--simulator",
+            of=one_of(SIMULATORS),
+            metavar="|".join(SIMULATORS),
+            choices=SIMULATORS,
+            default="dopd",
+            help="dynamo: NVIDIA's, see make dynamo-replay",
+        ),
+        option(
+            "--equal-hours",
+            metavar="POLICY",
+            help="run dopd once more at the GPU-hours of this policy (simulator dopd)",
+        ),
+        option("--dynamo-python", metavar="FILE", help="Python that has it (default: .venv-dynamo/bin/python)"),
+        option(
+            "--start-up-seconds",
+            of=number(),
+            metavar="SECONDS",
+            default="60",
+            help="from deciding to serving, both roles",
+        ),
+        option(
+            "--rate-scale", of=number(), metavar="N", default="1", help="copies of a request trace, or factor on totals"
+        ),
+        option(
+            "--from-seconds",
+            of=number(),
+            metavar="SECONDS",
+            default="0",
+            help="begin of the part of the trace to replay",
+        ),
+        option("--to-seconds", of=number(), metavar="SECONDS", default="inf", help="end of that part"),
+        option(
+            "--within",
+            of=_of(Within),
+            metavar="|".join(Within),
+            choices=Within,
+            default=Within.LINEAR.value,
+            help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
+        ),
+        option(
+            "--routing",
+            of=_of(Routing),
+            metavar="|".join(Routing),
+            choices=Routing,
+            default=Routing.LEAST_REQUESTS.value,
+            help="of the gateway",
+        ),
+        option(
+            "--order",
+            of=one_of(ORDERS),
+            metavar="|".join(ORDERS),
+            choices=ORDERS,
+            default=FIRST_COME,
+            help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, ...",
+        ),
+        option(
+            "--late-share",
+            of=number(),
+            metavar="SHARE",
+            default=f"{Settings.late_share}",
+            help="prefill time that late prompts may take from others, of order on-time-first "
+            f"(default: {Settings.late_share:.2f})",
+        ),
+        option(
+            "--most-unfinished",
+            of=whole,
+            metavar="N",
+            default=f"{Settings.most_unfinished}",
+            help="prompts that a prefill worker may have computed in part, of every order but fcfs "
+            f"(default: {Settings.most_unfinished})",
+        ),
+        click.option(
+            "--no-prefix-cache",
+            "prefix_cache",
+            flag_value=False,
+            default=True,
+            type=bool,
+            help="compute every prompt token, though the trace tells prefixes (hash_ids)",
+        ),
+        option("--seed", of=whole, metavar="N", default="1", help="of all draws"),
+        option(
+            "--seeds",
+            of=_whole_numbers,
+            metavar="N,N,...",
+            help="run with each, tell means and spread (knobs: the first)",
+        ),
+        option(
+            "--world",
+            of=World.parse,
+            metavar="NAME[=SIZE],...",
+            default="",
+            help="what is worse than told: "
+            + "; ".join(f"{name} (={kind.usual:g}): {kind.what}" for name, kind in KINDS.items())
+            + f"; {ALL}",
+        ),
+        option("--history", metavar="TRACE", help="a trace of before, of which policies know each minute"),
+        option("--history-from-seconds", of=number(), metavar="SECONDS", default="0", help="begin of the part of it"),
+        option(
+            "--history-to-seconds",
+            of=number(),
+            metavar="SECONDS",
+            help="its end, where the replay begins (default: --from-seconds of the same trace, or the end of another)",
+        ),
+        option("--json", of=output_file, metavar="FILE", help="file for the results"),
+        option("--html", of=output_file, metavar="FILE", help="file for the page"),
+        click.option("--quiet", is_flag=True, help="no progress"),
+    )(function)
 
-    def convert(text: str) -> StrEnum:
-        if text not in list(kind):
-            raise argparse.ArgumentTypeError(f"{text}: expected one of {', '.join(kind)}")
-        return kind(text)
 
-    return convert
+def seeds(args: SimpleNamespace) -> tuple[int, ...]:
+    """Seeds to run with."""
+    return args.seeds or (args.seed,)
 
 
-def policies(args: argparse.Namespace) -> Sequence[str]:
+def policies(args: SimpleNamespace) -> Sequence[str]:
     """Names of the policies to run."""
     usual = foreign.NAMES if args.simulator == "dynamo" else DEFAULT
     return usual if args.policies is None else [name.strip() for name in args.policies.split(",")]
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: SimpleNamespace) -> None:
     """Look at every option, and at nothing else.
 
     Raises:
@@ -181,20 +249,21 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--simulator dynamo: expected no --world, no --history and one seed")
 
 
-def _must(args: argparse.Namespace, name: str, holds: Callable[[float], bool], expected: str) -> None:
+def _must(args: SimpleNamespace, name: str, holds: Callable[[float], bool], expected: str) -> None:
     value = getattr(args, name)
     if value is not None and not holds(value):
         raise ValueError(f"--{name.replace('_', '-')} {value:g}: expected {expected}")
 
 
-def _check_policies(args: argparse.Namespace) -> None:
+def _check_policies(args: SimpleNamespace) -> None:
     names = policies(args)
     known = foreign.NAMES if args.simulator == "dynamo" else (*NAMES, *VARIANTS, AGGREGATED)
     for name in names:
         if name not in known:
-            raise ValueError(f"policy {name!r}: expected one of {', '.join(known)}, separated by commas")
+            near = did_you_mean(name, known)
+            raise ValueError(f"--policies {name}: expected some of {', '.join(known)}, separated by commas{near}")
         if names.count(name) > 1:
-            raise ValueError(f"policy {name!r} is named twice in --policies; expected each once")
+            raise ValueError(f"--policies {name}: is named twice; expected each once")
     if AGGREGATED in names and args.routing is Routing.LEAST_WORK:
         others = ", ".join(routing for routing in Routing if routing is not Routing.LEAST_WORK)
         raise ValueError(f"--routing {args.routing} with policy {AGGREGATED!r}: expected one of {others}")

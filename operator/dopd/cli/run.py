@@ -1,73 +1,88 @@
 """`dopd run`: the operator itself."""
 
-import argparse
 import asyncio
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import click
 
 from dopd.api.text import one_line
-from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, one_of, port
-from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
+from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, one_of, option, port
+from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster.election import LeaseLost
 from dopd.reconcile.runtime import Options, run
 
+LOG_FORMATS = ("text", "json")
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+
+@click.command("run", help=__doc__)
+@option(
+    "--namespace",
+    of=object_name,
+    metavar="NAMESPACE",
+    multiple=True,
+    help=f"watch this namespace (may be repeated); all if absent [{NAMESPACES}, comma-separated]",
+)
+@option(
+    "--lease-name",
+    of=object_name,
+    metavar="NAME",
+    default="dopd",
+    envvar="DOPD_LEASE_NAME",
+    help="Lease of the active instance [DOPD_LEASE_NAME]",
+)
+@option(
+    "--lease-namespace",
+    of=object_name,
+    metavar="NAMESPACE",
+    envvar="DOPD_LEASE_NAMESPACE",
+    help="its namespace; ours if absent [DOPD_LEASE_NAMESPACE]",
+)
+@option(
+    "--lease-seconds",
+    of=number(2, 300),
+    metavar="SECONDS",
+    default="15",
+    envvar="DOPD_LEASE_SECONDS",
+    help="how long a silent leader keeps the Lease, 2 to 300 [DOPD_LEASE_SECONDS]",
+)
+@option(
+    "--http-port",
+    of=port,
+    metavar="PORT",
+    default="8080",
+    envvar="DOPD_HTTP_PORT",
+    help="health and metrics; 0 for none [DOPD_HTTP_PORT]",
+)
+@option(
+    "--log-format",
+    of=one_of(LOG_FORMATS),
+    metavar="text|json",
+    choices=LOG_FORMATS,
+    default="text",
+    envvar="DOPD_LOG_FORMAT",
+    help="[DOPD_LOG_FORMAT]",
+)
+@option(
+    "--record-folder",
+    of=Path,
+    metavar="FOLDER",
+    envvar="DOPD_RECORD_FOLDER",
+    help="write down what each resource's autoscaler is told and decides, to be replayed [DOPD_RECORD_FOLDER]",
+)
+@click.option("--verbose", is_flag=True, help="log requests, too")
+@prometheus_options
+def command(**given: Any) -> int:
     """The flags; each has an environment variable, for the chart."""
-    env = os.environ.get
-    parser.add_argument(
-        "--namespace",
-        action="append",
-        type=object_name,
-        help=f"watch this namespace (may be repeated); all if absent [{NAMESPACES}, comma-separated]",
-    )
-    parser.add_argument(
-        "--lease-name",
-        type=object_name,
-        default=env("DOPD_LEASE_NAME") or "dopd",
-        help="Lease of the active instance [DOPD_LEASE_NAME]",
-    )
-    parser.add_argument(
-        "--lease-namespace",
-        type=object_name,
-        default=env("DOPD_LEASE_NAMESPACE") or None,
-        help="its namespace; ours if absent [DOPD_LEASE_NAMESPACE]",
-    )
-    parser.add_argument(
-        "--lease-seconds",
-        type=number(2, 300),
-        default=env("DOPD_LEASE_SECONDS") or "15",
-        help="how long a silent leader keeps the Lease, 2 to 300 [DOPD_LEASE_SECONDS]",
-    )
-    parser.add_argument(
-        "--http-port",
-        type=port,
-        default=env("DOPD_HTTP_PORT") or "8080",
-        help="health and metrics; 0 for none [DOPD_HTTP_PORT]",
-    )
-    parser.add_argument(
-        "--log-format",
-        type=one_of(("text", "json")),
-        default=env("DOPD_LOG_FORMAT") or "text",
-        metavar="{text,json}",
-        help="[DOPD_LOG_FORMAT]",
-    )
-    parser.add_argument(
-        "--record-folder",
-        type=Path,
-        default=env("DOPD_RECORD_FOLDER") or None,
-        metavar="FOLDER",
-        help="write down what each resource's autoscaler is told and decides, to be replayed [DOPD_RECORD_FOLDER]",
-    )
-    parser.add_argument("--verbose", action="store_true", help="log requests, too")
-    add_prometheus_arguments(parser)
+    return call(SimpleNamespace(**given))
 
 
-def call(options: argparse.Namespace) -> int:
+def call(options: SimpleNamespace) -> int:
     """Run until stopped."""
     try:
         prometheus, watched = connection_settings(options), namespaces(options.namespace)

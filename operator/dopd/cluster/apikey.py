@@ -28,6 +28,32 @@ class Getter(Protocol):
         """See PodHttp."""
 
 
+class Poster(Protocol):
+    """What changes something in pods (`dopd.cluster.podhttp.PodPost`)."""
+
+    async def post_json(
+        self, pod: dict[str, Any], port: int, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
+        """See PodPost."""
+
+
+class PostWithKey:
+    """The same way to change pods, with a key in each request; with none if it is empty."""
+
+    def __init__(self, http: Poster, key: str) -> None:
+        self._http, self._key = http, key
+
+    async def post_json(
+        self, pod: dict[str, Any], port: int, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
+        """See PodPost."""
+        token = _KEY.set(self._key)
+        try:
+            return await self._http.post_json(pod, port, path, body, timeout_seconds)
+        finally:
+            _KEY.reset(token)
+
+
 class WithKey:
     """The same way to pods, with a key in each request; with none if it is empty.
 

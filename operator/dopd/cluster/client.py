@@ -58,18 +58,22 @@ class Kubernetes:
         self.api = api
 
     @classmethod
-    async def connect(cls) -> "Kubernetes":
+    async def connect(cls, kubeconfig: str = "", context: str = "") -> "Kubernetes":
         """Connect with the pod's service account, or outside a cluster with KUBECONFIG.
+
+        Args:
+            kubeconfig: file to connect by, wherever this runs; "" for the usual one.
+            context: of it; "" for its current one.
 
         Raises:
             RuntimeError: neither is there, or can be used.
         """
         configuration = client.Configuration()
         try:
-            if in_cluster():
+            if in_cluster() and not (kubeconfig or context):
                 config.load_incluster_config(client_configuration=configuration)
             else:
-                await config.load_kube_config(client_configuration=configuration)
+                await config.load_kube_config(kubeconfig or None, context or None, client_configuration=configuration)
             if urlsplit(configuration.host).scheme not in ("http", "https"):
                 raise ValueError(f"{configuration.host} is no URL of an API server")
             configuration.connection_pool_maxsize = _CONNECTIONS

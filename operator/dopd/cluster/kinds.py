@@ -31,6 +31,7 @@ class Kind(NamedTuple):
 
 INFERENCE = Kind(API_VERSION, "DisaggregatedInference", "disaggregatedinferences")
 PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
+WORKER_SCALE = Kind(API_VERSION, "WorkerScale", "workerscales")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
 CONTROLLER_REVISION = Kind("apps/v1", "ControllerRevision", "controllerrevisions")
@@ -45,7 +46,7 @@ DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudge
 EVENT = Kind("events.k8s.io/v1", "Event", "events")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
-CHILD_KINDS = (
+APPLIED_KINDS = (
     SERVICE_ACCOUNT,
     ROLE,
     ROLE_BINDING,
@@ -55,7 +56,10 @@ CHILD_KINDS = (
     SERVICE,
     DISRUPTION_BUDGET,
 )
-"""Kinds of the children of a DisaggregatedInference."""
+"""Kinds of the children of a DisaggregatedInference that are written whole, again and again."""
+
+CHILD_KINDS = (*APPLIED_KINDS, WORKER_SCALE)
+"""Kinds of all children. The spec of a WorkerScale is somebody else's once it is made."""
 
 
 def kind_of(manifest: dict[str, Any]) -> Kind:

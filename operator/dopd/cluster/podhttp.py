@@ -62,6 +62,21 @@ class PodHttp(Protocol):
         """
 
 
+class PodPost(Protocol):
+    """The seam of the few requests that change something."""
+
+    async def post_json(self, pod: Pod, port: int, path: str, body: Any, timeout_seconds: float) -> tuple[int, Any]:
+        """POST JSON to a path of a pod; the status of its answer, and its JSON.
+
+        Raises:
+            PodHttpError: no answer in time, too much of it, or no JSON.
+        """
+
+
+class PodAccess(PodHttp, PodPost, Protocol):
+    """Both."""
+
+
 class _Guarded:
     """What both ways to a pod have in common: limits, fairness and pauses."""
 
@@ -88,6 +103,21 @@ class _Guarded:
         """See PodHttp."""
         async with self._get(pod, port, path, None, json=False) as body:
             return body.decode(errors="replace")
+
+    async def post_json(self, pod: Pod, port: int, path: str, body: Any, timeout_seconds: float) -> tuple[int, Any]:
+        """See PodPost. It may take long, so it holds no place among those that are looked at, and leads to no pause."""
+        name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace", "")
+        place = self._room.place(namespace, LARGEST_ANSWER_BYTES)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                response = await self._request(pod, port, path, None, body)
+                return response.status, parse_json(await self._read(response, place, json=True))
+        except TimeoutError as error:
+            raise PodHttpError(f"pod {name} {path}: no whole answer within {timeout_seconds:g} s") from error
+        except (BadBody, aiohttp.ClientError, ApiException, OSError, ValueError) as error:
+            raise PodHttpError(f"pod {name} {path}: {type(error).__name__} {error}") from error
+        finally:
+            place.leave()
 
     async def close(self) -> None:
         """Give threads and connections up."""
@@ -121,9 +151,13 @@ class _Guarded:
 
     async def _body(self, pod: Pod, port: int, path: str, query: Query, place: Place, *, json: bool) -> bytearray:
         response = await self._request(pod, port, path, query)
+        if response.status != HTTPStatus.OK:
+            response.release()
+            raise PodHttpError(f"pod {pod['metadata']['name']} {path}: status {response.status}, expected 200")
+        return await self._read(response, place, json=json)
+
+    async def _read(self, response: aiohttp.ClientResponse, place: Place, *, json: bool) -> bytearray:
         try:
-            if response.status != HTTPStatus.OK:
-                raise PodHttpError(f"pod {pod['metadata']['name']} {path}: status {response.status}, expected 200")
             encoding = "" if self._decompressed else response.headers.get("Content-Encoding", "")
             body = Body(LARGEST_ANSWER_BYTES, encoding, json=json, small_bytes=SMALL_BYTES)
             async for piece in response.content.iter_any():
@@ -136,7 +170,8 @@ class _Guarded:
         finally:
             response.release()  # a connection whose answer was not read to its end is closed
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
+    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
+        """GET, or with a body POST."""
         raise NotImplementedError
 
 
@@ -159,7 +194,7 @@ class DirectPodHttp(_Guarded):
         if self._session:
             await self._session.close()
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
+    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
         address = pod.get("status", {}).get("podIP")
         if not address:
             raise PodHttpError(f"pod {pod['metadata']['name']} has no address yet")
@@ -172,7 +207,14 @@ class DirectPodHttp(_Guarded):
             )
         host = f"[{address}]" if ":" in address else address
         url = f"http://{host}:{port}{path}"
-        return await self._session.get(url, params=query, headers=key_headers(), allow_redirects=False)
+        return await self._session.request(
+            "GET" if body is None else "POST",
+            url,
+            params=query,
+            json=body,
+            headers=key_headers(),
+            allow_redirects=False,
+        )
 
 
 class ProxyPodHttp(_Guarded):
@@ -188,13 +230,18 @@ class ProxyPodHttp(_Guarded):
         no_redirects.on_request_redirect.append(_refuse_redirect)
         self._api.configuration.trace_configs = [no_redirects]
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query) -> aiohttp.ClientResponse:
+    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
         request = await self._api.param_serialize(
-            "GET", target, query_params=list((query or {}).items()), auth_settings=["BearerToken"]
+            "GET" if body is None else "POST",
+            target,
+            query_params=list((query or {}).items()),
+            header_params={} if body is None else {"Content-Type": "application/json"},
+            body=body,
+            auth_settings=["BearerToken"],
         )
-        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS)
+        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS if body is None else None)
         response: aiohttp.ClientResponse = answer.response
         return response
 

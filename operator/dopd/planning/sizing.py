@@ -191,6 +191,12 @@ class Load:
         )
 
 
+def joined(prefill: Load, decode: Load) -> Load:
+    """The prompts of one load and the answers of another: each role is planned for its own lead."""
+    feasible = replace(prefill.feasible, itl_seconds=decode.feasible.itl_seconds)
+    return replace(prefill, decode=decode.decode, feasible=feasible)
+
+
 def size(
     demand: Demand,
     model: EngineModel,

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dopd.api.conditions import ConditionReason as Reason
 from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.conditions import ConditionType as Type
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import ROUTER_POOL, Role
-from dopd.autoscaler import Decision
+from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.gateway_watch import Difference, differences
@@ -82,7 +82,9 @@ def findings(
     ordered = order_verdict(observed.spec, observed.orders)
     if ordered is not None:
         result.append(Finding(Type.SCHEDULING_ACTIVE, *ordered))
-    if planned is not None:
+    if planned is not None and planned.asked:
+        result.append(_budget_limited(planned))
+    elif planned is not None:
         result.append(_profile_found(planned))
         if not planned.profile_problem:  # else nothing was read and nothing was planned
             result += [
@@ -135,14 +137,18 @@ def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:
 def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: Mapping[Role, int]) -> Finding:
     if refused:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *refused[0])
-    starting = draining = 0
+    starting = draining = turning = 0
     for role in Role:
         trouble = pod_reading.first_trouble(observed.pods[role])
         if trouble:
             return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, *trouble)
         workers = observed.workers[role]
         starting += max(targets[role] - sum(w.ready and w.labelled for w in workers), 0)
-        draining += sum(not w.labelled for w in workers)
+        turning += sum(w.turning for w in workers)
+        draining += sum(not w.labelled and not w.turning for w in workers)
+    if turning:
+        words = f"{turning} workers change their role" + (f", {starting - turning} start" if starting > turning else "")
+        return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.CHANGING_ROLE, words)
     if starting:
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.STARTING, f"{starting} workers are starting")
     if draining:
@@ -185,9 +191,16 @@ def rolled_out(observed: Observed, moved: Moved) -> Finding:
 
 def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
     """Workers of a role that are of another revision than the current one, until they are gone."""
-    revision = moved.revisions.get(role)
-    there = (*observed.pods[role], *observed.ending[role])
-    return sum(pod_reading.revision(pod) != revision.name for pod in there) if revision else 0
+    if role not in moved.revisions:
+        return 0
+    return sum(not of_current_revision(pod, moved) for pod in (*observed.pods[role], *observed.ending[role]))
+
+
+def of_current_revision(pod: dict[str, Any], moved: Moved) -> bool:
+    """Whether a worker is made from what the spec says: for the role that its engine is in, as its revision is."""
+    of = pod["metadata"].get("labels", {}).get(POOL_LABEL)
+    wanted = moved.revisions.get(Role(of)) if of in tuple(Role) else None
+    return wanted is not None and pod_reading.revision(pod) == wanted.name
 
 
 def _named(problems: Mapping[str, str]) -> str:
@@ -227,8 +240,6 @@ def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
         for role, nodes in ((Role.PREFILL, spec.prefill.nodes), (Role.DECODE, spec.decode.nodes))
         if nodes > 1
     ]
-    if spec.role_switching and spec.role_switching.enabled:
-        ignored.append("spec.roleSwitching (workers keep their role)")
     if not ignored:
         return Finding(Type.SPEC_HONORED, Status.TRUE, Reason.AS_EXPECTED)
     message = "accepted, and not acted on by this version: " + ", ".join(ignored)
@@ -280,16 +291,15 @@ def _forecast_trusted(planned: Planned) -> Finding:
     return Finding(Type.FORECAST_TRUSTED, Status.FALSE, _TRUST_REASONS[trust.reason], message)
 
 
-def _short(decision: Decision) -> bool:
-    assert decision.needed is not None
-    return decision.prefill < decision.needed[0] or decision.decode < decision.needed[1]
-
-
 def _budget_limited(planned: Planned) -> Finding:
     decision = planned.decision
     bit = [bound for bound in decision.limited_by if bound in _LIMITING] if decision else []
-    if decision and decision.needed and bit and _short(decision):
-        needed = f"{decision.needed[0]} prefill and {decision.needed[1]} decode workers"
-        message = f"the load needs {needed}; limited by {', '.join(bit)}. Raise the bound, or accept the latency"
+    needed = planned.asked or (decision.needed if decision else None)
+    if decision and needed and bit and (decision.prefill < needed[0] or decision.decode < needed[1]):
+        who = "a scaler asks for" if planned.asked else "the load needs"
+        message = (
+            f"{who} {needed[0]} prefill and {needed[1]} decode workers; limited by {', '.join(bit)}. Raise the bound,"
+            " or accept the latency"
+        )
         return Finding(Type.BUDGET_LIMITED, Status.TRUE, Reason.LIMITED, message)
     return Finding(Type.BUDGET_LIMITED, Status.FALSE, Reason.AS_EXPECTED)

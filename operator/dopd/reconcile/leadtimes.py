@@ -178,6 +178,10 @@ class LeadTimes:
             wall_seconds: seconds since the epoch.
         """
         clock = _Clock(self._looked_at, steady_seconds, wall_seconds)
+        there = {_uid(pod): role for role, look in looks.items() for pod in look.pods}
+        for role, mine in self._roles.items():  # a worker that changes its role takes its life along
+            for uid in [uid for uid in mine.lives if there.get(uid, role) is not role]:
+                self._roles[there[uid]].lives[uid] = replace(mine.lives.pop(uid), registered=True, drained_at=None)
         for role, look in looks.items():
             _follow(self._roles[role], look, clock)
         self._looked_at = steady_seconds

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import Counter, Gauge, Histogram
 
 from dopd.api.conditions import ConditionStatus
+from dopd.api.inference import Slo
 from dopd.api.names import Role
 from dopd.autoscaler import Decision, Reason
 from dopd.planning import Bound
@@ -25,6 +26,16 @@ LEADER = Gauge("dopd_leader", "1 while this instance acts, 0 while it stands by.
 WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "inference", "role", "state"])
 GPUS = Gauge(
     "dopd_gpus", "GPUs that the workers of a role hold, in whatever state.", ["namespace", "inference", "role"]
+)
+OBJECTIVE_ATTAINMENT = Gauge(
+    "dopd_objective_attainment",
+    "Share of requests that must meet both latency objectives: spec.slo.attainment.",
+    ["namespace", "inference"],
+)
+OBJECTIVE_SECONDS = Gauge(
+    "dopd_objective_seconds",
+    "Latency objective of spec.slo: ttft, to the first token; itl, between tokens.",
+    ["namespace", "inference", "latency"],
 )
 DEMAND_RATE = Gauge("dopd_demand_requests_per_second", "Arrival rate as observed.", ["namespace", "inference"])
 DEMAND_TOKENS = Gauge("dopd_demand_tokens", "Mean tokens of a request as observed.", ["namespace", "inference", "side"])
@@ -101,6 +112,11 @@ LIMITED_BY = Gauge(
 DECISION_REASON = Gauge(
     "dopd_decision_reason", "1 at the reason of the latest plan, 0 at the others.", ["namespace", "inference", "reason"]
 )
+INFEASIBLE = Gauge(
+    "dopd_objectives_infeasible",
+    "1 while no number of workers meets the latency objectives of the latest plan's load.",
+    ["namespace", "inference"],
+)
 EXPECTED_ATTAINMENT = Gauge(
     "dopd_expected_attainment",
     "Share of requests that should meet both objectives with the target.",
@@ -131,13 +147,28 @@ LEAD_PART_SECONDS = Gauge(
     " a worker until its GPUs are free.",
     ["namespace", "inference", "role", "part"],
 )
+ROLE_CHANGES = Counter(
+    "dopd_role_changes_total",
+    "Workers that were to change to a role, by outcome: changed, refused (it stays what it was), replaced.",
+    ["namespace", "inference", "role", "outcome"],
+)
+ROLE_CHANGE_SECONDS = Gauge(
+    "dopd_role_change_seconds",
+    "The last change to a role: from the loss of a worker's label until it came back.",
+    ["namespace", "inference", "role"],
+)
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
+CONDITION_REASON = Gauge(
+    "dopd_condition_reason", "1 at the reason of each condition.", ["namespace", "inference", "type", "reason"]
+)
 
 _UNKNOWN = float("nan")
 """A gauge that kept its last value would show a load that nobody measures."""
 _OF_INSTANCE = (
     WORKERS,
     GPUS,
+    OBJECTIVE_ATTAINMENT,
+    OBJECTIVE_SECONDS,
     DEMAND_RATE,
     DEMAND_TOKENS,
     LATE_SHARE,
@@ -152,6 +183,7 @@ _OF_INSTANCE = (
     NEEDED,
     LIMITED_BY,
     DECISION_REASON,
+    INFEASIBLE,
     EXPECTED_ATTAINMENT,
     MISS_SHARE,
     WEIGHED,
@@ -163,7 +195,9 @@ _OF_INSTANCE = (
     FORECAST_AGE,
     LEAD_SECONDS,
     LEAD_PART_SECONDS,
+    ROLE_CHANGE_SECONDS,
     CONDITION,
+    CONDITION_REASON,
 )
 
 
@@ -186,9 +220,13 @@ def report(
             LEAD_SECONDS.labels(*key, role).set(lead.seconds)
             for part, seconds in lead.parts().items():
                 LEAD_PART_SECONDS.labels(*key, role, part).set(seconds)
-    CONDITION.remove_by_labels({"namespace": key.namespace, "inference": key.name})  # some may not apply any more
+    for gauge in (CONDITION, CONDITION_REASON):  # some may not apply any more
+        gauge.remove_by_labels({"namespace": key.namespace, "inference": key.name})
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
+        CONDITION_REASON.labels(*key, finding.type, finding.reason).set(1)
+    if observed.spec:
+        _report_objectives(key, observed.spec.slo)
     if planned and planned.decision:
         _report_decision(key, planned.decision)
     for role, correction in (planned.corrections if planned else {}).items():
@@ -197,6 +235,12 @@ def report(
     if planned and planned.reading:
         _report_reading(key, planned.reading)
         _report_outlook(key, planned)
+
+
+def _report_objectives(key: Key, slo: Slo) -> None:
+    OBJECTIVE_ATTAINMENT.labels(*key).set(slo.attainment)
+    OBJECTIVE_SECONDS.labels(*key, "ttft").set(slo.ttft_seconds)
+    OBJECTIVE_SECONDS.labels(*key, "itl").set(slo.itl_seconds)
 
 
 def _report_decision(key: Key, decision: Decision) -> None:
@@ -208,6 +252,7 @@ def _report_decision(key: Key, decision: Decision) -> None:
         LIMITED_BY.labels(*key, bound).set(bound in decision.limited_by)
     for reason in Reason:
         DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
+    INFEASIBLE.labels(*key).set(bool(decision.infeasible))
     if decision.expected:
         EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
     for role in Role:

@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dopd.api.names import Role
 from dopd.api.pairs import Pair
 from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
+
+
+class Told(NamedTuple):
+    """Something that a person should know, for an Event."""
+
+    reason: str
+    note: str
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class Moved:
         adopting: roles whose workers are being taken over from a Deployment.
         waiting: roles for whose first new worker there are no GPUs.
         gateways: pods of each gateway; None where they stay as they are.
+        told: what happened to workers that change their role.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -31,3 +41,4 @@ class Moved:
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
     gateways: Mapping[Pair, int] | None = None
+    told: tuple[Told, ...] = ()

@@ -3,23 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from dopd.api.base import seconds
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import Role
+from dopd.api.names import POOL_LABEL, Role
 from dopd.api.rollout import OnFailure
-from dopd.cluster import ApiError, Kubernetes
+from dopd.cluster import ApiError, Kubernetes, PodPost
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
 from dopd.reconcile.gateways import pair_gateways
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import failed
 from dopd.reconcile.timing import SteadyClock
+from dopd.reconcile.turns import Turns
 from dopd.reconcile.worker_pods import WorkerPods, rejected
-from dopd.rollout import Goal, PoolStep, Side, Worker, paired_move
+from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, paired_move
 from dopd.workloads.revisions import Revision
 
 
@@ -28,24 +32,42 @@ class Mover:
 
     Args:
         kubernetes: where to.
+        http: the way to the engines.
         clock: of durations.
     """
 
-    def __init__(self, kubernetes: Kubernetes, clock: SteadyClock) -> None:
+    def __init__(self, kubernetes: Kubernetes, http: PodPost, clock: SteadyClock) -> None:
         self._kubernetes, self._clock = kubernetes, clock
         self.pods = WorkerPods(kubernetes, clock.now)
+        self._turns = Turns(kubernetes, http, clock.now)
         self._gave_back: dict[tuple[Key, Role], float] = {}
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a resource that is gone."""
         self.pods.forget(key)
+        self._turns.forget(*key)
         for role in Role:
             self._gave_back.pop((key, role), None)
 
     async def move(
-        self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec, targets: Mapping[Role, int], now: datetime
+        self,
+        key: Key,
+        observed: Observed,
+        spec: DisaggregatedInferenceSpec,
+        targets: Mapping[Role, int],
+        now: datetime,
+        flips: Flips = NO_FLIPS,
     ) -> Moved:
-        """One step of both roles."""
+        """One step of both roles.
+
+        Args:
+            key: of the resource.
+            observed: the look at the cluster.
+            spec: of the resource.
+            targets: workers that should serve.
+            now: the time.
+            flips: workers that may change to a role instead of leaving the other.
+        """
         revisions, troubles = await self.pods.choose(observed, spec)
         adopting: set[Role] = set()
         try:
@@ -64,11 +86,15 @@ class Mover:
             budget.max if budget else None,
             now_seconds=self._clock.now(),
             drain_deadline_seconds=seconds(deadline),
+            flips=flips,
         )
         steps = {role: of_role for role, of_role in step.steps.items() if role not in adopting}
         for role, of_role in steps.items():
             if of_role.give_back:
                 self._gave_back[key, role] = self._clock.now()
+        turned = await self._turns.step(observed, sides, steps, now, seconds(deadline))
+        steps = turned.steps
+        troubles += [Trouble(ConditionReason.API_FAILED, words) for words in turned.failed]
         troubles += await self.pods.carry_out(observed, spec, steps, revisions, now)
         return Moved(
             revisions=revisions,
@@ -78,6 +104,7 @@ class Mover:
             adopting=frozenset(adopting),
             waiting=step.waiting,
             gateways=step.gateways,
+            told=tuple(turned.told),
         )
 
     def _side(
@@ -108,11 +135,18 @@ class Mover:
             held=revision is None,
         )
         seen = [
-            replace(self._steadied(worker), failed=not pod_reading.comes_up(pod, now.timestamp(), deadline))
+            replace(
+                self._steadied(worker),
+                revision=_as_of(role, pod, worker.revision, revisions),
+                failed=not pod_reading.comes_up(pod, now.timestamp(), deadline),
+            )
             for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
         ]
         ending = [
-            pod_reading.worker(pod, observed.gateway, None)
+            replace(
+                ended := pod_reading.worker(pod, observed.gateway, None),
+                revision=_as_of(role, pod, ended.revision, revisions),
+            )
             for pod in observed.ending[role]
             if not pod_reading.overdue(pod, now.timestamp())
         ]
@@ -126,6 +160,18 @@ class Mover:
             created_seconds=self._clock.steady(worker.created_seconds),
             draining_since_seconds=None if since is None else self._clock.steady(since),
         )
+
+
+def _as_of(role: Role, pod: dict[str, Any], revision: str, revisions: Mapping[Role, Revision]) -> str:
+    """The revision of a worker in terms of its role: one that comes from the other role is new where it is new there.
+
+    Once its engine has changed, its label says so itself: gateways go by it.
+    """
+    of = pod["metadata"]["labels"].get(POOL_LABEL)
+    if of == role or of not in tuple(Role):
+        return revision
+    mine, there = revisions.get(role), revisions.get(Role(of))
+    return mine.name if mine and there and there.name == revision else revision
 
 
 def _rejected(

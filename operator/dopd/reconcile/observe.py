@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import INSTANCE_LABEL, POOL_LABEL, REVISION_LABEL, ROUTER_POOL, Role
 from dopd.api.pairs import Pair
 from dopd.api.profile import EngineProfileSpec
@@ -131,10 +131,11 @@ class Observed:
         mine = self.workers[role]
         loads = [self.loads[w.name] for w in mine if w.labelled and w.name in self.loads]
         labelled = [w for w in mine if w.labelled]
+        turning = sum(w.turning for w in mine if not w.labelled)
         return Workers(
             serving=sum(w.ready for w in labelled),
-            starting=sum(not w.ready for w in labelled),
-            draining=len(mine) - len(labelled),
+            starting=sum(not w.ready for w in labelled) + turning,
+            draining=len(mine) - len(labelled) - turning,
             unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
             waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
             waiting_requests=sum(load.waiting_for_slot for load in loads) if loads else None,
@@ -146,7 +147,7 @@ class Observed:
         return [
             EngineSample(
                 engine=pod_reading.engine_start(pod),
-                role=role,
+                role=pod_reading.engine_role(role, self.loads[pod["metadata"]["name"]]),
                 age_seconds=now_seconds - pod_reading.epoch_seconds(pod["status"]["startTime"]),
                 counters=self.loads[pod["metadata"]["name"]].counters,
             )
@@ -187,7 +188,7 @@ async def observe(
     """Read everything about a resource; `closed`: the gateways' control plane asks for its key."""
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
-        asyncio.gather(*(kubernetes.list(kind, key.namespace, selector, MOST_CHILDREN) for kind in kinds.CHILD_KINDS)),
+        asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
     owner = Owner.of(resource)
@@ -240,6 +241,15 @@ async def observe(
         api_key_problem=api_key_problem or admin_key_problem,
         orders=orders_now,
     )
+
+
+async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:
+    try:
+        return await kubernetes.list(kind, namespace, selector, MOST_CHILDREN)
+    except ApiError as error:
+        if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
+            return []
+        raise
 
 
 def belongs(child: Json, owner: Owner) -> bool:
@@ -308,6 +318,8 @@ async def read_profiles(
     """
     if spec is None or spec.scaling is None:
         return {}, ""
+    if spec.scaling.mode is ScalingMode.EXTERNAL and not any(spec.profile_name(role) for role in Role):
+        return {}, "a scaler of the user's own decides, and names no EngineProfile"
     names = {role: spec.profile_name(role) for role in Role}
     found: dict[str, EngineProfileSpec] = {}
     for role, name in names.items():

@@ -7,13 +7,21 @@ from typing import Any, NamedTuple
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.names import (
+    BOOTSTRAP_PORT,
+    BOOTSTRAP_PORT_ANNOTATION,
+    BOOTSTRAP_PORT_NAME,
+    BOOTSTRAP_TURNS,
     DRAINING_SINCE,
     ENGINE_CONTAINER,
+    FLIP_TO,
     GPUS_ANNOTATION,
+    KEEPS_ROLE,
+    LAUNCH_LABEL,
     POOL_LABEL,
     REVISION_LABEL,
     ROLE_LABEL,
     ROUTER_POOL,
+    Role,
 )
 from dopd.api.pairs import Pair
 from dopd.cluster.kinds import controller
@@ -46,9 +54,26 @@ class Trouble(NamedTuple):
     message: str
 
 
-def of_pool(pods: Sequence[Pod], pool: str) -> list[Pod]:
+def pool(pod: Pod) -> str:
+    """What a pod counts for: its pool, or the role that it is on its way to."""
+    to = (pod["metadata"].get("annotations") or {}).get(FLIP_TO)
+    return to if to in tuple(Role) and convertible(pod) else str(pod["metadata"].get("labels", {}).get(POOL_LABEL))
+
+
+def convertible(pod: Pod) -> bool:
+    """Whether a worker was started as one that may change its role."""
+    labels = pod["metadata"].get("labels", {})
+    return labels.get(LAUNCH_LABEL) in tuple(Role) and labels.get(POOL_LABEL) in tuple(Role)
+
+
+def turning(pod: Pod) -> bool:
+    """Whether a worker is on its way to another role, and does not serve in it yet."""
+    return convertible(pod) and FLIP_TO in (pod["metadata"].get("annotations") or {})
+
+
+def of_pool(pods: Sequence[Pod], of: str) -> list[Pod]:
     """Pods of one pool that hold their place: neither being deleted nor finished."""
-    return [pod for pod in pods if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and alive(pod)]
+    return [pod for pod in pods if pool(pod) == of and alive(pod)]
 
 
 def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
@@ -75,19 +100,14 @@ def owned(pod: Pod, owner: Owner) -> bool:
     return any(reference.get("uid") == owner.uid for reference in pod["metadata"].get("ownerReferences") or [])
 
 
-def ending(pods: Sequence[Pod], pool: str) -> list[Pod]:
+def ending(pods: Sequence[Pod], of: str) -> list[Pod]:
     """Pods of a pool that are being deleted: they finish what they run, and count until they are gone."""
-    return [
-        pod
-        for pod in pods
-        if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool and "deletionTimestamp" in pod["metadata"]
-    ]
+    return [pod for pod in pods if pool(pod) == of and "deletionTimestamp" in pod["metadata"]]
 
 
-def finished_of(pods: Sequence[Pod], pool: str) -> list[Pod]:
+def finished_of(pods: Sequence[Pod], of: str) -> list[Pod]:
     """Pods of a pool whose containers all ended for good, and that nobody deletes yet."""
-    of_it = (pod for pod in pods if pod["metadata"].get("labels", {}).get(POOL_LABEL) == pool)
-    return [pod for pod in of_it if finished(pod) and "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if pool(pod) == of and finished(pod) and "deletionTimestamp" not in pod["metadata"]]
 
 
 def overdue(pod: Pod, now_seconds: float) -> bool:
@@ -146,7 +166,52 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         load=load.running + load.waiting if load else 0.0,
         revision=revision(pod),
         gpus=gpus(pod),
+        turning=turning(pod),
+        in_role=_in_role(pod, load),
+        may_flip=_may_flip(pod),
     )
+
+
+def _in_role(pod: Pod, load: EngineLoad | None) -> bool | None:
+    """Whether an engine does what its pod counts for; one that can not change its role does."""
+    if not convertible(pod):
+        return True
+    return load.role == pool(pod) if load and load.role else None
+
+
+def engine_role(role: Role, load: EngineLoad) -> Role:
+    """What an engine does now: as it says, or what its pod counts for."""
+    return Role(load.role) if load.role in tuple(Role) else role
+
+
+def _may_flip(pod: Pod) -> bool:
+    """Whether a worker can be asked to change its role: it was started for that, and has a turn left."""
+    if not convertible(pod) or KEEPS_ROLE in pod["metadata"].get("annotations", {}):
+        return False
+    return pool(pod) == Role.PREFILL or fresh_bootstrap_port(pod) is not None
+
+
+def bootstrap_port(pod: Pod) -> int:
+    """Where decode engines find the bootstrap server of a prefill worker in its present turn."""
+    told = pod["metadata"].get("annotations", {}).get(BOOTSTRAP_PORT_ANNOTATION, "")
+    return int(told[:5]) if told.isascii() and told.isdigit() else _first_bootstrap_port(pod)
+
+
+def _first_bootstrap_port(pod: Pod) -> int:
+    containers = pod.get("spec", {}).get("containers") or []
+    ports = next((c.get("ports") or [] for c in containers if c["name"] == ENGINE_CONTAINER), [])
+    return next(
+        (int(port["containerPort"]) for port in ports if port.get("name") == BOOTSTRAP_PORT_NAME), BOOTSTRAP_PORT
+    )
+
+
+def fresh_bootstrap_port(pod: Pod) -> int | None:
+    """The bootstrap port for the next turn as prefill, one that no decode engine knows; None when all were used."""
+    first = _first_bootstrap_port(pod)
+    if BOOTSTRAP_PORT_ANNOTATION not in pod["metadata"].get("annotations", {}):
+        return first
+    after = bootstrap_port(pod) + 1
+    return after if after <= first + BOOTSTRAP_TURNS else None
 
 
 def revision(pod: Pod) -> str:

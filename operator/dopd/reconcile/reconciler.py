@@ -5,6 +5,7 @@ closer to the spec whatever came before. So it may be killed between any two wri
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -15,14 +16,16 @@ from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
-from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
+from dopd.api.inference import DisaggregatedInferenceSpec, Scaling, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
-from dopd.cluster import Kubernetes, PodHttp, kinds
-from dopd.planning import PerRole
+from dopd.autoscaler.external import as_asked
+from dopd.cluster import Kubernetes, PodAccess, kinds
+from dopd.planning import PerRole, Policy
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.external import asked_workers, scale_names, write_scales
 from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
 from dopd.reconcile.gateways import kept_gateways, named, serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
@@ -39,7 +42,7 @@ from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
-from dopd.rollout import repair
+from dopd.rollout import NO_FLIPS, Flips, repair
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prompt_order import PromptOrderReader
 from dopd.workloads import Targets
@@ -57,6 +60,9 @@ LONGEST_UNREADY_SECONDS = 15.0
 
 PASS_SECONDS = 100.0
 """A pass that takes longer is given up, and said to be so."""
+
+MOST_FLIPS = 1000
+"""Without a plan: beyond what any resource has."""
 
 _MOVING = (
     ConditionType.READY,
@@ -77,6 +83,8 @@ class Reconciler:
     """Brings resources to their specs, one pass at a time.
 
     Attributes:
+        now: the wall clock.
+        monotonic: seconds that no step of it moves.
         prometheus_labels: that the series of the operator's own Prometheus must carry.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
@@ -86,9 +94,10 @@ class Reconciler:
     """
 
     kubernetes: Kubernetes
-    http: PodHttp
+    http: PodAccess
     prometheus_url: str = ""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
     loads: LoadReader = field(default_factory=LoadReader)
     prometheus_labels: Mapping[str, str] = field(default_factory=dict)
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
@@ -99,10 +108,10 @@ class Reconciler:
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._actor = Actor(self.kubernetes, closed=self.closed)
+        self._actor = Actor(self.kubernetes, self.monotonic, closed=self.closed)
         self._reporter = Reporter(self.kubernetes)
-        self._clock = SteadyClock(lambda: self.now().timestamp())
-        self._mover = Mover(self.kubernetes, self._clock)
+        self._clock = SteadyClock(lambda: self.now().timestamp(), self.monotonic)
+        self._mover = Mover(self.kubernetes, self.http, self._clock)
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
@@ -177,6 +186,13 @@ class Reconciler:
         if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
             self._stop_scaling(key)
             return None
+        if spec.scaling.mode is ScalingMode.EXTERNAL:
+            self._stop_scaling(key)
+            held = _held_pair(observed, spec.scaling)
+            asked = asked_workers(observed, held)
+            policy = Policy.from_spec(spec, self.now().timestamp())
+            before = (held[Role.PREFILL], held[Role.DECODE])
+            return Planned(as_asked(asked, before, policy), asked=asked)
         loop = self._loops.get(key)
         if loop is None:
             loop = self._loops[key] = ScalingLoop(
@@ -215,16 +231,20 @@ class Reconciler:
         targets: dict[Role, int],
         planned: Planned | None,
     ) -> tuple[Moved, list[Trouble]]:
-        moved = await self._mover.move(key, observed, spec, targets, self.now())
+        moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
         should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
         overdue = self._gateways.overdue(key, self._clock.now())
         repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})
-        others = kept(observed, moved.revisions) | kept_gateways(observed, moved.gateways)
+        others = {*kept(observed, moved.revisions), *kept_gateways(observed, moved.gateways)}
+        troubles: list[Trouble] = []
+        if planned and planned.asked:
+            others |= scale_names(observed)
+            troubles = await write_scales(self.kubernetes, observed, targets)
         gateways = named(observed, repaired.replicas)
-        troubles = await self._actor.apply(observed, spec, should, gateways, settings, others)
+        applied = await self._actor.apply(observed, spec, should, gateways, settings, others)
         self._gateways.repaired(key, len(repaired.delete), self._clock.now())
-        return moved, troubles + await self._actor.replace(observed, repaired.delete)
+        return moved, [*applied, *troubles, *await self._actor.replace(observed, repaired.delete)]
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))
@@ -273,11 +293,25 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
     """Workers that should serve: static, as decided, or as they are."""
     if spec.scaling is None:
         return {Role.PREFILL: spec.prefill.replicas or 0, Role.DECODE: spec.decode.replicas or 0}
-    bounds = {Role.PREFILL: spec.scaling.prefill, Role.DECODE: spec.scaling.decode}
     decision = planned.decision if planned else None
-    if spec.scaling.mode is ScalingMode.AUTO and decision:
+    if spec.scaling.mode in (ScalingMode.AUTO, ScalingMode.EXTERNAL) and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
+    return _held_pair(observed, spec.scaling)
+
+
+def _held_pair(observed: Observed, scaling: Scaling) -> dict[Role, int]:
+    bounds = {Role.PREFILL: scaling.prefill, Role.DECODE: scaling.decode}
     return {role: _held(observed, role, bounds[role].min) for role in Role}
+
+
+def _flips(spec: DisaggregatedInferenceSpec, planned: Planned | None) -> Flips:
+    """Workers that may change to a role: as the plan says, and as many as it takes where others set the numbers."""
+    if spec.role_switching is None or not spec.role_switching.enabled:
+        return NO_FLIPS
+    if spec.scaling is None or (planned and planned.asked):
+        return dict.fromkeys(Role, MOST_FLIPS)
+    flips = planned.decision.flips if planned and planned.decision else 0
+    return {Role.PREFILL: max(flips, 0), Role.DECODE: max(-flips, 0)}
 
 
 def _held(observed: Observed, role: Role, at_first: int) -> int:

@@ -70,6 +70,9 @@ class Reporter:
         new = _new_decision(decisions, planned, now)
         partial = any(f.type is ConditionType.RECONCILED and f.status is ConditionStatus.FALSE for f in found)
         status = build_status(observed, found, targets, [*new, *decisions], planned, now, moved, partial=partial)
+        for told in moved.told if moved else ():
+            _LOG.info("%s/%s: %s: %s", observed.owner.namespace, observed.owner.name, told.reason, told.note)
+            await post_event(self._kubernetes, resource, told.reason, told.note, now, warning=told.warning)
         if status == resource.get("status"):
             return
         await self._write(resource, status, now)

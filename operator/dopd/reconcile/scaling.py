@@ -56,6 +56,8 @@ class Planned:
         trust: verdict on the forecasters; None when there is no history.
         miss: share of the leads in which the load may exceed what is held.
         no_forecaster: why there is no forecaster yet; "" where there is one, or no history.
+        asked: prefill and decode workers that a scaler of the user's own asks for; None where dopd decides.
+        ordered: prefill workers are known to serve prompts in the order on-time-first.
     """
 
     decision: Decision | None
@@ -67,6 +69,8 @@ class Planned:
     trust: Trust | None = None
     miss: float | None = None
     no_forecaster: str = ""
+    asked: tuple[int, int] | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,7 @@ class ScalingLoop:
             trust=autoscaler.trust,
             miss=autoscaler.miss,
             no_forecaster=next((problem for one in self._forecasters if (problem := one.problem)), ""),
+            ordered=self._ordered,
         )
         return self.planned
 

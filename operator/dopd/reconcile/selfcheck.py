@@ -70,8 +70,8 @@ async def _check_spec(
     _, problem = await read_control_key(kubernetes, key, spec)
     if problem:
         yield Check(str(key), "key of the gateway's control plane", Verdict.FAIL, problem)
-    if spec.scaling is None or spec.scaling.mode is ScalingMode.PAUSED:
-        mode = "Paused" if spec.scaling else "static"
+    if spec.scaling is None or spec.scaling.mode in (ScalingMode.PAUSED, ScalingMode.EXTERNAL):
+        mode = spec.scaling.mode.value if spec.scaling else "static"
         yield Check(str(key), "load", Verdict.SKIPPED, f"{mode}, so no load is read")
         return
     profiles, model = await read_profiles(kubernetes, key, spec)

@@ -15,16 +15,18 @@ from dopd.api.status import (
     LeadStatus,
     Load,
     LoadStatus,
+    PlanStatus,
     RatioStatus,
     RoleStatus,
 )
 from dopd.api.text import plain
 from dopd.autoscaler import Decision
 from dopd.planning import Demand
-from dopd.reconcile.conditions import Finding
+from dopd.reconcile.conditions import Finding, of_current_revision
 from dopd.reconcile.leadtimes import LONGEST, Lead, Part
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
+from dopd.reconcile.plan_status import plan_status
 from dopd.reconcile.scaling import Planned
 from dopd.reconcile.stored import rfc3339, stored_status
 
@@ -72,6 +74,7 @@ def build_status(
         told = {Role.PREFILL: stored.prefill, Role.DECODE: stored.decode}
         roles = {role: _role(observed, role, targets[role], told[role], moved) for role in Role}
         prefill, decode = roles[Role.PREFILL], roles[Role.DECODE]
+        load, plan = load_and_plan(planned, observed.spec.slo.attainment, stored)
         status = status.model_copy(
             update={
                 "prefill": prefill,
@@ -81,7 +84,9 @@ def build_status(
                 ),
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
-                "load": load_status(planned, stored.load),
+                "load": load,
+                "plan": plan,
+                "gpus": _held_gpus(observed, observed.spec),
                 "miss_share": miss_share(planned, stored.miss_share),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }
@@ -115,6 +120,7 @@ def decision_status(decision: Decision, before: str, now: str) -> DecisionStatus
             "message": clipped(decision.message, LONGEST_TEXT),
             "limitedBy": [bound.value for bound in decision.limited_by],
             "demand": _load(decision.planned_for.prefill) if decision.planned_for else None,
+            "summary": f"{before} to {decision.prefill}+{decision.decode}: {decision.reason.value}",
         }
     )
 
@@ -163,6 +169,7 @@ def lead_status(lead: Lead | None, old: LeadStatus | None) -> LeadStatus | None:
 
 def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None, moved: Moved | None) -> RoleStatus:
     counts = observed.role_counts(role)
+    serving = observed.serving(role)
     revision = moved.revisions[role].name if moved and role in moved.revisions else ""
     return RoleStatus(
         desired=target,
@@ -170,11 +177,48 @@ def _role(observed: Observed, role: Role, target: int, old: RoleStatus | None, m
         starting=counts.starting,
         draining=counts.draining,
         lead_time=lead_status(observed.leads.get(role), old.lead_time if old else None),
-        updated=sum(worker.revision == revision for worker in observed.serving(role)),
+        changing=sum(worker.turning for worker in observed.workers[role]),
+        updated=sum(
+            worker in serving and moved is not None and of_current_revision(pod, moved)
+            for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        ),
         revision=revision,
         rejected_revision=moved.rejected.get(role) if moved else None,
         summary=f"{target}/{counts.serving}",
     )
+
+
+def load_and_plan(
+    planned: Planned | None, objective: float, stored: DisaggregatedInferenceStatus
+) -> tuple[LoadStatus | None, PlanStatus | None]:
+    """Load and plan, both of one time: what is told of them belongs together.
+
+    Args:
+        planned: the latest plan; None without one.
+        objective: share of requests that must be on time.
+        stored: what was written before, which stays while no number of the load moved by a tenth and neither the target
+            nor what limits it changed.
+    """
+    load = load_status(planned, None)
+    plan = plan_status(planned, objective, load.time if load else "")
+    if load is None or plan is None:
+        return load_status(planned, stored.load), stored.plan
+    old = stored.plan
+    if old is None or _decides(old) != _decides(plan) or not stored.load or _moved(stored.load, load):
+        return load, plan
+    return stored.load, old
+
+
+def _decides(plan: PlanStatus) -> tuple[str, list[str], float]:
+    return plan.target, plan.limited_by, plan.attainment.objective
+
+
+def _held_gpus(observed: Observed, spec: DisaggregatedInferenceSpec) -> int:
+    held = 0
+    for role, of in ((Role.PREFILL, spec.prefill), (Role.DECODE, spec.decode)):
+        counts = observed.role_counts(role)
+        held += of.gpus * (counts.serving + counts.starting + counts.draining)
+    return held
 
 
 def load_status(planned: Planned | None, old: LoadStatus | None) -> LoadStatus | None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import DRAINING_SINCE, POOL_LABEL, ROLE_LABEL, SERVING_LABEL, Role
+from dopd.api.names import DRAINING_SINCE, FLIP_TO, ROLE_LABEL, SERVING_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
+from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
@@ -157,10 +158,10 @@ class WorkerPods:
             troubles.append(Trouble(ConditionReason.API_FAILED, f"{what}: {error.message}"))
 
     async def _label(self, observed: Observed, name: str, serve: bool, now: datetime) -> None:
-        pools = {p["metadata"]["name"]: p["metadata"]["labels"][POOL_LABEL] for r in Role for p in observed.pods[r]}
+        pools = {p["metadata"]["name"]: pod_reading.pool(p) for r in Role for p in observed.pods[r]}
         metadata = {
             "labels": {ROLE_LABEL: pools[name]} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
-            "annotations": {DRAINING_SINCE: None if serve else rfc3339(now)},
+            "annotations": {DRAINING_SINCE: None if serve else rfc3339(now), FLIP_TO: None},
         }
         _LOG.info("pod %s/%s: %s", observed.owner.namespace, name, metadata)
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
@@ -181,8 +182,12 @@ class WorkerPods:
         before = self._refused.get(at)
         if before and self._pauses.seconds_left(at):
             return [before[1]]
-        there = (*observed.pods[role], *observed.ending[role], *observed.finished[role])
-        names = new_names(owner, role, revision, {pod["metadata"]["name"] for pod in there}, count)
+        named = {
+            pod["metadata"]["name"]
+            for each in Role  # one that changed its role keeps its name
+            for pod in (*observed.pods[each], *observed.ending[each], *observed.finished[each])
+        }
+        names = new_names(owner, role, revision, named, count)
         gpus = (spec.prefill if role is Role.PREFILL else spec.decode).gpus
         for name in names:
             _LOG.info("start pod %s/%s", owner.namespace, name)
@@ -233,7 +238,7 @@ def kept(observed: Observed, chosen: Mapping[Role, Revision]) -> set[tuple[str, 
     """Kind and name of what workers need: the newest revisions, those that they are of, and what is to be adopted."""
     names = set()
     for role in Role:
-        of_workers = {worker.revision for worker in observed.workers[role]}
+        of_workers = {worker.revision for each in Role for worker in observed.workers[each]}  # some changed their role
         newest = {revision.name for revision in observed.revisions(role)[:KEPT_REVISIONS]}
         mine = {chosen[role].name} if role in chosen else set()
         names |= {f"{observed.owner.child_name(role)}-{name}" for name in of_workers | newest | mine}

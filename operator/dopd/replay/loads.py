@@ -5,7 +5,7 @@ on which nothing was chosen; once one was looked at for a choice it moves, and s
 kind of load and stand for no service.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 LONG_PROMPTS = ("--slo-ttft", "15", "--slo-itl", "0.1")
@@ -53,6 +53,18 @@ def part(start_hour: float, hours: float = 6) -> tuple[str, ...]:
     return "--from-seconds", f"{start_hour * 3600:g}", "--to-seconds", f"{(start_hour + hours) * 3600:g}"
 
 
+def shortened(load: Load, hours: float) -> Load:
+    """The first hours of a load, under a name that says so; a load that is known to be no longer as it is."""
+    values = dict(zip(load.options[::2], load.options[1::2], strict=True))
+    start = float(values.get("--from-seconds", 0.0))
+    end = start + hours * 3600
+    if float(values.get("--to-seconds", "inf")) <= end:
+        return load
+    values |= {"--from-seconds": f"{start:g}", "--to-seconds": f"{end:g}"}
+    options = tuple(word for pair in values.items() for word in pair)
+    return replace(load, name=f"{load.name}-first-{hours:g}h", options=options)
+
+
 _LARGE, _MID, _R1 = "servegen-m-large-agg600s", "servegen-m-mid-agg600s", "servegen-deepseek-r1-agg600s"
 AZURE_TWO_DAYS = "azure2024-conv-days1to2-60s"
 """Made of the requests of two days and the lengths of the first (`dopd.replay.lengths_of`)."""
@@ -82,9 +94,9 @@ LOADS = (
         "azure2024-day2", AZURE_TWO_DAYS, 1, 1, _CHOSEN, f"counts: {_TRIAL}", ("--from-seconds", "86400"), history=0.0
     ),
     Load("office-day", "generated:office-day", 1, None, _OWN, "", part(_OFFICE_MONDAY + 24 + 6, 14), history=0.0),
-    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(0, 1.5)),
-    Load("jumps", "generated:jumps", 1, None, _OWN, "", part(0, 3)),
-    Load("steps", "generated:steps", 1, None, _OWN, "", part(0, 3)),
-    Load("flat", "generated:flat", 1, None, _OWN, "", part(0, 3)),
+    Load("bursts", "generated:bursts", 1, None, _OWN, "", part(1, 1.5), history=0.0),
+    Load("jumps", "generated:jumps", 1, None, _OWN, "", part(1, 3), history=0.0),
+    Load("steps", "generated:steps", 1, None, _OWN, "", part(1, 3), history=0.0),
+    Load("flat", "generated:flat", 1, None, _OWN, "", part(1, 3), history=0.0),
     Load("mix", "generated:mix", 1, None, _OWN, "", part(240 + 8, 6), history=240 * 3600 - WEEK_SECONDS),
 )

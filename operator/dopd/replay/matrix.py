@@ -16,13 +16,13 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from dopd.replay import table
 from dopd.replay.lengths_of import combine
-from dopd.replay.loads import AZURE_TWO_DAYS, LOADS, Load, Split
+from dopd.replay.loads import AZURE_TWO_DAYS, LOADS, Load, Split, shortened
 from dopd.replay.policies.catalogue import NAMES, is_peer
 from dopd.replay.trace import is_generated
 from dopd.replay.workers import FIRST_COME, ON_TIME_FIRST
@@ -115,6 +115,8 @@ def main(arguments: list[str]) -> int:
     """Run what is missing and print the table of all."""
     args = _parser().parse_args(arguments)
     known = list(rows())
+    if args.hours is not None:
+        known = [replace(row, load=shortened(row.load, args.hours)) for row in known]
     splits = args.splits.split(",") if args.splits else list(Split)
     wanted = [row for row in known if args.only in row.name and row.load.split in splits]
     if not wanted:
@@ -137,7 +139,8 @@ def main(arguments: list[str]) -> int:
     for row, group in product(wanted, groups):
         report = args.out / f"{row.name}.{group}.json"
         if not report.exists():
-            policies = args.ours.split(",") if group == "ours" and args.ours else GROUPS[group]
+            named = {"ours": args.ours, "peers": args.peers}.get(group)
+            policies = named.split(",") if named else GROUPS[group]
             missing.append(row.command(args.traces, tuple(policies), args.seeds, report))
     with ThreadPoolExecutor(args.jobs) as pool:
         good = list(pool.map(run, missing))
@@ -174,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--groups", default=",".join(GROUPS), help="of policies, comma separated (default: %(default)s)"
     )
+    parser.add_argument("--hours", type=float, help="only the first so many hours of each load; names say so")
     parser.add_argument("--ours", default="", help="policies of the group ours (default: dopd)")
+    parser.add_argument("--peers", default="", help="policies of the group peers (default: all)")
     parser.add_argument("--seeds", default=SEEDS, help="comma separated (default: %(default)s)")
     return parser
 

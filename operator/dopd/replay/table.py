@@ -95,10 +95,10 @@ class Compared:
 
     @property
     def optimum(self) -> float | None:
-        """GPU-hours of the verified schedule, or of what is cheaper still and reaches the objective."""
-        if "optimum" not in self.policies:
+        """GPU-hours of the verified schedule, or of what is cheaper still; None where no schedule could be verified."""
+        if "optimum" not in self.policies or not self.reached("optimum"):
             return None
-        return min((float(p["gpu_hours"]) for name, p in self.policies.items() if self.reached(name)), default=None)
+        return min(float(p["gpu_hours"]) for name, p in self.policies.items() if self.reached(name))
 
 
 def lines(row: Compared, on_fcfs: Compared | None) -> list[str]:

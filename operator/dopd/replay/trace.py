@@ -241,6 +241,41 @@ def _superposed(file: TraceFile, rate_scale: float, generator: np.random.Generat
     return _trace(_name(file.path), arrivals, inputs, outputs, Kind.REQUESTS, superposed)
 
 
+def of_bins(
+    name: str,
+    starts: Floats,
+    widths: Floats,
+    requests: Floats,
+    lengths: tuple[Floats, Floats],
+    spreads: tuple[Floats, Floats],
+    seed: int = 1,
+) -> Trace:
+    """Requests drawn from bins of any width, as a Prometheus remembers a load.
+
+    Args:
+        name: where they come from.
+        starts: begin of each bin, seconds from the start of the trace, ascending.
+        widths: of each, seconds.
+        requests: that arrived in each.
+        lengths: mean tokens of prompts and of answers of each.
+        spreads: their coefficients of variation.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there is no request, or are more than can be replayed.
+    """
+    total = float(requests.sum())
+    if not 1 <= total <= MOST_REQUESTS:
+        raise ValueError(f"{name}: {total:,.0f} requests; expected 1 to {MOST_REQUESTS:,}: take another part of it")
+    generator = np.random.default_rng(seed)
+    bins = np.repeat(np.arange(len(starts)), _whole(requests))
+    arrivals = starts[bins] + generator.uniform(0, 1, len(bins)) * widths[bins]
+    prompts, answers = (
+        mean[bins] * _lognormal(cv[bins], len(bins), generator) for mean, cv in zip(lengths, spreads, strict=True)
+    )
+    return _trace(name, arrivals, prompts, answers, Kind.TOTALS)
+
+
 def _drawn(
     name: str, columns: list[Floats], width: float, rate_scale: float, generator: np.random.Generator, within: Within
 ) -> Trace:
@@ -310,7 +345,7 @@ def _drawn_along(line: Line, interval: Ints, uniform: Floats) -> Floats:
     return shares
 
 
-def _lognormal(cv: float, count: int, generator: np.random.Generator) -> Floats:
+def _lognormal(cv: float | Floats, count: int, generator: np.random.Generator) -> Floats:
     """Draws with mean 1 and the given coefficient of variation."""
     variance = np.log1p(cv * cv)
     return generator.lognormal(-variance / 2, np.sqrt(variance), count)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dopd.api.names import Role
+from dopd.rollout.flip import NO_FLIPS, Flips, with_flips
 from dopd.rollout.pool import Goal, PoolStep, pool_step
 from dopd.rollout.worker import Worker, available
 
@@ -42,6 +43,7 @@ def move(
     now_seconds: float,
     drain_deadline_seconds: float,
     first: Collection[Role] = (),
+    flips: Flips = NO_FLIPS,
 ) -> dict[Role, PoolStep]:
     """The next step of both roles.
 
@@ -51,6 +53,7 @@ def move(
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
         first: roles whose first start comes before all others: a new revision serves once it has one of each role.
+        flips: workers that may change to a role instead of leaving the other, by the role that they change to.
     """
 
     def step(side: Side) -> PoolStep:
@@ -65,6 +68,8 @@ def move(
     steps = {role: step(side) for role, side in sides.items()}
     if any(taken.held for taken in steps.values()):  # both roles stop: they are of one spec
         steps = {role: step(replace(side, goal=replace(side.goal, held=True))) for role, side in sides.items()}
+    if not any(taken.rolling for taken in steps.values()):  # the roles' revisions may not fit together
+        steps = with_flips({role: side.workers for role, side in sides.items()}, steps, flips)
     if budget_gpus is None:
         return steps
     free = budget_gpus - sum(side.gpus_held for side in sides.values())

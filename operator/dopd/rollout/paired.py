@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from dopd.api.names import Role
 from dopd.api.pairs import ANY, Pair
+from dopd.rollout.flip import NO_FLIPS, Flips
 from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
 from dopd.rollout.pool import PoolStep
@@ -39,6 +40,7 @@ def paired_move(
     *,
     now_seconds: float,
     drain_deadline_seconds: float,
+    flips: Flips = NO_FLIPS,
 ) -> PairedStep:
     """The next step of both roles and of the gateways.
 
@@ -49,10 +51,13 @@ def paired_move(
         budget_gpus: GPUs of both roles together; None for no limit.
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
+        flips: workers that may change to a role instead of leaving the other, by the role that they change to.
     """
     goal = Pair(sides[Role.PREFILL].goal.revision, sides[Role.DECODE].goal.revision)
     if not all(goal):  # what to make workers from is not known yet
-        steps = move(sides, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds)
+        steps = move(
+            sides, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds, flips=flips
+        )
         return PairedStep(steps, None)
     held = any(side.goal.held or any(w.failed for w in _new(side)) for side in sides.values())
     plan = plan_gateways(sides, goal, gateways, replicas, held=held)
@@ -70,7 +75,12 @@ def paired_move(
     else:
         seen = _in_step(seen)
     steps = move(
-        seen, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds, first=lacking
+        seen,
+        budget_gpus,
+        now_seconds=now_seconds,
+        drain_deadline_seconds=drain_deadline_seconds,
+        first=lacking,
+        flips=flips,
     )
     return PairedStep(steps, plan.replicas, waiting)
 

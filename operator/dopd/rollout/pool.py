@@ -9,7 +9,7 @@ is started is new, and what is drained is old.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dopd.rollout.worker import Worker
 
@@ -55,6 +55,10 @@ class PoolStep:
         create: workers of the goal's revision to start.
         give_back: of those in `drain`: pods that found no node in time.
         held: new workers that are known not to come up, and for which no further old one leaves.
+        flip: pods that change to the other role instead of leaving.
+        lacks: workers that are missing, whether they may be started now or not.
+        leave: all pods that leave, with their label or without.
+        rolling: workers of another revision are there.
     """
 
     serve: tuple[str, ...] = ()
@@ -63,6 +67,10 @@ class PoolStep:
     create: int = 0
     give_back: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    flip: tuple[str, ...] = ()
+    lacks: int = field(default=0, compare=False)
+    leave: tuple[str, ...] = field(default=(), compare=False)
+    rolling: bool = field(default=False, compare=False)
 
 
 def pool_step(
@@ -96,12 +104,15 @@ def pool_step(
         room = goal.target + goal.surge - len(workers) - len(leaving)
         create = 0 if failed else min(create, max(room, 0))
     return PoolStep(
-        serve=tuple(w.name for w in ranked if w.name in wanted and not w.labelled),
+        serve=tuple(w.name for w in ranked if w.name in wanted and not w.labelled and w.may_serve),
         drain=tuple(w.name for w in leave if w.labelled),
         release=tuple(w.name for w in leave if w.may_go(now_seconds, drain_deadline_seconds)),
         create=create if goal.may_start else 0,
         give_back=tuple(w.name for w in lost if w.labelled),
         held=tuple(w.name for w in failed) if rolling else (),
+        lacks=create,
+        leave=tuple(w.name for w in leave if w not in lost),
+        rolling=rolling,
     )
 
 

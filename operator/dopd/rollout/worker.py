@@ -24,6 +24,9 @@ class Worker:
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
+        turning: it is on its way to this role from the other one, and has no label until it serves.
+        in_role: its engine does what this role does; None when it did not tell.
+        may_flip: it may be asked to change to the other role.
     """
 
     name: str
@@ -41,11 +44,22 @@ class Worker:
     answers: bool = True
     needed: bool = False
     stranded: bool = False
+    turning: bool = False
+    in_role: bool | None = True
+    may_flip: bool = False
 
     @property
     def available(self) -> bool:
-        """Whether it serves, starts, or can serve again at once: all but those that the gateway still drains."""
-        return self.labelled or self.registered is False
+        """Whether it serves, starts, turns, or can serve again at once: all but those that the gateway still drains."""
+        return self.labelled or self.turning or self.registered is False
+
+    @property
+    def may_serve(self) -> bool:
+        """Whether its label may come back: its engine has the role.
+
+        One on its way has to tell that, and no gateway may list it as what it was: none would notice the label.
+        """
+        return self.in_role is True and self.registered is False if self.turning else self.in_role is not False
 
     @property
     def serves(self) -> bool:
@@ -57,9 +71,9 @@ class Worker:
         """Order in which workers of one revision are kept.
 
         Serving ones by load (the least loaded goes first, since it is drained soonest), then drained ones that can
-        serve at once, then starting ones by age, then those without a node, last those that the gateway still
-        drains: a label that comes back before the gateway has let go of the worker is not noticed by it for up to a
-        minute.
+        serve at once and those that change to this role, then starting ones by age, then those without a node, last
+        those that the gateway still drains: a label that comes back before the gateway has let go of the worker is not
+        noticed by it for up to a minute.
         """
         if self.labelled and self.ready:
             rank = 0

@@ -25,7 +25,8 @@ FAR_PATIENCE_SECONDS, LATER_PATIENCE_SECONDS = 60.0, 2.0
 """The first reading waits so long for what is long ago, and any other for what is missing or new; then it goes on
 without, and a later one has it."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 60.0, 3600.0
-"""A piece that failed is asked for again after so long, the next time after twice as long, up to an hour."""
+"""A piece that failed is asked for again after so long, the next time after twice as long, up to an hour. So is one of
+which the server knew nothing at all: its past may be loaded later, by a backfill or a store that was away."""
 FAILURES_IN_A_ROW = 3
 """After so many the rest is not asked for: the server is in trouble, or can not answer such questions."""
 LONGEST_REST_SECONDS = 0.05
@@ -241,7 +242,7 @@ class Backfill:
                 kept.pop(question, None)
 
     def _missing(self, store: _Store, wanted: Sequence[Question]) -> list[Question]:
-        missing = (question for question in wanted if question not in store.known)
+        missing = (question for question in wanted if not store.known.get(question))
         return [question for question in missing if not store.retries.seconds_left(question)]
 
     async def _read(self, place: Place, store: _Store, missing: Sequence[Question]) -> None:
@@ -254,10 +255,11 @@ class Backfill:
             began_seconds = loop.time()
             if in_a_row < FAILURES_IN_A_ROW:
                 try:
-                    store.known[question] = await self._one(place, store, question, recording)
+                    grid = await self._one(place, store, question, recording)
                     store.failed.pop(question, None)
-                    store.retries.succeeded(question)
-                    store.version += 1
+                    (store.retries.succeeded if grid else store.retries.failed)(question)
+                    store.version += bool(grid) or question not in store.known
+                    store.known[question] = grid
                     in_a_row = 0
                     await asyncio.sleep(min(loop.time() - began_seconds, LONGEST_REST_SECONDS))
                     continue

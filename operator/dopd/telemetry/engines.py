@@ -46,6 +46,8 @@ class EngineLoad:
         kv_usage: share of the KV cache in use, 0 to 1.
         counters: what it has done so far.
         age_seconds: of this load, on the engine's own clock; 0 where it does not tell.
+        role: what the engine is now: prefill, decode, or "" where it does not tell. `/server_info` tells its start.
+        graph_gb: GPU memory of its decode graphs, GB; 0 where it has none or does not tell.
     """
 
     running: int
@@ -55,6 +57,8 @@ class EngineLoad:
     kv_usage: float
     counters: Counters
     age_seconds: float = 0.0
+    role: str = ""
+    graph_gb: float = 0.0
 
     @property
     def idle(self) -> bool:
@@ -85,7 +89,7 @@ async def read_loads(http: PodHttp, pods: Sequence[dict[str, Any]]) -> EngineLoa
 
     async def one(pod: dict[str, Any]) -> EngineLoad | str:
         try:
-            answer = await http.get_json(pod, engine_port(pod), "/v1/loads", {"include": "core,disagg,queues"})
+            answer = await http.get_json(pod, engine_port(pod), "/v1/loads", {"include": "core,disagg,queues,memory"})
             return parse_loads(answer)
         except (PodHttpError, BadAnswer) as error:
             return printable(str(error))
@@ -106,6 +110,7 @@ def _empty(value: Any) -> Any:
 
 
 class _Disaggregation(Answer):
+    mode: Annotated[str, Field(max_length=16)] | None = None
     prefill_inflight_queue_reqs: OptionalCount = 0
     decode_retracted_queue_reqs: OptionalCount = 0
 
@@ -113,6 +118,10 @@ class _Disaggregation(Answer):
 class _Queues(Answer):
     waiting: OptionalCount = 0
     prealloc_ready: OptionalCount = 0
+
+
+class _Memory(Answer):
+    graph_gb: Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)] | None = None
 
 
 class _Rank(Answer):
@@ -128,6 +137,7 @@ class _Rank(Answer):
     decode_moments: Annotated[list[Total], Field(min_length=5, max_length=64)] | None = None
     disaggregation: Annotated[_Disaggregation, BeforeValidator(_empty)] = _Disaggregation()
     queues: Annotated[_Queues, BeforeValidator(_empty)] = _Queues()
+    memory: Annotated[_Memory, BeforeValidator(_empty)] = _Memory()
 
 
 class _Loads(Answer):
@@ -146,6 +156,7 @@ def parse_loads(answer: Any) -> EngineLoad:
     """
     loads = validated(_Loads, answer)
     ranks, told = loads.loads, loads.timestamp
+    modes = {rank.disaggregation.mode or "" for rank in ranks}  # ranks that differ are on their way
     taken = [rank.timestamp for rank in ranks if rank.timestamp is not None]
     return EngineLoad(
         running=sum(rank.num_running_reqs for rank in ranks),
@@ -158,6 +169,8 @@ def parse_loads(answer: Any) -> EngineLoad:
         kv_usage=min(1.0, max(rank.token_usage for rank in ranks)),
         counters=_counters(ranks),
         age_seconds=max(0.0, told.timestamp() - min(taken)) if told is not None and taken else 0.0,
+        role=next(iter(modes)) if len(modes) == 1 else "",
+        graph_gb=max(rank.memory.graph_gb or 0.0 for rank in ranks),
     )
 
 

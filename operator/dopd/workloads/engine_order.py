@@ -43,6 +43,8 @@ def engine_order(spec: DisaggregatedInferenceSpec) -> EngineOrder:
     """
     if spec.scheduling.policy is SchedulingPolicy.ENGINE_DEFAULT:
         return EngineOrder(why_not="spec.scheduling.policy is EngineDefault")
+    if spec.role_switching and spec.role_switching.enabled:
+        return EngineOrder(why_not=f"spec.roleSwitching is enabled, and {OWN_ORDER} starts on no decode worker")
     words = [*spec.engine.command, *spec.engine.args, *spec.prefill.args, *_words_of_template(spec)]
     for flag, why in _EXCLUDING_FLAGS.items():
         if names_flag(words, flag):

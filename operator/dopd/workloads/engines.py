@@ -12,7 +12,10 @@ from dopd.api.names import (
     ENGINE_CONTAINER,
     ENGINE_PORT,
     ENGINE_PORT_NAME,
+    LAUNCH_LABEL,
+    POOL_LABEL,
     ROLE_LABEL,
+    ROLE_VARIABLE,
     WORKER_PORTS_ANNOTATION,
     Role,
 )
@@ -23,6 +26,7 @@ from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay_list
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.refusal import Refusal
+from dopd.workloads.role_switching import convertible, forwarding, refuse_unable, switching_flags
 from dopd.workloads.scheduling import scheduling_mount, scheduling_volume
 from dopd.workloads.template import pod_template
 
@@ -42,6 +46,9 @@ _OWN_ENV = [
 ]
 
 
+_ROLE_NOW = {"name": ROLE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{POOL_LABEL}']"}}}
+
+
 def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) -> Manifest:
     """The pod template of the workers of one role.
 
@@ -50,6 +57,7 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
     """
     role_spec = spec.prefill if role is Role.PREFILL else spec.decode
     where = f"spec.{role}.template"
+    refuse_unable(spec, role_spec)
     template = pod_template(
         _pod_template(owner, spec, role, role_spec),
         role_spec.template,
@@ -64,7 +72,9 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
 
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:
-    metadata: Manifest = {"labels": pod_labels(owner, role, **{ROLE_LABEL: role})}
+    switches = convertible(spec)
+    launched = {LAUNCH_LABEL: role} if switches else {}
+    metadata: Manifest = {"labels": pod_labels(owner, role, **{ROLE_LABEL: role}, **launched)}
     numbers = role_spec.ports
     ports = [{"name": ENGINE_PORT_NAME, "containerPort": numbers.engine}]
     annotations: dict[str, str] = {}
@@ -72,6 +82,7 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
         annotations[WORKER_PORTS_ANNOTATION] = str(numbers.engine)
     if role is Role.PREFILL:
         annotations[BOOTSTRAP_PORT_ANNOTATION] = str(numbers.bootstrap)
+    if role is Role.PREFILL or switches:
         ports.append({"name": BOOTSTRAP_PORT_NAME, "containerPort": numbers.bootstrap})
     if annotations:
         metadata["annotations"] = annotations
@@ -80,9 +91,15 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
     container: Manifest = {
         "name": ENGINE_CONTAINER,
         "image": engine.image,
-        "command": [*engine.command, *engine_flags(spec, role, role_spec), *engine.args, *role_spec.args],
+        "command": [
+            *forwarding(spec, numbers),
+            *engine.command,
+            *engine_flags(spec, role, role_spec),
+            *engine.args,
+            *role_spec.args,
+        ],
         "env": overlay_list(
-            [*_OWN_ENV, *api_key_variable(spec)],
+            [*_OWN_ENV, *api_key_variable(spec), *([_ROLE_NOW] if switches else [])],
             [_env(entry) for entry in engine.env],
             "spec.engine.env",
             "spec.containers.env",
@@ -113,7 +130,7 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
             {"name": "cache", "emptyDir": {}},
         ],
     }
-    if role is Role.PREFILL:
+    if role is Role.PREFILL or switches:
         container["volumeMounts"].append(scheduling_mount())
         pod["volumes"].append(scheduling_volume(owner))
     if engine.image_pull_secrets:
@@ -129,17 +146,22 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
         "--host": listening_host(spec),
         "--port": role_spec.ports.engine,
         "--tp-size": role_spec.tensor_size,
-        "--disaggregation-mode": role,
+        # Of a worker that may change its role Kubernetes puts in what its label says when the container starts.
+        "--disaggregation-mode": f"$({ROLE_VARIABLE})" if convertible(spec) else role,
         "--disaggregation-transfer-backend": spec.engine.transfer_backend,
     }
-    if role is Role.PREFILL:
+    if role is Role.PREFILL or convertible(spec):
         flags["--disaggregation-bootstrap-port"] = role_spec.ports.bootstrap
     sizes = role_spec.parallelism or Parallelism()
     if sizes.pipeline > 1:
         flags["--pp-size"] = sizes.pipeline
     if sizes.data > 1:
         flags["--dp-size"] = sizes.data
-    switches = ["--enable-metrics", *(["--enable-dp-attention"] if sizes.data_attention else [])]
+    switches = [
+        "--enable-metrics",
+        *(["--enable-dp-attention"] if sizes.data_attention else []),
+        *switching_flags(spec),
+    ]
     own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
     words = (part for flag, value in flags.items() for part in (flag, str(value)))
     return [*words, *switches, *own_order, *api_key_flag(spec)]

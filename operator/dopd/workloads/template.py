@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dopd.api.flags import Reserved, first_reserved
-from dopd.api.names import API_KEY_VARIABLE, CONTROL_KEY_VARIABLE
+from dopd.api.names import API_KEY_VARIABLE, CONTROL_KEY_VARIABLE, ROLE_VARIABLE
 from dopd.workloads.merge import overlay
 from dopd.workloads.meta import Manifest
 from dopd.workloads.refusal import Refusal
@@ -85,7 +85,12 @@ def _keep_gpus(own: Manifest, merged: Manifest, where: str) -> None:
                 raise Refusal(f"{where}.{part}[{name}]", f"differs from the role's gpus, {amount}; say it there alone")
 
 
-_KEYS = {API_KEY_VARIABLE: "spec.apiKey", CONTROL_KEY_VARIABLE: "spec.router.controlKey"}
+_OF_THE_COMMAND = {
+    API_KEY_VARIABLE: "spec.apiKey",
+    CONTROL_KEY_VARIABLE: "spec.router.controlKey",
+    ROLE_VARIABLE: "spec.roleSwitching",
+}
+"""Variables that the operator's command refers to, and what sets them."""
 
 
 def _keep_reachable(own: Manifest, merged: Manifest, where: str) -> None:
@@ -95,9 +100,9 @@ def _keep_reachable(own: Manifest, merged: Manifest, where: str) -> None:
         if port["containerPort"] not in there:
             raise Refusal(f"{where}.ports", f"takes port {port['containerPort']} of the operator away; leave that out")
     for variable in own.get("env", []):
-        name = variable["name"]
-        if name in _KEYS and variable not in merged.get("env", []):
-            raise Refusal(f"{where}.env[{name}]", f"is set by {_KEYS[name]}; leave it out")
+        if variable["name"] in _OF_THE_COMMAND and variable not in merged.get("env", []):
+            name = variable["name"]
+            raise Refusal(f"{where}.env[{name}]", f"is set by {_OF_THE_COMMAND[name]}; leave it out")
 
 
 def _yield_security(own: Manifest, merged: Manifest, chosen: Manifest, pod: Mapping[str, Any]) -> None:

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from charts import generate as chart
 from dopd.api.crds import build, render
 from dopd.telemetry import recording
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("folder", ["crds", "charts/dopd/crds"])
+@pytest.mark.parametrize("folder", ["crds", "charts/dopd/files/crds", "config/crd"])
 def test_the_crds_are_those_of_the_models(folder: str):
-    found = {path.name: path.read_text() for path in (ROOT / folder).iterdir()}
+    found = {path.name: path.read_text() for path in (ROOT / folder).glob("dopd.dev_*.yaml")}
     assert found == {name: render(definition) for name, definition in build().items()}, "run `make crds`"
 
 
@@ -30,3 +31,8 @@ def test_the_reference_is_that_of_the_code():
     spec.loader.exec_module(module)
     found = {path.name: path.read_text() for path in (ROOT / "docs" / "reference").iterdir()}
     assert found == module.pages(), "run `make docs`"
+
+
+def test_schema_checks_and_readme_of_the_chart_are_those_of_its_values():
+    for path, text in chart.files().items():
+        assert path.read_text() == text, f"{path.name}: run `make chart`"

@@ -37,8 +37,8 @@ def test_every_field_is_described():
     assert [path for path, schema in ALL if not path.endswith("[]") and not schema.get("description")] == []
 
 
-def test_no_field_has_a_default():
-    assert [path for path, schema in ALL if "default" in schema] == []
+def test_no_field_has_a_default_but_a_status_that_nobody_wrote():
+    assert [path for path, schema in ALL if "default" in schema] == ["DisaggregatedInference.status"]
 
 
 def test_nothing_that_a_crd_can_not_express():

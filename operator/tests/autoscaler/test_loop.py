@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dopd.api.names import Role
 from dopd.autoscaler import Autoscaler, Cause, EngineSample, Reason, Sample
+from dopd.autoscaler.lengths import SlowLengths
 from dopd.perf.online import Counters
 from dopd.planning import Bound, Demand, PerRole, RoleBounds, Workers, size
 from dopd.planning.policy import Fallback
@@ -353,7 +354,7 @@ def test_it_says_which_load_decided(model):
     still, moves = [60] * 400, [60 + 20 * math.sin(k / 5) for k in range(60)]
     assert run(model, still)[-1].weighed.prefill.cause is Cause.NOW
     causes = {decision.weighed.prefill.cause for decision in run(model, moves)}
-    assert Cause.PEAK in causes
+    assert Cause.GROWN in causes
     fallen = run(model, [200] * 3 + [1])[-1]
     assert fallen.weighed.prefill.cause is Cause.HELD
     assert fallen.weighed.prefill.held == fallen.prefill
@@ -578,3 +579,29 @@ def test_what_no_engine_can_report_is_refused_by_name(name, value):
 def test_what_no_telemetry_can_report_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"sample: {name} is {value}; expected"):
         Sample(**{"at_seconds": 0.0, "demand": demand(1), name: value})
+
+
+def test_a_forecast_that_decides_is_told_from_growth(model):
+    """A day that repeats itself rises soon after this time, and nothing of the last minutes tells of it."""
+    rises = [demand(400 if k % 1440 in range(30, 60) else 20) for k in range(1, 4 * 1440 + 1)]
+    autoscaler, policy = Autoscaler(forecaster=None), replace(POLICY, prefill=RoleBounds(1, 200))
+    for at in range(1500, 1740, 30):
+        decision = look(autoscaler, demand(20), model, policy, float(at), past=bins(rises, 0.0))
+    assert decision.weighed
+    assert decision.weighed.prefill.cause is Cause.FORECAST
+    assert "by the forecast at +90 s (as a day before)" in decision.message
+
+
+def test_lengths_too_small_to_be_multiplied_are_of_no_request():
+    slow = SlowLengths(600.0)
+    slow.add(0.0, 45.0, Demand(2e-106, 1e-293, 0.0, 0.0, 0.0))
+    assert slow.at(1.0).uncached_share == 1.0
+
+
+def test_the_message_names_the_field_that_limits_and_what_clients_meet(model):
+    few = alone(model, demand(200), replace(POLICY, prefill=RoleBounds(1, 2)))
+    assert "limited by spec.scaling.prefill.max 2" in few.message
+    assert "the queue grows on this target; the objective is 0.99 of requests on time" in few.message
+    enough = alone(model, demand(60))
+    assert "expected on this target: TTFT " in enough.message
+    assert "of requests on time (objective 0.99)" in enough.message

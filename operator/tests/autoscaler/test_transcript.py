@@ -1,5 +1,6 @@
 """A recorded run, replayed, gives the decisions that were made."""
 
+import gzip
 import json
 import os
 import random
@@ -80,15 +81,30 @@ def test_what_is_no_transcript_is_refused_with_its_line(model, line):
         list(replay([recorded(model, 1)[0], line]))
 
 
-def test_what_an_operator_decided_on_a_cluster_is_decided_again():
+RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl.gz"))
+"""Of operators on kind, each by `make demo RECORD=FILE`, gzipped."""
+
+
+def test_there_is_a_run_of_an_operator_with_a_life_of_its_own():
+    pairs = [pair for path in RECORDINGS for pair in replay(lines_of(path))]
+    assert len({(then.prefill, then.decode) for then, _ in pairs}) > 5
+    assert {then.reason for then, _ in pairs} >= {"Steady", "Backlog", "DemandRose", "DemandFell", "TelemetryFailed"}
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.name)
+def test_what_an_operator_decided_on_a_cluster_is_decided_again(path):
     """After a wanted change run pytest with DOPD_WRITE_GOLDEN=1: then the answers are those of now."""
-    for path in (Path(__file__).parent / "recordings").glob("*.jsonl"):
-        lines = path.read_text().splitlines()
-        pairs = list(replay(lines))
-        if os.environ.get("DOPD_WRITE_GOLDEN"):
-            path.write_text("".join(f"{line}\n" for line in with_answers(lines, [now for _, now in pairs])))
-        for then, now in pairs:
-            assert (now.prefill, now.decode, now.reason) == (then.prefill, then.decode, then.reason), path.name
+    pairs = list(replay(lines_of(path)))
+    if os.environ.get("DOPD_WRITE_GOLDEN"):
+        text = "".join(f"{line}\n" for line in with_answers(lines_of(path), [now for _, now in pairs]))
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    for then, now in pairs:
+        assert (now.prefill, now.decode, now.reason) == (then.prefill, then.decode, then.reason), then.at_seconds
+
+
+def lines_of(path):
+    """The lines of a recording."""
+    return gzip.decompress(path.read_bytes()).decode().splitlines()
 
 
 def with_answers(lines, answers):

@@ -19,18 +19,16 @@ REPLAY_JSON, REPLAY_HTML = (("replay", "no-trace.csv", option) for option in ("-
 @pytest.mark.parametrize("command", [ESTIMATE, MEASURE, REPLAY_JSON, REPLAY_HTML])
 @pytest.mark.parametrize("place", ["no-such-folder/out", "."])
 def test_a_file_that_cannot_be_written_is_told_before_the_command_begins(command, place, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([*command, str(tmp_path / place)])
+    assert main([*command, str(tmp_path / place)]) == 2
     said = capsys.readouterr().err
     expected = "expected a file in a folder that exists and can be written to"
-    assert f"argument {command[-1]}: {tmp_path / place}: {expected}" in said
+    assert f"{command[-1]} {tmp_path / place}: {expected}" in said
 
 
 def test_a_file_of_someone_else_is_told_too(tmp_path, capsys, monkeypatch):
     (tmp_path / "out").touch()
     monkeypatch.setattr("os.access", lambda *_: False)  # who runs the tests may be root, who may write everywhere
-    with pytest.raises(SystemExit, match="2"):
-        main([*REPLAY_JSON, str(tmp_path / "out")])
+    assert main([*REPLAY_JSON, str(tmp_path / "out")]) == 2
     assert "can be written to" in capsys.readouterr().err
 
 
@@ -48,7 +46,7 @@ def test_a_file_of_someone_else_is_told_too(tmp_path, capsys, monkeypatch):
 )
 def test_what_the_environment_says_is_checked_as_flags_are(command, variable, value, words, capsys, monkeypatch):
     monkeypatch.setenv(variable, value)
-    assert ends_with_2([command])
+    assert main([command]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -64,11 +62,11 @@ def test_what_the_environment_says_is_checked_as_flags_are(command, variable, va
     ],
 )
 def test_options_of_run_are_checked_before_it_begins(variable, flag, value, words, capsys, monkeypatch):
-    assert ends_with_2(["run", f"{flag}={value}"])
+    assert main(["run", f"{flag}={value}"]) == 2
     assert f"{value}: {words}" in capsys.readouterr().err
     if variable:
         monkeypatch.setenv(variable, value)
-        assert ends_with_2(["run"])
+        assert main(["run"]) == 2
         assert f"{value}: {words}" in capsys.readouterr().err
 
 
@@ -80,7 +78,7 @@ def test_flags_take_the_place_of_namespaces_of_the_environment(monkeypatch):
 
 @pytest.mark.parametrize("flag", ["--name=Bad Name", "--model= ", f"--gpu={'g' * 64}"])
 def test_a_profile_that_could_not_be_applied_is_told_before_it_is_measured(flag, capsys):
-    assert ends_with_2([*MEASURE, "p.yaml", flag])
+    assert main([*MEASURE, "p.yaml", flag]) == 2
     assert "expected" in capsys.readouterr().err
 
 
@@ -110,11 +108,3 @@ def test_a_kubeconfig_that_can_not_be_used_is_named(command, content, words, cap
 def test_a_record_of_the_log_is_a_line_whatever_it_repeats():
     record = logging.LogRecord("dopd", logging.WARNING, "", 0, "%s", ("no\n2026-01-01 ERROR dopd: gone\x1b[2J",), None)
     assert _TextLines("%(levelname)s %(message)s").format(record) == ("WARNING no 2026-01-01 ERROR dopd: gone\\x1b[2J")
-
-
-def ends_with_2(arguments) -> bool:
-    """Whether a command refuses its options, by argparse or by itself."""
-    try:
-        return main(arguments) == 2
-    except SystemExit as ended:
-        return ended.code == 2

@@ -1,7 +1,7 @@
-import argparse
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -70,7 +70,7 @@ def arguments(**changes):
         name="n", model="m", gpu="g", data_type="fp8", gpus=None, prefill_url="http://p", decode_url="http://d",
         bootstrap_port=1, max_tokens=512, max_batch=1, limit_seconds=60.0, output=None, points=None, vocabulary=None,
     )  # fmt: skip
-    return argparse.Namespace(**usual | changes)
+    return SimpleNamespace(**usual | changes)
 
 
 @pytest.mark.parametrize(

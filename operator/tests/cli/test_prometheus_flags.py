@@ -1,18 +1,17 @@
 """Flags of the connection to Prometheus: they add to the environment, and what is wrong is named."""
 
-import argparse
+from types import SimpleNamespace
 
 import pytest
 
-from dopd.cli import main
-from dopd.cli.prometheus_flags import add_prometheus_arguments, connection_settings
+from dopd.cli import doctor, main
+from dopd.cli.prometheus_flags import connection_settings
 from dopd.telemetry.connection import ConnectionSettings
 
 
 def settings(*arguments: str) -> ConnectionSettings:
-    parser = argparse.ArgumentParser()
-    add_prometheus_arguments(parser)
-    return connection_settings(parser.parse_args(arguments))
+    given = doctor.command.make_context("doctor", list(arguments)).params
+    return connection_settings(SimpleNamespace(**given))
 
 
 def test_flags_add_to_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -59,9 +59,9 @@ def test_attainment_is_a_share_below_one(refusal, value):
         (["--seed", "-1"], "--seed -1: expected a whole number of at least 0"),
         (["--profile-correction", "1e-300"], "--profile-correction 1e-300: expected a number from 0.01 to 10"),
         (["--profile-correction", "1e300"], "--profile-correction 1e+300: expected a number from 0.01 to 10"),
-        (["--policies", "static-peak,magic"], "policy 'magic': expected one of dopd"),
-        (["--policies", "static-peak,"], "policy '': expected one of dopd"),
-        (["--policies", "static-peak,static-peak"], "policy 'static-peak' is named twice"),
+        (["--policies", "static-peak,magic"], "--policies magic: expected some of dopd"),
+        (["--policies", "static-peak,"], "--policies : expected some of dopd"),
+        (["--policies", "static-peak,static-peak"], "--policies static-peak: is named twice"),
         (["--equal-hours", "hpa"], "--equal-hours hpa: expected one of --policies"),
     ],
 )
@@ -119,9 +119,8 @@ def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
     ],
 )
 def test_a_name_that_is_none_of_an_option_is_told_those_it_has(option, expected, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main(["replay", "trace.csv", option, "wrong"])
-    assert f"argument {option}: wrong: expected one of {expected}" in capsys.readouterr().err
+    assert main(["replay", "trace.csv", option, "wrong"]) == 2
+    assert f"{option} wrong: expected one of {expected}" in capsys.readouterr().err
 
 
 def test_a_trace_that_is_not_there(capsys):

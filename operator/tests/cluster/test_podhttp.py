@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dopd.cluster.apikey import WithKey
+from dopd.cluster.apikey import PostWithKey, WithKey
 from dopd.cluster.podhttp import DirectPodHttp, PodHttpError
 
 from .endpoints import answer, endpoint
@@ -79,3 +79,31 @@ async def test_a_key_is_sent_by_those_who_were_given_it_and_by_nobody_else(http:
 async def test_an_address_of_ipv6_stands_in_brackets(http: DirectPodHttp):
     with pytest.raises(PodHttpError, match=r"\[::1\]|::1"):
         await http.get_text({**POD, "status": {"podIP": "::1"}}, 1, "/metrics")
+
+
+async def test_a_post_has_its_body_and_key_and_any_status_is_an_answer(http: DirectPodHttp):
+    seen = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = next(int(line.split(": ")[1]) for line in head.splitlines() if line.startswith("Content-Length"))
+        seen.append((head.split(" HTTP")[0], "Bearer k-1" in head, await reader.readexactly(length)))
+        body = b'{"success": false}'
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        answer = await PostWithKey(http, "k-1").post_json(POD, port, "/pd_role_switch", {"new_role": "decode"}, 5.0)
+    assert answer == (400, {"success": False})
+    assert seen == [("POST /pd_role_switch", True, b'{"new_role": "decode"}')]
+
+
+async def test_a_post_waits_as_long_as_it_is_told_to(http: DirectPodHttp):
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(30)
+
+    async with endpoint(silent) as port:
+        with pytest.raises(PodHttpError, match=r"/generate: no whole answer within 0\.05 s"):
+            await http.post_json(POD, port, "/generate", {}, 0.05)

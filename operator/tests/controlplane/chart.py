@@ -21,7 +21,21 @@ EVERYTHING = {
     "recordingRules.enabled": "true",
     "recordingRules.labels.release": "prometheus",
     "dashboard.annotations.grafana_folder": "Inference",
+    "serviceMonitor.enabled": "true",
+    "serviceMonitor.labels.release": "prometheus",
     "networkPolicy.enabled": "true",
+    "commonLabels.team": "ml",
+    "crds.annotations.note": "x",
+    "image.digest": f"sha256:{'0' * 64}",
+    "extraArgs[0]": "--verbose",
+    "extraEnv[0].name": "HTTPS_PROXY",
+    "extraEnv[0].value": "http://proxy:3128",
+    "extraVolumes[0].name": "company",
+    "extraVolumes[0].configMap.name": "company",
+    "extraVolumeMounts[0].name": "company",
+    "extraVolumeMounts[0].mountPath": "/etc/company",
+    "podSecurityContext.runAsGroup": "5",
+    "containerSecurityContext.runAsUser": "5",
     "templatePolicy.enabled": "true",
     "templatePolicy.imagePrefixes[0]": "registry.example.com/",
     "templatePolicy.namespaceSelector.matchLabels.serving": "narrow",
@@ -48,6 +62,19 @@ EVERYTHING = {
     "topologySpreadConstraints[0].topologyKey": "zone",
     "topologySpreadConstraints[0].whenUnsatisfiable": "ScheduleAnyway",
 }
+
+NOTHING = {
+    "crds.enabled": "false",
+    "userRoles.enabled": "false",
+    "podMonitor.enabled": "false",
+    "podDisruptionBudget.enabled": "false",
+    "serviceAccount.name": "there",
+    "podSecurityContext": "null",
+    "containerSecurityContext": "null",
+    "resources": "null",
+    "topologySpreadConstraints": "null",
+}
+"""All that can be left out is."""
 
 
 def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from dopd.cluster import kinds
 from e2e.cluster import programs
 from e2e.cluster.controlplane import ControlPlane, control_plane
 
-from .resources import connect
+from .resources import connect, eventually
 
 _HERE = Path(__file__).parent
 
@@ -46,10 +47,13 @@ def api(plane: ControlPlane) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def crds(plane: ControlPlane) -> None:
-    """The custom resources, defined and served."""
+def crds(plane: ControlPlane, api: httpx.Client) -> None:
+    """The custom resources, defined and served: established comes first, and their storage a moment later."""
     plane.kubectl("apply", f"--filename={_HERE.parents[2] / 'crds'}")
     plane.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=20s")
+    for kind in (kinds.INFERENCE, kinds.PROFILE, kinds.WORKER_SCALE):
+        path = kind.path(None)
+        eventually(lambda path=path: api.get(path).status_code == 200, f"{path} is served")  # type: ignore[misc]
 
 
 @pytest.fixture

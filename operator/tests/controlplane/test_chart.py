@@ -1,8 +1,8 @@
 """The chart: what it renders is accepted, restricted, and fits the operator and the pods that it makes."""
 
-import argparse
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +18,10 @@ from dopd.workloads import Owner, Targets, child_manifests
 from dopd.workloads.engines import worker_template
 from e2e.cluster.controlplane import ControlPlane
 
-from .chart import CHART, EVERYTHING, as_list, helm, render, setting
+from .chart import CHART, EVERYTHING, NOTHING, as_list, helm, render, setting
 from .resources import inference
 
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+STRICT = ("--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict")
 PROMETHEUS_OPERATOR = "--api-versions=monitoring.coreos.com/v1"
 
 
@@ -61,26 +60,23 @@ def test_it_has_the_version_of_the_operator():
 @pytest.mark.parametrize("watched", [{}, {"watchNamespaces[0]": "default", "watchNamespaces[1]": "kube-public"}])
 def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str, watched: dict[str, str]):
     manifests = render(namespace, **EVERYTHING, **watched)
-    known = [manifest for manifest in manifests if manifest["kind"] not in ("PodMonitor", "PrometheusRule")]
+    known = [m for m in manifests if m["kind"] not in ("PodMonitor", "ServiceMonitor", "PrometheusRule")]
     assert len(manifests) - len(known) == 5
-    plane.kubectl("apply", "--dry-run=server", "--validate=strict", "--filename=-", stdin=as_list(known))
+    plane.kubectl("apply", *STRICT, "--filename=-", stdin=as_list(known))
+    for manifest in manifests:
+        assert manifest["metadata"]["labels"]["team"] == "ml", manifest["kind"]
 
 
-def test_it_installs_upgrades_and_leaves_nothing(plane: ControlPlane, crds: None, namespace: str):
-    where = (f"--kubeconfig={plane.kubeconfig}", f"--namespace={namespace}")
-    off = {**EVERYTHING, "podMonitor.enabled": "false", "alerts.enabled": "false", "recordingRules.enabled": "false"}
-    for values in (off, {**off, "replicas": "1", "watchNamespaces[0]": namespace}):
-        done = helm("upgrade", "--install", "dopd", CHART, *where, *setting(values))
-        assert done.returncode == 0, done.stderr
-    assert "kubectl get pdi" in done.stdout
-    made = ("deployment,service,serviceaccount,role,rolebinding,networkpolicy", "--selector=helm.sh/chart", *where)
-    assert len(plane.kubectl("get", *made, "--output=name").split()) == 8
-    assert helm("uninstall", "dopd", *where, "--wait").returncode == 0
-    everything = (
-        "deployment,service,serviceaccount,role,rolebinding,networkpolicy,poddisruptionbudget,clusterrole,"
-        "validatingadmissionpolicy,validatingadmissionpolicybinding"
-    )
-    assert plane.kubectl("get", everything, "--selector=helm.sh/chart", *where, "--output=name") == ""
+def test_what_it_renders_with_everything_off_is_accepted(plane: ControlPlane, namespace: str):
+    manifests = render(namespace, **NOTHING)
+    assert sorted({m["kind"] for m in manifests}) == [
+        *("ClusterRole", "ClusterRoleBinding", "Deployment", "Role", "RoleBinding", "Service"),
+    ]
+    plane.kubectl("apply", *STRICT, "--filename=-", stdin=as_list(manifests))
+
+
+def test_disabled_it_makes_nothing():
+    assert render("here", enabled="false", **EVERYTHING) == []
 
 
 def test_recording_rules_record_the_series_of_this_cluster():
@@ -111,51 +107,6 @@ def test_pods_are_restricted(plane: ControlPlane, namespace: str):
     assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
 
 
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"imgae.tag": "x"}, "imgae"),
-        ({"image.tagg": "x"}, "tagg"),
-        ({"image.pullPolicy": "Sometimes"}, "pullPolicy"),
-        ({"replicas": "two"}, "replicas"),
-        ({"watchNamespaces[0]": "Bad_Name"}, "watchNamespaces"),
-        ({"prometheusURL": "prometheus:9090"}, "prometheusURL"),
-        ({"prometheusHistoryURL": "thanos:9090"}, "prometheusHistoryURL"),
-        ({"leaseSeconds": "1"}, "leaseSeconds"),
-        ({"logFormat": "xml"}, "logFormat"),
-        ({"podMonitor.enabled": "auto"}, "podMonitor"),
-        ({"podMonitor.interval": "15"}, "interval"),
-        ({"networkPolicy.prometheusPorts[0]": "0"}, "prometheusPorts"),
-        ({"networkPolicy.enginePorts[0]": "70000"}, "enginePorts"),
-        ({"podMonitor.sampleLimit.workers": "0"}, "workers"),
-        ({"apiKeySecrets[0]": "No_Name"}, "apiKeySecrets"),
-        ({"templatePolicy.validationActions[0]": "Refuse"}, "validationActions"),
-        ({"templatePolicy.allowedCapabilities[0]": "CAP SYS"}, "allowedCapabilities"),
-    ],
-)
-def test_a_value_that_is_wrong_is_refused_by_name(values: dict[str, str], words: str):
-    done = helm("template", "dopd", CHART, *setting(values))
-    assert done.returncode != 0
-    assert words in done.stderr
-
-
-def test_the_schema_knows_exactly_the_values():
-    def keys(value: Any) -> Any:
-        return {name: keys(child) for name, child in value.items()} if isinstance(value, dict) and value else None
-
-    def known(schema: dict[str, Any]) -> Any:
-        assert schema.get("additionalProperties", False) is False
-        return {name: known(child) if "properties" in child else None for name, child in schema["properties"].items()}
-
-    schema = known(SCHEMA)
-    assert schema.pop("global", None) is None
-    values = keys(VALUES)
-    values["resources"] = None  # as in a pod, and checked by the API server
-    values["dashboard"]["labels"] = None  # whatever the sidecar looks for
-    values["templatePolicy"]["namespaceSelector"] = None  # as in Kubernetes, likewise
-    assert schema == values
-
-
 def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPatch):
     values = {"watchNamespaces[0]": "a", "watchNamespaces[1]": "b", "prometheusURL": "http://p:9090"}
     manifests = render("here", "--set-json=leaseSeconds=7.5", **values, logFormat="text")
@@ -163,9 +114,7 @@ def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPat
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     for variable in container["env"]:
         monkeypatch.setenv(variable["name"], variable["value"])
-    parser = argparse.ArgumentParser()
-    run.add_arguments(parser)
-    options = parser.parse_args(container["args"][1:])
+    options = SimpleNamespace(**run.command.make_context("run", container["args"][1:]).params)
     assert (namespaces(options.namespace), options.prometheus_url) == (("a", "b"), "http://p:9090")
     assert (options.lease_name, options.lease_namespace, options.lease_seconds) == ("dopd", "here", 7.5)
     assert options.http_port == container["ports"][0]["containerPort"]
@@ -187,7 +136,7 @@ def test_pod_monitors_are_made_where_the_cluster_knows_them(enabled: str, option
 
 
 def test_pod_monitors_fit_the_pods():
-    manifests = render("here", **EVERYTHING)
+    manifests = render("here", **{**EVERYTHING, "serviceMonitor.enabled": "false"})
     (deployment,) = of_kind(manifests, "Deployment")
     templates = {**pod_templates(), "operator": deployment["spec"]["template"]}
     for pool, template in templates.items():
@@ -204,6 +153,81 @@ def test_pod_monitors_fit_the_pods():
         # The Prometheus Operator writes what a label name of Prometheus can not hold as "_".
         carried = {label.replace(".", "_").replace("/", "_") for label in selected[0].get("podTargetLabels", [])}
         assert carried == (set() if pool == "operator" else {queries.INSTANCE, queries.POOL}), pool
+
+
+def test_a_service_monitor_takes_the_place_of_the_operators_pod_monitor():
+    manifests = render("here", **EVERYTHING)
+    (monitor,), (service,) = of_kind(manifests, "ServiceMonitor"), of_kind(manifests, "Service")
+    assert selects(monitor["spec"]["selector"], service["metadata"]["labels"])
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+    assert sorted(m["metadata"]["name"] for m in of_kind(manifests, "PodMonitor")) == ["dopd-gateways", "dopd-workers"]
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        ({}, [9090]),
+        ({"prometheusURL": "http://p.m.svc:9091/x"}, [9091]),
+        ({"prometheusURL": "https://p", "prometheusHistoryURL": "http://[fd00::1]:8481/select/0"}, [443, 8481]),
+        ({"prometheusURL": "http://p"}, [80]),
+        ({"prometheusURL": "http://p:80", "networkPolicy.prometheusPorts[0]": "9090"}, [9090]),
+    ],
+)
+def test_the_network_policy_follows_the_port_of_prometheus(values: dict[str, str], ports: list[int]):
+    (policy,) = of_kind(render("here", **{"networkPolicy.enabled": "true"}, **values), "NetworkPolicy")
+    (rule,) = [r for r in policy["spec"]["egress"] if {"port": 6443, "protocol": "TCP"} in r["ports"]]
+    assert [entry["port"] for entry in rule["ports"]] == list(dict.fromkeys([443, 6443, *ports]))
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ({}, f"dopd.dev/operator:{dopd.__version__}"),
+        ({"image.registry": "r:5000", "image.tag": "x"}, "r:5000/operator:x"),
+        ({"image.registry": "", "image.repository": "team/op", "image.tag": "x"}, "team/op:x"),
+        ({"image.repository": "r.example/op", "image.tag": "x"}, "r.example/op:x"),
+        ({"global.imageRegistry": "mirror.example", "image.tag": "x"}, "mirror.example/operator:x"),
+        ({"image.tag": "x", "image.digest": f"sha256:{'0' * 64}"}, f"dopd.dev/operator:x@sha256:{'0' * 64}"),
+    ],
+)
+def test_the_image_is_what_registry_repository_tag_and_digest_say(values: dict[str, str], image: str):
+    (deployment,) = of_kind(render("here", **values), "Deployment")
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+
+
+def test_no_user_id_is_fixed():
+    """OpenShift gives each project its own, and refuses others. The image names one, by number, for everybody else."""
+    (deployment,) = of_kind(render("here"), "Deployment")
+    assert "runAsUser" not in json.dumps(deployment)
+    assert re.search(r"^USER \d+", (CHART.parents[1] / "operator" / "Dockerfile").read_text(), re.M)
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [({}, "dopd"), ({"nameOverride": "split"}, "dopd-split"), ({"fullnameOverride": "mine"}, "mine")],
+)
+def test_names_can_be_overridden(values: dict[str, str], name: str):
+    manifests = render("here", **values)
+    for kind in ("Deployment", "Service", "ServiceAccount"):
+        assert [m["metadata"]["name"] for m in of_kind(manifests, kind)] == [name]
+    labels = of_kind(manifests, "Deployment")[0]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] == values.get("nameOverride", "dopd")
+
+
+def test_two_releases_share_no_object():
+    """Of one name in two namespaces, and of two names in one."""
+
+    def names(release: str, namespace: str, **values: str) -> set[tuple[str, str, str]]:
+        made = yaml.safe_load_all(helm("template", release, CHART, f"--namespace={namespace}", *setting(values)).stdout)
+        return {(m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"]) for m in made if m}
+
+    first = names("dopd", "a", **EVERYTHING)
+    assert len(first) > 15
+    others = {**EVERYTHING, "crds.enabled": "false"}
+    assert not first & names("dopd", "b", **others)
+    assert not first & names("dopd-eu", "a", **others)
+    assert not first & names("dopd", "a", **others, fullnameOverride="eu") - {c for c in first if "Cluster" in c[0]}
 
 
 def test_the_network_policy_lets_the_operator_reach_engines_and_gateways():

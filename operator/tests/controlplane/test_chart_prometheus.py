@@ -1,7 +1,7 @@
 """The chart's values for the connection to Prometheus reach the command, and the files that it reads are mounted."""
 
-import argparse
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from dopd.cli import doctor, run
 from dopd.cli.prometheus_flags import connection_settings
 from dopd.telemetry.connection import ConnectionSettings
 
-from .chart import CHART, EVERYTHING, helm, render, setting
+from .chart import EVERYTHING, render
 
 FOLDER = "/etc/dopd/prometheus"
 URL = {"prometheusURL": "https://thanos:9091"}
@@ -27,9 +27,7 @@ def settings(monkeypatch: pytest.MonkeyPatch, spec: dict[str, Any], command: Any
     """What a command in the container reads."""
     for variable in spec["containers"][0]["env"]:
         monkeypatch.setenv(variable["name"], variable["value"])
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    return connection_settings(parser.parse_args([]))
+    return connection_settings(SimpleNamespace(**command.command.make_context("dopd", []).params))
 
 
 def mounted(spec: dict[str, Any]) -> dict[str, str]:
@@ -90,22 +88,3 @@ def test_a_token_of_the_service_account(monkeypatch: pytest.MonkeyPatch, audienc
     found = settings(monkeypatch, spec)
     assert (found.bearer_token_file, found.insecure_skip_verify) == (f"{FOLDER}/token", True)
     assert mounted(spec) == {f"{FOLDER}/token": source}
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"bearerToken.existingSecret": "a", "serviceAccountToken.enabled": "true"}, "give one of bearerToken"),
-        ({"basicAuth.username": "a"}, "username and existingSecret belong together"),
-        ({"ca.existingSecret": "a", "ca.existingConfigMap": "b"}, "prometheus.ca: give one of"),
-        ({"bearerToken.secret": "a"}, "secret"),
-        ({"queryParameters.dedup": "true"}, "got boolean, want string"),
-        ({"headers.X\\.Y": "a"}, "X.Y"),
-        ({"headerSecrets.X.key": "a"}, "existingSecret"),
-        ({"timeoutSeconds": "0"}, "timeoutSeconds"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(values: dict[str, str], words: str):
-    done = helm("template", "dopd", CHART, *setting({f"prometheus.{name}": value for name, value in values.items()}))
-    assert done.returncode != 0
-    assert words in done.stderr

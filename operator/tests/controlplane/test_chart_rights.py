@@ -28,9 +28,11 @@ MAY: list[Right] = [
     *rights(kinds.PROFILE, "get", "list", "watch"),
     *(
         right
-        for kind in kinds.CHILD_KINDS
+        for kind in kinds.APPLIED_KINDS
         for right in rights(kind, "get", "list", "watch", "create", "patch", "delete")
     ),
+    *rights(kinds.WORKER_SCALE, "get", "list", "watch", "create", "delete"),
+    ("patch", "dopd.dev", "workerscales/status"),
     *rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
     *rights(kinds.REPLICA_SET, "list", "delete"),
     *rights(kinds.EVENT, "create"),
@@ -40,6 +42,7 @@ MAY_NOT: list[Right] = [
     *rights(kinds.INFERENCE, "create", "update", "patch", "delete"),
     ("update", "dopd.dev", "disaggregatedinferences/status"),
     *rights(kinds.PROFILE, "create", "update", "patch", "delete"),
+    *rights(kinds.WORKER_SCALE, "update", "patch"),
     *rights(kinds.POD, "update", "deletecollection"),
     *rights(kinds.REPLICA_SET, "get", "create", "patch"),
     *rights(kinds.LEASE, "list", "watch", "delete", "get"),  # any Lease: its own is allowed by name
@@ -62,9 +65,11 @@ RARE = {(verb, kind.group, kind.plural) for kind in kinds.CHILD_KINDS for verb i
     ("get", "", "pods"),
     ("get", "dopd.dev", "engineprofiles"),
     *rights(kinds.REPLICA_SET, "list", "delete"),
+    *rights(kinds.WORKER_SCALE, "create"),
+    ("patch", "dopd.dev", "workerscales/status"),
 }
-"""Not used in the short run below: children in the way or left behind, draining, workers of a Deployment; and what the
-gateway's Role grants."""
+"""Not used in the short run below: children in the way or left behind, draining, workers of a Deployment, scalers of
+the user's own; and what the gateway's Role grants."""
 
 
 def allowed(api: httpx.Client, namespace: str, right: Right, name: str = "") -> bool:

@@ -28,6 +28,7 @@ class Run:
         self.plane, self.api, self.cluster, self._kubernetes = plane, api, cluster, kubernetes
         self.restart()
         self.fewest_serving = 0
+        self.most_gpus = GPUS
 
     def restart(self) -> None:
         """The operator begins anew, with nothing remembered."""
@@ -52,7 +53,7 @@ class Run:
             if restarts:
                 self.restart()
             await self._reconciler.reconcile(Key(self.cluster.namespace, "m"))
-            assert self.cluster.held() <= GPUS, "the cap holds at every moment"
+            assert self.cluster.held() <= self.most_gpus, "the cap holds at every moment"
             self.cluster.turn()
             for role in ("prefill", "decode"):
                 assert len(self.serving(role)) >= self.fewest_serving, f"{role} answers"

@@ -229,3 +229,16 @@ def test_a_pod_that_is_being_deleted_is_looked_for_until_it_is_gone():
     assert all(one.gpus_to_come for one in observed.lead_looks().values())
     assert not look(*ALL_WELL).lead_looks()[Role.DECODE].gpus_to_come
     assert [len(one.pods) for one in observed.lead_looks().values()] == [1, 1]
+
+
+def test_a_worker_that_changes_its_role_is_no_start_and_keeps_its_life():
+    times, empty = LeadTimes(), Look((), (), expected_seconds=EXPECTED)
+    worker = Pod("a", scheduled=0.0, ready=50.0, registered=55.0)
+    leads_of: dict[Role, Lead] = {}
+    for now in range(0, 100, 5):
+        mine = Look([worker.as_json(now)], [worker.worker(now)], expected_seconds=EXPECTED)
+        looks = {Role.PREFILL: empty, Role.DECODE: mine} if now < 80 else {Role.PREFILL: mine, Role.DECODE: empty}
+        leads_of = times.look(looks, 1000.0 + now, WALL + now)
+        if now == 75:
+            before = leads_of
+    assert leads_of == before

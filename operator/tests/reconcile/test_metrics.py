@@ -6,10 +6,12 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
 from dopd.autoscaler import Autoscaler, Outlook, Sample
 from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
 from dopd.reconcile import metrics
+from dopd.reconcile.conditions import Finding
 from dopd.reconcile.leadtimes import Lead, Part
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Reading
@@ -45,6 +47,9 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     assert value("dopd_workers", role="decode", state="serving") == 1
     assert value("dopd_gpus", role="decode") == 1
     assert value("dopd_condition", type="Ready") == 1
+    assert value("dopd_condition_reason", type="Ready", reason="AsExpected") == 1
+    assert value("dopd_objective_attainment") == 0.99
+    assert value("dopd_objective_seconds", latency="ttft") == 1.5
     assert value("dopd_forecast_error_vs_last_value") == 0.8
     assert value("dopd_forecast_trusted") == 1
     assert value("dopd_miss_share") == 0.25
@@ -52,6 +57,18 @@ def test_gauges_of_a_resource_are_set_and_leave_with_it():
     assert value("dopd_miss_share") is None
     assert value("dopd_workers", role="decode", state="desired") is None
     assert value("dopd_forecast_trusted") is None
+    assert value("dopd_condition_reason", type="Ready", reason="AsExpected") is None
+    assert value("dopd_objective_attainment") is None
+
+
+def test_a_reason_that_passed_is_not_told_any_more():
+    observed = look(*ALL_WELL)
+    for name in ("Unschedulable", "Crashing"):
+        finding = Finding(ConditionType.READY, ConditionStatus.FALSE, ConditionReason(name))
+        metrics.report(KEY, observed, dict.fromkeys(Role, 1), None, [finding])
+    assert value("dopd_condition_reason", type="Ready", reason="Unschedulable") is None
+    assert value("dopd_condition_reason", type="Ready", reason="Crashing") == 1
+    metrics.forget(KEY)
 
 
 def test_lead_times_are_shown_part_by_part():

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from dopd.api.names import Role
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.pods import FAILED_SECONDS, OVERDUE_SECONDS
+from dopd.telemetry.engines import EngineLoad
+from dopd.telemetry.gateway import GatewayView
 
 from .test_conditions import UNSCHEDULABLE, pod, waiting
 
@@ -54,3 +57,60 @@ def test_a_pod_that_outlives_its_grace_period_is_on_a_node_that_is_lost():
     end_of_grace = BORN + 600
     assert not pod_reading.overdue(one, end_of_grace + OVERDUE_SECONDS)
     assert pod_reading.overdue(one, end_of_grace + OVERDUE_SECONDS + 1)
+
+
+def convertible(pool: str, role: str | None) -> dict[str, Any]:
+    one = pod(pool)
+    one["metadata"]["labels"] |= {"dopd.dev/launched-as": "decode", "dopd.dev/pool": pool}
+    one["metadata"]["labels"].pop("dopd.dev/role", None)
+    if role:
+        one["metadata"]["labels"]["dopd.dev/role"] = role
+    one["metadata"]["annotations"] = {}
+    ports = [{"name": "http", "containerPort": 30000}, {"name": "bootstrap", "containerPort": 8998}]
+    one["spec"]["containers"] = [{"name": "engine", "ports": ports}]
+    return one
+
+
+def load_of(role: str) -> EngineLoad:
+    return EngineLoad(0, 0, 0, 0, 0.0, counters=None, role=role)  # type: ignore[arg-type]
+
+
+GATEWAY = GatewayView(frozenset(), (), ())
+
+
+def test_a_worker_on_its_way_counts_for_the_role_that_it_comes_to():
+    one = convertible("decode", None)
+    one["metadata"]["annotations"] = {"dopd.dev/flip-to": "prefill"}
+    assert pod_reading.of_pool([one], Role.PREFILL) == [one]
+    assert pod_reading.of_pool([one], Role.DECODE) == []
+    look = pod_reading.worker(one, GATEWAY, load_of("decode"))
+    assert (look.turning, look.in_role, look.available, look.may_serve) == (True, False, True, False)
+    assert pod_reading.worker(one, GATEWAY, load_of("prefill")).may_serve
+    assert not pod_reading.worker(one, GATEWAY, None).may_serve, "an engine that does not tell"
+
+
+def test_annotations_of_strangers_move_nobody():
+    one = pod("decode")
+    one["metadata"]["annotations"] = {"dopd.dev/flip-to": "prefill"}
+    assert pod_reading.of_pool([one], Role.DECODE) == [one], "it was not made to change its role"
+    other = convertible("decode", None)
+    other["metadata"]["annotations"] = {"dopd.dev/flip-to": "router"}
+    assert pod_reading.of_pool([other], Role.DECODE) == [other]
+
+
+@pytest.mark.parametrize(
+    ("told", "port", "fresh"), [(None, 8998, 8998), ("8998", 8998, 8999), ("9061", 9061, 9062), ("9062", 9062, None)]
+)
+def test_each_turn_as_prefill_has_a_bootstrap_port_of_its_own(told: str | None, port: int, fresh: int | None):
+    one = convertible("decode", "decode")
+    one["metadata"]["annotations"] = {"sglang.ai/bootstrap-port": told} if told else {}
+    assert (pod_reading.bootstrap_port(one), pod_reading.fresh_bootstrap_port(one)) == (port, fresh)
+    assert pod_reading.worker(one, GATEWAY, load_of("decode")).may_flip is (fresh is not None)
+
+
+def test_one_that_refused_keeps_its_role():
+    one = convertible("prefill", "prefill")
+    assert pod_reading.worker(one, GATEWAY, load_of("prefill")).may_flip
+    one["metadata"]["annotations"] = {"dopd.dev/keeps-role": "no room"}
+    assert not pod_reading.worker(one, GATEWAY, load_of("prefill")).may_flip
+    assert not pod_reading.worker(pod("prefill"), GATEWAY, load_of("prefill")).may_flip

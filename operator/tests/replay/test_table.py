@@ -6,7 +6,7 @@ import math
 import pytest
 
 from dopd.replay import matrix
-from dopd.replay.loads import LOADS, Split
+from dopd.replay.loads import LOADS, Split, shortened
 from dopd.replay.table import Compared, Entry, lines, show, summary
 
 
@@ -53,6 +53,13 @@ def test_what_is_cheaper_than_the_verified_schedule_stands_for_it(entry):
     assert row.optimum == 5.8
 
 
+def test_a_schedule_that_misses_the_objective_is_no_optimum(entry):
+    row = Compared.read(entry(dopd=figures(0.99, 5.8), optimum=figures(0.02, 3.0)))
+    assert row.optimum is None
+    _, _, line, *_ = summary([row], lambda row: None)
+    assert [cell.strip() for cell in line.split("|")][4:7] == ["1", "1", "0"]
+
+
 def test_the_summary_has_medians_of_rows_that_reach_it(entry):
     rows = [
         Compared.read(entry(dopd=figures(share, hours), hpa=figures(0.99, 10.0), optimum=figures(0.99, 5.0)))
@@ -79,6 +86,24 @@ def test_every_load_says_what_it_may_be_used_for():
     assert all(bool(load.looked_at) == (load.split is Split.CHOSEN_BY) for load in LOADS)
     names = [row.name for row in matrix.rows()]
     assert len(set(names)) == len(names)
+
+
+def test_a_part_of_a_load_is_its_first_hours_under_a_name_of_its_own():
+    loads = {load.name: load for load in LOADS}
+    whole, part = loads["m-large-136"], shortened(loads["m-large-136"], 2)
+    assert part.name == "m-large-136-first-2h"
+    assert part.options == ("--from-seconds", "489600", "--to-seconds", "496800")
+    assert shortened(loads["azure2023-conv"], 0.5).options == ("--from-seconds", "0", "--to-seconds", "1800")
+    assert shortened(whole, 6) == whole, "it has no more"
+
+
+def test_policies_of_a_group_can_be_named(tmp_path, monkeypatch, capsys):
+    commands = []
+    monkeypatch.setattr(matrix, "run", lambda command: bool(commands.append(command)))
+    options = ["--only", "flat-first-1h_8B_60s_fcfs", "--hours", "1", "--groups", "ours,peers", "--peers", "fixed,hpa"]
+    matrix.main(["--traces", str(tmp_path), "--out", str(tmp_path), *options])
+    assert [command[command.index("--policies") + 1] for command in commands] == ["dopd", "fixed,hpa"]
+    assert {command[command.index("--to-seconds") + 1] for command in commands} == {"7200"}
 
 
 def test_a_replay_that_does_not_exist_is_refused_before_anything_is_made(tmp_path, capsys):

@@ -1,9 +1,10 @@
 """A small model of a cluster: scheduler, kubelet, gateway, engines, and two pools that `move` brings on their way."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dopd.api.names import Role
-from dopd.rollout import Goal, Side, Worker, move
+from dopd.rollout import Goal, PoolStep, Side, Worker, move
 
 START_TICKS, GATEWAY_TICKS, EXIT_TICKS, DEADLINE = 3, 2, 1, 20.0
 """From a node to ready; from a label (on or off) to the gateway's list; from a deletion to the end of an idle pod."""
@@ -106,7 +107,7 @@ class Cluster:
             want: what is asked for.
             writes: after so many the operator is killed; None lets it finish.
         """
-        steps = move(self.sides(want), self.budget, now_seconds=float(self.now), drain_deadline_seconds=DEADLINE)
+        steps = self.decided(want)
         said: list[str] = []
         sent = 0
 
@@ -117,6 +118,7 @@ class Cluster:
 
         for role, pool in ((Role.PREFILL, "P"), (Role.DECODE, "D")):
             step = steps[role]
+            said += self.turned(pool, step, alive)
             said += [f"label {name} on" for name in step.serve]
             said += [f"label {name} off" for name in step.drain]
             said += [f"delete {name}" for name in step.release]
@@ -130,11 +132,24 @@ class Cluster:
             for _ in range(step.create):
                 if alive():
                     self.start(pool, want.revision)
+        if writes is not None and sent > writes:
+            self.killed()
         state = "  ".join(f"{pool}[{' '.join(map(self.show, pods))}]" for pool, pods in self.pools.items())
         asked = f"want {want.prefill}+{want.decode}{want.revision if want.revision != 'a' else ''}"
         self.lines.append(f"{self.now:3d}  {asked}  {', '.join(said) or '-'}\n     {state}")
         self.pass_time()
         return sent
+
+    def decided(self, want: Want) -> dict[Role, PoolStep]:
+        """What the operator decides."""
+        return move(self.sides(want), self.budget, now_seconds=float(self.now), drain_deadline_seconds=DEADLINE)
+
+    def turned(self, pool: str, step: PoolStep, alive: Callable[[], bool]) -> list[str]:
+        """Writes for workers that change their role: none here."""
+        return []
+
+    def killed(self) -> None:
+        """The operator forgets what it keeps in memory: nothing here."""
 
     def write(self, pool: str, serve: tuple[str, ...], drain: tuple[str, ...], release: tuple[str, ...]) -> None:
         for pod in self.pools[pool]:
@@ -147,7 +162,7 @@ class Cluster:
                 self.delete(pod)
 
     def start(self, pool: str, revision: str) -> None:
-        taken = {pod.name for pod in self.pools[pool]}
+        taken = {pod.name for pod in self.pods}  # a worker that changed its role keeps its name
         name = next(f"{pool}{revision if revision != 'a' else ''}{n}" for n in range(100)
                     if f"{pool}{revision if revision != 'a' else ''}{n}" not in taken)  # fmt: skip
         self.pools[pool].append(Pod(name, self.now, revision))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.api.names import Role
-from dopd.rollout import move
 
 from .cluster import DEADLINE, Cluster, Want
+from .flipping import FlippingCluster
 
 BUDGET = 8
 SETTLE_TICKS = 150
@@ -34,20 +34,21 @@ moments = st.one_of(
 
 
 def checked_tick(cluster: Cluster, want: Want) -> None:
-    steps = move(cluster.sides(want), cluster.budget, now_seconds=float(cluster.now), drain_deadline_seconds=DEADLINE)
+    steps = cluster.decided(want)
     for pool, role in (("P", Role.PREFILL), ("D", Role.DECODE)):
         for pod in cluster.pools[pool]:
             if pod.name in steps[role].release:
                 waited = cluster.now - (pod.drained_at if pod.drained_at is not None else cluster.now)
                 assert not pod.labelled, f"{pod.name} is deleted and has its label"
-                assert waited >= DEADLINE or not (cluster.listed(pod) or pod.requests), f"{pod.name} is deleted at work"
+                works = cluster.ready(pod) and (cluster.listed(pod) or pod.requests)  # a broken one does not
+                assert waited >= DEADLINE or not works, f"{pod.name} is deleted at work"
     cluster.tick(want)
     assert cluster.held() <= BUDGET, cluster.lines[-1]
 
 
-@given(st.lists(moments, max_size=25), wants)
-def test_any_world(world: list, last: Want):
-    cluster, want = Cluster(gpus=BUDGET, budget=BUDGET), Want(2, 2)
+@given(st.lists(moments, max_size=25), wants, st.booleans())
+def test_any_world(world: list, last: Want, flips: bool):
+    cluster, want = (FlippingCluster if flips else Cluster)(gpus=BUDGET, budget=BUDGET), Want(2, 2)
     cluster.serve(2, 2)
     for moment in world:
         pods = cluster.pods

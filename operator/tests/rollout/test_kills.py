@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from .cluster import DEADLINE, Cluster, Want
+from .flipping import FlippingCluster
 
 BUDGET = 5
 TICKS = 60
@@ -25,6 +26,14 @@ def scenarios() -> dict[str, tuple[Callable[[Cluster], None], list[Want]]]:
     }
 
 
+FLIPS: dict[str, tuple[Callable[[Cluster], None], list[Want]]] = {
+    "flip": (lambda c: c.serve(1, 3, requests=2), [Want(2, 2)]),
+    "flips there and back": (lambda c: c.serve(1, 3, requests=1), [Want(3, 1), Want(1, 3)]),
+    "flip that is superseded": (lambda c: c.serve(1, 4, requests=9), [Want(3, 2), Want(1, 4)]),
+    "flip and start": (lambda c: c.serve(1, 3), [Want(3, 2)]),
+}
+
+
 def evicted(cluster: Cluster) -> None:
     cluster.serve(2, 3, requests=2)
     cluster.delete(cluster.pools["D"][1])
@@ -32,8 +41,8 @@ def evicted(cluster: Cluster) -> None:
 
 def played(name: str, kill_at: int | None) -> tuple[Cluster, int]:
     """A scenario with one kill, at the write of that number; returns the number of writes too."""
-    begin, wants = scenarios()[name]
-    cluster, sent = Cluster(gpus=BUDGET, budget=BUDGET), 0
+    begin, wants = (scenarios() | FLIPS)[name]
+    cluster, sent = (FlippingCluster if name in FLIPS else Cluster)(gpus=BUDGET, budget=BUDGET), 0
     begin(cluster)
     for tick in range(TICKS):
         want = wants[min(tick // 10, len(wants) - 1)]
@@ -48,10 +57,10 @@ def played(name: str, kill_at: int | None) -> tuple[Cluster, int]:
     return cluster, sent
 
 
-@pytest.mark.parametrize("name", scenarios())
+@pytest.mark.parametrize("name", scenarios() | FLIPS)
 def test_killed_at_every_write(name: str):
     whole, writes = played(name, None)
-    last = scenarios()[name][1][-1]
+    last = (scenarios() | FLIPS)[name][1][-1]
     assert writes > 0
     assert whole.settled(last), "\n".join(whole.lines[-4:])
     for write in range(writes):

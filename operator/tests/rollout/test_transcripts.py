@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from .cluster import Cluster, Want
+from .flipping import FlippingCluster
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -90,6 +91,38 @@ def a_bad_revision_stops_at_the_first_worker(cluster: Cluster) -> None:
     run(cluster, Want(2, 3, "a"), 12)
 
 
+def flip(cluster: Cluster) -> None:
+    cluster.serve(1, 3, requests=1)
+    run(cluster, Want(2, 2), 9)
+
+
+def flips_there_and_back(cluster: Cluster) -> None:
+    cluster.serve(1, 3)
+    run(cluster, Want(3, 1), 9)
+    run(cluster, Want(1, 3), 9)
+
+
+def a_flip_that_is_superseded(cluster: Cluster) -> None:
+    cluster.serve(1, 3, requests=3)
+    run(cluster, Want(2, 2), 2)
+    run(cluster, Want(1, 3), 6)
+
+
+def a_flip_and_a_start(cluster: Cluster) -> None:
+    cluster.serve(1, 3)
+    run(cluster, Want(3, 2), 10)
+
+
+def a_flip_that_is_refused(cluster: Cluster) -> None:
+    cluster.serve(1, 3)
+    run(cluster, Want(2, 2), 14)
+
+
+def a_flip_whose_pairs_do_not_answer(cluster: Cluster) -> None:
+    cluster.serve(1, 3)
+    run(cluster, Want(2, 2), 18)
+
+
 SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (scale_down, Cluster(gpus=8)),
     (rebalance_within_a_budget, Cluster(gpus=8, budget=4)),
@@ -104,6 +137,12 @@ SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (load_grows_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (load_falls_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (a_bad_revision_stops_at_the_first_worker, Cluster(gpus=5, budget=5, broken=frozenset("b"))),
+    (flip, FlippingCluster(gpus=4, budget=4)),
+    (flips_there_and_back, FlippingCluster(gpus=4, budget=4)),
+    (a_flip_that_is_superseded, FlippingCluster(gpus=4, budget=4)),
+    (a_flip_and_a_start, FlippingCluster(gpus=5, budget=5)),
+    (a_flip_that_is_refused, FlippingCluster(gpus=4, budget=4, refusal="no room for decode graphs")),
+    (a_flip_whose_pairs_do_not_answer, FlippingCluster(gpus=4, budget=4, mute=frozenset({"D0"}))),
 ]
 
 

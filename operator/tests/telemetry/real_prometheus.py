@@ -29,7 +29,7 @@ def serving(server: str, folder: Path, series: Iterable[Series]) -> Iterator[str
 
     Skips the test where a program that the server needs is neither there nor to be had.
     """
-    if absent := [name for name in NEEDED[server] if _program(server, name) is None]:
+    if absent := [name for name in NEEDED[server] if program(server, name) is None]:
         pytest.skip(f"needs {' and '.join(absent)} on the PATH, or a Debian that has the package {server}")
     start = _prometheus if server == "prometheus" else _victoria_metrics
     address = _free_address()
@@ -44,7 +44,7 @@ def _free_address() -> str:
 
 
 @cache
-def _program(package: str, name: str) -> str | None:
+def program(package: str, name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(_fetched(package)))
 
 
@@ -68,7 +68,7 @@ def _fetched(package: str) -> Path:
 
 
 def _path_of(package: str, name: str) -> str:
-    path = _program(package, name)
+    path = program(package, name)
     assert path, name
     return path
 

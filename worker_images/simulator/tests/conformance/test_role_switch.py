@@ -1,6 +1,8 @@
 """The role switch: its refusals, what follows it, and its fault. Named to run last: it leaves traces in the engines."""
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -99,3 +101,30 @@ async def test_second_turn_as_prefill_hangs_old_peers(impatient_pair):
     # The old address confirms nothing, so decode keeps the KV cache of the lost request for 30 seconds.
     assert (await switch(impatient_pair.decode, "prefill", prepare_only=True))[0] == 400
     await impatient_pair.decode.until_idle()
+
+
+async def test_a_second_turn_as_prefill_is_found_under_a_fresh_bootstrap_port(impatient_pair):
+    """disaggregation/common/conn.py: decode engines remember by host and port of the bootstrap server."""
+    prefill = impatient_pair.prefill
+    assert (await impatient_pair.generate())[1][0] == 200
+    assert (await switch(prefill, "decode", decode_cuda_graph_memory_gb=0))[0] == 200
+    assert (await switch(prefill, "prefill"))[0] == 200
+
+    async def copy(reader, writer):
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+        writer.close()
+
+    async def pass_on(reader, writer):
+        from_engine, to_engine = await asyncio.open_connection("127.0.0.1", prefill.bootstrap_port)
+        await asyncio.gather(copy(reader, to_engine), copy(from_engine, writer))
+
+    alias = await asyncio.start_server(pass_on, "127.0.0.1", 0)
+    fresh = replace(prefill, bootstrap_port=alias.sockets[0].getsockname()[1])
+    try:
+        for _ in range(2):
+            (status_p, _), (status_d, _) = await type(impatient_pair)(fresh, impatient_pair.decode).generate()
+            assert (status_p, status_d) == (200, 200)
+    finally:
+        alias.close()

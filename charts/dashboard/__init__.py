@@ -1,0 +1,1 @@
+"""The Grafana dashboards of the chart, written by `make generate` with Grafana's own library."""

@@ -1,0 +1,124 @@
+"""Command line: `python -m e2e.endurance run|rollouts|table`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from e2e import stack as stacks
+from e2e.cluster.errors import ClusterError
+from e2e.endurance import report
+from e2e.endurance.field import Field
+from e2e.endurance.plan import Kind, steps
+from e2e.endurance.rollouts import SCENARIOS
+from e2e.endurance.run import run
+from e2e.stack import Stack
+
+USUAL = {
+    Kind.SCALE_DOWN: 50,
+    Kind.REBALANCE: 20,
+    Kind.ROLLOUT: 10,
+    Kind.EVICTION: 10,
+    Kind.NODE_DRAIN: 5,
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when nothing was lost and the cap held, 1 when not, 2 when it could not be run."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "table":
+            print(report.table([json.loads(path.read_text()) for path in options.files]), end="")
+            return 0
+        with _stack(options.name, keep=options.keep) as stack:
+            return _run(stack, options) if options.command == "run" else _rollouts(stack, options)
+    except (ClusterError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+@contextmanager
+def _stack(name: str, *, keep: bool) -> Iterator[Stack]:
+    try:
+        yield stacks.up(name)
+    finally:
+        if not keep:
+            stacks.down(name)
+
+
+def _run(stack: Stack, options: argparse.Namespace) -> int:
+    ground = Field(stack, "endurance", gpus=options.gpus, gateways=2)
+    sequence = steps(options.counts, gpus=options.gpus, seed=options.seed)[options.first :]
+    ground.create(sequence[0].start)
+    try:
+        found = report.as_json(
+            run(
+                ground,
+                sequence,
+                requests_per_second=options.rate,
+                seed=options.seed + options.first,
+                seconds=60 * options.minutes,
+                say=lambda line: print(line, flush=True),
+            )
+        )
+    except BaseException:
+        stacks.collect(stack, "endurance")
+        raise
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(report.table([found]), end="")
+    if not report.passed(found):
+        print(f"what the cluster looked like: {stacks.collect(stack, 'endurance')}", file=sys.stderr)
+    ground.delete()
+    return 0 if report.passed(found) else 1
+
+
+def _rollouts(stack: Stack, options: argparse.Namespace) -> int:
+    found = {name: SCENARIOS[name](stack) for name in options.scenarios or SCENARIOS}
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+    return 0 if all(each["passed"] for each in found.values()) else 1
+
+
+def _counts(text: str) -> dict[Kind, int]:
+    try:
+        named = dict(part.split("=") for part in text.split(","))
+        return {Kind(kind): int(count) for kind, count in named.items()}
+    except ValueError as error:
+        kinds = ", ".join(Kind)
+        raise argparse.ArgumentTypeError(f"{text!r}: expected KIND=COUNT,... of the kinds {kinds}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m e2e.endurance", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("--name", default=stacks.cluster_name("endurance"), help="name of the cluster")
+        added.add_argument("--keep", action="store_true", help="leave the cluster up")
+        added.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+        return added
+
+    long = command("run", "A sequence of disturbances under load, the tokens of each answer counted.")
+    long.add_argument(
+        "--counts", type=_counts, default=USUAL, metavar="KIND=N,...",
+        help=f"disturbances of each kind (default: {','.join(f'{k}={n}' for k, n in USUAL.items())})",
+    )  # fmt: skip
+    long.add_argument("--seed", type=int, default=24, help="of order, numbers and load (default: %(default)s)")
+    long.add_argument("--first", type=int, default=0, metavar="N", help="leave the first N of the sequence out")
+    long.add_argument("--minutes", type=float, default=60.0, help="begin no disturbance later (default: %(default)s)")
+    long.add_argument("--rate", type=float, default=6.0, help="requests a second (default: %(default)s)")
+    long.add_argument("--gpus", type=int, default=6, help="budget, one for each worker (default: %(default)s)")
+    both = command("rollouts", "A rollout with no GPU left in the cluster, and one while the load doubles.")
+    both.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    table = commands.add_parser("table", help="Several runs together as Markdown.")
+    table.add_argument("files", nargs="+", type=Path, help="what `run --json` wrote")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

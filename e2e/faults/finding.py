@@ -1,0 +1,55 @@
+"""A row of the fault table."""
+
+from dataclasses import dataclass
+
+COLUMNS = ("fault", "what users see", "what dopd does", "conditions seen", "well again")
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one fault.
+
+    Attributes:
+        title: the fault, in words; names its row.
+        users: what clients saw.
+        does: what dopd does.
+        said: which conditions came, and when.
+        recovery: after how long all was well again, and since when that counts.
+        problems: what should not have been; empty when all is as it should be.
+    """
+
+    title: str
+    users: str
+    does: str
+    said: str
+    recovery: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> str:
+        """The row in Markdown."""
+        problems = f" **Not as it should be: {'; '.join(self.problems)}.**" if self.problems else ""
+        cells = (self.title, self.users, self.does + problems, self.said, self.recovery)
+        return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
+
+
+def with_rows(page: str, found: list[Finding], order: list[str]) -> str:
+    """A page with these rows in its table, in place of those of the same faults.
+
+    Args:
+        page: Markdown with the two marks.
+        found: what was measured.
+        order: titles of all faults, in the order of the table; rows of others are dropped.
+
+    Raises:
+        ValueError: the page has no marks.
+    """
+    head, begin, rest = page.partition(BEGIN)
+    table, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the page has no {BEGIN} and {END}; put them where the table belongs")
+    rows = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[3:] if line.startswith("| ")}
+    rows |= {finding.title: finding.row for finding in found}
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(rows[t] for t in order if t in rows)]
+    return f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}"

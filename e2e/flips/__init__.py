@@ -1,0 +1,1 @@
+"""Flips on a real kind cluster under load; `make e2e-flips` runs them."""

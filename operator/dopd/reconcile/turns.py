@@ -1,0 +1,275 @@
+"""Workers that change their role: the writes and requests of each step (`dopd.rollout.flip` says which).
+
+What a worker is on its way to stands on its pod. Here is kept only what may be found out again: since when an engine is
+idle, a request that is under way, how often a canary failed. An operator that begins anew waits a second longer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from dopd.api.names import (
+    BOOTSTRAP_PORT_ANNOTATION,
+    DRAINING_SINCE,
+    FLIP_TO,
+    KEEPS_ROLE,
+    POOL_LABEL,
+    REVISION_LABEL,
+    ROLE_LABEL,
+    SERVING_LABEL,
+    Role,
+)
+from dopd.cluster import ApiError, Kubernetes, PodPost, PostWithKey, kinds
+from dopd.reconcile import metrics
+from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.moved import Told
+from dopd.reconcile.observe import Observed
+from dopd.reconcile.places import outside
+from dopd.reconcile.stored import rfc3339
+from dopd.rollout import Act, PoolStep, Side, Turn, Worker, next_act
+from dopd.rollout.flip import MOST_FAILURES
+from dopd.telemetry.role_switch import Pair, Switched, broken_pairs, switch_role
+
+_LOG = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one pod."""
+
+    idle_since: float | None = None
+    task: asyncio.Task[Switched] | None = None
+    answer: Switched = field(default_factory=lambda: Switched(done=False))
+    failures: int = 0
+    why: str = ""
+
+
+@dataclass
+class Turned:
+    """What one pass did to workers that change their role.
+
+    Attributes:
+        steps: those of the pools, without labels for workers that are not proved.
+        told: what a person should know.
+        failed: writes that the API server refused, in words.
+    """
+
+    steps: dict[Role, PoolStep]
+    told: list[Told] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+class Turns:
+    """Brings workers from one role to the other.
+
+    Args:
+        kubernetes: where to write.
+        http: the way to the engines.
+        clock: of durations, seconds.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, http: PodPost, clock: Callable[[], float]) -> None:
+        self._kubernetes, self._http, self._clock = kubernetes, http, clock
+        self._memory: dict[str, _Memory] = {}
+        self._uids: dict[tuple[str, str], set[str]] = {}
+
+    def forget(self, namespace: str, name: str) -> None:
+        """Drop what is remembered of a resource that is gone."""
+        self._keep((namespace, name), set())
+
+    async def step(
+        self,
+        observed: Observed,
+        sides: Mapping[Role, Side],
+        steps: Mapping[Role, PoolStep],
+        now: datetime,
+        deadline_seconds: float,
+    ) -> Turned:
+        """One step of each worker that changes its role, and a canary of those that are about to serve.
+
+        Args:
+            observed: the look at the cluster.
+            sides: its workers, with times on the clock of durations.
+            steps: what the pools do.
+            now: the time, for annotations.
+            deadline_seconds: for a worker to become idle and be told.
+        """
+        owner = observed.owner
+        turned = Turned(dict(steps))
+        found = list(_convertible(observed, sides))
+        self._keep((owner.namespace, owner.name), {_uid(pod) for _, pod, _ in found})
+        for role, pod, worker in found:
+            step = steps.get(role)
+            if step is None:
+                continue
+            name = pod["metadata"]["name"]
+            try:
+                if name in step.flip:
+                    await self._begin(observed, pod, role, worker, now, turned)
+                elif name in step.serve and not await self._proved(observed, role, pod, turned):
+                    serve = tuple(each for each in turned.steps[role].serve if each != name)
+                    turned.steps[role] = replace(turned.steps[role], serve=serve)
+                elif name in step.serve and worker.turning:
+                    self._tell_changed(observed, role, worker, turned)
+                if name not in step.leave:
+                    await self._go_on(observed, role, pod, worker, now, deadline_seconds, turned)
+            except ApiError as error:
+                turned.failed.append(f"role of pod {name}: {error.message}")
+        return turned
+
+    def _keep(self, key: tuple[str, str], uids: set[str]) -> None:
+        for gone in self._uids.get(key, set()) - uids:
+            memory = self._memory.pop(gone, None)
+            if memory and memory.task:
+                memory.task.cancel()
+        self._uids[key] = uids
+        if not uids:
+            del self._uids[key]
+
+    async def _begin(
+        self, observed: Observed, pod: Json, role: Role, worker: Worker, now: datetime, turned: Turned
+    ) -> None:
+        memory = self._memory.get(_uid(pod))
+        if memory and memory.task is not None and not memory.task.done():
+            return  # its engine is changing already; what it is then is known after that
+        to = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        meta = pod["metadata"]
+        since = meta.get("annotations", {}).get(DRAINING_SINCE) if ROLE_LABEL not in meta["labels"] else None
+        annotations: Json = {FLIP_TO: to, DRAINING_SINCE: since or rfc3339(now)}
+        if to is Role.PREFILL and worker.in_role is not False:  # one that goes back in time is prefill still
+            annotations[BOOTSTRAP_PORT_ANNOTATION] = str(pod_reading.fresh_bootstrap_port(pod))
+        await self._patch(observed, pod, {ROLE_LABEL: None, SERVING_LABEL: None}, annotations)
+        self._memory.pop(_uid(pod), None)
+        turned.told.append(Told("RoleChange", f"pod {meta['name']} changes from {role} to {to}"))
+
+    async def _go_on(
+        self,
+        observed: Observed,
+        role: Role,
+        pod: Json,
+        worker: Worker,
+        now: datetime,
+        deadline_seconds: float,
+        turned: Turned,
+    ) -> None:
+        name, memory = worker.name, self._look(pod, worker)
+        turn = Turn(
+            worker,
+            settled=pod["metadata"]["labels"].get(POOL_LABEL) == role,
+            idle_seconds=memory.idle_since,
+            asked=memory.task is not None,
+            refused=memory.answer.refused,
+            restorable=memory.answer.restorable,
+            failures=memory.failures,
+        )
+        if not worker.turning and worker.in_role is not False and not memory.failures:
+            return
+        act = next_act(turn, self._clock(), deadline_seconds)
+        if act is Act.WITHDRAW:
+            changes = {ROLE_LABEL: None, SERVING_LABEL: None}
+            port = pod_reading.fresh_bootstrap_port(pod) if role is Role.PREFILL else None
+            fresh = {BOOTSTRAP_PORT_ANNOTATION: str(port)} if port else {}
+            await self._patch(observed, pod, changes, {FLIP_TO: role, DRAINING_SINCE: rfc3339(now), **fresh})
+            told = f"pod {name} lost its label {role}: its engine is in the other role"
+            turned.told.append(Told("RoleDiffers", told, warning=True))
+        elif act is Act.SWITCH:
+            graph_gb = max((load.graph_gb for load in observed.loads.values()), default=0.0)
+            http = PostWithKey(self._http, observed.api_key)
+            memory.task = asyncio.create_task(switch_role(http, pod, role, graph_gb))
+        elif act is Act.SETTLE:
+            # Gateways go by the revision: it is one of the new role from now on.
+            await self._patch(observed, pod, {POOL_LABEL: role, REVISION_LABEL: worker.revision}, {})
+        elif act is Act.BACK:
+            why = memory.answer.refused
+            await self._patch(observed, pod, {}, {FLIP_TO: None, KEEPS_ROLE: why})
+            turned.told.append(Told("RoleChangeRefused", f"pod {name} stays what it was: {why}", warning=True))
+            self._count(observed, role, "refused")
+        elif act is Act.RESTART:
+            meta = pod["metadata"]
+            await self._kubernetes.delete(kinds.POD, meta["namespace"], name, meta["uid"])
+            why = memory.why or memory.answer.refused or f"it did not change within {deadline_seconds:g} s"
+            turned.told.append(Told("EngineReplaced", f"pod {name} is replaced: {why}", warning=True))
+            self._count(observed, role, "replaced")
+
+    def _look(self, pod: Json, worker: Worker) -> _Memory:
+        """What is remembered, with what this look adds."""
+        memory = self._memory.setdefault(_uid(pod), _Memory())
+        if memory.task is not None and memory.task.done():
+            task, memory.task = memory.task, None
+            memory.answer = task.result()
+            if not memory.answer.done:
+                memory.idle_since = None  # asked again after it was idle for a while anew
+        idle = worker.registered is False and worker.idle is True and not worker.labelled
+        if not idle:
+            memory.idle_since = None
+        elif memory.idle_since is None:
+            memory.idle_since = self._clock()
+        return memory
+
+    async def _proved(self, observed: Observed, role: Role, pod: Json, turned: Turned) -> bool:
+        """Whether a worker answers together with each worker of the other role that can take a request now."""
+        other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        pairs = [
+            Pair(pod, peer, pod_reading.bootstrap_port(pod))
+            if role is Role.PREFILL
+            else Pair(peer, pod, pod_reading.bootstrap_port(peer))
+            for peer, worker in zip(observed.pods[other], observed.workers[other], strict=True)
+            if worker.labelled and worker.ready and worker.in_role is not False and _has_room(observed, worker)
+        ]
+        async with outside():
+            broken = await broken_pairs(PostWithKey(self._http, observed.api_key), pairs)
+        memory = self._memory.setdefault(_uid(pod), _Memory())
+        if not broken:
+            memory.failures = 0
+            return True
+        memory.failures += 1
+        (pair, why), *_ = broken
+        names = f"{pair.prefill['metadata']['name']} and {pair.decode['metadata']['name']}"
+        memory.why = f"the pair of pods {names} does not answer: {why}"
+        turned.told.append(Told("PairBroken", memory.why, warning=True))
+        if role is Role.PREFILL:
+            port = pod_reading.fresh_bootstrap_port(pod)
+            if port is None:
+                memory.failures = MOST_FAILURES
+            else:
+                await self._patch(observed, pod, {}, {BOOTSTRAP_PORT_ANNOTATION: str(port)})
+        return False
+
+    def _tell_changed(self, observed: Observed, role: Role, worker: Worker, turned: Turned) -> None:
+        seconds = self._clock() - (worker.draining_since_seconds or self._clock())
+        turned.told.append(Told("RoleChanged", f"pod {worker.name} is {role}, {seconds:.0f} s after its label went"))
+        self._count(observed, role, "changed")
+        owner = observed.owner
+        metrics.ROLE_CHANGE_SECONDS.labels(owner.namespace, owner.name, role).set(seconds)
+
+    def _count(self, observed: Observed, role: Role, outcome: str) -> None:
+        owner = observed.owner
+        metrics.ROLE_CHANGES.labels(owner.namespace, owner.name, role, outcome).inc()
+
+    async def _patch(self, observed: Observed, pod: Json, labels: Json, annotations: Json) -> None:
+        name, namespace = pod["metadata"]["name"], observed.owner.namespace
+        metadata = {part: change for part, change in (("labels", labels), ("annotations", annotations)) if change}
+        _LOG.info("pod %s/%s: %s", namespace, name, metadata)
+        await self._kubernetes.merge_patch(kinds.POD, namespace, name, {"metadata": metadata})
+
+
+def _convertible(observed: Observed, sides: Mapping[Role, Side]) -> Iterator[tuple[Role, Json, Worker]]:
+    for role in Role:
+        for pod, worker in zip(observed.pods[role], sides[role].workers, strict=True):
+            if pod_reading.convertible(pod):
+                yield role, pod, worker
+
+
+def _has_room(observed: Observed, worker: Worker) -> bool:
+    """Whether a request would be taken at once: a canary that waits tells nothing."""
+    load = observed.loads.get(worker.name)
+    return load is not None and load.waiting_for_slot == 0
+
+
+def _uid(pod: Json) -> str:
+    return str(pod["metadata"]["uid"])

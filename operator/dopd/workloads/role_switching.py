@@ -1,0 +1,54 @@
+"""Workers that may change their role while they run (spec.roleSwitching): what their containers are started with."""
+
+from importlib.resources import files
+
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import BOOTSTRAP_TURNS
+from dopd.api.workers import Ports, RoleSpec
+from dopd.workloads.connection import listening_host
+from dopd.workloads.refusal import Refusal
+from dopd.workloads.sglang_versions import Feature, supports, version_of_image
+
+_FORWARDER = files("dopd.engine_side").joinpath("alias_ports.py").read_text(encoding="utf-8")
+
+LAST_PORT = 65535
+
+
+def convertible(spec: DisaggregatedInferenceSpec) -> bool:
+    """Whether workers may change their role."""
+    return spec.role_switching is not None and spec.role_switching.enabled
+
+
+def refuse_unable(spec: DisaggregatedInferenceSpec, role_spec: RoleSpec) -> None:
+    """Refuse what can not change its role.
+
+    Raises:
+        Refusal: the release has no role switch, or there is no room for the further bootstrap ports.
+    """
+    if not convertible(spec):
+        return
+    version = version_of_image(spec.engine.image)
+    if version is not None and not supports(version, Feature.ROLE_SWITCH):
+        first = ".".join(map(str, Feature.ROLE_SWITCH.first))
+        raise Refusal("spec.roleSwitching.enabled", f"needs SGLang {first} or later; the image is {spec.engine.image}")
+    ports = role_spec.ports
+    last = ports.bootstrap + BOOTSTRAP_TURNS
+    if last > LAST_PORT or ports.bootstrap <= ports.engine <= last:
+        taken = f"ports {ports.bootstrap} to {last} of a worker for its bootstrap server"
+        raise Refusal("spec.roleSwitching.enabled", f"takes {taken}; give ports.engine or ports.bootstrap another one")
+
+
+def switching_flags(spec: DisaggregatedInferenceSpec) -> list[str]:
+    """Flags with which an engine can change its role (sglang 0.5.23 disaggregation/role_switch.py).
+
+    The prefix cache is off in both roles: a decode engine runs without, so an engine that brought one along from its
+    time as prefill counts its KV cache wrong and ends ("pool memory leak detected").
+    """
+    return ["--enable-pd-role-switch", "--disable-radix-cache"] if convertible(spec) else []
+
+
+def forwarding(spec: DisaggregatedInferenceSpec, ports: Ports) -> list[str]:
+    """What stands before the engine's command: it opens further bootstrap ports, see `dopd.engine_side.alias_ports`."""
+    if not convertible(spec):
+        return []
+    return ["python3", "-c", _FORWARDER, listening_host(spec), str(ports.bootstrap), str(BOOTSTRAP_TURNS)]
