@@ -201,9 +201,10 @@ def _belief(made: dashboards.Dashboard) -> None:
     made.with_panel(
         lines("Coverage", under, 6, coverage, ("vector(0.9)", "promised"), unit="percentunit", limits=["promised"])
     )
-    lead = "From the decision for a new worker until it serves, P90: how far ahead is planned."
+    lead = "From the decision for a new worker until it serves, P90: how far ahead is planned; the last role change."
     parts = (_own("lead_part_seconds"), "{{role}} {{part}}")
-    made.with_panel(lines("Lead time", lead, 6, (_own("lead_seconds"), "{{role}}"), parts, unit="s"))
+    changed = (_own("role_change_seconds"), "changed to {{role}}")
+    made.with_panel(lines("Lead time", lead, 6, (_own("lead_seconds"), "{{role}}"), parts, changed, unit="s"))
     factor = (_own("profile_correction"), "{{role}}")
     fits = "Measured over profiled time; 1 while unknown."
     made.with_panel(

@@ -16,6 +16,11 @@ class Role(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
 
+    @property
+    def other(self) -> "Role":
+        """The one that is not this."""
+        return Role.DECODE if self is Role.PREFILL else Role.PREFILL
+
 
 FIELD_MANAGER = "dopd"
 """The one writer of the children (server-side apply)."""
@@ -72,14 +77,13 @@ BOOTSTRAP_PORT_NAME = "bootstrap"
 WORKER_PORTS_ANNOTATION = "smg.ai/worker-ports"
 """Read by the gateway: the engine's port, where it is not the one that the gateway was told for all (SMG)."""
 
-CONTROL_KEY_VARIABLE = "DOPD_CONTROL_KEY"
-"""Holds the key of spec.router.controlKey in gateways; their command refers to it."""
-
 ROLE_VARIABLE = "DOPD_ROLE"
 """Holds `dopd.dev/pool` in workers that may change their role, so that a restarted container is what the label says."""
 
 BOOTSTRAP_TURNS = 64
 """Ports beyond the bootstrap port at which a worker that may change its role is reached as well, one for each turn."""
+CONTROL_KEY_VARIABLE = "DOPD_CONTROL_KEY"
+"""Holds the key of spec.router.controlKey in gateways; their command refers to it."""
 
 API_KEY_VARIABLE = "DOPD_API_KEY"
 """Holds the key of spec.apiKey in workers and gateways; their command refers to it."""

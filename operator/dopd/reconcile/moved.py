@@ -30,8 +30,8 @@ class Moved:
         rejected: revisions of the spec that did not come up and are rolled back, by role.
         adopting: roles whose workers are being taken over from a Deployment.
         waiting: roles for whose first new worker there are no GPUs.
-        gateways: pods of each gateway; None where they stay as they are.
         told: what happened to workers that change their role.
+        gateways: pods of each gateway; None where they stay as they are.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -40,5 +40,5 @@ class Moved:
     rejected: Mapping[Role, str] = field(default_factory=dict)
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
-    gateways: Mapping[Pair, int] | None = None
     told: tuple[Told, ...] = ()
+    gateways: Mapping[Pair, int] | None = None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason
@@ -103,8 +102,8 @@ class Mover:
             rejected=_rejected(observed, spec, steps, revisions),
             adopting=frozenset(adopting),
             waiting=step.waiting,
-            gateways=step.gateways,
             told=tuple(turned.told),
+            gateways=step.gateways,
         )
 
     def _side(
@@ -137,7 +136,7 @@ class Mover:
         seen = [
             replace(
                 self._steadied(worker),
-                revision=_as_of(role, pod, worker.revision, revisions),
+                revision=_as_of(role, worker.revision, revisions),
                 failed=not pod_reading.comes_up(pod, now.timestamp(), deadline),
             )
             for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
@@ -145,7 +144,7 @@ class Mover:
         ending = [
             replace(
                 ended := pod_reading.worker(pod, observed.gateway, None),
-                revision=_as_of(role, pod, ended.revision, revisions),
+                revision=_as_of(role, ended.revision, revisions),
             )
             for pod in observed.ending[role]
             if not pod_reading.overdue(pod, now.timestamp())
@@ -162,15 +161,9 @@ class Mover:
         )
 
 
-def _as_of(role: Role, pod: dict[str, Any], revision: str, revisions: Mapping[Role, Revision]) -> str:
-    """The revision of a worker in terms of its role: one that comes from the other role is new where it is new there.
-
-    Once its engine has changed, its label says so itself: gateways go by it.
-    """
-    of = pod["metadata"]["labels"].get(POOL_LABEL)
-    if of == role or of not in tuple(Role):
-        return revision
-    mine, there = revisions.get(role), revisions.get(Role(of))
+def _as_of(role: Role, revision: str, revisions: Mapping[Role, Revision]) -> str:
+    """The revision of a worker in terms of its role: one from the other role is new where it is new there."""
+    mine, there = (revisions.get(each) for each in (role, role.other))
     return mine.name if mine and there and there.name == revision else revision
 
 

@@ -236,15 +236,15 @@ class Reconciler:
         settings = partial(order_settings, observed, spec, planned)
         overdue = self._gateways.overdue(key, self._clock.now())
         repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})
-        others = {*kept(observed, moved.revisions), *kept_gateways(observed, moved.gateways)}
-        troubles: list[Trouble] = []
+        others = kept(observed, moved.revisions) | kept_gateways(observed, moved.gateways)
+        troubles = []
         if planned and planned.asked:
             others |= scale_names(observed)
             troubles = await write_scales(self.kubernetes, observed, targets)
         gateways = named(observed, repaired.replicas)
-        applied = await self._actor.apply(observed, spec, should, gateways, settings, others)
+        troubles += await self._actor.apply(observed, spec, should, gateways, settings, others)
         self._gateways.repaired(key, len(repaired.delete), self._clock.now())
-        return moved, [*applied, *troubles, *await self._actor.replace(observed, repaired.delete)]
+        return moved, troubles + await self._actor.replace(observed, repaired.delete)
 
     def _next(self, key: Key, found: list[Finding]) -> float:
         settled = not any(map(_moving, found))

@@ -137,7 +137,7 @@ class Turns:
         memory = self._memory.get(_uid(pod))
         if memory and memory.task is not None and not memory.task.done():
             return  # its engine is changing already; what it is then is known after that
-        to = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        to = role.other
         meta = pod["metadata"]
         since = meta.get("annotations", {}).get(DRAINING_SINCE) if ROLE_LABEL not in meta["labels"] else None
         annotations: Json = {FLIP_TO: to, DRAINING_SINCE: since or rfc3339(now)}
@@ -182,7 +182,7 @@ class Turns:
             http = PostWithKey(self._http, observed.api_key)
             memory.task = asyncio.create_task(switch_role(http, pod, role, graph_gb))
         elif act is Act.SETTLE:
-            # Gateways go by the revision: it is one of the new role from now on.
+            # Gateways select by revision, too: what it is made from is called otherwise in this role.
             await self._patch(observed, pod, {POOL_LABEL: role, REVISION_LABEL: worker.revision}, {})
         elif act is Act.BACK:
             why = memory.answer.refused
@@ -213,7 +213,7 @@ class Turns:
 
     async def _proved(self, observed: Observed, role: Role, pod: Json, turned: Turned) -> bool:
         """Whether a worker answers together with each worker of the other role that can take a request now."""
-        other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        other = role.other
         pairs = [
             Pair(pod, peer, pod_reading.bootstrap_port(pod))
             if role is Role.PREFILL

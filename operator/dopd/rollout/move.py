@@ -42,8 +42,8 @@ def move(
     *,
     now_seconds: float,
     drain_deadline_seconds: float,
-    first: Collection[Role] = (),
     flips: Flips = NO_FLIPS,
+    first: Collection[Role] = (),
 ) -> dict[Role, PoolStep]:
     """The next step of both roles.
 
@@ -52,8 +52,8 @@ def move(
         budget_gpus: GPUs of both roles together; None for no limit.
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
-        first: roles whose first start comes before all others: a new revision serves once it has one of each role.
         flips: workers that may change to a role instead of leaving the other, by the role that they change to.
+        first: roles whose first start comes before all others: a new revision serves once it has one of each role.
     """
 
     def step(side: Side) -> PoolStep:

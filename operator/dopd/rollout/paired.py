@@ -79,8 +79,8 @@ def paired_move(
         budget_gpus,
         now_seconds=now_seconds,
         drain_deadline_seconds=drain_deadline_seconds,
-        first=lacking,
         flips=flips,
+        first=lacking,
     )
     return PairedStep(steps, plan.replicas, waiting)
 
@@ -126,10 +126,6 @@ def _in_step(sides: Mapping[Role, Side]) -> dict[Role, Side]:
         return movable and new[role] * goal.target > new[other] * sides[role].goal.target
 
     return {
-        role: replace(side, goal=replace(side.goal, held=True)) if ahead(role, _other(role)) else side
+        role: replace(side, goal=replace(side.goal, held=True)) if ahead(role, role.other) else side
         for role, side in sides.items()
     }
-
-
-def _other(role: Role) -> Role:
-    return Role.DECODE if role is Role.PREFILL else Role.PREFILL

@@ -21,12 +21,12 @@ class Worker:
         revision: of the template that it was made from; "" of a pod that an earlier version of the operator made.
         gpus: that it holds, or will once it has a node.
         failed: it is known not to come up: its container ends again and again, or it was not ready in time.
-        answers: its revision has a partner, and a gateway of the two that clients reach.
-        needed: the last one of its role behind a gateway that clients reach.
-        stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
         turning: it is on its way to this role from the other one, and has no label until it serves.
         in_role: its engine does what this role does; None when it did not tell.
         may_flip: it may be asked to change to the other role.
+        answers: its revision has a partner, and a gateway of the two that clients reach.
+        needed: the last one of its role behind a gateway that clients reach.
+        stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Worker:
     revision: str = ""
     gpus: int = 1
     failed: bool = False
-    answers: bool = True
-    needed: bool = False
-    stranded: bool = False
     turning: bool = False
     in_role: bool | None = True
     may_flip: bool = False
+    answers: bool = True
+    needed: bool = False
+    stranded: bool = False
 
     @property
     def available(self) -> bool:
