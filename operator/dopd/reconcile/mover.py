@@ -7,7 +7,7 @@ from datetime import datetime
 from dopd.api.base import seconds
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import POOL_LABEL, Role
+from dopd.api.names import Role
 from dopd.api.rollout import OnFailure
 from dopd.cluster import ApiError, Kubernetes, PodPost
 from dopd.planning.schedules import limits_at
