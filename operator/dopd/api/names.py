@@ -36,7 +36,7 @@ POOL_LABEL = f"{GROUP}/pool"
 """What a pod is: prefill, decode or router. That of a worker changes when its engine has changed its role."""
 
 LAUNCH_LABEL = f"{GROUP}/launched-as"
-"""On workers that may change their role: what they were made as, which `dopd.dev/revision` belongs to."""
+"""On workers that may change their role: what they were made as."""
 
 ROLE_LABEL = f"{GROUP}/role"
 """What the gateway may use a worker for at this moment. Absent: nothing new (draining)."""
@@ -59,7 +59,8 @@ BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
 """Read by the gateway when it registers a prefill worker (SMG, service discovery)."""
 
 REVISION_LABEL = f"{GROUP}/revision"
-"""Names the template that a worker was made from. Absent on workers that a Deployment made."""
+"""Names the template that a worker was made from, in its pool: of one whose engine has changed its role, what it counts
+as there. Gateways go by it. Absent on workers that a Deployment made."""
 
 GPUS_ANNOTATION = f"{GROUP}/gpus"
 """GPUs that a worker holds."""

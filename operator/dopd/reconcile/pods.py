@@ -66,12 +66,6 @@ def convertible(pod: Pod) -> bool:
     return labels.get(LAUNCH_LABEL) in tuple(Role) and labels.get(POOL_LABEL) in tuple(Role)
 
 
-def launched(pod: Pod) -> str:
-    """What a pod was made as."""
-    labels = pod["metadata"].get("labels", {})
-    return str(labels.get(LAUNCH_LABEL) or labels.get(POOL_LABEL))
-
-
 def turning(pod: Pod) -> bool:
     """Whether a worker is on its way to another role, and does not serve in it yet."""
     return convertible(pod) and FLIP_TO in (pod["metadata"].get("annotations") or {})

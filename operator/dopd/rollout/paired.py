@@ -55,7 +55,9 @@ def paired_move(
     """
     goal = Pair(sides[Role.PREFILL].goal.revision, sides[Role.DECODE].goal.revision)
     if not all(goal):  # what to make workers from is not known yet
-        steps = move(sides, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds)
+        steps = move(
+            sides, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds, flips=flips
+        )
         return PairedStep(steps, None)
     held = any(side.goal.held or any(w.failed for w in _new(side)) for side in sides.values())
     plan = plan_gateways(sides, goal, gateways, replicas, held=held)

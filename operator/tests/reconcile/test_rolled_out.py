@@ -40,6 +40,14 @@ def test_it_is_done_when_the_last_old_pod_is_gone():
     assert (still.reason, still.message) == (ConditionReason.ROLLING_OUT, "1 decode workers are yet to be replaced")
 
 
+def test_a_worker_whose_engine_has_changed_its_role_is_of_the_revision_of_the_new_one():
+    revisions = {role: Revision(f"new-{role}", {}, 2) for role in Role}
+    changed = of_revision("decode", "new-decode")
+    changed["metadata"]["labels"]["dopd.dev/launched-as"] = "prefill"
+    observed = look(of_revision("prefill", "new-prefill"), changed, pod("router"))
+    assert rolled_out(observed, Moved(revisions=revisions)).status is ConditionStatus.TRUE
+
+
 OLD = (of_revision("prefill", "old"), of_revision("decode", "old"), pod("router"))
 
 
