@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from dopd.autoscaler.decision import Cause, Reason, Weighed
+from dopd.autoscaler.decision import Cause, Reason, Together, Weighed
 from dopd.autoscaler.outlook import Outlook
 from dopd.planning.bounds import Bound, Pair, apply_bounds
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Size
+from dopd.planning.switching import Means, Remedy, other
 from dopd.planning.workers import Workers
 
 
@@ -24,6 +25,9 @@ class Told:
         policy: objectives and bounds.
         bit: bounds that bit.
         miss: share of the leads in which the load may exceed what is held.
+        outlook_together: what is expected of both roles together; None without role switching.
+        together: what both need together; None likewise.
+        remedies: by what each role gets the workers that it lacks.
     """
 
     weighed: PerRole[Weighed]
@@ -34,12 +38,17 @@ class Told:
     policy: Policy
     bit: tuple[Bound, ...]
     miss: float
+    outlook_together: Outlook | None = None
+    together: Together | None = None
+    remedies: tuple[Remedy, ...] = ()
 
 
-def weighed(now: int, peak: int, backlog: int, kept: int, held: int, target: int) -> Weighed:
-    """The loads of a role, and which of them decided its target."""
-    if target != max(peak, backlog, held):
+def weighed(now: int, peak: int, backlog: int, kept: int, held: int, wanted: int, target: int) -> Weighed:
+    """The loads of a role, and which of them decided its target; `wanted` is what came out before bounds."""
+    if target != wanted:
         cause = Cause.BOUND
+    elif target != max(peak, backlog, held):
+        cause = Cause.TOGETHER
     elif held > max(peak, backlog):
         cause = Cause.HELD
     elif backlog > peak:
@@ -83,7 +92,14 @@ def message(told: Told) -> str:
         f"{decode.lead_seconds:.0f} s ({answers.requests_per_second:.3g} requests/s at batch "
         f"{sizes.decode.batch_limit}, limited by {sizes.decode.batch_limited_by}), {told.weighed.decode.needed} needed"
     )
+    both, together = told.outlook_together, told.together
+    if both is not None and together is not None:
+        parts.append(
+            f"both together {sum(told.target)}: {both.now:.2f} busy now, up to {both.peak:.2f} within "
+            f"{both.lead_seconds:.0f} s, {together.needed} needed"
+        )
     parts.append(f"more than that comes in {told.miss:.1%} of such times")
+    parts += [_said(remedy) for remedy in told.remedies]
     if any(role.backlog > role.peak for role in told.weighed):
         tokens = told.workers.prefill.waiting_tokens or 0.0
         requests = told.workers.decode.waiting_requests or 0.0
@@ -102,3 +118,12 @@ def message(told: Told) -> str:
     if infeasible:
         parts.append(f"objectives can not be met: {infeasible}")
     return "; ".join(parts)
+
+
+def _said(remedy: Remedy) -> str:
+    count, role, seconds = remedy.workers, remedy.role, remedy.seconds
+    if remedy.means is Means.RETURN:
+        return f"{count} of {role} that drain serve again"
+    if remedy.means is Means.FLIP:
+        return f"{count} of {other(role)} change to {role} within {seconds:.0f} s"
+    return f"{count} of {role} start within {seconds:.0f} s"
