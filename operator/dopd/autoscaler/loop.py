@@ -31,7 +31,7 @@ from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.work import RequestWork, Work, of_both
 from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
-from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
+from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import Demand
 from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
@@ -260,12 +260,12 @@ class Autoscaler:
             self._stabilization.decode.held(kept[1], before[1], now_seconds, over.decode),
         )
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
-        together = None
+        together, over_budget = None, False
         if sized.together is not None:
             together = self._together(sized.together, sum(needed), sum(before), now_seconds, model, policy)
             total = max(together.needed, together.held)
-            if policy.gpu_budget is not None:
-                total = min(total, policy.gpu_budget // policy.prefill.gpus)
+            if policy.gpu_budget is not None and policy.gpus(total, 0) > policy.gpu_budget:
+                total, over_budget = policy.gpu_budget // policy.prefill.gpus, True
             even = (sized.together[0].prefill, sized.together[0].decode)
             wanted = divide(total, wanted, before, even, workers, seen.into, policy)
         try:
@@ -273,6 +273,8 @@ class Autoscaler:
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
+        if over_budget and Bound.GPU_BUDGET not in hard:
+            hard = (*hard, Bound.GPU_BUDGET)
         weighed = PerRole(
             explain.weighed(by_now[0], by_demand[0], backlog.prefill, kept[0], held[0], wanted[0], target[0]),
             explain.weighed(by_now[1], by_demand[1], backlog.decode, kept[1], held[1], wanted[1], target[1]),
