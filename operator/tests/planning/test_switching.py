@@ -64,12 +64,12 @@ def test_growth_takes_what_the_other_role_holds_and_the_rest_stays_where_it_is(t
     assert divide(total, wanted, before, (1, 1), serving(*before), BOTH, POLICY) == expected
 
 
-def test_a_role_gives_no_worker_that_only_starts_and_the_next_look_takes_it(into=BOTH):
+def test_a_role_gives_no_worker_that_only_starts_and_the_next_look_takes_it():
     starts = PerRole(Workers(2), Workers(2, starting=2))
-    assert divide(6, (4, 2), (2, 4), (1, 1), starts, into, POLICY) == (2, 4)
-    assert divide(6, (4, 2), (2, 4), (1, 1), serving(2, 4), into, POLICY) == (4, 2)
+    assert divide(6, (4, 2), (2, 4), (1, 1), starts, BOTH, POLICY) == (2, 4)
+    assert divide(6, (4, 2), (2, 4), (1, 1), serving(2, 4), BOTH, POLICY) == (4, 2)
     nowhere = PerRole(Workers(2), Workers(2, starting=2, unschedulable=2))
-    assert divide(6, (4, 2), (2, 4), (1, 1), nowhere, into, POLICY) == (4, 2), "what found no node is nowhere yet"
+    assert divide(6, (4, 2), (2, 4), (1, 1), nowhere, BOTH, POLICY) == (4, 2), "what found no node is nowhere yet"
 
 
 @given(target=pairs, needed=pairs, fleet=fleets(), into=ways)
