@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dopd.autoscaler.decision import Cause, Reason, Together, Weighed
 from dopd.autoscaler.outlook import Outlook
+from dopd.autoscaler.until_start import UntilStart
 from dopd.planning.bounds import Bound, Pair, apply_bounds
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
@@ -25,7 +26,7 @@ class Told:
         policy: objectives and bounds.
         bit: bounds that bit.
         miss: share of the leads in which the load may exceed what is held.
-        outlook_together: what is expected of both roles together; None without role switching.
+        until_start: what is expected until a start serves; None without role switching.
         together: what both need together; None likewise.
         remedies: by what each role gets the workers that it lacks.
     """
@@ -38,7 +39,7 @@ class Told:
     policy: Policy
     bit: tuple[Bound, ...]
     miss: float
-    outlook_together: Outlook | None = None
+    until_start: UntilStart | None = None
     together: Together | None = None
     remedies: tuple[Remedy, ...] = ()
 
@@ -92,8 +93,9 @@ def message(told: Told) -> str:
         f"{decode.lead_seconds:.0f} s ({answers.requests_per_second:.3g} requests/s at batch "
         f"{sizes.decode.batch_limit}, limited by {sizes.decode.batch_limited_by}), {told.weighed.decode.needed} needed"
     )
-    both, together = told.outlook_together, told.together
-    if both is not None and together is not None:
+    together = told.together
+    if told.until_start is not None and together is not None:
+        both = told.until_start.both
         parts.append(
             f"both together {sum(told.target)}: {both.now:.2f} busy now, up to {both.peak:.2f} within "
             f"{both.lead_seconds:.0f} s, {together.needed} needed"

@@ -28,6 +28,7 @@ from dopd.autoscaler.queue_trend import QueueTrend
 from dopd.autoscaler.sample import Sample
 from dopd.autoscaler.stabilization import Stabilization, window_together, windows
 from dopd.autoscaler.tuning import Tuning
+from dopd.autoscaler.until_start import UntilStart, leads_of, leads_with_sum
 from dopd.autoscaler.work import RequestWork, Work, of_both
 from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
@@ -60,7 +61,7 @@ class _Seen:
     trust: Trust | None
     miss: float
     into: Into
-    together: Outlook | None
+    until_start: UntilStart | None
 
     @property
     def planned_for(self) -> PerRole[Demand]:
@@ -76,7 +77,8 @@ class _Sized:
     now: PerRole[Size]
     peak: PerRole[Size]
     kept: PerRole[Size]
-    together: tuple[Size, Size] | None
+    together: tuple[int, int] | None
+    apart: Pair | None
 
 
 class Autoscaler:
@@ -107,7 +109,7 @@ class Autoscaler:
         self._queue = QueueTrend()
         self._work: Work | None = None
         self._peaks: PerRole[PeakForecast] | None = None
-        self._peak_together: PeakForecast | None = None
+        self._until_start: tuple[PeakForecast, PeakForecast, PeakForecast] | None = None
         self._unit: tuple[EngineModel, Objectives, bool] | None = None
         self._learnt_until_seconds, self._learnt_bins = float("-inf"), 0
         self._seen: _Seen | None = None
@@ -164,8 +166,8 @@ class Autoscaler:
         if self._work is None or (self._work.model, self._work.objectives) != (engine, policy.objectives):
             self._work = Work(engine, policy.objectives)
         rate, told = sample.demand.requests_per_second, sample.demand
-        into, starts = self._into(told, model, policy, self._work), _leads(model, policy, NO_SWITCHING)
-        leads = _leads(model, policy, into)
+        into, starts = self._into(told, model, policy, self._work), leads_of(model, policy, NO_SWITCHING)
+        leads = leads_of(model, policy, into)
         peaks = self._forecasts(model, policy, leads, past, past_offset_seconds, self._work)
         since = sample.window_seconds if self._at_seconds is None else sample.at_seconds - self._at_seconds
         self._lengths.add(sample.at_seconds, min(max(0.0, since), sample.window_seconds), told)
@@ -198,14 +200,19 @@ class Autoscaler:
         outlook = PerRole.of(
             lambda role: of(peaks[role], leads[role], one[role], usual[role].busy_workers, self._promises[role])
         )
-        together = None
-        if self._peak_together is not None:
-            both = of_both(usual).busy_workers
-            outlook_together = of(self._peak_together, max(starts), of_both(one), both, Promises())
-            together = outlook_together if into != NO_SWITCHING else None  # no flip is sooner: each role for itself
+        until_start = None
+        if self._until_start is not None:
+            told_of = zip(
+                self._until_start, leads_with_sum(starts), (*one, of_both(one)), (*usual, of_both(usual)), strict=True
+            )
+            prefill, decode, both = (
+                of(forecast, lead, work, per.busy_workers, Promises()) for forecast, lead, work, per in told_of
+            )
+            if into != NO_SWITCHING:  # else each role is for itself
+                until_start = UntilStart(PerRole(prefill, decode), both)
         verdicts = [trust for peak in self._all(peaks) if (trust := peak.trust(sample.at_seconds)) is not None]
         trust = min(verdicts, key=lambda trust: trust.trusted, default=None)
-        self._seen = _Seen(demand, outlook, trust, miss, into, together)  # at once: a decision may be made meanwhile
+        self._seen = _Seen(demand, outlook, trust, miss, into, until_start)  # at once: a decision may be made meanwhile
 
     def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
         """Name the workers that there should be, and remember that.
@@ -261,13 +268,12 @@ class Autoscaler:
         )
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
         together, over_budget = None, False
-        if sized.together is not None:
+        if sized.together is not None and sized.apart is not None:
             together = self._together(sized.together, sum(needed), sum(before), now_seconds, model, policy)
             total = max(together.needed, together.held)
             if policy.gpu_budget is not None and policy.gpus(total, 0) > policy.gpu_budget:
                 total, over_budget = policy.gpu_budget // policy.prefill.gpus, True
-            even = (sized.together[0].prefill, sized.together[0].decode)
-            wanted = divide(total, wanted, before, even, workers, seen.into, policy)
+            wanted = divide(total, wanted, before, sized.apart, workers, seen.into, policy)
         try:
             target, hard = apply_bounds(wanted, before, policy, by_now)
             no_room = ""
@@ -283,7 +289,17 @@ class Autoscaler:
         soft = explain.soft_bounds(needed, (max(held[0], wanted[0]), max(held[1], wanted[1])))
         found = remedies(target, needed, workers, engine, seen.into) if policy.switches else ()
         told = explain.Told(
-            weighed, sized.peak, seen.outlook, workers, target, policy, hard, seen.miss, seen.together, together, found
+            weighed,
+            sized.peak,
+            seen.outlook,
+            workers,
+            target,
+            policy,
+            hard,
+            seen.miss,
+            seen.until_start,
+            together,
+            found,
         )
         return Decision(
             prefill=target[0],
@@ -303,10 +319,10 @@ class Autoscaler:
         )
 
     def _together(
-        self, sized: tuple[Size, Size], needed: int, before: int, now_seconds: float, model: EngineModel, policy: Policy
+        self, sized: tuple[int, int], needed: int, before: int, now_seconds: float, model: EngineModel, policy: Policy
     ) -> Together:
-        """What both roles need together: for the greatest load of their sum, and at least what each needs by itself."""
-        needed, kept = (max(needed, size.prefill + size.decode) for size in sized)
+        """What both roles need together until a start serves, and at least what each needs by itself."""
+        needed, kept = (max(needed, count) for count in sized)
         window_seconds = window_together(model, policy, self._tuning)
         held = self._stabilization_together.held(kept, before, now_seconds, window_seconds)
         return Together(needed, kept, held)
@@ -320,7 +336,7 @@ class Autoscaler:
         return seconds_into(model, policy, usual.map(lambda role: role.drain_seconds))
 
     def _all(self, peaks: PerRole[PeakForecast]) -> tuple[PeakForecast, ...]:
-        return (*peaks, self._peak_together) if self._peak_together else tuple(peaks)
+        return (*peaks, *(self._until_start or ()))
 
     def _forecasts(
         self,
@@ -333,7 +349,10 @@ class Autoscaler:
     ) -> PerRole[PeakForecast]:
         """The forecast of each role, which knows the past; a new one where its unit, a busy worker, has changed."""
         measured = replace(model, startup_seconds={}, drain_seconds={})
-        unit, start_seconds = (measured, policy.objectives, policy.switches), max(_leads(model, policy, NO_SWITCHING))
+        unit, starts = (
+            (measured, policy.objectives, policy.switches),
+            leads_with_sum(leads_of(model, policy, NO_SWITCHING)),
+        )
         until = self._learnt_until_seconds - offset_seconds
         new = [one for one in past if one.end_seconds > until]
         more = len(past) - len(new) > self._learnt_bins + MANY_BINS
@@ -344,12 +363,14 @@ class Autoscaler:
                 return PeakForecast(tuning, lead_seconds, self._forecaster() if self._forecaster else None)
 
             self._peaks = PerRole.of(lambda role: forecast(leads[role]))
-            self._peak_together = forecast(start_seconds) if policy.switches else None
+            self._until_start = None
+            if policy.switches:
+                self._until_start = (forecast(starts[0]), forecast(starts[1]), forecast(starts[2]))
             self._unit, new = unit, list(past)
         for role in Role:
             self._peaks[role].set_lead(leads[role])
-        if self._peak_together is not None:
-            self._peak_together.set_lead(start_seconds)
+        for until_start, lead_seconds in zip(self._until_start or (), starts, strict=False):
+            until_start.set_lead(lead_seconds)
         if new:
             self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
             context = len(past) - len(new) - AROUND_BINS
@@ -373,11 +394,10 @@ class Autoscaler:
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
         factors = factors_at(events, [one.end_seconds for one in new])
         works = [work.of_request(one.demand) for one in new]
-        told: list[tuple[PeakForecast, list[RequestWork]]] = [
-            (peaks[role], [of[role] for of in works]) for role in Role
-        ]
-        if self._peak_together is not None:
-            told.append((self._peak_together, [of_both(of) for of in works]))
+        of_roles = [[of[role] for of in works] for role in Role]
+        told = [*zip(peaks, of_roles, strict=True)]
+        if self._until_start is not None:
+            told += zip(self._until_start, (*of_roles, [of_both(of) for of in works]), strict=True)
         for peak, of_requests in told:
             loads = [
                 one.demand.requests_per_second / factor * of.busy_workers
@@ -403,9 +423,9 @@ class Autoscaler:
             def to_keep(outlook: Outlook) -> Size:
                 return at(outlook.rate(outlook.peak + DEVIATIONS_KEPT * outlook.deviation) or 0.0)
 
-            kept, both = seen.outlook.map(to_keep), seen.together
-            together = (at(both.requests_per_second), to_keep(both)) if both else None
-            self._sized = _Sized(asked, now, peak, kept, together)
+            kept, both = seen.outlook.map(to_keep), seen.until_start
+            together = (both.workers(at), both.workers(at, DEVIATIONS_KEPT)) if both else None
+            self._sized = _Sized(asked, now, peak, kept, together, both.apart(at) if both else None)
         return self._sized
 
     def _blind(
@@ -463,16 +483,6 @@ class Autoscaler:
             prefill_for_backlog(workers.prefill, prompts, PrefillLoad.of(prompts, engine), engine, policy),
             decode_for_backlog(workers.decode, needed.load.decode, policy),
         )
-
-
-def _leads(model: EngineModel, policy: Policy, into: Into) -> PerRole[float]:
-    """When a decision of now takes effect: what one look misses waits for the next."""
-
-    def of(role: Role) -> float:
-        seconds = into[role]
-        return (model.startup_seconds[role] if seconds is None else seconds) + policy.interval_seconds
-
-    return PerRole.of(of)
 
 
 def _joint(peak: PerRole[Size]) -> Load:

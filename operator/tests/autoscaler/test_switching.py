@@ -1,6 +1,8 @@
 """Role switching: what is held is held as GPUs, and without the switch nothing is decided otherwise."""
 
+import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,8 @@ from hypothesis import strategies as st
 
 from dopd.api.names import Role
 from dopd.autoscaler import Autoscaler, Cause
+from dopd.autoscaler.outlook import Outlook
+from dopd.autoscaler.until_start import UntilStart
 from dopd.planning import Bound, Demand, PerRole, RoleBounds, Workers
 from dopd.planning.bounds import apply_bounds
 from dopd.planning.policy import Ratio
@@ -149,3 +153,25 @@ def test_how_long_a_drain_takes_is_measured_or_follows_from_the_answers(model, g
         replace(model, startup_seconds={"prefill": 999.0, "decode": 999.0}, drain_seconds=drains), load=longer
     )
     assert (autoscaler.outlook.prefill.lead_seconds > short) is (given is None)
+
+
+loads_of_roles = st.tuples(st.floats(0, 30), st.floats(0, 30)).flatmap(
+    lambda pair: st.tuples(st.just(pair), st.floats(max(pair), sum(pair) + 5))
+)
+
+
+@given(told=loads_of_roles, share=st.floats(0, 1))
+def test_both_together_need_enough_for_each_division_of_their_peak_and_no_more_than_each_by_itself(told, share):
+    """A worker carries a load of 0.8; what both carry at once is less than both peaks."""
+
+    def size_at(load: float):
+        return SimpleNamespace(prefill=max(1, math.ceil(load / 0.8)), decode=max(1, math.ceil(load / 0.8)))
+
+    (prefill, decode), both = told
+    each = PerRole(Outlook(90.0, 0.0, prefill, 1.0), Outlook(90.0, 0.0, decode, 1.0))
+    needed = UntilStart(each, Outlook(90.0, 0.0, both, 1.0)).workers(size_at)
+    assert needed <= sum(UntilStart(each, Outlook(90.0, 0.0, both, 1.0)).apart(size_at))
+    load = min(prefill, share * both)
+    rest = min(decode, both - load)
+    assert needed >= (load + rest) / 0.8 - 1e-6
+    assert needed + 1 >= size_at(load).prefill + size_at(rest).decode, "one is rounded up for both"
