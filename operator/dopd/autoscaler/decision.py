@@ -7,6 +7,7 @@ from dopd.planning.bounds import Bound, Pair
 from dopd.planning.demand import Demand
 from dopd.planning.per_role import PerRole
 from dopd.planning.sizing import Expected
+from dopd.planning.switching import Remedy
 
 
 class Reason(StrEnum):
@@ -47,6 +48,8 @@ class Cause(StrEnum):
     """What waits in the engines."""
     HELD = "Held"
     """What was needed lately: a worker is given up only after that."""
+    TOGETHER = "Together"
+    """What both roles hold together for each other, where workers may change their role."""
     BOUND = "Bound"
     """A bound of the spec."""
 
@@ -78,6 +81,21 @@ class Weighed:
 
 
 @dataclass(frozen=True)
+class Together:
+    """The loads of both roles together that were weighed, as workers that they need; with role switching alone.
+
+    Attributes:
+        needed: for the greatest load of both together until a worker that is started now serves, and what waits.
+        kept: for that and the noise of the load: what a worker is given up by.
+        held: the most that was needed lately.
+    """
+
+    needed: int
+    kept: int
+    held: int
+
+
+@dataclass(frozen=True)
 class Decision:
     """The target and everything that explains it.
 
@@ -93,9 +111,11 @@ class Decision:
             for the queue to end; None if the load is not known, or a role has no worker and the bounds allow none.
         infeasible: why no number of workers meets the objectives; "" if some number does.
         gpus: GPUs of the target.
-        flips: workers that could change from decode to prefill (negative: from prefill to decode) instead of being
-            stopped and started.
+        flips: workers that change from decode to prefill (negative: from prefill to decode); one that drains goes
+            first. The target has them in the role that they come to.
         next_look_seconds: time until the next decision is due.
+        remedies: by what each role gets the workers that it lacks; empty without role switching.
+        together: what both roles need together; None without role switching, and while the load is not known.
     """
 
     prefill: int
@@ -110,6 +130,8 @@ class Decision:
     gpus: int
     flips: int
     next_look_seconds: float
+    remedies: tuple[Remedy, ...] = ()
+    together: Together | None = None
 
     @property
     def pair(self) -> Pair:

@@ -3,13 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from dopd.autoscaler.decision import Cause, Reason, Weighed
+from dopd.autoscaler.decision import Cause, Reason, Together, Weighed
 from dopd.autoscaler.outlook import Outlook
 from dopd.autoscaler.records import NEAR
+from dopd.autoscaler.until_start import UntilStart
 from dopd.planning.bounds import Bound, Pair, apply_bounds
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Expected, Size
+from dopd.planning.switching import Means, Remedy, other
 from dopd.planning.workers import Workers
 
 
@@ -27,6 +29,9 @@ class Told:
         bit: bounds that bit.
         miss: share of the leads in which the load may exceed what is held.
         expected: what clients meet on the target; None where a role has none.
+        until_start: what is expected until a start serves; None without role switching.
+        together: what both need together; None likewise.
+        remedies: by what each role gets the workers that it lacks.
     """
 
     weighed: PerRole[Weighed]
@@ -38,12 +43,30 @@ class Told:
     bit: tuple[Bound, ...]
     miss: float
     expected: Expected | None = None
+    until_start: UntilStart | None = None
+    together: Together | None = None
+    remedies: tuple[Remedy, ...] = ()
 
 
-def weighed(now: int, peak: int, backlog: int, kept: int, held: int, target: int, leader: str = NEAR[0]) -> Weighed:
-    """The loads of a role, and which of them decided its target; `leader` is the voice that raises the peak most."""
-    if target != max(peak, backlog, held):
+def weighed(
+    now: int, peak: int, backlog: int, kept: int, held: int, wanted: int, target: int, leader: str = NEAR[0]
+) -> Weighed:
+    """The loads of a role, and which of them decided its target.
+
+    Args:
+        now: workers for what arrives now.
+        peak: for the greatest load within the lead.
+        backlog: for what waits.
+        kept: for these and the noise of the load.
+        held: the most that was needed lately.
+        wanted: what came out before bounds.
+        target: what came out.
+        leader: the voice that raises the peak most.
+    """
+    if target != wanted:
         cause = Cause.BOUND
+    elif target != max(peak, backlog, held):
+        cause = Cause.TOGETHER
     elif held > max(peak, backlog):
         cause = Cause.HELD
     elif backlog > peak:
@@ -88,6 +111,7 @@ def decided_by(cause: Cause, lead_seconds: float, leader: str) -> str:
         Cause.FORECAST: f"by the forecast at +{lead_seconds:.0f} s ({_SAYS.get(leader, leader)})",
         Cause.BACKLOG: "by the backlog in the engines",
         Cause.HELD: "held, as it was needed lately",
+        Cause.TOGETHER: "by what both roles need together until a start serves",
         Cause.BOUND: "by a bound",
     }[cause]
 
@@ -145,7 +169,15 @@ def message(told: Told) -> str:
         f"{decode.lead_seconds:.0f} s ({answers.requests_per_second:.3g} requests/s at batch "
         f"{sizes.decode.batch_limit}, limited by {sizes.decode.batch_limited_by}), {told.weighed.decode.needed} needed"
     )
+    together = told.together
+    if told.until_start is not None and together is not None:
+        both = told.until_start.both
+        parts.append(
+            f"both together {sum(told.target)}: {both.now:.2f} busy now, up to {both.peak:.2f} within "
+            f"{both.lead_seconds:.0f} s, {together.needed} needed"
+        )
     parts.append(f"more than that comes in {told.miss:.1%} of such times")
+    parts += [_said(remedy) for remedy in told.remedies]
     if any(role.backlog > role.peak for role in told.weighed):
         tokens = told.workers.prefill.waiting_tokens or 0.0
         requests = told.workers.decode.waiting_requests or 0.0
@@ -169,3 +201,12 @@ def message(told: Told) -> str:
     if infeasible:
         parts.append(f"objectives can not be met: {infeasible}")
     return "; ".join(parts)
+
+
+def _said(remedy: Remedy) -> str:
+    count, role, seconds = remedy.workers, remedy.role, remedy.seconds
+    if remedy.means is Means.RETURN:
+        return f"{count} of {role} that drain serve again"
+    if remedy.means is Means.FLIP:
+        return f"{count} of {other(role)} change to {role} within {seconds:.0f} s"
+    return f"{count} of {role} start within {seconds:.0f} s"

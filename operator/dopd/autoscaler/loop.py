@@ -16,7 +16,7 @@ from dopd.api.events import ForecastEvent
 from dopd.api.names import Role
 from dopd.autoscaler import explain
 from dopd.autoscaler.calibration import Calibration
-from dopd.autoscaler.decision import Decision, Reason
+from dopd.autoscaler.decision import Decision, Reason, Together
 from dopd.autoscaler.foreseen import Forecasts
 from dopd.autoscaler.knob import Knob
 from dopd.autoscaler.lengths import SlowLengths
@@ -26,18 +26,20 @@ from dopd.autoscaler.peak import PeakForecast
 from dopd.autoscaler.promises import Promises
 from dopd.autoscaler.queue_trend import QueueTrend
 from dopd.autoscaler.sample import Sample
-from dopd.autoscaler.stabilization import Stabilization, windows
+from dopd.autoscaler.stabilization import Stabilization, window_together, windows
 from dopd.autoscaler.tuning import Tuning
-from dopd.autoscaler.work import Work
+from dopd.autoscaler.until_start import UntilStart, leads_of, leads_with_sum
+from dopd.autoscaler.work import RequestWork, Work, of_both
 from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
-from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
+from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import Demand
 from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
 from dopd.planning.queueing import PrefillLoad
 from dopd.planning.sizing import Load, Size, joined, size
+from dopd.planning.switching import NO_SWITCHING, Into, divide, flips_of, remedies, seconds_into
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
 
@@ -58,6 +60,8 @@ class _Seen:
     outlook: PerRole[Outlook]
     trust: Trust | None
     miss: float
+    into: Into
+    until_start: UntilStart | None
 
     @property
     def planned_for(self) -> PerRole[Demand]:
@@ -73,6 +77,8 @@ class _Sized:
     now: PerRole[Size]
     peak: PerRole[Size]
     kept: PerRole[Size]
+    together: tuple[int, int] | None
+    apart: Pair | None
 
 
 class Autoscaler:
@@ -98,11 +104,13 @@ class Autoscaler:
         self._tuning = tuning or Tuning()
         self._knob = Knob(self._tuning, miss)
         self._forecaster = forecaster
-        self._stabilization = Stabilization(self._tuning)
+        self._stabilization = PerRole.of(lambda role: Stabilization())
+        self._stabilization_together = Stabilization()
         self._queue = QueueTrend()
         self._work: Work | None = None
         self._peaks: PerRole[PeakForecast] | None = None
-        self._unit: tuple[EngineModel, Objectives] | None = None
+        self._until_start: tuple[PeakForecast, PeakForecast, PeakForecast] | None = None
+        self._unit: tuple[EngineModel, Objectives, bool] | None = None
         self._learnt_until_seconds, self._learnt_bins = float("-inf"), 0
         self._seen: _Seen | None = None
         self._lengths = SlowLengths(self._tuning.level_seconds)
@@ -157,39 +165,55 @@ class Autoscaler:
         engine = self.calibration.corrected(model)
         if self._work is None or (self._work.model, self._work.objectives) != (engine, policy.objectives):
             self._work = Work(engine, policy.objectives)
-        peaks = self._forecasts(model, policy, past, past_offset_seconds, self._work)
         rate, told = sample.demand.requests_per_second, sample.demand
+        into, starts = self._into(told, model, policy, self._work), leads_of(model, policy, NO_SWITCHING)
+        leads = leads_of(model, policy, into)
+        peaks = self._forecasts(model, policy, leads, past, past_offset_seconds, self._work)
         since = sample.window_seconds if self._at_seconds is None else sample.at_seconds - self._at_seconds
         self._lengths.add(sample.at_seconds, min(max(0.0, since), sample.window_seconds), told)
         demand = self._lengths.at(rate)
         one = self._work.of_request(told if told.input_tokens else demand)
         usual = self._work.of_request(demand)
-        leads, epoch_seconds = _leads(model, policy), sample.at_seconds - past_offset_seconds
+        epoch_seconds = sample.at_seconds - past_offset_seconds
         event_now = factor_ahead(policy.events, epoch_seconds, epoch_seconds)
         since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
-        miss = self._knob.observe(policy, sample.late_share, since, max(leads))
+        miss = self._knob.observe(policy, sample.late_share, since, max(starts))
         self._at_seconds = sample.at_seconds
 
-        def of(role: Role) -> Outlook:
-            now_seconds, lead_seconds, forecast = sample.at_seconds, leads[role], peaks[role]
-            busy, window_seconds = rate * one[role].busy_workers, sample.window_seconds
-            noise_share = one[role].noise_share(rate * window_seconds)
+        def of(
+            forecast: PeakForecast, lead_seconds: float, work: RequestWork, per_request: float, promises: Promises
+        ) -> Outlook:
+            now_seconds, window_seconds = sample.at_seconds, sample.window_seconds
+            busy = rate * work.busy_workers
+            noise_share = work.noise_share(rate * window_seconds)
             forecast.observe(now_seconds, busy / event_now, noise_share, window_seconds)
             event = factor_ahead(policy.events, epoch_seconds, epoch_seconds + lead_seconds)
             peak, expected = event * forecast.quantile(miss), forecast.expected
             if expected is not None:
                 expected *= event
-            promised = self._promises[role].due(now_seconds)
+            promised = promises.due(now_seconds)
             if expected is not None:
-                self._promises[role].add(now_seconds + lead_seconds, expected)
+                promises.add(now_seconds + lead_seconds, expected)
             now, deviation = event_now * forecast.now, event_now * forecast.deviation
-            per_request, leader = usual[role].busy_workers, forecast.leader(miss)
+            leader = forecast.leader(miss)
             return Outlook(lead_seconds, now, peak, per_request, expected, promised, deviation, leader)
 
-        outlook = PerRole.of(of)
-        verdicts = [trust for peak in peaks if (trust := peak.trust(sample.at_seconds)) is not None]
+        outlook = PerRole.of(
+            lambda role: of(peaks[role], leads[role], one[role], usual[role].busy_workers, self._promises[role])
+        )
+        until_start = None
+        if self._until_start is not None:
+            told_of = zip(
+                self._until_start, leads_with_sum(starts), (*one, of_both(one)), (*usual, of_both(usual)), strict=True
+            )
+            prefill, decode, both = (
+                of(forecast, lead, work, per.busy_workers, Promises()) for forecast, lead, work, per in told_of
+            )
+            if into != NO_SWITCHING:  # else each role is for itself
+                until_start = UntilStart(PerRole(prefill, decode), both)
+        verdicts = [trust for peak in self._all(peaks) if (trust := peak.trust(sample.at_seconds)) is not None]
         trust = min(verdicts, key=lambda trust: trust.trusted, default=None)
-        self._seen = _Seen(demand, outlook, trust, miss)  # at once: a decision may be made meanwhile
+        self._seen = _Seen(demand, outlook, trust, miss, into, until_start)  # at once: a decision may be made meanwhile
 
     def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
         """Name the workers that there should be, and remember that.
@@ -202,14 +226,19 @@ class Autoscaler:
         """
         decision = self.preview(workers, now_seconds, model, policy)
         if decision.weighed is None:
-            self._stabilization.begin_anew()
+            for held in (*self._stabilization, self._stabilization_together):
+                held.begin_anew()
             if self._blind_since_seconds is None:
                 self._blind_since_seconds = now_seconds
         else:
             self._blind_since_seconds = None
-            longest = max(windows(model, policy, self._tuning))
-            kept = (decision.weighed.prefill.kept, decision.weighed.decode.kept)
-            self._stabilization.note(now_seconds, kept, longest)
+            longest = window_together(model, policy, self._tuning)
+            for role in Role:
+                self._stabilization[role].note(now_seconds, decision.weighed[role].kept, longest)
+            if decision.together is not None:
+                self._stabilization_together.note(now_seconds, decision.together.kept, longest)
+            else:
+                self._stabilization_together.begin_anew()
         self.last = decision
         return decision
 
@@ -233,23 +262,48 @@ class Autoscaler:
         by_demand = (max(by_now[0], sized.peak.prefill.prefill), max(by_now[1], sized.peak.decode.decode))
         needed = (max(by_demand[0], backlog.prefill), max(by_demand[1], backlog.decode))
         kept = (max(needed[0], sized.kept.prefill.prefill), max(needed[1], sized.kept.decode.decode))
-        held = self._stabilization.held(kept, before, now_seconds, windows(model, policy, self._tuning))
+        over = windows(model, policy, self._tuning, seen.into)
+        held = (
+            self._stabilization.prefill.held(kept[0], before[0], now_seconds, over.prefill),
+            self._stabilization.decode.held(kept[1], before[1], now_seconds, over.decode),
+        )
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
+        together, over_budget = None, False
+        if sized.together is not None and sized.apart is not None:
+            together = self._together(sized.together, sum(needed), sum(before), now_seconds, model, policy)
+            total = max(together.needed, together.held)
+            if policy.gpu_budget is not None and policy.gpus(total, 0) > policy.gpu_budget:
+                total, over_budget = policy.gpu_budget // policy.prefill.gpus, True
+            wanted = divide(total, wanted, before, sized.apart, workers, seen.into, policy)
         try:
             target, hard = apply_bounds(wanted, before, policy, by_now)
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
+        if over_budget and Bound.GPU_BUDGET not in hard:
+            hard = (*hard, Bound.GPU_BUDGET)
         leaders = [role.leader for role in seen.outlook]
-        weighed = PerRole(
-            explain.weighed(by_now[0], by_demand[0], backlog.prefill, kept[0], held[0], target[0], leaders[0]),
-            explain.weighed(by_now[1], by_demand[1], backlog.decode, kept[1], held[1], target[1], leaders[1]),
-        )
+        columns = zip(by_now, by_demand, backlog, kept, held, wanted, target, leaders, strict=True)
+        weighed = PerRole(*(explain.weighed(*of_role) for of_role in columns))
         backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
-        soft = explain.soft_bounds(needed, held)
+        soft = explain.soft_bounds(needed, (max(held[0], wanted[0]), max(held[1], wanted[1])))
+        found = remedies(target, needed, workers, engine, seen.into) if policy.switches else ()
         expected = joined(sized.peak.prefill.load, sized.peak.decode.load).expect(*target) if min(target) else None
         bit = soft + hard
-        told = explain.Told(weighed, sized.peak, seen.outlook, workers, target, policy, bit, seen.miss, expected)
+        told = explain.Told(
+            weighed,
+            sized.peak,
+            seen.outlook,
+            workers,
+            target,
+            policy,
+            bit,
+            seen.miss,
+            expected,
+            seen.until_start,
+            together,
+            found,
+        )
         return Decision(
             prefill=target[0],
             decode=target[1],
@@ -261,26 +315,65 @@ class Autoscaler:
             expected=expected,
             infeasible=sized.peak.prefill.infeasible or sized.peak.decode.infeasible,
             gpus=policy.gpus(*target),
-            flips=_flips(target, workers, engine, policy),
+            flips=flips_of(found),
             next_look_seconds=policy.interval_seconds / 2 if backlogged or grows else policy.interval_seconds,
+            remedies=found,
+            together=together,
         )
 
+    def _together(
+        self, sized: tuple[int, int], needed: int, before: int, now_seconds: float, model: EngineModel, policy: Policy
+    ) -> Together:
+        """What both roles need together until a start serves, and at least what each needs by itself."""
+        needed, kept = (max(needed, count) for count in sized)
+        window_seconds = window_together(model, policy, self._tuning)
+        held = self._stabilization_together.held(kept, before, now_seconds, window_seconds)
+        return Together(needed, kept, held)
+
+    def _into(self, demand: Demand, model: EngineModel, policy: Policy, work: Work) -> Into:
+        """How soon a worker of the other role serves in each; by the lengths of before, which waver less."""
+        if not policy.switches:
+            return NO_SWITCHING
+        lengths = self._lengths.at(demand.requests_per_second)
+        usual = work.of_request(lengths if lengths.input_tokens else demand)
+        return seconds_into(model, policy, usual.map(lambda role: role.drain_seconds))
+
+    def _all(self, peaks: PerRole[PeakForecast]) -> tuple[PeakForecast, ...]:
+        return (*peaks, *(self._until_start or ()))
+
     def _forecasts(
-        self, model: EngineModel, policy: Policy, past: Sequence[PastLoad], offset_seconds: float, work: Work
+        self,
+        model: EngineModel,
+        policy: Policy,
+        leads: PerRole[float],
+        past: Sequence[PastLoad],
+        offset_seconds: float,
+        work: Work,
     ) -> PerRole[PeakForecast]:
         """The forecast of each role, which knows the past; a new one where its unit, a busy worker, has changed."""
-        leads, unit = _leads(model, policy), (replace(model, startup_seconds={}), policy.objectives)
+        measured = replace(model, startup_seconds={}, drain_seconds={})
+        unit, starts = (
+            (measured, policy.objectives, policy.switches),
+            leads_with_sum(leads_of(model, policy, NO_SWITCHING)),
+        )
         until = self._learnt_until_seconds - offset_seconds
         new = [one for one in past if one.end_seconds > until]
         more = len(past) - len(new) > self._learnt_bins + MANY_BINS
         if self._peaks is None or unit != self._unit or more:
             tuning = replace(self._tuning, spacing_seconds=policy.interval_seconds)
-            self._peaks = PerRole.of(
-                lambda role: PeakForecast(tuning, leads[role], self._forecaster() if self._forecaster else None)
-            )
+
+            def forecast(lead_seconds: float) -> PeakForecast:
+                return PeakForecast(tuning, lead_seconds, self._forecaster() if self._forecaster else None)
+
+            self._peaks = PerRole.of(lambda role: forecast(leads[role]))
+            self._until_start = None
+            if policy.switches:
+                self._until_start = (forecast(starts[0]), forecast(starts[1]), forecast(starts[2]))
             self._unit, new = unit, list(past)
         for role in Role:
             self._peaks[role].set_lead(leads[role])
+        for until_start, lead_seconds in zip(self._until_start or (), starts, strict=False):
+            until_start.set_lead(lead_seconds)
         if new:
             self._learnt_until_seconds = new[-1].end_seconds + offset_seconds
             context = len(past) - len(new) - AROUND_BINS
@@ -304,16 +397,20 @@ class Autoscaler:
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
         factors = factors_at(events, [one.end_seconds for one in new])
         works = [work.of_request(one.demand) for one in new]
-        for role in Role:
+        of_roles = [[of[role] for of in works] for role in Role]
+        told = [*zip(peaks, of_roles, strict=True)]
+        if self._until_start is not None:
+            told += zip(self._until_start, (*of_roles, [of_both(of) for of in works]), strict=True)
+        for peak, of_requests in told:
             loads = [
-                one.demand.requests_per_second / factor * of[role].busy_workers
-                for one, of, factor in zip(new, works, factors, strict=True)
+                one.demand.requests_per_second / factor * of.busy_workers
+                for one, of, factor in zip(new, of_requests, factors, strict=True)
             ]
             noises = [
-                of[role].noise_share(one.demand.requests_per_second * one.seconds)
-                for one, of in zip(new, works, strict=True)
+                of.noise_share(one.demand.requests_per_second * one.seconds)
+                for one, of in zip(new, of_requests, strict=True)
             ]
-            peaks[role].learn(ends, widths, loads, noises)
+            peak.learn(ends, widths, loads, noises)
 
     def _sizes(self, seen: _Seen, engine: EngineModel, policy: Policy) -> _Sized:
         asked = (seen, engine, policy)
@@ -325,8 +422,13 @@ class Autoscaler:
 
             now = seen.outlook.map(lambda role: at(role.rate(role.now) or 0.0))
             peak = seen.outlook.map(lambda role: at(role.requests_per_second))
-            kept = seen.outlook.map(lambda role: at(role.rate(role.peak + DEVIATIONS_KEPT * role.deviation) or 0.0))
-            self._sized = _Sized(asked, now, peak, kept)
+
+            def to_keep(outlook: Outlook) -> Size:
+                return at(outlook.rate(outlook.peak + DEVIATIONS_KEPT * outlook.deviation) or 0.0)
+
+            kept, both = seen.outlook.map(to_keep), seen.until_start
+            together = (both.workers(at), both.workers(at, DEVIATIONS_KEPT)) if both else None
+            self._sized = _Sized(asked, now, peak, kept, together, both.apart(at) if both else None)
         return self._sized
 
     def _blind(
@@ -384,25 +486,3 @@ class Autoscaler:
             prefill_for_backlog(workers.prefill, prompts, PrefillLoad.of(prompts, engine), engine, policy),
             decode_for_backlog(workers.decode, needed.load.decode, policy),
         )
-
-
-def _leads(model: EngineModel, policy: Policy) -> PerRole[float]:
-    """Seconds from now until what is decided now takes effect: what one look misses waits for the next."""
-    return PerRole.of(lambda role: model.startup_seconds[role] + policy.interval_seconds)
-
-
-def _flips(target: Pair, workers: PerRole[Workers], model: EngineModel, policy: Policy) -> int:
-    """Workers that can change from decode to prefill (negative: the other way) instead of a stop and a start.
-
-    Only where both roles hold the same GPUs and a flip serves sooner than a start.
-    """
-    if not policy.role_switching or policy.prefill.gpus != policy.decode.gpus:
-        return 0
-    if model.flip_seconds >= min(model.startup_seconds.values()):
-        return 0
-    prefill_gap, decode_gap = target[0] - workers.prefill.supply, target[1] - workers.decode.supply
-    if prefill_gap > 0 > decode_gap:
-        return min(prefill_gap, -decode_gap)
-    if decode_gap > 0 > prefill_gap:
-        return -min(decode_gap, -prefill_gap)
-    return 0

@@ -9,17 +9,16 @@ from collections import deque
 
 from dopd.autoscaler.tuning import Tuning
 from dopd.perf import EngineModel
-from dopd.planning.bounds import Pair
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
+from dopd.planning.switching import Into
 
 
 class Stabilization:
-    """What was needed lately."""
+    """What was needed lately, of one role or of both together."""
 
-    def __init__(self, tuning: Tuning) -> None:
-        self._tuning = tuning
-        self._needed: deque[tuple[float, Pair]] = deque()
+    def __init__(self) -> None:
+        self._needed: deque[tuple[float, int]] = deque()
         self._since_seconds: float | None = None
 
     def begin_anew(self) -> None:
@@ -27,7 +26,7 @@ class Stabilization:
         self._needed.clear()
         self._since_seconds = None
 
-    def note(self, now_seconds: float, needed: Pair, longest_seconds: float) -> None:
+    def note(self, now_seconds: float, needed: int, longest_seconds: float) -> None:
         """Take in what is needed; what is older than `longest_seconds` is forgotten."""
         if self._since_seconds is None:
             self._since_seconds = now_seconds
@@ -37,29 +36,40 @@ class Stabilization:
         while self._needed and self._needed[0][0] <= now_seconds - longest_seconds:
             self._needed.popleft()
 
-    def held(self, needed: Pair, before: Pair, now_seconds: float, windows: PerRole[float]) -> Pair:
-        """The least that each role may shrink to.
+    def held(self, needed: int, before: int, now_seconds: float, window_seconds: float) -> int:
+        """The least that there may be.
 
         Args:
             needed: now.
             before: the last target, which all of it is while the window is not full.
             now_seconds: time.
-            windows: length of the window of each role, seconds.
+            window_seconds: length of the window.
         """
         since = now_seconds if self._since_seconds is None else self._since_seconds
-
-        def of(i: int, window_seconds: float) -> int:
-            if since > now_seconds - window_seconds:
-                return before[i]
-            lately = (pair[i] for at, pair in self._needed if at > now_seconds - window_seconds)
-            return min(before[i], max([needed[i], *lately]))
-
-        return of(0, windows.prefill), of(1, windows.decode)
+        if since > now_seconds - window_seconds:
+            return before
+        lately = (one for at, one in self._needed if at > now_seconds - window_seconds)
+        return min(before, max([needed, *lately]))
 
 
-def windows(model: EngineModel, policy: Policy, tuning: Tuning) -> PerRole[float]:
-    """Length of the stabilisation window of each role, seconds."""
+def windows(model: EngineModel, policy: Policy, tuning: Tuning, into: Into) -> PerRole[float]:
+    """Length of the stabilisation window of each role, seconds.
+
+    Where a worker of the other role comes sooner than a new one starts, as long as that takes: nothing is given up but
+    the role, and what both hold together has a window of its own (`window_together`).
+    """
+    whole = windows_of_starts(model, policy, tuning)
+    return PerRole.of(lambda role: whole[role] if (seconds := into[role]) is None else min(seconds, whole[role]))
+
+
+def windows_of_starts(model: EngineModel, policy: Policy, tuning: Tuning) -> PerRole[float]:
+    """The same where no worker changes its role."""
     stated = policy.scale_down_stabilization_seconds
     if stated is not None:
         return PerRole(stated, stated)
     return PerRole.of(lambda role: max(tuning.least_hold_seconds, model.startup_seconds[role]))
+
+
+def window_together(model: EngineModel, policy: Policy, tuning: Tuning) -> float:
+    """Length of the window of what both roles hold together, seconds: a worker of it may be the dearer one."""
+    return max(windows_of_starts(model, policy, tuning))

@@ -13,7 +13,7 @@ with the sum.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from math import inf
@@ -38,6 +38,8 @@ class EngineModel:
         transfer_tokens_per_second: speed of a KV transfer.
         startup_seconds: by role, scheduled to ready.
         flip_seconds: role switch of an idle worker.
+        drain_seconds: by role, from the last request that a worker is given until it is idle, as measured; a role
+            without a measurement is absent.
     """
 
     prefill_curve: Curve
@@ -49,6 +51,7 @@ class EngineModel:
     transfer_tokens_per_second: float
     startup_seconds: dict[str, float]
     flip_seconds: float
+    drain_seconds: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_profile(cls, profile: EngineProfileSpec) -> "EngineModel":

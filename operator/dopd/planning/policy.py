@@ -143,6 +143,11 @@ class Policy:
             events=tuple(scaling.forecast.events),
         )
 
+    @property
+    def switches(self) -> bool:
+        """Whether a worker of one role can take the place of one of the other."""
+        return self.role_switching and self.prefill.gpus == self.decode.gpus
+
     def bounds(self, role: Role) -> RoleBounds:
         """Bounds of one role."""
         return self.prefill if role is Role.PREFILL else self.decode

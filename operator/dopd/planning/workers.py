@@ -11,7 +11,8 @@ class Workers:
     Attributes:
         serving: get requests.
         starting: will serve; counted as supply.
-        draining: finish what they run and get nothing new.
+        draining: finish what they run and get nothing new; one that changes its role counts as starting in the new one.
+        returning: of the draining ones, those that can serve again at once.
         unschedulable: of the starting ones, those that no node has room for.
         waiting_tokens: uncached prompt tokens that wait for prefill, all workers together; None if unknown.
         waiting_tokens_growth: tokens per second by which that grows look after look; 0 if it does not.
@@ -22,6 +23,7 @@ class Workers:
     serving: int
     starting: int = 0
     draining: int = 0
+    returning: int = 0
     unschedulable: int = 0
     waiting_tokens: float | None = None
     waiting_tokens_growth: float = 0.0

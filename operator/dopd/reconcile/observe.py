@@ -136,6 +136,7 @@ class Observed:
             serving=sum(w.ready for w in labelled),
             starting=sum(not w.ready for w in labelled) + turning,
             draining=len(mine) - len(labelled) - turning,
+            returning=sum(w.ready and w.registered is False for w in mine if not w.labelled and not w.turning),
             unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
             waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
             waiting_requests=sum(load.waiting_for_slot for load in loads) if loads else None,

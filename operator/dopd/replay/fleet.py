@@ -4,13 +4,17 @@ What they do with requests is the cluster's (`dopd.replay.cluster`), which this 
 """
 
 import math
+from collections import deque
 from heapq import heappush
+from statistics import quantiles
 
 from dopd.api.names import Role
 from dopd.replay.workers import DecodeWorker, Phase, PrefillWorker, Settings, Worker
 
 READY, FAILED = "ready", "failed"
 """Events of workers, beside those of requests."""
+NEWEST = 20
+"""Drains that are remembered."""
 _LIVE = (Phase.PENDING, Phase.STARTING, Phase.SERVING)
 
 
@@ -24,6 +28,7 @@ class Fleet:
         worker_seconds: the same in workers, by role.
         changes: how often a target changed.
         failures: workers that failed.
+        flips: workers that went on in the other role.
     """
 
     def __init__(self, settings: Settings, end_seconds: float) -> None:
@@ -34,7 +39,8 @@ class Fleet:
         self.serving: dict[Role, list[Worker]] = {Role.PREFILL: [], Role.DECODE: []}
         self.gpu_seconds = 0.0
         self.worker_seconds = {Role.PREFILL: 0.0, Role.DECODE: 0.0}
-        self.changes, self.failures = 0, 0
+        self.changes, self.failures, self.flips = 0, 0, 0
+        self._drains: dict[Role, deque[float]] = {role: deque(maxlen=NEWEST) for role in Role}
         self._paid = {Role.PREFILL: 0, Role.DECODE: 0}
         self._charged_until, self._end_seconds = settings.counted_from_seconds, end_seconds
         self._heap: list[tuple[float, int, int | str, Worker | None, int]] = []
@@ -81,15 +87,25 @@ class Fleet:
             self._shrink(live, len(live) - target)
 
     def flip(self, role: Role, number: int) -> None:
-        """Let serving workers of a role drain and go on in the other one, those with the least to finish first."""
+        """Let workers of a role drain and go on in the other one.
+
+        Those that drain already go first, since they serve nobody, then those with the least to finish; the role goes
+        on serving with one at least.
+        """
         other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
-        spared = len(self.serving[role]) - 1  # the role goes on serving
-        for worker in sorted(self.serving[role], key=lambda w: w.assigned)[: max(0, min(number, spared))]:
-            self.serving[role].remove(worker)
-            worker.phase = Phase.DRAINING
+        leaving = [w for w in self.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
+        spared = max(0, len(self.serving[role]) - 1)
+        serving = sorted(self.serving[role], key=lambda w: w.assigned)[:spared]
+        for worker in [*sorted(leaving, key=lambda w: w.assigned), *serving][: max(0, number)]:
             worker.becomes = self._new(other)
             worker.becomes.was = worker
-            self._release_if_idle(worker)
+            if worker.phase is Phase.SERVING:
+                self.serving[role].remove(worker)
+                self._drain(worker)
+
+    def drain_seconds(self) -> dict[str, float]:
+        """How long drains of each role took of late, P90; a role without any is absent."""
+        return {role.value: _p90(list(seconds)) for role, seconds in self._drains.items() if seconds}
 
     def count(self, role: Role, *phases: Phase) -> int:
         """Workers of a role in any of the phases."""
@@ -115,7 +131,7 @@ class Fleet:
         if settings.return_seconds is not None:
             draining = [w for w in self.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
             for worker in draining[:number]:
-                worker.phase = Phase.STARTING
+                worker.phase, worker.draining_since = Phase.STARTING, math.nan
                 worker.epoch += 1
                 self._push(self.now + settings.return_seconds, READY, worker, worker.epoch)
                 number -= 1
@@ -135,17 +151,22 @@ class Fleet:
     def _shrink(self, live: list[Worker], number: int) -> None:
         order = sorted(live, key=lambda w: (w.phase, w.assigned))
         for worker in order[:number]:
+            worker.epoch += 1
             if worker.phase is Phase.SERVING:
                 self.serving[worker.role].remove(worker)
+                self._drain(worker)
             elif worker.phase is Phase.PENDING or worker.was:
                 if worker.was:
                     worker.was.becomes = None
                 worker.phase = Phase.GONE
                 self.workers[worker.role].remove(worker)
-                continue
-            worker.phase = Phase.DRAINING
-            worker.epoch += 1
-            self._release_if_idle(worker)
+            else:
+                worker.phase = Phase.DRAINING
+                self._release_if_idle(worker)
+
+    def _drain(self, worker: Worker) -> None:
+        worker.phase, worker.draining_since = Phase.DRAINING, self.now
+        self._release_if_idle(worker)
 
     def _release_if_idle(self, worker: Worker) -> None:
         if worker.phase is Phase.DRAINING and not worker.assigned:
@@ -156,10 +177,14 @@ class Fleet:
         self._charge(self.now)
         self.workers[worker.role].remove(worker)
         self._paid[worker.role] -= 1
+        if not math.isnan(worker.draining_since):
+            unlisted = max(self.now, worker.draining_since + self.settings.unlisted_seconds)
+            self._drains[worker.role].append(unlisted - worker.draining_since)
         if worker.becomes:  # its GPUs go on in the other role
+            self.flips += 1
             worker.becomes.was = None
             self._paid[worker.becomes.role] += 1
-            self._push(self.now + self.settings.flip_seconds, READY, worker.becomes, worker.becomes.epoch)
+            self._push(unlisted + self.settings.flip_seconds, READY, worker.becomes, worker.becomes.epoch)
             return
         for role in Role:
             for pending in [w for w in self.workers[role] if w.phase is Phase.PENDING]:
@@ -197,3 +222,7 @@ class Fleet:
     def _abandon(self, worker: Worker) -> None:
         """Send again or give up what a failed worker had."""
         raise NotImplementedError
+
+
+def _p90(measured: list[float]) -> float:
+    return quantiles(measured, n=10, method="inclusive")[-1] if len(measured) > 1 else measured[0]

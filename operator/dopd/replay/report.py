@@ -121,6 +121,8 @@ class Report:
                 f"{r.ttft_p90:>9.2f}s{r.itl_p90 * 1e3:>7.1f}ms{r.changes:>8.0f}{self.reversals_per_hour(r):>8.1f}"
                 f"{r.prefill_use:>13.0%}{r.decode_use:>7.0%}{r.cached_share:>7.0%}  {self.knobs[name]}"
             )
+            if r.flips:
+                lines.append(f"{'':<17}{r.flips:.0f} workers changed their role")
             each = self.chosen[name].seeds
             if len(each) > 1:
                 (least, most), (cheapest, dearest) = spread(each, "attainment"), spread(each, "gpu_hours")

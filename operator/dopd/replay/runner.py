@@ -50,6 +50,7 @@ class Result:
         prefill_use: share of the paid time of prefill workers in which they computed; NaN where it is not told.
         decode_use: share of the slots of decode workers, over their paid time, that were taken; NaN likewise.
         failures: workers that failed.
+        flips: workers that changed their role.
         stopped_seconds: when the run was given up, as it was no longer worth its time; None if it was finished. Its
             attainment is then the most, and its GPU-hours are the least that it could have had.
     """
@@ -74,6 +75,7 @@ class Result:
     prefill_use: float = math.nan
     decode_use: float = math.nan
     failures: int = 0
+    flips: int = 0
     stopped_seconds: float | None = None
 
     def reaches(self, attainment: float) -> bool:
@@ -237,6 +239,7 @@ def _use(cluster: Served) -> dict[str, Any]:
         "prefill_use": min(1.0, cluster.prefill_busy_seconds / paid[Role.PREFILL]) if paid[Role.PREFILL] else math.nan,
         "decode_use": min(1.0, cluster.decode_slot_seconds / slots) if slots else math.nan,
         "failures": cluster.failures,
+        "flips": cluster.flips,
     }
 
 

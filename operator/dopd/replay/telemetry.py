@@ -244,10 +244,12 @@ class Telemetry:
             waiting_requests = float(gauges.waiting_answers)
             kv = cluster.kv_tokens * len(gauges.running)
             kv_use = gauges.reserved_tokens / kv if kv else None
+        leaving = [w for w in cluster.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
         return Workers(
             serving=len(cluster.serving[role]),
             starting=cluster.count(role, Phase.STARTING, Phase.PENDING),
-            draining=cluster.count(role, Phase.DRAINING),
+            draining=len(leaving),
+            returning=len(leaving) if cluster.settings.return_seconds is not None else 0,
             unschedulable=cluster.count(role, Phase.PENDING),
             waiting_tokens=waiting_tokens,
             waiting_requests=waiting_requests,

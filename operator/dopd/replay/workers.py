@@ -64,6 +64,8 @@ class Settings:
         gpus: GPUs of one worker, by role.
         routing: how the gateway chooses.
         flip_seconds: from the last request of a worker to serving in the other role; used only by a policy that flips.
+        unlisted_seconds: a worker that changes its role is switched no sooner after it began to drain, idle or not: the
+            gateway has to forget it first (smg 1.13.0 took 6 s whatever the load).
         return_seconds: time until a draining worker that is wanted again serves; None if it can not come back.
         gpu_limit: GPUs that the cluster has.
         dialect: how the engines hand a prompt over.
@@ -83,6 +85,7 @@ class Settings:
     gpus: dict[Role, int] = field(default_factory=lambda: {Role.PREFILL: 1, Role.DECODE: 1})
     routing: Routing = Routing.LEAST_REQUESTS
     flip_seconds: float = 5.0
+    unlisted_seconds: float = 6.0
     return_seconds: float | None = None
     gpu_limit: float = math.inf
     dialect: Dialect = Dialect.SGLANG
@@ -105,9 +108,10 @@ class Worker:
         becomes: the worker of the other role that begins once this one has drained; None if it ends.
         was: the worker that this one was, until that has drained.
         slowness: factor on the time of all that it does.
+        draining_since: when it began to drain, seconds; NaN of one that does not.
     """
 
-    __slots__ = ("assigned", "becomes", "epoch", "phase", "role", "slowness", "was")
+    __slots__ = ("assigned", "becomes", "draining_since", "epoch", "phase", "role", "slowness", "was")
 
     def __init__(self, role: Role) -> None:
         self.role = role
@@ -117,6 +121,7 @@ class Worker:
         self.becomes: Worker | None = None
         self.was: Worker | None = None
         self.slowness = 1.0
+        self.draining_since = math.nan
 
 
 class PrefillWorker(Worker):

@@ -8,7 +8,7 @@ from dopd.autoscaler import Autoscaler, PastLoad, Sample
 from dopd.perf import EngineModel
 from dopd.planning import Demand, PerRole, Policy, RoleBounds, Workers
 
-STEP_SECONDS, STARTUP_SECONDS = 30.0, 60.0
+STEP_SECONDS, STARTUP_SECONDS, FLIP_SECONDS = 30.0, 60.0, 11.0
 POLICY = Policy(prefill=RoleBounds(1, 20), decode=RoleBounds(1, 20), interval_seconds=STEP_SECONDS, gpu_budget=24)
 
 
@@ -18,6 +18,11 @@ class Fleet:
 
     serving: int
     ready_at: list[float] = field(default_factory=list)
+
+    def take(self, giver: "Fleet", count: int, now: float) -> None:
+        """Workers of the other role change to this one."""
+        giver.serving -= count
+        self.ready_at += [now + FLIP_SECONDS] * count
 
     def settle(self, target: int, now: float, free_gpus: float = math.inf) -> int:
         """Move to the target; returns how many find no GPU."""
@@ -83,8 +88,12 @@ def transcript(model: EngineModel, scenario: Scenario) -> list[str]:
         if previous is None or decision.pair != previous.pair or decision.reason is not previous.reason:
             what = f"{load.requests_per_second:6.1f} requests/s" if load else "load unknown     "
             bounds = f"  [{', '.join(decision.limited_by)}]" if decision.limited_by else ""
-            lines.append(f"{now:6.0f} s {what}  {decision.prefill:2}+{decision.decode:<2} {decision.reason}{bounds}")
+            found = "".join(f", {r.means.lower()} {r.workers} {r.role}" for r in decision.remedies)
+            pair = f"{decision.prefill:2}+{decision.decode:<2}"
+            lines.append(f"{now:6.0f} s {what}  {pair} {decision.reason}{bounds}{found}")
         previous = decision
+        taker, giver = (prefill, decode) if decision.flips > 0 else (decode, prefill)
+        taker.take(giver, abs(decision.flips), now)
         free = scenario.gpus - prefill.serving - decode.serving - len(prefill.ready_at + decode.ready_at)
         decode.settle(decision.decode, now)
         missing = prefill.settle(decision.prefill, now, free)

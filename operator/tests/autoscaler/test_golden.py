@@ -1,4 +1,4 @@
-"""Sixteen loads, and every decision that the loop takes on them, as text that a reviewer reads as a diff.
+"""Twenty loads, and every decision that the loop takes on them, as text that a reviewer reads as a diff.
 
 A world of a few lines stands in for the cluster: started workers serve after their start-up time. After a wanted
 change run pytest with DOPD_WRITE_GOLDEN=1, read the difference, and commit it.
@@ -19,6 +19,7 @@ from .fleet import POLICY, STARTUP_SECONDS, Scenario, transcript
 from .worlds import bins
 
 GOLDEN = Path(__file__).parent / "golden" / "decisions"
+SWITCHING = replace(POLICY, role_switching=True)
 HOUR, DAY = 3600.0, 86_400.0
 
 
@@ -39,6 +40,11 @@ def office(seconds: float) -> Demand:
 def shifting(seconds: float) -> Demand:
     """As many workers before as after: long prompts until half an hour past each whole day, then long answers."""
     return demand(60, 1500, 100) if (seconds - 1800) % DAY > 12 * HOUR else demand(60, 200, 1400)
+
+
+def each_quarter(seconds: float) -> Demand:
+    """As many tokens all the time: most in prompts, most in answers, each for a quarter of an hour."""
+    return demand(60, 1500, 100) if seconds % 1800 < 900 else demand(160, 300, 300)
 
 
 def yesterday(load, days: int = 1):
@@ -79,6 +85,14 @@ SCENARIOS = {
     "mix-shift-of-the-day-before": Scenario(
         shifting, 120, policy=replace(POLICY, gpu_budget=8), past=yesterday(shifting, 2)
     ),
+    "switching-mix-shift-at-constant-tokens": Scenario(
+        lambda t: demand(60, 1500, 100) if t < 900 else demand(60, 200, 1400),
+        60,
+        policy=replace(SWITCHING, gpu_budget=8),
+    ),
+    "switching-mix-each-quarter": Scenario(each_quarter, 200, policy=SWITCHING),
+    "switching-step": Scenario(lambda t: demand(20 if t < 600 else 120), 60, policy=SWITCHING),
+    "switching-diurnal": Scenario(diurnal, 240, policy=SWITCHING),
 }
 
 
@@ -95,5 +109,5 @@ def test_the_transcript_is_the_one_that_was_reviewed(model, name):
 
 def test_the_scenarios_show_every_reason_that_a_load_can_give():
     shown = "".join(path.read_text() for path in GOLDEN.glob("*.txt"))
-    expected = set(Reason) - {Reason.NO_ROOM, Reason.BOUNDS_CHANGED}
+    expected = set(Reason) - {Reason.NO_ROOM, Reason.BOUNDS_CHANGED, Reason.EXTERNAL}
     assert {reason for reason in expected if reason in shown} == expected

@@ -520,6 +520,7 @@ def queues():
         Workers,
         serving=st.integers(0, 50),
         starting=st.integers(0, 50),
+        draining=st.integers(0, 50),
         waiting_tokens=finite(1e12),
         waiting_requests=finite(1e9),
         waiting_tokens_growth=st.floats(0, 1e9),
@@ -545,11 +546,12 @@ def numbers(value):
 @given(
     looks=st.lists(st.tuples(st.none() | loads, queues(), queues(), finite(1)), min_size=1, max_size=4),
     past=st.lists(loads, max_size=4),
+    switch=st.booleans(),
 )
-def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, past):
-    autoscaler = Autoscaler(forecaster=None)
+def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, past, switch):
+    autoscaler, policy = Autoscaler(forecaster=None), replace(POLICY, role_switching=switch)
     for index, (load, prefill, decode, late) in enumerate(looks):
-        decision = look(autoscaler, load, model, POLICY, index * 30.0, PerRole(prefill, decode), late, bins(past, 0.0))
+        decision = look(autoscaler, load, model, policy, index * 30.0, PerRole(prefill, decode), late, bins(past, 0.0))
         told = asdict(decision)
         told.pop("flips")  # negative in one direction
         assert autoscaler.miss is None or 0 < autoscaler.miss < 1

@@ -12,7 +12,7 @@ import pytest
 
 from dopd.autoscaler import Autoscaler, Knob, PeakForecast, Sample, Tuning
 from dopd.autoscaler.records import weights_of_time
-from dopd.autoscaler.stabilization import Stabilization, windows
+from dopd.autoscaler.stabilization import Stabilization, windows_of_starts
 from dopd.autoscaler.voices import Near
 from dopd.perf import EngineModel
 from dopd.planning import Objectives, Policy
@@ -165,12 +165,12 @@ def gain(tuning: Tuning, model: EngineModel) -> None:
 def least_hold_seconds(tuning: Tuning, model: EngineModel) -> None:
     """Workers that start in 10 s are held for a minute after they were needed, and no longer."""
     quick = replace(model, startup_seconds={"prefill": 10.0, "decode": 10.0})
-    lately = Stabilization(tuning)
-    of_roles = windows(quick, replace(POLICY, scale_down_stabilization_seconds=None), tuning)
+    lately = Stabilization()
+    window = windows_of_starts(quick, replace(POLICY, scale_down_stabilization_seconds=None), tuning).prefill
     for seconds in range(-300, 1, 15):
-        lately.note(float(seconds), (3, 3), 600.0)
-    assert lately.held((1, 1), (3, 3), 50.0, of_roles) == (3, 3)
-    assert lately.held((1, 1), (3, 3), 75.0, of_roles) == (1, 1)
+        lately.note(float(seconds), 3, 600.0)
+    assert lately.held(1, 3, 50.0, window) == 3
+    assert lately.held(1, 3, 75.0, window) == 1
 
 
 def test_there_are_no_more_than_fifteen_and_each_has_its_behaviour():

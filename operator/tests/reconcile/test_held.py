@@ -48,3 +48,9 @@ def look(desired: int | None, *workers: Worker) -> Observed:
 )
 def test_held(observed: Observed, held: int):
     assert _held(observed, Role.DECODE, at_first=2) == held
+
+
+def test_a_worker_that_no_gateway_lists_any_more_can_serve_again_at_once():
+    let_go, broken = replace(DRAINING, registered=False), replace(DRAINING, registered=False, ready=False)
+    counts = look(2, SERVING, DRAINING, let_go, broken).role_counts(Role.DECODE)
+    assert (counts.serving, counts.draining, counts.returning) == (1, 3, 1)

@@ -191,6 +191,51 @@ def test_a_flip_that_is_no_longer_wanted_leaves_no_worker_behind_and_none_leaves
     assert cluster.finished == 1000
 
 
+def test_a_worker_that_drains_anyway_flips_first_and_an_idle_one_waits_until_the_gateway_has_forgotten_it(model):
+    """Answers of 400 steps end after some seconds; the gateway takes 6 s to forget, a switch 5 s."""
+    arrivals = trace([0.0, 0.0, 200.0], 100, 400)
+    cluster = Cluster(model, arrivals, 1, 4, NOW)
+    began, served = {}, {}
+
+    def decide():
+        if cluster.now == 1:
+            cluster.scale_to(Role.DECODE, 3)  # an idle one: it is gone at once
+        if cluster.now == 10:
+            cluster.flip(Role.DECODE, 1)
+            cluster.scale_to(Role.PREFILL, 2)
+            cluster.scale_to(Role.DECODE, 2)
+        for worker in cluster.workers[Role.PREFILL]:
+            began.setdefault(worker, cluster.now)
+            if worker.phase is Phase.SERVING:
+                served.setdefault(worker, cluster.now)
+        return 1.0
+
+    cluster.run(decide)
+    assert sorted(began.values()) == [0.0, 10.0]
+    assert sorted(served.values()) == [0.0, 10.0 + 6.0 + 5.0]
+    assert cluster.flips == 1
+    assert cluster.drain_seconds() == {"decode": 6.0}
+
+
+def test_a_flip_takes_a_worker_that_drains_already_and_leaves_those_that_serve(model):
+    cluster = Cluster(model, trace([0.0] * 6, 100, 3000), 1, 3, NOW)
+    serving = []
+
+    def decide():
+        if cluster.now == 2:
+            cluster.scale_to(Role.DECODE, 2)
+        if cluster.now == 4:
+            cluster.flip(Role.DECODE, 1)
+            cluster.scale_to(Role.PREFILL, 2)
+            serving.append([len(cluster.serving[role]) for role in Role])
+        return 1.0
+
+    cluster.run(decide)
+    assert serving == [[1, 2]]
+    assert cluster.flips == 1
+    assert cluster.finished == 6
+
+
 def test_a_worker_without_a_gpu_waits_free_of_charge_and_can_be_cancelled(model, poisson):
     cluster = Cluster(model, poisson(5, 1000), 1, 1, replace(NOW, gpu_limit=2))
 

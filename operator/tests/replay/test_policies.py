@@ -230,3 +230,17 @@ def test_dopd_sees_the_generation_lengths_of_a_load_that_grows(model):
     finished, both = seen[300.0]
     assert finished < 0.9 * outputs.mean()
     assert both == pytest.approx(outputs.mean(), rel=0.05)
+
+
+def test_with_flips_dopd_moves_workers_to_the_role_that_the_mix_asks_for(setting):
+    """Long prompts for ten minutes, then long answers."""
+    arrivals = np.cumsum(np.random.default_rng(11).exponential(1 / 14, 14_000))
+    prompts = arrivals < 600
+    trace = Trace("mix", arrivals, np.where(prompts, 6000, 2000), np.where(prompts, 100, 500), "requests")
+    policy, settings = Dopd(setting, forecast=False, role_switching=True), Settings({role: 60.0 for role in Role})
+    result = run(trace, setting.model, setting.objectives, (4, 1), settings, policy)
+    assert result.flips > 0
+    assert result.lost == 0
+    shift = next(index for index, (at, _, _) in enumerate(result.timeline) if at > 600)
+    (_, *before), (_, *after) = result.timeline[shift - 1 : shift + 1]
+    assert (after[0] < before[0], after[1] > before[1], sum(after)) == (True, True, sum(before))

@@ -54,6 +54,8 @@ class Dopd:
     def decide(self, telemetry: Telemetry) -> tuple[Pair, float]:
         """One pass of the operator's loop."""
         now, model = telemetry.now_seconds, self.setting.model
+        if self.policy.switches:
+            model = replace(model, drain_seconds=telemetry.cluster.drain_seconds())
         since, self._last_seconds = now - self._last_seconds, now
         demand = None  # a part of a window is no measurement
         if now >= self._window:
