@@ -60,14 +60,19 @@ def plan_status(planned: Planned | None, objective: float, time: str) -> PlanSta
 
 
 def _attainment(objective: float, decision: Decision, late_share: float | None) -> AttainmentStatus:
-    expected = round(decision.expected.attainment, 5) if decision.expected else None
+    expected = _down(decision.expected.attainment) if decision.expected else None
     told = "?" if expected is None else percent(expected)
     return AttainmentStatus(
         objective=objective,
         expected=expected,
-        observed=None if late_share is None else round(1 - late_share, 5),
+        observed=None if late_share is None else _down(1 - late_share),
         summary=f"{told}/{percent(objective)}",
     )
+
+
+def _down(share: float) -> float:
+    """To five digits; what is not all never reads as all."""
+    return math.floor(1e5 * share + 1e-6) / 1e5
 
 
 def percent(share: float) -> str:
