@@ -102,8 +102,8 @@ def _caused(grounds: Grounds, docker: Docker, fault: Fault) -> Finding:
 
 def _write(found: Sequence[Finding]) -> None:
     """At once: who ends a long run early keeps what was measured."""
-    order = [fault.title for fault in FAULTS.values()]
-    PAGE.write_text(with_rows(PAGE.read_text(), list(found), order))
+    known = {fault.title: fault.does for fault in FAULTS.values()}
+    PAGE.write_text(with_rows(PAGE.read_text(), list(found), known))
 
 
 def _parser() -> argparse.ArgumentParser:

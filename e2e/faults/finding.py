@@ -1,8 +1,10 @@
 """A row of the fault table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 COLUMNS = ("fault", "what users see", "what dopd does", "conditions seen", "well again")
+NOT_MEASURED = "not measured yet"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -34,13 +36,13 @@ class Finding:
         return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
 
 
-def with_rows(page: str, found: list[Finding], order: list[str]) -> str:
-    """A page with these rows in its table, in place of those of the same faults.
+def with_rows(page: str, found: list[Finding], known: Mapping[str, str]) -> str:
+    """A page with these rows in its table, in place of those of the same faults, and a row for each that has none.
 
     Args:
         page: Markdown with the two marks.
         found: what was measured.
-        order: titles of all faults, in the order of the table; rows of others are dropped.
+        known: what dopd does by title of all faults, in the order of the table; rows of others are dropped.
 
     Raises:
         ValueError: the page has no marks.
@@ -50,6 +52,7 @@ def with_rows(page: str, found: list[Finding], order: list[str]) -> str:
     if not begin or not end:
         raise ValueError(f"the page has no {BEGIN} and {END}; put them where the table belongs")
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[3:] if line.startswith("| ")}
-    rows |= {finding.title: finding.row for finding in found}
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(rows[t] for t in order if t in rows)]
+    nothing = [Finding(title, NOT_MEASURED, does, "", "") for title, does in known.items() if title not in rows]
+    rows |= {finding.title: finding.row for finding in (*nothing, *found)}
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(rows[title] for title in known)]
     return f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}"
