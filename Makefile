@@ -89,6 +89,11 @@ test-chart: $(READY) ## the chart, config/ and what GitOps tools see, by real He
 	$(BIN)/pytest operator/tests/controlplane/test_chart*.py operator/tests/controlplane/test_config.py \
 	  operator/tests/controlplane/test_gitops.py operator/tests/gitops operator/tests/api/test_generated.py
 
+.PHONY: gitops
+gitops: $(READY) ## a real Argo CD syncs a model; its first build takes a quarter of an hour
+	$(BIN)/python -c "from e2e.cluster import programs; programs.argocd()"
+	$(BIN)/pytest operator/tests/controlplane/argocd_syncs.py
+
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
 	$(BIN)/python -m e2e.sglang test

@@ -8,6 +8,7 @@ KIND = "v0.33.0"
 CONTAINERD = "v2.4.2"
 COREDNS = "v1.14.2"
 HELM = "v4.3.1"
+ARGOCD = "v3.2.1"
 
 # What kubeadm of this Kubernetes asks for by tag (constants.DefaultEtcdVersion, constants.PauseVersion).
 ETCD_IMAGE_TAG = "3.6.8-0"
