@@ -110,6 +110,11 @@ endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (
 faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)
 	$(BIN)/python -m e2e.faults $(FAULTS)
 
+.PHONY: gitops
+gitops: $(READY) ## a real Argo CD syncs a model; its first build takes a quarter of an hour
+	$(BIN)/python -c "from e2e.cluster import programs; programs.argocd()"
+	$(BIN)/pytest operator/tests/controlplane/argocd_syncs.py
+
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
 	$(BIN)/python -m e2e.sglang test

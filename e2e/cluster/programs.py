@@ -30,6 +30,8 @@ KUBE_PROGRAMS = (
     "kubectl",
 )
 
+ARGOCD_PROGRAMS = ("argocd-application-controller", "argocd-repo-server", "redis")
+
 
 KUBE_USUALLY = "7 to 12 min on two cores"
 
@@ -51,6 +53,24 @@ def _kube_link_flags() -> str:
     version_package = "k8s.io/component-base/version"
     stamps = {"gitVersion": versions.KUBERNETES, "gitMajor": major, "gitMinor": minor}
     return " ".join(["-s -w", *(f"-X {version_package}.{name}={value}" for name, value in stamps.items())])
+
+
+def argocd() -> Path:
+    """Return the folder with Argo CD: a link for each of `ARGOCD_PROGRAMS`, and in `crds` its definitions."""
+
+    def build(target: Path) -> None:
+        _go_build("argocd", versions.ARGOCD, target, "-s -w", "15 min on two cores")
+        for name in ARGOCD_PROGRAMS:
+            (target / name).symlink_to("argocd")
+        module = ["go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-cd/v3"]
+        where = subprocess.run(
+            module, cwd=BUILD_FILES / "argocd", env=_go_environment(), capture_output=True, text=True, check=True
+        )
+        (target / "crds").mkdir()
+        for name in ("application-crd.yaml", "applicationset-crd.yaml", "appproject-crd.yaml"):
+            shutil.copyfile(Path(where.stdout.strip()) / "manifests" / "crds" / name, target / "crds" / name)
+
+    return cached("argocd", versions.ARGOCD, _key("argocd"), build)
 
 
 def coredns() -> Path:

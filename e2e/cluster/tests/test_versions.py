@@ -12,6 +12,7 @@ from e2e.cluster.paths import BUILD_FILES, REPOSITORY
     [
         ("kube", "k8s.io/kubernetes", versions.KUBERNETES),
         ("coredns", "github.com/coredns/coredns", versions.COREDNS),
+        ("argocd", "github.com/argoproj/argo-cd/v3", versions.ARGOCD),
     ],
 )
 def test_go_modules_pin_what_we_say(program: str, module: str, version: str) -> None:
