@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import yaml
 
 from charts import generate as chart
 from dopd.api.crds import build, render
@@ -16,6 +17,11 @@ ROOT = Path(__file__).parents[3]
 def test_the_crds_are_those_of_the_models(folder: str):
     found = {path.name: path.read_text() for path in (ROOT / folder).glob("dopd.dev_*.yaml")}
     assert found == {name: render(definition) for name, definition in build().items()}, "run `make crds`"
+
+
+def test_kustomize_takes_all_of_the_crds():
+    found = yaml.safe_load((ROOT / "config" / "crd" / "kustomization.yaml").read_text())
+    assert sorted(found["resources"]) == sorted(build())
 
 
 def test_the_recording_rules_are_those_of_the_queries():

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dopd.api.crds import build
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from e2e.cluster.errors import ClusterError
 
@@ -111,7 +112,7 @@ def test_it_installs_with_everything_on_upgrades_and_leaves_only_definitions(
     assert len(cluster.kubectl("get", kinds, *of_chart).split()) == 9
     release("uninstall", "dopd", "--wait")
     assert cluster.kubectl("get", f"{kinds},{unbound}", *of_chart) == ""
-    assert cluster.kubectl("get", "crd", *of_chart[1:]).count("dopd.dev") == 2
+    assert cluster.kubectl("get", "crd", *of_chart[1:]).count("dopd.dev") == len(build())
 
 
 def test_an_upgrade_brings_changed_definitions_and_a_rollback_takes_them_back(
