@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ WITHOUT_PROMETHEUS_OPERATOR = {
     "recordingRules.enabled": "false",
 }
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,19 @@ def release(cluster: ControlPlane) -> Iterator[Callable[..., str]]:
     yield run
     for found in json.loads(run("list", "--all-namespaces", "--output=json")):
         run("uninstall", found["name"], namespace=found["namespace"])
-    cluster.kubectl("delete", "customresourcedefinitions", "--all")
+    definitions = "customresourcedefinitions"
+    cluster.kubectl("delete", definitions, "--all", "--wait=false")
+
+    def gone() -> bool:
+        """One whose storage is just being made is not cleared, and not looked at again until it changes (1.36)."""
+        left = cluster.kubectl("get", definitions, "--output=name")
+        if left:
+            with suppress(ClusterError):  # gone meanwhile
+                cluster.kubectl("label", definitions, "--all", f"looked-at={time.monotonic_ns()}", "--overwrite")
+            time.sleep(1)
+        return not left
+
+    eventually(gone, "the definitions are gone", seconds=90.0)
 
 
 @pytest.fixture

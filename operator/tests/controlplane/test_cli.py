@@ -177,8 +177,7 @@ def test_status_of_all_in_every_form(scaled: Scaled):
     assert code == 0
     assert said.splitlines()[0].split()[:4] == ["NAME", "PREFILL", "DECODE", "GPUS"]
     (as_json,) = json.loads(scaled.dopd("status", "-n", "shop", "-o", "json")[1])
-    (as_yaml,) = yaml.safe_load(scaled.dopd("status", "-A", "-o", "yaml")[1])
-    assert as_json == as_yaml
+    assert as_json in yaml.safe_load(scaled.dopd("status", "-A", "-o", "yaml")[1])
     assert as_json["plan"]["target"] == f"{as_json['prefill']['desired']}+{as_json['decode']['desired']}"
 
 
