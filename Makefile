@@ -26,7 +26,7 @@ TAG ?=
 PUBLISHED ?=
 export DOPD_PUBLISHED := $(PUBLISHED)
 
-RELEASE = $(BIN)/python -m release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
+RELEASE = $(BIN)/python -m e2e.release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
 # Options of `make endurance` and `make faults`: see `python -m e2e.endurance --help` and `python -m e2e.faults --help`.
 ENDURANCE ?= run
 FAULTS ?=
@@ -164,7 +164,7 @@ chart: $(READY) crds ## write schema, checks and README of the chart from its va
 
 .PHONY: release-check
 release-check: $(READY) ## whether version, tag (TAG=v0.1.0), changelog and config/ agree
-	TAG="$(TAG)" $(BIN)/python -m release check
+	TAG="$(TAG)" $(BIN)/python -m e2e.release check
 
 .PHONY: release-wheel
 release-wheel: $(READY) ## build the wheel in dist/

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import dopd
 from e2e.cluster import programs, versions
-from release import plan
+from e2e.release import plan
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 _VERSION_FILE = ROOT / "operator" / "dopd" / "__init__.py"
 _GIT_OPS = ("argocd/root.yaml", "argocd/apps/operator.yaml", "flux/dopd.yaml")
 _TAG = re.compile(r"(targetRevision|tag): v\d\S*")

@@ -11,10 +11,10 @@ import dopd
 from dopd.workloads.sglang_versions import version_of_image
 from e2e.cluster import images as test_images
 from e2e.cluster import versions
-from release import __main__ as command
-from release import plan
+from e2e.release import __main__ as command
+from e2e.release import plan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKFLOWS = ROOT / ".github" / "workflows"
 IMAGES = plan.images(versions.SGLANG)
 RELEASE = plan.Release("1.2.3", "r.example/dopd", IMAGES, {image.name: f"sha256:{image.name}" for image in IMAGES})
