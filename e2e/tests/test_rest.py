@@ -4,13 +4,13 @@ import time
 from datetime import datetime
 
 from e2e.cluster.daemon import docker_session
-from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
+from e2e.stack import OPERATOR_NAMESPACE, Stack, condition, wait_for
 from e2e.tests.audit import writes
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.resources import auto
 
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
-SETTLING_SECONDS = 80.0
+JUDGED_SECONDS = 150.0
 QUIET_SECONDS = 60.0
 CHILDREN = (
     "deployments,controllerrevisions,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
@@ -20,7 +20,7 @@ CHILDREN = (
 def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:
     name = apply(auto("rest"))
     until_ready(stack, name)
-    time.sleep(SETTLING_SECONDS)  # after its first minute the forecaster begins to be judged, which a condition tells
+    wait_for(lambda: judged(stack, name), "the forecaster is judged", timeout_seconds=JUDGED_SECONDS)
     start = datetime.now().astimezone()
     time.sleep(QUIET_SECONDS)
     with docker_session(stack.cluster.docker_host) as docker:
@@ -34,6 +34,13 @@ def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack:
     finally:
         stack.kubectl("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd", "--replicas=1")
         stack.kubectl("-n", OPERATOR_NAMESPACE, "rollout", "status", "deployment/dopd", "--timeout=60s")
+
+
+def judged(stack: Stack, name: str) -> bool:
+    """Whether the first whole minute of the resource is over: from then on a condition tells of its forecaster."""
+    told = condition(stack.inference(name), "ForecastTrusted")
+    pending = told.get("reason") == "ForecastPending" or told.get("message", "no history").startswith("no history")
+    return not pending
 
 
 def children(stack: Stack, name: str) -> str:
