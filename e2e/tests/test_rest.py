@@ -3,6 +3,8 @@
 import time
 from datetime import datetime
 
+import pytest
+
 from e2e.cluster.daemon import docker_session
 from e2e.stack import OPERATOR_NAMESPACE, Stack, condition, wait_for
 from e2e.tests.audit import writes
@@ -17,6 +19,7 @@ CHILDREN = (
 )
 
 
+@pytest.mark.timeout(400, func_only=True)
 def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:
     name = apply(auto("rest"))
     until_ready(stack, name)
