@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -56,19 +56,19 @@ async def engine(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 async def said(port: int, words: bytes) -> bytes:
+    """What a port answers, once the forwarder and the engine behind it are there."""
     for _ in range(100):
-        try:
+        with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            break
-        except OSError:
-            await asyncio.sleep(0.05)
-    else:
-        pytest.fail(f"port {port} does not open")
-    writer.write(words)
-    writer.write_eof()
-    answer = await reader.read()
-    writer.close()
-    return answer
+            try:
+                writer.write(words)
+                writer.write_eof()
+                if answer := await reader.read():
+                    return answer
+            finally:
+                writer.close()
+        await asyncio.sleep(0.05)
+    pytest.fail(f"port {port} does not answer")
 
 
 async def test_the_engine_is_the_process_itself_and_answers_at_all_ports(port: int):
