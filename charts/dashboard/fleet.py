@@ -1,6 +1,7 @@
 """The dashboard of all resources: which need a look, and what all of them cost."""
 
 from grafana_foundation_sdk.builders import dashboard as dashboards
+from grafana_foundation_sdk.builders import stat
 
 from charts.dashboard.parts import board, lines, number, rows, written
 
@@ -17,35 +18,23 @@ def _serving(role: str) -> str:
     return f'max {_EACH} (dopd_workers{{role="{role}", state="serving"}})'
 
 
+def _where(title: str, what: str, condition: str, value: int) -> stat.Panel:
+    """How many resources a condition holds of (1), or does not (0); none is good."""
+    query = f"sum(max {_EACH} (dopd_condition{{type='{condition}'}}) == bool {value})"
+    return number(title, what, query, width=4, says={"0": ("0", "green")})
+
+
 def text() -> str:
     """The JSON of the dashboard."""
     made = board("dopd-fleet", "dopd fleet", "All DisaggregatedInferences: which need a look, and what they cost.")
     made.with_row(dashboards.Row("All resources"))
     for panel in (
         number("Resources", "All there are.", f"count(max {_EACH} (dopd_condition{{type='Ready'}}))", width=4),
-        number(
-            "Not ready",
-            "Resources that serve nobody.",
-            f"sum(max {_EACH} (dopd_condition{{type='Ready'}}) == bool 0)",
-            width=4,
-            says={"0": ("0", "green")},
-        ),
+        _where("Not ready", "Resources that serve nobody.", "Ready", 0),
         number("All GPUs", "That workers hold.", "sum(max by (namespace, inference, role) (dopd_gpus))", width=4),
         number("Requests", "Arrivals.", f"sum(max {_EACH} (dopd_demand_requests_per_second))", unit="reqps", width=4),
-        number(
-            "Load unknown",
-            "Resources whose load can not be read.",
-            f"sum(max {_EACH} (dopd_condition{{type='MetricsAvailable'}}) == bool 0)",
-            width=4,
-            says={"0": ("0", "green")},
-        ),
-        number(
-            "At a bound",
-            "Resources that need more than their bounds allow.",
-            f"sum(max {_EACH} (dopd_condition{{type='BudgetLimited'}}) == bool 1)",
-            width=4,
-            says={"0": ("0", "green")},
-        ),
+        _where("Load unknown", "Resources whose load can not be read.", "MetricsAvailable", 0),
+        _where("At a bound", "Resources that need more than their bounds allow.", "BudgetLimited", 1),
     ):  # fmt: skip
         made.with_panel(panel)
     made.with_panel(

@@ -1,18 +1,17 @@
 """A worker leaves in order, whoever sends it away: first out of the gateway, then what it runs, then its pod."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import httpx
 
 from e2e.cluster.daemon import docker_session
-from e2e.load import BackgroundLoad, Schedule, Target
+from e2e.load import Schedule
 from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.audit import Write, writes
 from e2e.tests.conftest import Apply, until_ready
-from e2e.tests.resources import GATEWAY_NODE_PORT, MODEL, changed, static
+from e2e.tests.losses import none_lost
+from e2e.tests.resources import GATEWAY_NODE_PORT, changed, static
 
 Json = dict[str, Any]
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
@@ -24,7 +23,7 @@ def test_a_smaller_number_of_workers_loses_no_request(stack: Stack, apply: Apply
     name = apply(resource)
     until_ready(stack, name)
     start = datetime.now().astimezone()
-    with none_lost(stack):
+    with none_lost(stack, LOAD):
         stack.apply(changed(resource, {"prefill__replicas": 1, "decode__replicas": 1}))
         wait_for(lambda: _present(stack, name) == (1, 1), "one worker of each role is left", timeout_seconds=90)
     done = _writes(stack, start)
@@ -48,7 +47,7 @@ def test_a_rollout_takes_no_gpu_more_and_loses_no_request(stack: Stack, apply: A
         most = max(most, len(stack.pods(name, "prefill")) + len(stack.pods(name, "decode")))
         return not before & _uids(stack, name) and _settled(stack, name)
 
-    with none_lost(stack):
+    with none_lost(stack, LOAD):
         stack.apply(changed(resource, {"engine__env": [{"name": "ROLLED_OUT", "value": "1"}]}))
         wait_for(replaced, "all workers are of the new revision", timeout_seconds=170)
     assert most == 4, "a successor starts when the GPU of the one before is free"
@@ -60,7 +59,7 @@ def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack
     name = apply(static("evict", prefill=2, decode=2, node_port=GATEWAY_NODE_PORT))
     until_ready(stack, name)
     wait_for(lambda: _settled(stack, name), "all workers serve", timeout_seconds=60)
-    with none_lost(stack):
+    with none_lost(stack, LOAD):
         for role in ("decode", "prefill"):
             pod = stack.pods(name, role)[0]["metadata"]["name"]
             _and_settles(stack, name, "delete", "pod", pod, "--wait=false")
@@ -72,17 +71,6 @@ def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack
             assert all(pod["spec"]["nodeName"] != node for pod in stack.pods(name, "decode"))
         finally:
             stack.kubectl("uncordon", node)
-
-
-@contextmanager
-def none_lost(stack: Stack) -> Iterator[None]:
-    """Something happens under load, and every request gets all its tokens."""
-    with BackgroundLoad(Target(stack.gateway_url, MODEL), LOAD) as load:
-        wait_for(lambda: len(load.results) >= 12, "the load flows", timeout_seconds=30)
-        yield
-        results = load.stop()
-    assert load.lost == []
-    assert all(result.got_tokens == result.asked_tokens for result in results)
 
 
 def _and_settles(stack: Stack, name: str, *disturb: str) -> None:

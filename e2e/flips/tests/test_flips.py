@@ -6,15 +6,14 @@ FLIPS says how many (20). Prints how long they took, from the loss of the label 
 import os
 import re
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from e2e.load import BackgroundLoad, Schedule, Target
+from e2e.load import Schedule
 from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
-from e2e.tests.resources import GATEWAY_NODE_PORT, MODEL, changed, static
+from e2e.tests.losses import none_lost
+from e2e.tests.resources import GATEWAY_NODE_PORT, changed, static
 
 Json = dict[str, Any]
 FLIPS = int(os.environ.get("FLIPS", "20"))
@@ -28,7 +27,7 @@ def test_no_request_is_lost_while_workers_change_their_role(stack: Stack, apply:
     name = apply(resource)
     until_ready(stack, name)
     before, shapes = uids(stack, name), ((3, 1), (1, 3))
-    with none_lost(stack):
+    with none_lost(stack, LOAD):
         for turn in range(FLIPS // 2):
             shape(stack, resource, *shapes[turn % 2])
     assert uids(stack, name) == before
@@ -42,7 +41,7 @@ def test_an_operator_that_is_killed_on_the_way_loses_nothing(stack: Stack, apply
     name = apply(resource)
     until_ready(stack, name)
     before = uids(stack, name)
-    with none_lost(stack):
+    with none_lost(stack, LOAD):
         for target in ((2, 2), (1, 3)):
             stack.apply(changed(resource, {"prefill__replicas": target[0], "decode__replicas": target[1]}))
             wait_for(lambda: on_their_way(stack, name), "one is on its way", timeout_seconds=30, every_seconds=0.2)
@@ -53,18 +52,6 @@ def test_an_operator_that_is_killed_on_the_way_loses_nothing(stack: Stack, apply
 
 def convertible(name: str) -> Json:
     return static(name, prefill=1, decode=3, node_port=GATEWAY_NODE_PORT, roleSwitching__enabled=True)
-
-
-@contextmanager
-def none_lost(stack: Stack) -> Iterator[None]:
-    """Something happens under load, and every request gets all its tokens."""
-    with BackgroundLoad(Target(stack.gateway_url, MODEL), LOAD) as load:
-        wait_for(lambda: len(load.results) >= 12, "the load flows", timeout_seconds=30)
-        yield
-        results = load.stop()
-    assert load.lost == []
-    assert all(result.got_tokens == result.asked_tokens for result in results)
-    print(f"{len(results)} requests, none lost")
 
 
 def shape(stack: Stack, resource: Json, prefill: int, decode: int) -> None:

@@ -11,7 +11,7 @@ from dopd.planning.bounds import Bound, Pair, apply_bounds
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Expected, Size
-from dopd.planning.switching import Means, Remedy, other
+from dopd.planning.switching import Means, Remedy
 from dopd.planning.workers import Workers
 
 
@@ -208,5 +208,5 @@ def _said(remedy: Remedy) -> str:
     if remedy.means is Means.RETURN:
         return f"{count} of {role} that drain serve again"
     if remedy.means is Means.FLIP:
-        return f"{count} of {other(role)} change to {role} within {seconds:.0f} s"
+        return f"{count} of {role.other} change to {role} within {seconds:.0f} s"
     return f"{count} of {role} start within {seconds:.0f} s"

@@ -68,6 +68,19 @@ def option(
     return made
 
 
+def choice(*names: str, among: Iterable[str], of: Converter | None = None, **attributes: Any) -> Callable[[F], F]:
+    """An option whose value is one of a few words, all of which help shows and completion offers.
+
+    Args:
+        names: such as `--order`.
+        among: the words.
+        of: makes the value of a word; the word itself if absent.
+        attributes: of `click.option`.
+    """
+    words = tuple(among)
+    return option(*names, of=of or one_of(words), metavar="|".join(words), choices=words, **attributes)
+
+
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one decorator, in the order in which help shows them."""
 

@@ -10,7 +10,7 @@ import click
 import yaml
 
 from dopd.api.text import one_line, plain
-from dopd.cli.arguments import F, one_of, option
+from dopd.cli.arguments import F, choice
 
 FORMATS = ("table", "wide", "json", "yaml")
 GAP = 3
@@ -21,9 +21,7 @@ def format_option(*formats: str) -> Callable[[F], F]:
     """`-o`: how to show what was found."""
     known = formats or FORMATS
     told = f"how to show it: {', '.join(known)} (default: {known[0]})"
-    return option(
-        "-o", "--output", "form", of=one_of(known), metavar="|".join(known), choices=known, default=known[0], help=told
-    )
+    return choice("-o", "--output", "form", among=known, default=known[0], help=told)
 
 
 def colourful() -> bool:

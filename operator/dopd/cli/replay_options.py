@@ -10,7 +10,7 @@ import click
 
 from dopd.api.base import seconds
 from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
-from dopd.cli.arguments import F, number, object_name, one_of, option, output_file, together, whole
+from dopd.cli.arguments import F, choice, number, object_name, one_of, option, output_file, together, whole
 from dopd.cli.errors import did_you_mean
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
@@ -104,11 +104,9 @@ def trace_options(function: F) -> F:
             help=f"of {', '.join(NAMES)}; with --simulator dynamo of {', '.join(foreign.NAMES)} "
             f"(default: {', '.join(DEFAULT)}, there all; besides {', '.join((*VARIANTS, AGGREGATED))})",
         ),
-        option(
+        choice(
             "--simulator",
-            of=one_of(SIMULATORS),
-            metavar="|".join(SIMULATORS),
-            choices=SIMULATORS,
+            among=SIMULATORS,
             default="dopd",
             help="dynamo: NVIDIA's, see make dynamo-replay",
         ),
@@ -136,27 +134,23 @@ def trace_options(function: F) -> F:
             help="begin of the part of the trace to replay",
         ),
         option("--to-seconds", of=number(), metavar="SECONDS", default="inf", help="end of that part"),
-        option(
+        choice(
             "--within",
+            among=Within,
             of=_of(Within),
-            metavar="|".join(Within),
-            choices=Within,
             default=Within.LINEAR.value,
             help="how the load runs within an interval of totals: on to the next one, or constant with steps between",
         ),
-        option(
+        choice(
             "--routing",
+            among=Routing,
             of=_of(Routing),
-            metavar="|".join(Routing),
-            choices=Routing,
             default=Routing.LEAST_REQUESTS.value,
             help="of the gateway",
         ),
-        option(
+        choice(
             "--order",
-            of=one_of(ORDERS),
-            metavar="|".join(ORDERS),
-            choices=ORDERS,
+            among=ORDERS,
             default=FIRST_COME,
             help="of waiting prompts: fcfs, as engines do (default), on-time-first, as dopd's engine image does, ...",
         ),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from dopd.api.text import one_line
-from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, one_of, option, port
+from dopd.cli.arguments import NAMESPACES, choice, namespaces, number, object_name, option, port
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster.election import LeaseLost
 from dopd.reconcile.runtime import Options, run
@@ -59,11 +59,9 @@ LOG_FORMATS = ("text", "json")
     envvar="DOPD_HTTP_PORT",
     help="health and metrics; 0 for none [DOPD_HTTP_PORT]",
 )
-@option(
+@choice(
     "--log-format",
-    of=one_of(LOG_FORMATS),
-    metavar="text|json",
-    choices=LOG_FORMATS,
+    among=LOG_FORMATS,
     default="text",
     envvar="DOPD_LOG_FORMAT",
     help="[DOPD_LOG_FORMAT]",

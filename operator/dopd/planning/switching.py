@@ -51,11 +51,6 @@ class Remedy:
     seconds: float
 
 
-def other(role: Role) -> Role:
-    """The role that a worker of this one can change to."""
-    return Role.DECODE if role is Role.PREFILL else Role.PREFILL
-
-
 def seconds_into(model: EngineModel, policy: Policy, usual_drains: PerRole[float]) -> Into:
     """How soon a worker of the other role serves in each one, where that is sooner than a start.
 
@@ -68,7 +63,7 @@ def seconds_into(model: EngineModel, policy: Policy, usual_drains: PerRole[float
         return NO_SWITCHING
 
     def of(role: Role) -> float | None:
-        seconds = model.drain_seconds.get(other(role), usual_drains[other(role)]) + model.flip_seconds
+        seconds = model.drain_seconds.get(role.other, usual_drains[role.other]) + model.flip_seconds
         return seconds if seconds < model.startup_seconds[role] else None
 
     return PerRole.of(of)
@@ -124,7 +119,7 @@ def remedies(
     found: list[Remedy] = []
     flips = False
     for i, role in enumerate(Role):
-        lack, giver = target[i] - workers[role].supply, workers[other(role)]
+        lack, giver = target[i] - workers[role].supply, workers[role.other]
         if lack <= 0:
             continue
         back = min(lack, workers[role].returning)

@@ -7,14 +7,15 @@ moves when the mode is changed to External.
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from dopd.api.base import API_VERSION
-from dopd.api.conditions import ConditionReason
 from dopd.api.names import INSTANCE_LABEL, ROLE_LABEL, Role
-from dopd.api.scale import MOST_WORKERS
+from dopd.api.scale import WorkerScaleSpec
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.reconcile.observe import Observed, belongs
 from dopd.reconcile.pods import Trouble
-from dopd.reconcile.refusals import refusal, taken
+from dopd.reconcile.refusals import failed, refusal, taken
 
 Json = dict[str, Any]
 KIND = kinds.WORKER_SCALE.kind
@@ -30,9 +31,10 @@ def asked_workers(observed: Observed, held: Mapping[Role, int]) -> tuple[int, in
 
     def of(role: Role) -> int:
         scale = observed.children.get((KIND, observed.owner.child_name(role)))
-        asked = (scale or {}).get("spec", {}).get("workers")
-        known = isinstance(asked, int) and not isinstance(asked, bool) and 0 <= asked <= MOST_WORKERS
-        return int(asked) if known else held[role]
+        try:
+            return WorkerScaleSpec.model_validate((scale or {}).get("spec"), strict=True).workers
+        except ValidationError:  # none there, or stored under another schema
+            return held[role]
 
     return of(Role.PREFILL), of(Role.DECODE)
 
@@ -51,8 +53,8 @@ async def write_scales(kubernetes: Kubernetes, observed: Observed, held: Mapping
         try:
             trouble = await _write(kubernetes, observed, role, held[role])
         except ApiError as error:
-            answered = ConditionReason.API_FAILED, f"{KIND} {name}: {error.message}"
-            trouble = refusal(f"{KIND} {name}", error) if error.status in (400, 403, 422) else Trouble(*answered)
+            told = refusal if error.status in (400, 403, 422) else failed
+            trouble = told(f"{KIND} {name}", error)
         if trouble:
             troubles.append(trouble)
     return troubles

@@ -92,7 +92,7 @@ class Fleet:
         Those that drain already go first, since they serve nobody, then those with the least to finish; the role goes
         on serving with one at least.
         """
-        other = Role.DECODE if role is Role.PREFILL else Role.PREFILL
+        other = role.other
         leaving = [w for w in self.workers[role] if w.phase is Phase.DRAINING and not w.becomes]
         spared = max(0, len(self.serving[role]) - 1)
         serving = sorted(self.serving[role], key=lambda w: w.assigned)[:spared]

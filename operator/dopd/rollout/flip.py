@@ -43,7 +43,7 @@ def with_flips(
     """
     result = dict(steps)
     for to in Role:
-        source = _other(to)
+        source = to.other
         leaving = result[source].leave
         able = sorted((w for w in workers[source] if w.name in leaving and w.may_flip and w.ready), key=_soonest)
         chosen = [w.name for w in able[: max(0, min(flips.get(to, 0), result[to].lacks))]]
@@ -58,10 +58,6 @@ def with_flips(
             flip=tuple(chosen),
         )
     return result
-
-
-def _other(role: Role) -> Role:
-    return Role.DECODE if role is Role.PREFILL else Role.PREFILL
 
 
 def _soonest(worker: Worker) -> tuple[bool, bool, float, str]:

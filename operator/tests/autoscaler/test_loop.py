@@ -1,27 +1,18 @@
-"""What users rely on of the loop: when it grows and shrinks, what it holds, and what it says of it."""
+"""What users rely on of the loop: when it grows and shrinks, what it holds and what it learns."""
 
-import math
 import random
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dopd.api.names import Role
-from dopd.autoscaler import Autoscaler, Cause, EngineSample, Reason, Sample
-from dopd.autoscaler.lengths import SlowLengths
-from dopd.perf.online import Counters
+from dopd.autoscaler import Autoscaler, Cause, Reason, Sample
 from dopd.planning import Bound, Demand, PerRole, RoleBounds, Workers, size
 from dopd.planning.policy import Fallback
 
-from .worlds import POLICY, bins, demand, look, run, workers
-
-
-def alone(model, load, policy=POLICY, fleet=None):
-    """The first decision on a load."""
-    return look(Autoscaler(forecaster=None), load, model, policy, fleet=fleet)
+from .worlds import POLICY, alone, bins, demand, look, run, workers
 
 
 def test_growth_is_immediate(model):
@@ -350,75 +341,6 @@ def test_a_missing_late_share_moves_nothing_and_an_outage_keeps_what_was_learnt(
     assert autoscaler.miss == learnt
 
 
-def test_it_says_which_load_decided(model):
-    still, moves = [60] * 400, [60 + 20 * math.sin(k / 5) for k in range(60)]
-    assert run(model, still)[-1].weighed.prefill.cause is Cause.NOW
-    causes = {decision.weighed.prefill.cause for decision in run(model, moves)}
-    assert Cause.GROWN in causes
-    fallen = run(model, [200] * 3 + [1])[-1]
-    assert fallen.weighed.prefill.cause is Cause.HELD
-    assert fallen.weighed.prefill.held == fallen.prefill
-    bound = alone(model, demand(200), replace(POLICY, prefill=RoleBounds(1, 2)))
-    assert bound.weighed.prefill.cause is Cause.BOUND
-    assert bound.weighed.prefill.needed > 2 == bound.prefill
-    queued = alone(model, demand(1), fleet=workers(1, 1, waiting_tokens=4e6)).weighed
-    assert queued.prefill.cause is Cause.BACKLOG
-    assert queued.prefill.backlog == queued.prefill.needed
-    assert queued.decode.backlog == 0
-
-
-@pytest.mark.parametrize("rps", [0.0, 0.01, 5000.0])
-def test_the_message_holds_the_numbers(model, rps):
-    autoscaler = Autoscaler(forecaster=None)
-    decision = look(autoscaler, demand(rps), model)
-    assert f"prefill {decision.prefill}: " in decision.message
-    assert f"decode {decision.decode}: " in decision.message
-    assert f"{decision.weighed.prefill.needed} needed" in decision.message
-    assert f"more than that comes in {autoscaler.miss:.1%} of such times" in decision.message
-    assert "requests/s" in decision.message
-    assert "nan" not in decision.message
-
-
-def test_the_message_of_a_backlog_tells_what_waits(model):
-    decision = alone(model, demand(0), fleet=workers(1, 1, waiting_tokens=2_000_000.0))
-    assert decision.reason is Reason.BACKLOG
-    assert "2000000 prompt tokens wait for prefill and 0 requests for decode" in decision.message
-
-
-def test_workers_that_no_node_has_room_for_are_told(model):
-    fleet = PerRole(Workers(1, starting=3, unschedulable=3), Workers(1))
-    assert "3 workers find no node with free GPUs" in alone(model, demand(200), fleet=fleet).message
-
-
-def test_the_message_tells_what_lies_beyond_the_profile(model):
-    assert "extrapolated" not in alone(model, demand(20)).message
-    prompts = alone(model, demand(2, mean=7000.0)).message
-    assert "% of the prompts are longer than the last of spec.prefill.points (8000 tokens)" in prompts
-    assert "measure the profile further" in prompts
-    contexts = alone(model, Demand(2.0, 1000.0, 2e6, 9000.0)).message
-    assert "10000 tokens of context lies beyond the last of spec.decode.points (batch 256, 8000 tokens)" in contexts
-    larger = replace(model, max_running_requests=300)
-    assert "decode at batch 300 and 1200 tokens of context lies beyond" in alone(larger, demand(20)).message
-    assert "extrapolated" not in alone(larger, demand(0)).message, "nobody needs that batch"
-
-
-def test_objectives_that_nothing_meets_are_said(model):
-    impossible = replace(POLICY, objectives=replace(POLICY.objectives, ttft_seconds=0.02))
-    decision = alone(model, demand(20), impossible)
-    assert decision.infeasible
-    assert f"objectives can not be met: {decision.infeasible}" in decision.message
-
-
-def test_what_is_expected_is_of_the_demand_that_each_role_was_planned_for(model):
-    policy = replace(POLICY, decode=RoleBounds(1, 3))
-    decision = alone(model, demand(600), policy)
-    assert decision.needed[1] > 3 == decision.decode
-    assert decision.planned_for.decode.requests_per_second > 600
-    assert decision.expected.attainment == 0
-    ample = alone(model, demand(20))
-    assert ample.expected.attainment >= POLICY.objectives.attainment
-
-
 def test_where_prefill_serves_in_order_fewer_workers_do(model):
     in_order = replace(POLICY, on_time_first=True)
     uneven = Demand(1.0, 1500.0, 1500.0**2 * (1 + 1.5**2), 20.0)
@@ -496,114 +418,3 @@ def test_a_lead_that_drifts_a_little_keeps_the_forecast(model):
     kept.observe(Sample(600.0, demand(40)), drifting, POLICY)
     fresh.observe(Sample(600.0, demand(40)), drifting, POLICY)
     assert kept.outlook.prefill.peak > fresh.outlook.prefill.peak, "it knows that the load moves"
-
-
-@pytest.mark.parametrize("engines", ["slow", "as profiled"])
-def test_the_loop_plans_for_the_engines_that_run_and_not_for_their_profile(model, engines):
-    pace, autoscaler = 2.0 if engines == "slow" else 1.0, Autoscaler(forecaster=None)
-    load = demand(40)
-    for index in range(40):
-        busy = 10.0 * index * pace * model.prefill_seconds(1000)
-        counted = EngineSample("a", Role.PREFILL, 900.0, Counters(10_000.0 * index, busy, (0.0,) * 5))
-        autoscaler.observe(Sample(30.0 * index, Demand(40, 1000.0, 1e6, 200.0), engines=[counted]), model, POLICY)
-        decision = autoscaler.decide(workers(), 30.0 * index, model, POLICY)
-    profiled = alone(model, load).needed[0]
-    assert (decision.needed[0] > profiled) == (engines == "slow")
-
-
-def finite(most):
-    return st.floats(0, most) | st.none()
-
-
-def queues():
-    return st.builds(
-        Workers,
-        serving=st.integers(0, 50),
-        starting=st.integers(0, 50),
-        draining=st.integers(0, 50),
-        waiting_tokens=finite(1e12),
-        waiting_requests=finite(1e9),
-        waiting_tokens_growth=st.floats(0, 1e9),
-        kv_use=finite(1),
-    )
-
-
-loads = st.builds(
-    lambda rps, tokens, cv, out, share: Demand(rps, tokens, tokens**2 * (1 + cv**2), out, share),
-    st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 5), st.floats(0, 1e6), st.floats(0, 1),
-)  # fmt: skip
-
-
-def numbers(value):
-    if isinstance(value, dict):
-        return [number for item in value.values() for number in numbers(item)]
-    if isinstance(value, list | tuple):
-        return [number for item in value for number in numbers(item)]
-    return [value] if isinstance(value, int | float) else []
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    looks=st.lists(st.tuples(st.none() | loads, queues(), queues(), finite(1)), min_size=1, max_size=4),
-    past=st.lists(loads, max_size=4),
-    switch=st.booleans(),
-)
-def test_whatever_can_be_measured_gives_numbers_that_can_be_used(model, looks, past, switch):
-    autoscaler, policy = Autoscaler(forecaster=None), replace(POLICY, role_switching=switch)
-    for index, (load, prefill, decode, late) in enumerate(looks):
-        decision = look(autoscaler, load, model, policy, index * 30.0, PerRole(prefill, decode), late, bins(past, 0.0))
-        told = asdict(decision)
-        told.pop("flips")  # negative in one direction
-        assert autoscaler.miss is None or 0 < autoscaler.miss < 1
-        if told["expected"]:
-            assert told["expected"].pop("ttft_seconds") >= 0, "infinite where the queue does not end, never NaN"
-        assert all(math.isfinite(number) and number >= 0 for number in numbers(told))
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0])
-@pytest.mark.parametrize("name", ["waiting_tokens", "waiting_tokens_growth", "waiting_requests", "kv_use"])
-def test_what_no_engine_can_report_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f"workers: {name} is {value}; expected a finite number"):
-        Workers(2, **{name: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("late_share", math.nan),
-        ("late_share", 1.1),
-        ("late_share", -0.1),
-        ("window_seconds", 0.0),
-        ("window_seconds", math.inf),
-        ("at_seconds", math.nan),
-    ],
-)
-def test_what_no_telemetry_can_report_is_refused_by_name(name, value):
-    with pytest.raises(ValueError, match=f"sample: {name} is {value}; expected"):
-        Sample(**{"at_seconds": 0.0, "demand": demand(1), name: value})
-
-
-def test_a_forecast_that_decides_is_told_from_growth(model):
-    """A day that repeats itself rises soon after this time, and nothing of the last minutes tells of it."""
-    rises = [demand(400 if k % 1440 in range(30, 60) else 20) for k in range(1, 4 * 1440 + 1)]
-    autoscaler, policy = Autoscaler(forecaster=None), replace(POLICY, prefill=RoleBounds(1, 200))
-    for at in range(1500, 1740, 30):
-        decision = look(autoscaler, demand(20), model, policy, float(at), past=bins(rises, 0.0))
-    assert decision.weighed
-    assert decision.weighed.prefill.cause is Cause.FORECAST
-    assert "by the forecast at +90 s (as a day before)" in decision.message
-
-
-def test_lengths_too_small_to_be_multiplied_are_of_no_request():
-    slow = SlowLengths(600.0)
-    slow.add(0.0, 45.0, Demand(2e-106, 1e-293, 0.0, 0.0, 0.0))
-    assert slow.at(1.0).uncached_share == 1.0
-
-
-def test_the_message_names_the_field_that_limits_and_what_clients_meet(model):
-    few = alone(model, demand(200), replace(POLICY, prefill=RoleBounds(1, 2)))
-    assert "limited by spec.scaling.prefill.max 2" in few.message
-    assert "the queue grows on this target; the objective is 0.99 of requests on time" in few.message
-    enough = alone(model, demand(60))
-    assert "expected on this target: TTFT " in enough.message
-    assert "of requests on time (objective 0.99)" in enough.message

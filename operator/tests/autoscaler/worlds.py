@@ -66,3 +66,8 @@ def bins(demands: Iterable[Demand], end_seconds: float, seconds: float = 60.0) -
     """A past that ends there, oldest first."""
     kept = list(demands)
     return [PastLoad(end_seconds - seconds * (len(kept) - 1 - index), seconds, one) for index, one in enumerate(kept)]
+
+
+def alone(model, load, policy=POLICY, fleet=None):
+    """The first decision on a load."""
+    return look(Autoscaler(forecaster=None), load, model, policy, fleet=fleet)

@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from kubernetes.aio import client, config
 
-from dopd.cluster import Kubernetes, kinds
+from dopd.cluster import kinds
 from e2e.cluster.argocd import NAMESPACE, application, argo_cd, project
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.errors import ClusterError
@@ -22,7 +21,7 @@ from e2e.cluster.errors import ClusterError
 from ..gitops.lua import ARGOCD
 from .cluster import MERGE, Cluster
 from .resources import eventually, inference
-from .test_mover import GPUS, Run
+from .runs import GPUS, Run, running
 
 pytestmark = pytest.mark.timeout(600)
 APPLICATIONS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications"
@@ -99,12 +98,8 @@ class Model(Run):
 
 @pytest.fixture
 async def model(plane: ControlPlane, api: httpx.Client, crds: None, namespace: str) -> AsyncIterator[Model]:
-    configuration = client.Configuration()
-    await config.load_kube_config(str(plane.kubeconfig), client_configuration=configuration)
-    kubernetes, cluster = Kubernetes(client.ApiClient(configuration)), Cluster(api, namespace, 2 * GPUS)
-    yield Model(plane, api, cluster, kubernetes)
-    cluster.close()
-    await kubernetes.close()
+    async with running(plane, api, Cluster(api, namespace, 2 * GPUS), Model) as one:
+        yield one
 
 
 def waved(manifest: dict[str, Any], wave: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A real API server for the tests of this folder: etcd and the control plane on loopback, started once a session."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,7 +11,9 @@ from dopd.cluster import kinds
 from e2e.cluster import programs
 from e2e.cluster.controlplane import ControlPlane, control_plane
 
+from .cluster import Cluster
 from .resources import connect, eventually
+from .runs import GPUS, Run, running
 
 _HERE = Path(__file__).parent
 
@@ -64,3 +66,10 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     plane.kubectl("wait", "--for=create", "serviceaccount/default", f"--namespace={name}", "--timeout=20s")
     yield name
     plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def run(plane: ControlPlane, api: httpx.Client, crds: None, namespace: str) -> AsyncIterator[Run]:
+    """One resource m on machines with GPUs for twice the cap."""
+    async with running(plane, api, Cluster(api, namespace, 2 * GPUS), Run) as one:
+        yield one

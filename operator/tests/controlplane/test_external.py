@@ -11,7 +11,7 @@ from e2e.cluster.controlplane import ControlPlane
 
 from .cluster import MERGE
 from .resources import eventually, inference
-from .test_mover import Run, run  # noqa: F401 (a fixture)
+from .runs import Run
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(120)
@@ -20,7 +20,7 @@ SCALING = {"mode": "External", "prefill": {"min": 1, "max": 2}, "decode": {"min"
 
 
 @pytest.fixture
-async def external(run: Run) -> Run:  # noqa: F811
+async def external(run: Run) -> Run:
     manifest = json.loads(inference("m", scaling=SCALING))
     for role in ("prefill", "decode"):
         del manifest["spec"][role]["replicas"]
@@ -29,12 +29,12 @@ async def external(run: Run) -> Run:  # noqa: F811
     return run
 
 
-def scale(run: Run, role: str) -> Json:  # noqa: F811
+def scale(run: Run, role: str) -> Json:
     found: Json = run.api.get(kinds.WORKER_SCALE.path(run.cluster.namespace, f"m-{role}")).raise_for_status().json()
     return found
 
 
-def asked(run: Run) -> int:  # noqa: F811
+def asked(run: Run) -> int:
     return int(scale(run, "decode")["spec"]["workers"])
 
 
@@ -47,7 +47,7 @@ def change(api: httpx.Client, path: str, patch: Json) -> None:
     api.patch(path, content=json.dumps(patch), headers=MERGE).raise_for_status()
 
 
-def ask(run: Run, role: str, workers: int) -> None:  # noqa: F811
+def ask(run: Run, role: str, workers: int) -> None:
     here = f"--namespace={run.cluster.namespace}"
     run.plane.kubectl("scale", f"workerscale/m-{role}", f"--replicas={workers}", here)
 

@@ -6,13 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
-from kubernetes.aio import client, config
 
-from dopd.cluster import Kubernetes, kinds
+from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
 
 from .flipping import FlippingCluster
-from .test_mover import GPUS, Run, create
+from .runs import GPUS, Run, create, running
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(120)
@@ -60,12 +59,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def run(plane: ControlPlane, api: httpx.Client, crds: None, namespace: str) -> AsyncIterator[FlipRun]:
-    configuration = client.Configuration()
-    await config.load_kube_config(str(plane.kubeconfig), client_configuration=configuration)
-    kubernetes, cluster = Kubernetes(client.ApiClient(configuration)), FlippingCluster(api, namespace, GPUS)
-    yield FlipRun(plane, api, cluster, kubernetes)
-    cluster.close()
-    await kubernetes.close()
+    async with running(plane, api, FlippingCluster(api, namespace, GPUS), FlipRun) as one:
+        yield one
 
 
 async def began(run: FlipRun, prefill: int, decode: int) -> set[str]:

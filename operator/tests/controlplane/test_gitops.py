@@ -2,24 +2,22 @@
 
 import json
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
-from kubernetes.aio import client, config
 
-from dopd.cluster import Kubernetes, kinds
+from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
 
 from ..gitops.lua import health
 from ..gitops.test_health import STATUSES
 from .chart import helm
-from .cluster import MERGE, Cluster
+from .cluster import MERGE
 from .resources import inference
-from .test_mover import GPUS, Run, create
+from .runs import Run, create
 
 pytestmark = pytest.mark.timeout(120)
 RECORD = "DOPD_RECORD_STATUSES"
@@ -27,13 +25,8 @@ RECORD = "DOPD_RECORD_STATUSES"
 
 
 @pytest.fixture
-async def life(plane: ControlPlane, api: httpx.Client, crds: None, namespace: str) -> AsyncIterator[Run]:
-    configuration = client.Configuration()
-    await config.load_kube_config(str(plane.kubeconfig), client_configuration=configuration)
-    kubernetes, cluster = Kubernetes(client.ApiClient(configuration)), Cluster(api, namespace, 2 * GPUS)
-    yield Run(plane, api, cluster, kubernetes)
-    cluster.close()
-    await kubernetes.close()
+def life(run: Run) -> Run:
+    return run
 
 
 def seen(life: Run, what: str) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dopd.api.names import Role
 from dopd.planning import PerRole, Policy, RoleBounds, Workers
-from dopd.planning.switching import NO_SWITCHING, Means, Remedy, divide, flips_of, other, remedies, seconds_into
+from dopd.planning.switching import NO_SWITCHING, Means, Remedy, divide, flips_of, remedies, seconds_into
 
 BOTH, POLICY = PerRole(11.0, 11.0), Policy(prefill=RoleBounds(1, 40), decode=RoleBounds(1, 40), role_switching=True)
 
@@ -44,7 +44,7 @@ def test_all_that_is_held_is_divided_and_nobody_moves_who_does_not_have_to(total
             assert pair[i] <= wanted[i], "a worker changes its role only for one that is needed"
     for i, role in enumerate(Role):
         if pair[i] < wanted[i]:  # only as the other role can give no more by now
-            giver = fleet[other(role)]
+            giver = fleet[role.other]
             assert before[1 - i] - pair[1 - i] >= max(0, giver.serving + giver.unschedulable - max(1, wanted[1 - i]))
 
 
@@ -81,7 +81,7 @@ def test_what_is_lacking_is_met_by_what_serves_soonest_and_no_role_is_left_witho
         assert sum(remedy.workers for remedy in mine.values()) == lack
         count = {means: mine[means].workers if means in mine else 0 for means in Means}
         assert count[Means.RETURN] == min(lack, fleet[role].returning)
-        giver = fleet[other(role)]
+        giver = fleet[role.other]
         if count[Means.FLIP]:
             assert into[role] is not None
             assert giver.serving - max(0, count[Means.FLIP] - giver.draining) >= min(giver.serving, 1)
