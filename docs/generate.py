@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from dopd.api import conditions
 from dopd.api.crds import build
 from dopd.autoscaler import Cause, Reason, decision
+from dopd.cli import counterfactual_metrics
 from dopd.planning import Bound, bounds
 from dopd.reconcile import metrics
 from dopd.workloads.sglang_versions import Feature
@@ -130,19 +131,29 @@ def _metrics() -> str:
     lines = [
         "# Metrics of the operator",
         "",
-        "On port 8080, path `/metrics`. Those with the labels `namespace` and `instance` are set for a resource",
+        "On port 8080, path `/metrics`. Those with the labels `namespace` and `inference` are set for a resource",
         "by the operator that acts (`dopd_leader` is 1).",
         "",
-        "| name | type | labels | meaning |",
+        *_metric_rows(metrics),
+        "",
+        "## Of `dopd counterfactual`",
+        "",
+        "On port 8080 of its own pod, where the chart's `counterfactual.enabled` is true.",
+        "",
+        *_metric_rows(counterfactual_metrics),
     ]
-    lines.append("|---|---|---|---|")
-    for metric in vars(metrics).values():
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def _metric_rows(module: ModuleType) -> Iterator[str]:
+    yield "| name | type | labels | meaning |"
+    yield "|---|---|---|---|"
+    for metric in vars(module).values():
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
-            lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
-    return _HEAD + "\n".join(lines) + "\n"
+            yield f"| `{name}` | {family.type} | {labels} | {family.documentation} |"
 
 
 if __name__ == "__main__":

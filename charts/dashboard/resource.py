@@ -36,7 +36,7 @@ def text() -> str:
     made.with_variable(
         choice("inference", "Inference", 'label_values(dopd_workers{namespace="$namespace"}, inference)')
     )
-    for part in (_glance, _load, _workers, _latency, _engines, _order, _belief, _operator):
+    for part in (_glance, _load, _workers, _latency, _engines, _order, _cost, _belief, _operator):
         part(made)
     changed = f"sum by (role) (changes({_own('target_workers')}[1m])) > 0"
     return written(made, [marks("Decisions", changed, "new target of {{role}}", "#5794f2")])
@@ -194,6 +194,29 @@ def _order(made: dashboards.Dashboard) -> None:
     back = f"sum by (reason) (increase(dopd_prefill_order_fallbacks_total{{{pool}}}[$__rate_interval]))"
     given = "Prompts refused since they could not be on time any more; and times that the order was left to the engine."
     made.with_panel(lines("Refused and given back", given, 5, (refused, "refused"), (back, "given back: {{reason}}")))
+
+
+def _cost(made: dashboards.Dashboard) -> None:
+    made.with_row(_ROW("What others would have used"))
+    replayed = "Of the replayed window, on the same arrivals: used is measured, the others are replayed once an hour "
+    replayed += "(counterfactual.enabled of the chart). The knobs of static and hpa are chosen with hindsight."
+    hours = (_own("counterfactual_gpu_hours"), "{{policy}}")
+    made.with_panel(lines("GPU-hours by policy", replayed, 10, hours))
+    late = "Share of the requests that would have met both objectives, by replayed policy."
+    attained = (_own("counterfactual_attainment"), "{{policy}}")
+    goal = (_own("objective_attainment"), "objective")
+    limits = ["objective"]
+    made.with_panel(
+        lines("On time by policy", late, 8, attained, goal, unit="percentunit", limits=limits, top=1, from_zero=False)
+    )
+    used = _own("counterfactual_gpu_hours", ', policy="used"')
+    best = _own("counterfactual_gpu_hours", ', policy="hpa"')
+    told = "GPU-hours used over those of the best HPA; below 1 is cheaper."
+    made.with_panel(number("Used over HPA", told, f"{used} / ignoring(policy) {best}", empty="not replayed", width=3))
+    window = "How much of the past was replayed; less than asked for where it held too many requests."
+    made.with_panel(
+        number("Window", window, _own("counterfactual_window_seconds"), unit="s", empty="not replayed", width=3)
+    )
 
 
 def _belief(made: dashboards.Dashboard) -> None:

@@ -7,8 +7,10 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from dopd.cli.arguments import output_file
+from dopd.cli.errors import did_you_mean
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
@@ -150,13 +152,52 @@ def _output_file(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _scenario(text: str) -> str:
+    if text not in SCENARIOS:
+        raise argparse.ArgumentTypeError(f"{text}: expected {_SCENARIOS}{did_you_mean(text, SCENARIOS)}")
+    return text
+
+
+def _trace(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: expected a file that exists, in a format that dopd replay reads")
+    return Path(text)
+
+
+_SCENARIOS = f"one of {', '.join(SCENARIOS)}"
+
+
+class _OneLine(argparse.ArgumentParser):
+    """Says what is wrong in one line, and no usage: `make demo` has shown its options by then."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        words = message.removeprefix("argument ")
+        if words.startswith("unrecognized arguments: "):
+            told = words.removeprefix("unrecognized arguments: ").split()[0]
+            known = [name for action in self._actions for name in action.option_strings]
+            words = f"{told}: no such option{did_you_mean(told, known)}; see {self.prog} --help"
+        elif words.endswith("expected one argument"):
+            words = f"{words.partition(':')[0]}: expected a value after it"
+        else:  # "--scenario: x: expected ..." reads as the command line has it
+            words = words.replace(": ", " ", 1)
+        print(f"demo: {words}", file=sys.stderr)
+        sys.exit(2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m e2e.demo", description=__doc__)
+    parser = _OneLine(prog="python -m e2e.demo", description=__doc__)
     add = parser.add_argument
     add("--plan", action="store_true", help="say what would be used, built and run on this machine, and start nothing")
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
-    add("--scenario", choices=list(SCENARIOS), default=FIRST_LIGHT.name, help="what is played (default: %(default)s)")
-    add("--trace", type=Path, metavar="FILE", help="play the start of another trace")
+    add(
+        "--scenario",
+        type=_scenario,
+        metavar="NAME",
+        default=FIRST_LIGHT.name,
+        help=f"{_SCENARIOS} (default: %(default)s)",
+    )
+    add("--trace", type=_trace, metavar="FILE", help="play the start of another trace")
     add("--json", type=_output_file, metavar="FILE", help="write the figures")
     add("--html", type=_output_file, metavar="FILE", help="write a page of the run")
     add("--record", type=_output_file, metavar="FILE", help="write what the autoscaler was told and decided")

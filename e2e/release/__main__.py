@@ -1,8 +1,8 @@
 """Run a step of a release, or say what it would run (`--dry-run`).
 
-python -m release check                       version, tag, changelog and generated files agree
-python -m release images --registry R         build for all platforms, and push
-python -m release version 0.2.0               the next version, everywhere
+python -m e2e.release check                       version, tag, changelog and generated files agree
+python -m e2e.release images --registry R         build for all platforms, and push
+python -m e2e.release version 0.2.0               the next version, everywhere
 """
 
 import argparse
@@ -43,7 +43,7 @@ def problems(tag: str) -> list[str]:
         found.append(f"CHANGELOG.md: no section {dopd.__version__}; rename Unreleased to it")
     for name, text in git_ops(dopd.__version__).items():
         if (ROOT / "config" / name).read_text() != text:
-            found.append(f"config/{name}: another version; run `python -m release version {dopd.__version__}`")
+            found.append(f"config/{name}: another version; run `python -m e2e.release version {dopd.__version__}`")
     return found
 
 
@@ -104,7 +104,7 @@ def pushed_digest(image: plan.Image) -> str:
 def main() -> None:
     """Command line."""
     step_names = list(plan.steps(plan.Release("", "", (), {})))
-    parser = argparse.ArgumentParser(prog="python -m release", description="Steps of a release.")
+    parser = argparse.ArgumentParser(prog="python -m e2e.release", description="Steps of a release.")
     parser.add_argument("step", choices=["check", "version", *step_names])
     parser.add_argument("version", nargs="?", default="", help="for version: the next one")
     parser.add_argument("--registry", default="", help="where images and chart go, such as ghcr.io/example/dopd")

@@ -48,6 +48,7 @@ class ProcessExecutor(Executor):
         longest_seconds: of a call.
         most_mib: memory of the process.
         idle_seconds: after which it is ended.
+        name: of what it is for, in messages.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class ProcessExecutor(Executor):
         longest_seconds: float = LONGEST_SECONDS,
         most_mib: float = MOST_MIB,
         idle_seconds: float = IDLE_SECONDS,
+        name: str = "forecasts",
     ) -> None:
+        self._name = f"the process of {name}"
         self._longest_seconds, self._most_mib, self._idle_seconds = longest_seconds, most_mib, idle_seconds
         self._waiting: dict[Hashable, deque[_Job]] = {}
         self._changed = threading.Condition()
@@ -86,7 +89,7 @@ class ProcessExecutor(Executor):
                 raise RuntimeError("submit after shutdown")
             self._waiting.setdefault(group, deque()).append((future, call))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="forecasts", daemon=True)
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify()
         return future
@@ -157,8 +160,8 @@ class ProcessExecutor(Executor):
             status = self._end()
             why = f"took longer than {self._longest_seconds:g} s" if too_long.is_set() else f"ended with {status}"
             if not self._closed:
-                log.warning("the process of forecasts %s; the next call starts another", why)
-            raise WorkFailed(f"the process of forecasts {why}") from error
+                log.warning("%s %s; the next call starts another", self._name, why)
+            raise WorkFailed(f"{self._name} {why}") from error
         finally:
             clock.cancel()
 
@@ -170,7 +173,7 @@ class ProcessExecutor(Executor):
                 try:
                     self._child = self._started()
                 except OSError as error:
-                    raise WorkFailed(f"the process of forecasts can not be started: {error}") from error
+                    raise WorkFailed(f"{self._name} can not be started: {error}") from error
             return self._child
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -47,6 +47,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end -}}
 
+{{/* Of the pod of `dopd counterfactual`: no selector of the operator's takes it for one of the operator's. */}}
+{{- define "dopd.counterfactualSelector" -}}
+app.kubernetes.io/name: {{ include "dopd.shortName" . }}-counterfactual
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dopd.counterfactualLabels" -}}
+{{ include "dopd.labels" . | fromYaml | merge (include "dopd.counterfactualSelector" . | fromYaml) | toYaml }}
+{{- end -}}
+
+{{/* It reads these and nothing else, and writes nothing. */}}
+{{- define "dopd.counterfactualRules" -}}
+- apiGroups: [dopd.dev]
+  resources: [disaggregatedinferences, engineprofiles]
+  verbs: [get, list]
+{{- end -}}
+
 {{/* Ports of Prometheus that a policy lets through: as said, else those of the URLs. */}}
 {{- define "dopd.prometheusPorts" -}}
 {{- $ports := .Values.networkPolicy.prometheusPorts -}}

@@ -21,6 +21,9 @@ COMMANDS = {
     "explain": Entry("dopd.cli.explain", "why a resource has so many workers: loads, formulas, bounds"),
     "plan": Entry("dopd.cli.plan", "what it would have under another load, objective, budget or profile"),
     "replay": Entry("dopd.cli.replay", "run the planner and its peers on a trace, or on a resource's own history"),
+    "counterfactual": Entry(
+        "dopd.cli.counterfactual", "what static counts, an HPA and hindsight would have used, once an hour, as metrics"
+    ),
     "profile": Entry("dopd.cli.profile", "list, show, check, estimate and measure EngineProfiles"),
     "doctor": Entry("dopd.cli.doctor", "check that the operator can do its work here, and say what to do where not"),
     "run": Entry("dopd.cli.run", "run the operator"),

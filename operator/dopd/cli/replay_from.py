@@ -7,25 +7,21 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
-from dopd.api.base import seconds
 from dopd.cli import resource
 from dopd.cli.errors import DONE, FAILED, Failed, Refused
 from dopd.cli.manifests import read_manifest
 from dopd.cli.output import show
+from dopd.cli.own_history import read, source_of, variant_of
 from dopd.cli.prometheus_flags import connection_settings
 from dopd.cli.resource import KIND, Found
-from dopd.perf import EngineModel
 from dopd.replay.change_report import ChangeReport
 from dopd.replay.own_history import Variant, replayed, trace_of
-from dopd.telemetry import queries
 from dopd.telemetry.connection import Connector
-from dopd.telemetry.loads import LoadHistory, LoadReader, Source
-from dopd.telemetry.prometheus import QueryFailed, Servers
+from dopd.telemetry.loads import LoadHistory, LoadReader
+from dopd.telemetry.prometheus import Servers
 
 TRACE_ALONE = ("html", "policies", "history", "equal_hours")
 """Options of `dopd replay` that go with a trace alone."""
-PATIENCE_SECONDS = 300.0
-"""So long a history may take to be read."""
 
 
 def call(options: SimpleNamespace) -> int:
@@ -36,9 +32,9 @@ def call(options: SimpleNamespace) -> int:
             told = getattr(options, name)
             raise Refused(f"--{name.replace('_', '-')} {told}: expected a TRACE, and not --from; leave it out")
     found, after = resource.before_and_after(options, options.from_resource, changed)
-    variants = [_variant("before" if after else "as it is", found)]
+    variants = [variant_of("before" if after else "as it is", found)]
     if after:
-        variants.append(_variant("after", after))
+        variants.append(variant_of("after", after))
     report = _report(options, found, variants)
     text = report.as_markdown()
     if options.report:
@@ -47,16 +43,6 @@ def call(options: SimpleNamespace) -> int:
         options.json.write_text(json.dumps(_content(report), indent=1), encoding="utf-8")
     show(text.rstrip().splitlines())
     return DONE if report.reaches else FAILED
-
-
-def _variant(name: str, found: Found) -> Variant:
-    spec = found.readable_spec
-    if not isinstance(found.model, EngineModel):
-        told = found.model or "spec.scaling is absent, so that no EngineProfile is named; add it"
-        raise Failed(f"{KIND} {found.key} {name}: {told}")
-    plan = found.status.plan
-    engine = found.model.corrected(plan.prefill.correction, plan.decode.correction) if plan else found.model
-    return Variant(name, spec, engine, found.leads(), bool(plan and plan.on_time_first))
 
 
 def _report(options: SimpleNamespace, found: Found, variants: list[Variant]) -> ChangeReport:
@@ -83,36 +69,15 @@ async def _history(
         settings = connection_settings(options)
     except ValueError as error:
         raise Refused(str(error)) from error
-    spec = found.readable_spec
-    url = options.prometheus_url or spec.telemetry.prometheus_url or ""
+    url = options.prometheus_url or found.readable_spec.telemetry.prometheus_url or ""
     if not url:
         raise Refused(
             "--prometheus-url: missing, and spec.telemetry.prometheusURL names none; expected the URL of a Prometheus "
             "that can be reached from here: kubectl port-forward its Service, and give http://127.0.0.1:PORT"
         )
-    assert spec.scaling
-    forecast, labels = spec.scaling.forecast, {**settings.for_url(url).series_labels, **spec.telemetry.labels}
-    source = Source(
-        url,
-        seconds(forecast.bin),
-        max(since_seconds, forecast.history_seconds),
-        seconds(spec.scaling.behavior.interval),
-        queries.matchers(labels),
-        options.prometheus_history_url or spec.telemetry.history_url or "",
-    )
-    reader = LoadReader(Servers(Connector(settings)))
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            history = await reader.history(source, found.key, now_seconds)
-            while any("still being read" in gap for gap in history.gaps):
-                history = await reader.history(source, found.key, now_seconds)
-    except QueryFailed as failure:
-        raise Failed(f"{url}: {failure}; is it the Prometheus of {found.key} (--prometheus-url)?") from failure
-    except TimeoutError:
-        raise Failed(f"{url} did not answer within {PATIENCE_SECONDS:g} s; ask for less: --since") from None
-    if not history.past:
-        raise Failed(f"{url} knows no load of {found.key}; is it its Prometheus (--prometheus-url)?")
-    return history, url
+    far_url = options.prometheus_history_url or found.readable_spec.telemetry.history_url or ""
+    source = source_of(found, settings, url, far_url, since_seconds)
+    return await read(LoadReader(Servers(Connector(settings))), source, found, now_seconds), url
 
 
 def _content(report: ChangeReport) -> dict[str, Any]:

@@ -44,7 +44,12 @@ def _of(kind: type[StrEnum]) -> Callable[[str], StrEnum]:
     return lambda text: kind(known(text))
 
 
-def _since(text: str) -> float:
+def length_of_time(text: str) -> float:
+    """Seconds of a length of time such as 6h.
+
+    Raises:
+        ValueError: it is none, or shorter than ten minutes or longer than thirty days.
+    """
     try:
         length = seconds(text)
     except ValueError:
@@ -66,7 +71,13 @@ def resource_options(function: F) -> F:
             "over the URL of its spec, which may not be reachable from here)",
         ),
         option("--spec", of=Path, metavar="FILE", help="with --from: a manifest whose spec the resource is to get"),
-        option("--since", of=_since, metavar="DURATION", default="6h", help="with --from: how much of it (default 6h)"),
+        option(
+            "--since",
+            of=length_of_time,
+            metavar="DURATION",
+            default="6h",
+            help="with --from: how much of it (default 6h)",
+        ),
         option("--report", of=output_file, metavar="FILE", help="with --from: file for the Markdown report"),
     )(function)
 

@@ -12,6 +12,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives, PerRole, Policy
 from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import squared_cv
+from dopd.replay.ground import Ground
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
 from dopd.replay.runner import Result, run
@@ -129,17 +130,12 @@ class OfSpec:
         return decision.pair, decision.next_look_seconds
 
 
-def replayed(variant: Variant, trace: Trace, past: tuple[PastLoad, ...], begin_seconds: float) -> Result:
-    """Serve a trace under a spec.
+def ground_of(variant: Variant, trace: Trace) -> Ground:
+    """The simulated cluster of a resource: its engines, leads, GPUs and order of prompts.
 
     Args:
-        variant: the spec.
+        variant: the spec, and what it runs on.
         trace: the requests.
-        past: the load before them, seconds since the epoch.
-        begin_seconds: time 0 of the trace, seconds since the epoch.
-
-    Raises:
-        ValueError: its bounds allow no pair of workers.
     """
     spec = variant.spec
     setting = Setting(
@@ -159,6 +155,24 @@ def replayed(variant: Variant, trace: Trace, past: tuple[PastLoad, ...], begin_s
         most_unfinished=spec.scheduling.most_unfinished,
         objectives=variant.objectives,
     )
+    return Ground(setting, trace, settings, variant.engine)
+
+
+def replayed(variant: Variant, trace: Trace, past: tuple[PastLoad, ...], begin_seconds: float) -> Result:
+    """Serve a trace under a spec.
+
+    Args:
+        variant: the spec.
+        trace: the requests.
+        past: the load before them, seconds since the epoch.
+        begin_seconds: time 0 of the trace, seconds since the epoch.
+
+    Raises:
+        ValueError: its bounds allow no pair of workers.
+    """
+    spec = variant.spec
+    ground = ground_of(variant, trace)
+    setting, settings = ground.setting, ground.settings
     if spec.scaling is None:
         start = (spec.prefill.replicas or 0, spec.decode.replicas or 0)
         return run(trace, variant.engine, variant.objectives, start, settings)

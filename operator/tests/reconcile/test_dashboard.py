@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from charts.dashboard.__main__ import boards
+from dopd.cli import counterfactual_metrics
 from dopd.reconcile import metrics, timing  # noqa: F401  (timing registers its metric)
 from dopd.telemetry import queries
 from dopd.telemetry.prompt_order import PLUGIN_METRICS
@@ -68,8 +69,11 @@ def test_every_gauge_of_a_resource_is_shown():
         "dopd_forecast_doubted_bins",
         "dopd_scrape_interval_seconds",
         "dopd_scrape_lag_seconds",
+        "dopd_counterfactual_requests",
+        "dopd_counterfactual_end_timestamp_seconds",
+        "dopd_counterfactual_seconds",
     }
-    names = {gauge._name for gauge in metrics._OF_INSTANCE}
+    names = {gauge._name for gauge in (*metrics._OF_INSTANCE, *counterfactual_metrics.GAUGES)}
     assert {name for name in names if name not in TEXT} == hidden
 
 
