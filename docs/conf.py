@@ -16,3 +16,5 @@ mermaid_output_format = "svg"
 html_theme = "furo"
 html_title = "dopd"
 exclude_patterns = ["_build", "tests"]
+html_static_path = ["_static"]
+html_css_files = ["dopd.css"]
