@@ -16,6 +16,10 @@ from e2e.endurance.rollouts import SCENARIOS
 from e2e.endurance.run import run
 from e2e.stack import Stack
 
+FLIPS = {Kind.FLIP: 50, Kind.SCALE_DOWN: 10, Kind.ROLLOUT: 2, Kind.EVICTION: 2}
+"""With flips a rebalance is one. Nobody but the driver sets the numbers then: the planner flips where that is sooner
+than a start, and simulated engines start soon."""
+
 USUAL = {
     Kind.SCALE_DOWN: 50,
     Kind.REBALANCE: 20,
@@ -49,7 +53,8 @@ def _stack(name: str, *, keep: bool) -> Iterator[Stack]:
 
 
 def _run(stack: Stack, options: argparse.Namespace) -> int:
-    ground = Field(stack, "endurance", gpus=options.gpus, gateways=2)
+    flips = {"roleSwitching__enabled": True, "scaling__mode": "External"} if options.counts.get(Kind.FLIP) else {}
+    ground = Field(stack, "endurance", gpus=options.gpus, gateways=2, **flips)
     sequence = steps(options.counts, gpus=options.gpus, seed=options.seed)[options.first :]
     ground.create(sequence[0].start)
     try:
@@ -92,6 +97,10 @@ def _counts(text: str) -> dict[Kind, int]:
         raise argparse.ArgumentTypeError(f"{text!r}: expected KIND=COUNT,... of the kinds {kinds}") from error
 
 
+def _written(counts: dict[Kind, int]) -> str:
+    return ",".join(f"{kind}={count}" for kind, count in counts.items())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.endurance", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -106,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     long = command("run", "A sequence of disturbances under load, the tokens of each answer counted.")
     long.add_argument(
         "--counts", type=_counts, default=USUAL, metavar="KIND=N,...",
-        help=f"disturbances of each kind (default: {','.join(f'{k}={n}' for k, n in USUAL.items())})",
+        help=f"disturbances of each kind (default: {_written(USUAL)}; with flips: {_written(FLIPS)})",
     )  # fmt: skip
     long.add_argument("--seed", type=int, default=24, help="of order, numbers and load (default: %(default)s)")
     long.add_argument("--first", type=int, default=0, metavar="N", help="leave the first N of the sequence out")

@@ -58,6 +58,7 @@ def _node_drained(field: Field, _: Step, chance: random.Random) -> set[str]:
 MOVES: dict[Kind, Callable[[Field, Step, random.Random], set[str]]] = {
     Kind.SCALE_DOWN: _scaled,
     Kind.REBALANCE: _scaled,
+    Kind.FLIP: _scaled,
     Kind.ROLLOUT: _rolled_out,
     Kind.EVICTION: _evicted,
     Kind.NODE_DRAIN: _node_drained,

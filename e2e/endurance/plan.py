@@ -16,6 +16,8 @@ class Kind(StrEnum):
     """Fewer workers of one role or of both."""
     REBALANCE = "rebalance"
     """Workers of one role become as many of the other, with no GPU to spare."""
+    FLIP = "flip"
+    """Running workers of one role become as many of the other: none is started anew."""
     ROLLOUT = "rollout"
     """All workers are made anew, with no GPU to spare."""
     EVICTION = "eviction"
@@ -64,7 +66,7 @@ def _step(kind: Kind, gpus: int, chance: random.Random) -> Step:
     if kind is Kind.SCALE_DOWN:
         fewer = [(p, d) for p in range(1, full[0] + 1) for d in range(1, full[1] + 1) if (p, d) != full]
         return Step(kind, full, chance.choice(fewer))
-    if kind is Kind.REBALANCE:
+    if kind in (Kind.REBALANCE, Kind.FLIP):
         others = [p for p in range(1, gpus) if p != prefill]
         other = chance.choice(others)
         return Step(kind, full, (other, gpus - other))

@@ -30,6 +30,7 @@ def table(runs: Sequence[Json]) -> str:
     total = {name: sum(run["summary"][name] for run in runs) for name in ("requests", "failed", "truncated")}
     wrong = sum(run["wrong_counts"] for run in runs)
     late = max((run["summary"]["late_p99_seconds"] for run in runs), default=0.0)
+    flips = [step for run in runs for step in run["steps"] if step["kind"] == Kind.FLIP]
     lines += [
         "",
         "| result | |",
@@ -41,6 +42,7 @@ def table(runs: Sequence[Json]) -> str:
         f"| most GPUs held at any event of the audit log, of the budget | {_cap(runs)} |",
         f"| creations and ends of workers in the audit log | {sum(run['events'] for run in runs)} |",
         f"| engines that still hold something 30 s after the last answer | {sum(len(run['stuck']) for run in runs)} |",
+        f"| workers that changed their role; replaced instead | {_sum(flips, 'flips')}; {_sum(flips, 'replaced')} |",
         f"| seeds | {', '.join(str(run['seed']) for run in runs)} |",
         f"| load, requests/s; client late P99, s | {runs[0]['requests_per_second']:g}; {late:.3f} |",
     ]
@@ -50,6 +52,10 @@ def table(runs: Sequence[Json]) -> str:
 def passed(run: Json) -> bool:
     """Whether nothing was lost, nothing is stuck, and the cap held."""
     return not (run["lost"] or run["wrong_counts"] or run["over"] or run["stuck"] or run["broken_off"])
+
+
+def _sum(steps: Sequence[Json], of: str) -> int:
+    return sum(step[of] for step in steps)
 
 
 def _cap(runs: Sequence[Json]) -> str:

@@ -12,7 +12,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.endurance.cap import held, pod_events
 from e2e.endurance.field import Field
 from e2e.endurance.moves import MOVES
-from e2e.endurance.plan import Step
+from e2e.endurance.plan import Kind, Step
 from e2e.load import Arrival, BackgroundLoad, Schedule, Target
 from e2e.load.client import Result
 from e2e.stack import wait_for
@@ -33,7 +33,8 @@ class Record:
         gpus: the budget.
         requests_per_second: mean rate of the load.
         began: when the load began.
-        steps: what was done: kind, workers before and after, start and length in seconds since `began`.
+        steps: what was done: kind, workers before and after, start and length in seconds since `began`; of
+            flips the workers that changed their role, and those that were replaced instead.
         growth_seconds: what each scale-up between the steps took.
         results: all requests.
         most_gpus: the most that were held at an event of the audit log.
@@ -118,11 +119,14 @@ def _played(ground: Field, step: Step, chance: random.Random, record: Record, ze
         ground.scale(step.start)
         ground.until_settled(step.start)
         record.growth_seconds.append(time.monotonic() - grew)
+    before = ground.uids()
     began = time.monotonic()
     gone = MOVES[step.kind](ground, step, chance)
     ground.until_settled(step.end, gone=gone)
     took = time.monotonic() - began
+    flips = {"flips": abs(step.end[0] - step.start[0]), "replaced": len(before - ground.uids())}
     return {
+        **(flips if step.kind is Kind.FLIP else {}),
         "kind": str(step.kind),
         "from": f"{step.start[0]}+{step.start[1]}",
         "to": f"{step.end[0]}+{step.end[1]}",

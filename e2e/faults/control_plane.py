@@ -1,14 +1,12 @@
 """Faults of the control plane, of nodes, of Prometheus, and of the operator itself."""
 
+import copy
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 from e2e.cluster.errors import ClusterError
 from e2e.faults import nodes
@@ -19,7 +17,9 @@ from e2e.tests.resources import Json
 
 API_AWAY_SECONDS, ETCD_AWAY_SECONDS, KUBELET_AWAY_SECONDS = 60.0, 30.0, 90.0
 TOLERATION_SECONDS, GRACE_SECONDS = 20, 20
-LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/dopd"
+LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
+DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/dopd"
+SECOND = "second-operator"
 OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 THIEF = "a-thief"
 
@@ -122,8 +122,8 @@ def _prometheus_down(trial: Trial) -> Outcome:
     return Outcome(f"told after {noticed:.0f} s; {time.monotonic() - up:.0f} s after Prometheus was back")
 
 
-def _lease(trial: Trial) -> Json:
-    lease: Json = trial.stack.read(LEASE_PATH) or {}
+def _lease(trial: Trial, name: str = "dopd") -> Json:
+    lease: Json = trial.stack.read(f"{LEASES_PATH}/{name}") or {}
     spec: Json = lease.get("spec", {})
     return spec
 
@@ -149,17 +149,39 @@ def _lease_stolen(trial: Trial) -> Outcome:
 @contextmanager
 def _another_operator(trial: Trial) -> Iterator[None]:
     """Of the same version, under a Lease of another name: somebody installed it twice."""
-    command = [sys.executable, "-m", "dopd.cli", "run", "--http-port", "0", "--lease-name", "second"]
-    command += ["--lease-namespace", OPERATOR_NAMESPACE, "--namespace", "default"]
-    environment: dict[str, Any] = {**os.environ, "KUBECONFIG": str(trial.stack.cluster.kubeconfig)}
-    log = trial.stack.cluster.folder / "second-operator.log"
-    with log.open("ab") as out, subprocess.Popen(command, env=environment, stdout=out, stderr=out) as process:
-        try:
-            trial.until(lambda: "holds lease" in log.read_text(), "the second operator acts", 60)
-            yield
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+    stack = trial.stack
+    stack.apply(*_second(stack.read(DEPLOYMENT_PATH) or {}))
+    try:
+        trial.until(lambda: _lease(trial, SECOND).get("holderIdentity"), "the second operator acts", 90)
+        yield
+    finally:
+        of_second = ("-n", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait")
+        stack.kubectl("delete", f"deployment/{SECOND}", f"role/{SECOND}", f"rolebinding/{SECOND}", *of_second)
+        stack.kubectl("delete", f"lease/{SECOND}", *of_second)
+
+
+def _second(deployment: Json) -> list[Json]:
+    """The operator's Deployment under another name, with a Lease of its own and the right to it."""
+    spec = copy.deepcopy(deployment["spec"])
+    spec["selector"]["matchLabels"] = spec["template"]["metadata"]["labels"] = {"app": SECOND}
+    for variable in spec["template"]["spec"]["containers"][0]["env"]:
+        if variable["name"] == "DOPD_LEASE_NAME":
+            variable["value"] = SECOND
+    meta = {"name": SECOND, "namespace": OPERATOR_NAMESPACE}
+    rbac = "rbac.authorization.k8s.io"
+    account = {"kind": "ServiceAccount", "name": spec["template"]["spec"]["serviceAccountName"]}
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create", "get", "update"]}
+    return [
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": [rule]},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": SECOND},
+            "subjects": [{**account, "namespace": OPERATOR_NAMESPACE}],
+        },
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": {**spec, "replicas": 1}},
+    ]
 
 
 def _two_operators(trial: Trial) -> Outcome:

@@ -52,6 +52,23 @@ def _killed(role: str) -> Callable[[Trial], Outcome]:
     return cause
 
 
+def _back_at_once(trial: Trial) -> Outcome:
+    """The engine is there again before decode notices: in its pod, or in another one."""
+    ground = trial.ground
+    victim = ground.pods("prefill")[0]
+    uid, restarts = victim["metadata"]["uid"], nodes.restarts(victim)
+    trial.begin()
+    nodes.kill_container(trial.docker, victim)
+
+    def well() -> bool:
+        pods = {pod["metadata"]["uid"]: pod for pod in ground.pods("prefill")}
+        return (uid not in pods or nodes.restarts(pods[uid]) > restarts) and ground.settled((3, 3))
+
+    took = trial.until(well, "all serve")
+    replaced = uid not in {pod["metadata"]["uid"] for pod in ground.pods("prefill")}
+    return Outcome(f"{took:.0f} s after the kill, {'in another pod' if replaced else 'in its pod'}")
+
+
 def _worked(load: Json) -> bool:
     """Whether an engine was sent requests since it started. Its warm-up is one token."""
     return bool(load and (load["num_running_reqs"] or load["total_prefill_uncached_tokens"] > 1))
@@ -118,9 +135,9 @@ FAULTS: dict[str, Fault] = {
     },
     "prefill-back-at-once": Fault(
         "kill -9 of a prefill engine that serves again before decode notices (3 s)",
-        "Nothing: SGLang's decode engines keep the dead one's address and wait for it until their time-out, 300 s by"
-        " default. No engine that loads weights is back that soon",
-        _killed("prefill"),
+        "The label goes until the engine has answered with each decode worker. Those that keep the dead one's address"
+        " do not answer: after three canaries the pod is replaced by one with another address",
+        _back_at_once,
         Loses.OWN,
     ),
     "pending": Fault(

@@ -5,7 +5,7 @@ import pytest
 
 from e2e.endurance.plan import Kind, steps
 
-COUNTS = {Kind.SCALE_DOWN: 7, Kind.REBALANCE: 3, Kind.ROLLOUT: 2, Kind.EVICTION: 1, Kind.NODE_DRAIN: 1}
+COUNTS = {Kind.SCALE_DOWN: 7, Kind.REBALANCE: 3, Kind.FLIP: 2, Kind.ROLLOUT: 2, Kind.EVICTION: 1, Kind.NODE_DRAIN: 1}
 
 
 @pytest.mark.parametrize("gpus", [4, 6, 16])
@@ -16,7 +16,9 @@ def test_as_many_of_each_as_asked_for_and_always_within_the_budget(gpus: int) ->
         assert sum(step.start) == gpus, "there is no GPU to spare when it begins"
         assert sum(step.end) <= gpus
         assert min(*step.start, *step.end) >= 1
-    assert all(step.end != step.start for step in found if step.kind in (Kind.SCALE_DOWN, Kind.REBALANCE))
+    moves = (Kind.SCALE_DOWN, Kind.REBALANCE, Kind.FLIP)
+    assert all(step.end != step.start for step in found if step.kind in moves)
+    assert all(sum(step.end) == gpus for step in found if step.kind in (Kind.REBALANCE, Kind.FLIP))
     assert all(sum(step.end) < gpus for step in found if step.kind is Kind.SCALE_DOWN)
 
 

@@ -45,3 +45,11 @@ def test_two_runs_stand_in_one_table() -> None:
     assert "| with another number of tokens than asked for | 1 |" in lines
     assert "| most GPUs held at any event of the audit log, of the budget | 6 of 6 |" in lines
     assert "| seeds | 24, 25 |" in lines
+
+
+def test_flips_are_counted_by_workers() -> None:
+    flip = {"kind": "flip", "from": "4+2", "to": "2+4", "at_seconds": 9.0, "seconds": 14.0, "flips": 2, "replaced": 0}
+    run = replace(record(ANSWERED), steps=[flip, {**flip, "flips": 1, "replaced": 1}])
+    lines = report.table([report.as_json(run)]).splitlines()
+    assert "| flip | 2 | 14.0 | 14.0 | 14.0 |" in lines
+    assert "| workers that changed their role; replaced instead | 3; 1 |" in lines

@@ -55,6 +55,13 @@ FLIP_TO = f"{GROUP}/flip-to"
 KEEPS_ROLE = f"{GROUP}/keeps-role"
 """Annotation on a pod: why its engine refused to change its role; it is not asked again."""
 
+PROVING = f"{GROUP}/proving"
+"""Annotation on a prefill pod without its role label: its engine began anew, as often as it says, and must answer with
+each partner before it serves again."""
+
+PROVED = f"{GROUP}/proved"
+"""Annotation on a prefill pod: how often its engine had begun anew when it was proved last; absent: not once."""
+
 BOOTSTRAP_PORT_ANNOTATION = "sglang.ai/bootstrap-port"
 """Read by the gateway when it registers a prefill worker (SMG, service discovery)."""
 

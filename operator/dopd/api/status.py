@@ -44,6 +44,8 @@ class LeadStatus(Model):
     """Until a gateway lists it."""
     exit_seconds: float | None = None
     """From the drain of a worker until it is gone; absent until one has gone."""
+    drain_seconds: float | None = None
+    """From the drain of a worker until it is idle and in no gateway's list; absent until one was seen to be."""
 
 
 class RoleStatus(Model):

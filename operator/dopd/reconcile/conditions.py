@@ -145,7 +145,7 @@ def _workers_available(observed: Observed, refused: Sequence[Trouble], targets: 
         workers = observed.workers[role]
         starting += max(targets[role] - sum(w.ready and w.labelled for w in workers), 0)
         turning += sum(w.turning for w in workers)
-        draining += sum(not w.labelled and not w.turning for w in workers)
+        draining += sum(not (w.labelled or w.turning or w.proving) for w in workers)
     if turning:
         words = f"{turning} workers change their role" + (f", {starting - turning} start" if starting > turning else "")
         return Finding(Type.WORKERS_AVAILABLE, Status.FALSE, Reason.CHANGING_ROLE, words)

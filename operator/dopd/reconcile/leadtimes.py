@@ -8,11 +8,14 @@ node is free or one has to be made, images, weights on disk or not, graph captur
 | node | the pod is made | it has a node |
 | start | it has a node | it is ready |
 | registration | it is ready | a gateway lists it |
+| drain | it is drained | no gateway lists it, and its engine has nothing to do |
 | exit | it is drained | it is gone, and its GPUs are free |
+
+A worker that changes its role tells of the drain of the role that it leaves, and of no exit.
 
 Each step of a pod is dated by what Kubernetes noted, but never outside of the time between the two looks that saw it
 happen, which are dated on a clock that no step of the wall clock moves. Of what was there before this process the notes
-alone tell, of node and start; registration and exit stand in the status.
+alone tell, of node and start; the rest stands in the status.
 """
 
 from collections import Counter, deque
@@ -50,6 +53,7 @@ class Part(StrEnum):
     NODE = "node"
     START = "start"
     REGISTRATION = "registration"
+    DRAIN = "drain"
     EXIT = "exit"
 
 
@@ -57,8 +61,10 @@ LONGEST = {
     Part.NODE: LONGEST_NODE_WAIT_SECONDS,
     Part.START: LONGEST_START_SECONDS,
     Part.REGISTRATION: LONGEST_REGISTRATION_SECONDS,
+    Part.DRAIN: LONGEST_EXIT_SECONDS,
     Part.EXIT: LONGEST_EXIT_SECONDS,
 }
+_OF_START = (Part.NODE, Part.START, Part.REGISTRATION)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Lead:
         start_seconds: from the node to a worker that is ready.
         registration_seconds: until a gateway lists it.
         exit_seconds: from the drain of a worker until it is gone; None where none has gone yet.
+        drain_seconds: from the drain of a worker until it is idle; None where none was seen to be.
         waits: how long some pod takes already, seconds by part, where that is a lead time still.
     """
 
@@ -77,12 +84,13 @@ class Lead:
     start_seconds: float = 0.0
     registration_seconds: float = 0.0
     exit_seconds: float | None = None
+    drain_seconds: float | None = None
     waits: Mapping[Part, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
         """From the decision for a worker until it serves: as measured, or as a pod takes already where that is more."""
-        return sum(seconds for part, seconds in self.parts().items() if part is not Part.EXIT)
+        return sum(seconds for part, seconds in self.parts().items() if part in _OF_START)
 
     def parts(self) -> dict[Part, float]:
         """What is known, by part."""
@@ -91,7 +99,8 @@ class Lead:
             Part.START: max(self.start_seconds, self.waits.get(Part.START, 0.0)),
             Part.REGISTRATION: max(self.registration_seconds, self.waits.get(Part.REGISTRATION, 0.0)),
         }
-        return known if self.exit_seconds is None else {**known, Part.EXIT: self.exit_seconds}
+        leaving = {Part.DRAIN: self.drain_seconds, Part.EXIT: self.exit_seconds}
+        return known | {part: seconds for part, seconds in leaving.items() if seconds is not None}
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,7 @@ class _Life:
         ready_at: when it was ready first.
         registered: a gateway has listed it, or that was not seen to happen.
         drained_at: since when it is drained, having been ready.
+        idle: it has become idle since, or that was not seen to happen.
     """
 
     waiting_since: float
@@ -134,6 +144,7 @@ class _Life:
     ready_at: float | None = None
     registered: bool = False
     drained_at: float | None = None
+    idle: bool = False
 
 
 @dataclass
@@ -181,9 +192,9 @@ class LeadTimes:
         there = {_uid(pod): role for role, look in looks.items() for pod in look.pods}
         for role, mine in self._roles.items():  # a worker that changes its role takes its life along
             for uid in [uid for uid in mine.lives if there.get(uid, role) is not role]:
-                self._roles[there[uid]].lives[uid] = replace(mine.lives.pop(uid), registered=True, drained_at=None)
+                self._roles[there[uid]].lives[uid] = replace(mine.lives.pop(uid), registered=True)
         for role, look in looks.items():
-            _follow(self._roles[role], look, clock)
+            _follow(self._roles[role], self._roles[role.other], look, clock)
         self._looked_at = steady_seconds
         return {role: self._lead(role, look, clock) for role, look in looks.items()}
 
@@ -195,7 +206,7 @@ class LeadTimes:
         found: dict[Part, float] = {Part.START: look.expected_seconds}
         if len(starts) >= ENOUGH_STARTS:
             found[Part.START] = _p90(starts)
-        for part in (Part.NODE, Part.REGISTRATION, Part.EXIT):
+        for part in (Part.NODE, Part.REGISTRATION, Part.DRAIN, Part.EXIT):
             known = [_p90(mine.newest[part])] if mine.newest[part] else []
             if part in restored and mine.seen[part] < ENOUGH_STARTS:
                 known.append(restored[part])
@@ -206,6 +217,7 @@ class LeadTimes:
             start_seconds=found[Part.START],
             registration_seconds=found.get(Part.REGISTRATION, 0.0),
             exit_seconds=found.get(Part.EXIT),
+            drain_seconds=found.get(Part.DRAIN),
             waits={
                 part: seconds
                 for part, seconds in _waits(mine, look, clock).items()
@@ -231,11 +243,12 @@ class _Clock:
         return told if self.before is None else min(max(told, self.before), self.now)
 
 
-def _follow(mine: _OfRole, look: Look, clock: _Clock) -> None:
+def _follow(mine: _OfRole, other: _OfRole, look: Look, clock: _Clock) -> None:
     lives: dict[str, _Life] = {}
     for pod, worker in zip(look.pods, look.workers, strict=True):
         life = mine.lives.get(_uid(pod)) or _Life(clock.at(pod["metadata"].get("creationTimestamp")))
-        lives[_uid(pod)] = _next(mine, life, pod, worker, look, clock)
+        life = _next(mine, life, pod, worker, look, clock)
+        lives[_uid(pod)] = _drained(other if worker.turning else mine, life, worker, clock)
     for uid, life in mine.lives.items():
         if uid in look.held and uid not in lives:
             lives[uid] = life
@@ -264,14 +277,25 @@ def _next(mine: _OfRole, life: _Life, pod: Pod, worker: Worker, look: Look, cloc
             mine.add(Part.START, ready_at - (life.scheduled_at or ready_at), seen=seen)
         life = replace(life, ready_at=ready_at, registered=not seen)
     if not worker.labelled:  # drained; one that no gateway knew by then is not to be registered any more
-        drained = life.drained_at if life.drained_at is not None or not worker.ready else clock.now
-        return replace(life, drained_at=drained, registered=True)
+        return replace(life, registered=True)
     if life.ready_at is not None and worker.name in look.apart:  # it waits for a partner, not for a gateway
         life = replace(life, registered=True)
     if life.ready_at is not None and worker.registered and not life.registered:
         mine.add(Part.REGISTRATION, clock.now - life.ready_at, seen=seen)
         life = replace(life, registered=True)
-    return replace(life, drained_at=None)
+    return life
+
+
+def _drained(leaves: _OfRole, life: _Life, worker: Worker, clock: _Clock) -> _Life:
+    """A pod with what is known of its drain, which tells of the role that it leaves."""
+    if worker.labelled or worker.proving:
+        return replace(life, drained_at=None, idle=False)
+    if life.drained_at is None:
+        return replace(life, drained_at=clock.now, idle=clock.before is None) if worker.ready else life
+    if not life.idle and worker.ready and worker.registered is False and worker.idle:
+        leaves.add(Part.DRAIN, clock.now - life.drained_at, seen=True)
+        return replace(life, idle=True)
+    return life
 
 
 def _waits(mine: _OfRole, look: Look, clock: _Clock) -> dict[Part, float]:

@@ -143,8 +143,8 @@ LEAD_SECONDS = Gauge(
 )
 LEAD_PART_SECONDS = Gauge(
     "dopd_lead_part_seconds",
-    "Parts of that time, P90 or as long as a pod waits already: node, start, registration; and exit, from the drain of"
-    " a worker until its GPUs are free.",
+    "Parts of that time, P90 or as long as a pod waits already: node, start, registration; and from the"
+    " drain of a worker: drain, until it is idle, and exit, until its GPUs are free.",
     ["namespace", "inference", "role", "part"],
 )
 ROLE_CHANGES = Counter(

@@ -7,7 +7,7 @@ itself a moment ago and did not see yet.
 import asyncio
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -131,12 +131,14 @@ class Observed:
         mine = self.workers[role]
         loads = [self.loads[w.name] for w in mine if w.labelled and w.name in self.loads]
         labelled = [w for w in mine if w.labelled]
-        turning = sum(w.turning for w in mine if not w.labelled)
+        coming = sum(w.turning or w.proving for w in mine if not w.labelled)
         return Workers(
             serving=sum(w.ready for w in labelled),
-            starting=sum(not w.ready for w in labelled) + turning,
-            draining=len(mine) - len(labelled) - turning,
-            returning=sum(w.ready and w.registered is False for w in mine if not w.labelled and not w.turning),
+            starting=sum(not w.ready for w in labelled) + coming,
+            draining=len(mine) - len(labelled) - coming,
+            returning=sum(
+                w.ready and w.registered is False and not (w.labelled or w.turning or w.proving) for w in mine
+            ),
             unschedulable=sum(not w.ready and not w.scheduled for w in labelled),
             waiting_tokens=sum(load.waiting_tokens for load in loads) if loads else None,
             waiting_requests=sum(load.waiting_for_slot for load in loads) if loads else None,
@@ -156,6 +158,14 @@ class Observed:
             for pod in self.pods[role]
             if pod["metadata"]["name"] in self.loads and pod.get("status", {}).get("startTime")
         ]
+
+    @property
+    def measured_model(self) -> EngineModel | str:
+        """The model, with the drains that were measured."""
+        if isinstance(self.model, str):
+            return self.model
+        drains = {role: lead.drain_seconds for role, lead in self.leads.items()}
+        return replace(self.model, drain_seconds={str(r): took for r, took in drains.items() if took is not None})
 
     def lead_looks(self) -> dict[Role, Look]:
         """What lead times are measured by."""

@@ -18,9 +18,12 @@ from dopd.api.names import (
     KEEPS_ROLE,
     LAUNCH_LABEL,
     POOL_LABEL,
+    PROVED,
+    PROVING,
     REVISION_LABEL,
     ROLE_LABEL,
     ROUTER_POOL,
+    SERVING_LABEL,
     Role,
 )
 from dopd.api.pairs import Pair
@@ -39,6 +42,9 @@ OVERDUE_SECONDS = 60.0
 
 FAILED_STARTS = 2
 """So often a new worker's container may end before the worker counts as one that does not come up."""
+
+NEW_SECONDS = 30.0
+"""So long after its start an engine that serves may be one whose partners do not know that it is another one."""
 
 FAILED_SECONDS = 120.0
 """So long an image, a Secret or a volume may be missing before it does."""
@@ -69,6 +75,38 @@ def convertible(pod: Pod) -> bool:
 def turning(pod: Pod) -> bool:
     """Whether a worker is on its way to another role, and does not serve in it yet."""
     return convertible(pod) and FLIP_TO in (pod["metadata"].get("annotations") or {})
+
+
+def starts_anew(pod: Pod) -> int:
+    """How often the engine of a pod began anew."""
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    return next((int(each.get("restartCount", 0)) for each in statuses if each.get("name") == ENGINE_CONTAINER), 0)
+
+
+def began_anew(pod: Pod, now_seconds: float) -> bool:
+    """Whether a prefill worker that serves has another engine than decode engines may think, and nobody tried it yet.
+
+    A decode engine notices by two failed heartbeats, some ten seconds, that a prefill engine is gone. One that is back
+    sooner keeps its address, and decode waits for the dead one. One that serves for a while is well.
+    """
+    labels = pod["metadata"].get("labels", {})
+    if ROLE_LABEL not in labels or SERVING_LABEL not in labels or pool(pod) != Role.PREFILL:
+        return False
+    proved = (pod["metadata"].get("annotations") or {}).get(PROVED, "")
+    if starts_anew(pod) <= (int(proved[:9]) if proved.isascii() and proved.isdigit() else 0):
+        return False
+    if not ready(pod):
+        return True
+    statuses = pod.get("status", {}).get("containerStatuses", [])
+    engine: Pod = next((each for each in statuses if each.get("name") == ENGINE_CONTAINER), {})
+    began = (engine.get("state") or {}).get("running", {}).get("startedAt")
+    return bool(began) and now_seconds - epoch_seconds(began) < NEW_SECONDS
+
+
+def proving(pod: Pod) -> bool:
+    """Whether a worker lost its label since its engine began anew."""
+    meta = pod["metadata"]
+    return PROVING in (meta.get("annotations") or {}) and ROLE_LABEL not in meta.get("labels", {})
 
 
 def of_pool(pods: Sequence[Pod], of: str) -> list[Pod]:
@@ -169,6 +207,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         turning=turning(pod),
         in_role=_in_role(pod, load),
         may_flip=_may_flip(pod),
+        proving=proving(pod),
     )
 
 
@@ -186,7 +225,7 @@ def engine_role(role: Role, load: EngineLoad) -> Role:
 
 def _may_flip(pod: Pod) -> bool:
     """Whether a worker can be asked to change its role: it was started for that, and has a turn left."""
-    if not convertible(pod) or KEEPS_ROLE in pod["metadata"].get("annotations", {}):
+    if not convertible(pod) or proving(pod) or KEEPS_ROLE in pod["metadata"].get("annotations", {}):
         return False
     return pool(pod) == Role.PREFILL or fresh_bootstrap_port(pod) is not None
 

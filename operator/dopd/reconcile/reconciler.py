@@ -212,7 +212,7 @@ class Reconciler:
         labels = self.prometheus_labels if url.rstrip("/") == self.prometheus_url.rstrip("/") else {}
         ordered = serves_on_time_first(spec, observed.orders)
         planned = await loop.look(
-            spec, observed.model, url, counts, leads, engines, now_seconds, gateways, labels, ordered
+            spec, observed.measured_model, url, counts, leads, engines, now_seconds, gateways, labels, ordered
         )
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned

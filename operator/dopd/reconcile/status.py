@@ -147,6 +147,7 @@ def _lead(stored: LeadStatus) -> Lead:
         within(Part.START, stored.start_seconds),
         within(Part.REGISTRATION, stored.registration_seconds),
         None if stored.exit_seconds is None else within(Part.EXIT, stored.exit_seconds),
+        None if stored.drain_seconds is None else within(Part.DRAIN, stored.drain_seconds),
     )
 
 
@@ -159,6 +160,7 @@ def lead_status(lead: Lead | None, old: LeadStatus | None) -> LeadStatus | None:
         start_seconds=round(lead.start_seconds, 1),
         registration_seconds=round(lead.registration_seconds, 1),
         exit_seconds=None if lead.exit_seconds is None else round(lead.exit_seconds, 1),
+        drain_seconds=None if lead.drain_seconds is None else round(lead.drain_seconds, 1),
     )
     if old is None:
         return new

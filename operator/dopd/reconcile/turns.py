@@ -1,5 +1,8 @@
 """Workers that change their role: the writes and requests of each step (`dopd.rollout.flip` says which).
 
+A prefill worker whose engine began anew has the same last steps: it loses its label, and has it back once it has
+answered with each partner (`dopd.reconcile.proving`).
+
 What a worker is on its way to stands on its pod. Here is kept only what may be found out again: since when an engine is
 idle, a request that is under way, how often a canary failed. An operator that begins anew waits a second longer.
 """
@@ -17,6 +20,7 @@ from dopd.api.names import (
     FLIP_TO,
     KEEPS_ROLE,
     POOL_LABEL,
+    PROVING,
     REVISION_LABEL,
     ROLE_LABEL,
     SERVING_LABEL,
@@ -27,11 +31,11 @@ from dopd.reconcile import metrics
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.moved import Told
 from dopd.reconcile.observe import Observed
-from dopd.reconcile.places import outside
+from dopd.reconcile.proving import Proof, prove
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import Act, PoolStep, Side, Turn, Worker, next_act
 from dopd.rollout.flip import MOST_FAILURES
-from dopd.telemetry.role_switch import Pair, Switched, broken_pairs, switch_role
+from dopd.telemetry.role_switch import Switched, switch_role
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class _Memory:
     task: asyncio.Task[Switched] | None = None
     answer: Switched = field(default_factory=lambda: Switched(done=False))
     failures: int = 0
+    silent: int = 0
     why: str = ""
 
 
@@ -101,14 +106,18 @@ class Turns:
         """
         owner = observed.owner
         turned = Turned(dict(steps))
-        found = list(_convertible(observed, sides))
-        self._keep((owner.namespace, owner.name), {_uid(pod) for _, pod, _ in found})
-        for role, pod, worker in found:
+        self._keep((owner.namespace, owner.name), {_uid(pod) for role in Role for pod in observed.pods[role]})
+        for role, pod, worker in list(self._concerned(observed, sides, now.timestamp())):
             step = steps.get(role)
             if step is None:
                 continue
             name = pod["metadata"]["name"]
             try:
+                if worker.labelled and name not in step.leave and pod_reading.began_anew(pod, now.timestamp()):
+                    await self._take_out(observed, pod, now, turned)
+                    continue
+                if self._suspected(pod) and worker.labelled and worker.ready:
+                    await self._blame(await prove(self._http, observed, role, pod), turned, pod)
                 if name in step.flip:
                     await self._begin(observed, pod, role, worker, now, turned)
                 elif name in step.serve and not await self._proved(observed, role, pod, turned):
@@ -116,7 +125,7 @@ class Turns:
                     turned.steps[role] = replace(turned.steps[role], serve=serve)
                 elif name in step.serve and worker.turning:
                     self._tell_changed(observed, role, worker, turned)
-                if name not in step.leave:
+                if name not in step.leave and pod_reading.convertible(pod):
                     await self._go_on(observed, role, pod, worker, now, deadline_seconds, turned)
             except ApiError as error:
                 turned.failed.append(f"role of pod {name}: {error.message}")
@@ -146,6 +155,18 @@ class Turns:
         await self._patch(observed, pod, {ROLE_LABEL: None, SERVING_LABEL: None}, annotations)
         self._memory.pop(_uid(pod), None)
         turned.told.append(Told("RoleChange", f"pod {meta['name']} changes from {role} to {to}"))
+
+    async def _take_out(self, observed: Observed, pod: Json, now: datetime, turned: Turned) -> None:
+        """A prefill engine that began anew gets nothing until its partners are known to find it."""
+        meta, starts = pod["metadata"], str(pod_reading.starts_anew(pod))
+        annotations: Json = {PROVING: starts, DRAINING_SINCE: rfc3339(now)}
+        port = pod_reading.fresh_bootstrap_port(pod) if pod_reading.convertible(pod) else None
+        if port is not None:
+            annotations[BOOTSTRAP_PORT_ANNOTATION] = str(port)
+        await self._patch(observed, pod, {ROLE_LABEL: None, SERVING_LABEL: None}, annotations)
+        self._memory.pop(_uid(pod), None)
+        words = f"the engine of pod {meta['name']} began anew; it serves again once it has answered with its partners"
+        turned.told.append(Told("EngineBeganAnew", words, warning=True))
 
     async def _go_on(
         self,
@@ -190,10 +211,8 @@ class Turns:
             turned.told.append(Told("RoleChangeRefused", f"pod {name} stays what it was: {why}", warning=True))
             self._count(observed, role, "refused")
         elif act is Act.RESTART:
-            meta = pod["metadata"]
-            await self._kubernetes.delete(kinds.POD, meta["namespace"], name, meta["uid"])
             why = memory.why or memory.answer.refused or f"it did not change within {deadline_seconds:g} s"
-            turned.told.append(Told("EngineReplaced", f"pod {name} is replaced: {why}", warning=True))
+            await self._replace(pod, why, turned)
             self._count(observed, role, "replaced")
 
     def _look(self, pod: Json, worker: Worker) -> _Memory:
@@ -212,33 +231,75 @@ class Turns:
         return memory
 
     async def _proved(self, observed: Observed, role: Role, pod: Json, turned: Turned) -> bool:
-        """Whether a worker answers together with each worker of the other role that can take a request now."""
-        other = role.other
-        pairs = [
-            Pair(pod, peer, pod_reading.bootstrap_port(pod))
-            if role is Role.PREFILL
-            else Pair(peer, pod, pod_reading.bootstrap_port(peer))
-            for peer, worker in zip(observed.pods[other], observed.workers[other], strict=True)
-            if worker.labelled and worker.ready and worker.in_role is not False and _has_room(observed, worker)
-        ]
-        async with outside():
-            broken = await broken_pairs(PostWithKey(self._http, observed.api_key), pairs)
+        """Whether a worker answers together with each partner that is not known to answer nobody."""
+        proof = await prove(self._http, observed, role, pod)
+        await self._blame(proof, turned)
         memory = self._memory.setdefault(_uid(pod), _Memory())
-        if not broken:
+        if proof.verdict.proved:
             memory.failures = 0
             return True
+        if not proof.verdict.own:  # all partners are silent: nothing is known of this one
+            return False
         memory.failures += 1
-        (pair, why), *_ = broken
-        names = f"{pair.prefill['metadata']['name']} and {pair.decode['metadata']['name']}"
-        memory.why = f"the pair of pods {names} does not answer: {why}"
+        name, partner = pod["metadata"]["name"], proof.verdict.own[0]
+        memory.why = f"pods {name} and {partner} do not answer together: {proof.why[partner]}"
         turned.told.append(Told("PairBroken", memory.why, warning=True))
-        if role is Role.PREFILL:
-            port = pod_reading.fresh_bootstrap_port(pod)
+        port = pod_reading.fresh_bootstrap_port(pod) if pod_reading.convertible(pod) else None
+        if role is Role.PREFILL and pod_reading.convertible(pod):
             if port is None:
                 memory.failures = MOST_FAILURES
             else:
                 await self._patch(observed, pod, {}, {BOOTSTRAP_PORT_ANNOTATION: str(port)})
+        if not pod_reading.convertible(pod) and memory.failures >= MOST_FAILURES:
+            await self._replace(pod, memory.why, turned)
         return False
+
+    async def _blame(self, proof: Proof, turned: Turned, suspect: Json | None = None) -> None:
+        """Engines that answer with nobody, time and again, are started anew; one that answers with somebody is well.
+
+        Args:
+            proof: of one worker.
+            turned: told of it.
+            suspect: that worker, where it serves and was found silent by another one.
+        """
+        pods, told = dict(proof.partners), proof.verdict
+        well, silent = list(told.well), {name: proof.why[name] for name in told.silent}
+        if suspect is not None:
+            name = suspect["metadata"]["name"]
+            pods[name] = suspect
+            if told.own and not told.proved and len(told.own) + len(told.silent) == len(proof.partners):
+                silent[name] = proof.why[told.own[0]]
+            else:
+                well.append(name)
+        for name in well:
+            if known := self._memory.get(_uid(pods[name])):
+                known.silent = 0
+        for name, problem in silent.items():
+            memory = self._memory.setdefault(_uid(pods[name]), _Memory())
+            memory.silent += 1
+            why = f"pod {name} answers with no partner: {problem}"
+            turned.told.append(Told("EngineSilent", why, warning=True))
+            if memory.silent >= MOST_FAILURES:
+                await self._replace(pods[name], why, turned)
+
+    def _suspected(self, pod: Json) -> bool:
+        known = self._memory.get(_uid(pod))
+        return known is not None and known.silent > 0
+
+    async def _replace(self, pod: Json, why: str, turned: Turned) -> None:
+        meta = pod["metadata"]
+        await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
+        turned.told.append(Told("EngineReplaced", f"pod {meta['name']} is replaced: {why}", warning=True))
+
+    def _concerned(
+        self, observed: Observed, sides: Mapping[Role, Side], now_seconds: float
+    ) -> Iterator[tuple[Role, Json, Worker]]:
+        """Workers that may change their role, whose engine began anew, or that did not answer their partners."""
+        for role in Role:
+            for pod, worker in zip(observed.pods[role], sides[role].workers, strict=True):
+                anew = worker.proving or pod_reading.began_anew(pod, now_seconds)
+                if anew or pod_reading.convertible(pod) or self._suspected(pod):
+                    yield role, pod, worker
 
     def _tell_changed(self, observed: Observed, role: Role, worker: Worker, turned: Turned) -> None:
         seconds = self._clock() - (worker.draining_since_seconds or self._clock())
@@ -256,19 +317,6 @@ class Turns:
         metadata = {part: change for part, change in (("labels", labels), ("annotations", annotations)) if change}
         _LOG.info("pod %s/%s: %s", namespace, name, metadata)
         await self._kubernetes.merge_patch(kinds.POD, namespace, name, {"metadata": metadata})
-
-
-def _convertible(observed: Observed, sides: Mapping[Role, Side]) -> Iterator[tuple[Role, Json, Worker]]:
-    for role in Role:
-        for pod, worker in zip(observed.pods[role], sides[role].workers, strict=True):
-            if pod_reading.convertible(pod):
-                yield role, pod, worker
-
-
-def _has_room(observed: Observed, worker: Worker) -> bool:
-    """Whether a request would be taken at once: a canary that waits tells nothing."""
-    load = observed.loads.get(worker.name)
-    return load is not None and load.waiting_for_slot == 0
 
 
 def _uid(pod: Json) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import DRAINING_SINCE, FLIP_TO, ROLE_LABEL, SERVING_LABEL, Role
+from dopd.api.names import DRAINING_SINCE, FLIP_TO, PROVED, PROVING, ROLE_LABEL, SERVING_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile import pods as pod_reading
@@ -158,11 +158,13 @@ class WorkerPods:
             troubles.append(Trouble(ConditionReason.API_FAILED, f"{what}: {error.message}"))
 
     async def _label(self, observed: Observed, name: str, serve: bool, now: datetime) -> None:
-        pools = {p["metadata"]["name"]: pod_reading.pool(p) for r in Role for p in observed.pods[r]}
-        metadata = {
-            "labels": {ROLE_LABEL: pools[name]} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
+        pod = next(p for r in Role for p in observed.pods[r] if p["metadata"]["name"] == name)
+        metadata: Json = {
+            "labels": {ROLE_LABEL: pod_reading.pool(pod)} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
             "annotations": {DRAINING_SINCE: None if serve else rfc3339(now), FLIP_TO: None},
         }
+        if serve and pod_reading.proving(pod):
+            metadata["annotations"] |= {PROVING: None, PROVED: str(pod_reading.starts_anew(pod))}
         _LOG.info("pod %s/%s: %s", observed.owner.namespace, name, metadata)
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
 

@@ -125,8 +125,9 @@ class OfSpec:
         demand = telemetry.demand(window, decoded=True) if now >= window else None  # a part of one is no measurement
         late_share = telemetry.late_share(max(1.0, since)) if now else None
         sample = Sample(now, demand, late_share, window)
-        self._autoscaler.observe(sample, self._model, policy, self._past, -self._begin_seconds)
-        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, self._model, policy)
+        model = replace(self._model, drain_seconds=telemetry.cluster.drain_seconds())
+        self._autoscaler.observe(sample, model, policy, self._past, -self._begin_seconds)
+        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, model, policy)
         return decision.pair, decision.next_look_seconds
 
 

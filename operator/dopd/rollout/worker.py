@@ -24,6 +24,7 @@ class Worker:
         turning: it is on its way to this role from the other one, and has no label until it serves.
         in_role: its engine does what this role does; None when it did not tell.
         may_flip: it may be asked to change to the other role.
+        proving: its engine began anew, and it has no label until it has answered with its partners.
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
@@ -44,22 +45,30 @@ class Worker:
     turning: bool = False
     in_role: bool | None = True
     may_flip: bool = False
+    proving: bool = False
     answers: bool = True
     needed: bool = False
     stranded: bool = False
 
     @property
     def available(self) -> bool:
-        """Whether it serves, starts, turns, or can serve again at once: all but those that the gateway still drains."""
-        return self.labelled or self.turning or self.registered is False
+        """Whether it serves, starts, turns, is proved, or can serve again at once.
+
+        All but those that the gateway still drains.
+        """
+        return self.labelled or self.turning or self.proving or self.registered is False
 
     @property
     def may_serve(self) -> bool:
         """Whether its label may come back: its engine has the role.
 
-        One on its way has to tell that, and no gateway may list it as what it was: none would notice the label.
+        One on its way has to tell that, and no gateway may list it as what it was: none would notice the label. The
+        same of one whose engine began anew.
         """
-        return self.in_role is True and self.registered is False if self.turning else self.in_role is not False
+        if self.turning or self.proving:
+            has_role = self.in_role is True if self.turning else self.in_role is not False
+            return has_role and self.registered is False
+        return self.in_role is not False
 
     @property
     def serves(self) -> bool:

@@ -1,9 +1,10 @@
 """Workers that may change their role while they run (spec.roleSwitching): what their containers are started with."""
 
 from importlib.resources import files
+from typing import Any
 
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import BOOTSTRAP_TURNS
+from dopd.api.names import BOOTSTRAP_TURNS, ENGINE_CONTAINER
 from dopd.api.workers import Ports, RoleSpec
 from dopd.workloads.connection import listening_host
 from dopd.workloads.refusal import Refusal
@@ -12,6 +13,9 @@ from dopd.workloads.sglang_versions import Feature, supports, version_of_image
 _FORWARDER = files("dopd.engine_side").joinpath("alias_ports.py").read_text(encoding="utf-8")
 
 LAST_PORT = 65535
+
+_OF_LAUNCH = ("image", "args", "env", "envFrom")
+"""Of a container in a template: what its engine is started with."""
 
 
 def convertible(spec: DisaggregatedInferenceSpec) -> bool:
@@ -23,10 +27,12 @@ def refuse_unable(spec: DisaggregatedInferenceSpec, role_spec: RoleSpec) -> None
     """Refuse what can not change its role.
 
     Raises:
-        Refusal: the release has no role switch, or there is no room for the further bootstrap ports.
+        Refusal: the release has no role switch, the roles' engines are not started alike, or there is no room for the
+            further bootstrap ports.
     """
     if not convertible(spec):
         return
+    _refuse_unlike(spec)
     version = version_of_image(spec.engine.image)
     if version is not None and not supports(version, Feature.ROLE_SWITCH):
         first = ".".join(map(str, Feature.ROLE_SWITCH.first))
@@ -36,6 +42,28 @@ def refuse_unable(spec: DisaggregatedInferenceSpec, role_spec: RoleSpec) -> None
     if last > LAST_PORT or ports.bootstrap <= ports.engine <= last:
         taken = f"ports {ports.bootstrap} to {last} of a worker for its bootstrap server"
         raise Refusal("spec.roleSwitching.enabled", f"takes {taken}; give ports.engine or ports.bootstrap another one")
+
+
+def _refuse_unlike(spec: DisaggregatedInferenceSpec) -> None:
+    """A worker that changes its role keeps what it was started with, so this must fit both roles."""
+    fix = "a worker that changes its role keeps what it was started with"
+    if spec.prefill.args != spec.decode.args:
+        told = f"is {spec.decode.args}, and that of spec.prefill is {spec.prefill.args}; {fix}: write them to spec"
+        raise Refusal("spec.decode.args", f"{told}.engine.args, or set spec.roleSwitching.enabled to false")
+    mine, other = (_engine(role_spec) for role_spec in (spec.decode, spec.prefill))
+    for name in _OF_LAUNCH:
+        if mine.get(name) != other.get(name):
+            field = f"spec.decode.template.spec.containers[{ENGINE_CONTAINER}].{name}"
+            told = f"differs from that of spec.prefill; {fix}: write the same to both"
+            raise Refusal(field, f"{told}, or set spec.roleSwitching.enabled to false")
+
+
+def _engine(role_spec: RoleSpec) -> dict[str, Any]:
+    """The engine's container in a template; one that is no list or no map is refused where templates are merged."""
+    template: Any = role_spec.template or {}
+    containers = (template.get("spec") or {}).get("containers")
+    found = [each for each in containers if isinstance(each, dict)] if isinstance(containers, list) else []
+    return next((each for each in found if each.get("name") == ENGINE_CONTAINER), {})
 
 
 def switching_flags(spec: DisaggregatedInferenceSpec) -> list[str]:

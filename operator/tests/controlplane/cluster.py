@@ -110,6 +110,20 @@ class Cluster:
         path = self._path(pod, "status")
         self._api.patch(path, json={"status": status}, headers=MERGE).raise_for_status()
 
+    def end_engine(self, pod: Json) -> None:
+        """The engine of a pod ends, and its node starts it again: it is not ready until `comes_back`."""
+        [told] = pod["status"]["containerStatuses"]
+        told |= {"restartCount": told["restartCount"] + 1, "ready": False}
+        self._tell(pod, ready=False, statuses=[told])
+
+    def comes_back(self, pod: Json) -> None:
+        """The engine of a pod is ready again."""
+        self._tell(pod, ready=True, statuses=[{**pod["status"]["containerStatuses"][0], "ready": True}])
+
+    def _tell(self, pod: Json, *, ready: bool, statuses: list[Json]) -> None:
+        status = {"conditions": [{"type": "Ready", "status": str(ready)}], "containerStatuses": statuses}
+        self._api.patch(self._path(pod, "status"), json={"status": status}, headers=MERGE).raise_for_status()
+
     def evict(self, pod: Json) -> int:
         """Ask for an eviction as `kubectl drain` does; the answer's status."""
         meta = {"name": pod["metadata"]["name"], "namespace": self.namespace}

@@ -53,6 +53,14 @@ class FlippingCluster(Cluster):
                 if not self._finds(other, one, port)
             ]
 
+    def end_engine(self, pod: Json, *, noticed: bool = False) -> None:
+        """The next engine of a pod has other addresses; `noticed`: decode engines forget the one before."""
+        super().end_engine(pod)
+        uid = pod["metadata"]["uid"]
+        self._turns[uid] = self._turns.get(uid, 0) + 1
+        if noticed:
+            self._known = {key: turn for key, turn in self._known.items() if key[1] != uid}
+
     async def get_json(self, pod: Json, port: int, path: str, *rest: Any) -> Any:
         """Loads tell the role."""
         if pod["metadata"]["labels"]["dopd.dev/pool"] == ROUTER_POOL:

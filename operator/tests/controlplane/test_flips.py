@@ -140,6 +140,77 @@ async def test_a_pair_that_does_not_answer_keeps_its_new_half_out(run: FlipRun):
     assert not [pod for pod in run.serving("prefill") if pod["metadata"]["uid"] in run.cluster.mute]
 
 
+async def test_a_hung_partner_is_to_blame_and_not_the_worker_that_finds_it(run: FlipRun):
+    before = await began(run, 1, 3)
+    run.scale(2, 2)
+    await run.until("one is on its way", lambda: bool(on_their_way(run)))
+    [flipping] = on_their_way(run)
+    hung = next(pod["metadata"]["uid"] for pod in run.serving("decode") if pod["metadata"]["uid"] != flipping)
+    run.cluster.mute = {hung}
+    run.most_gpus = GPUS + 1  # fixed numbers have no budget
+
+    def replaced() -> bool:
+        return hung not in run.uids() and run.settled(2, 2)
+
+    await run.until("the hung one is replaced", replaced, passes=PASSES)
+    assert run.uids() >= before - {hung}, "the one that found it stays"
+    assert {"EngineSilent", "EngineReplaced", "RoleChanged"} <= run.events()
+
+
+def on_their_way(run: FlipRun) -> list[str]:
+    pods = [p["metadata"] for p in run.cluster.workers()]
+    return [meta["uid"] for meta in pods if "dopd.dev/flip-to" in meta.get("annotations", {})]
+
+
+async def began_anew(run: FlipRun, *, noticed: bool) -> str:
+    """The engine of a prefill worker ends and is there again; uid of its pod."""
+    [victim, _] = run.serving("prefill")
+    uid = victim["metadata"]["uid"]
+    run.cluster.end_engine(victim, noticed=noticed)
+    await run.until("its label is gone", lambda: "dopd.dev/role" not in pod_of(run, uid)["metadata"]["labels"])
+    assert "EngineBeganAnew" in run.events()
+    assert run.resource["status"]["prefill"]["draining"] == 0, "it comes, and does not leave"
+    run.cluster.comes_back(pod_of(run, uid))
+    return uid
+
+
+def pod_of(run: FlipRun, uid: str) -> Json:
+    return next(pod for pod in run.cluster.workers() if pod["metadata"]["uid"] == uid)
+
+
+@pytest.mark.parametrize("switching", [False, True])
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_a_prefill_engine_that_began_anew_serves_once_its_partners_find_it(
+    run: FlipRun, switching: bool, noticed: bool
+):
+    create(run, 2, 2, roleSwitching={"enabled": switching})
+    await run.settles(2, 2)
+    run.fewest_serving, before = 1, run.uids()
+    run.most_gpus = GPUS + 1  # fixed numbers have no budget
+    uid = await began_anew(run, noticed=noticed)
+    if noticed or switching:  # a fresh bootstrap port is one that nobody knows
+        await run.settles(2, 2)
+        assert run.uids() == before
+    else:
+        await run.until("it is replaced", lambda: uid not in run.uids() and run.settled(2, 2), passes=PASSES)
+        assert {"PairBroken", "EngineReplaced"} <= run.events()
+    assert not run.cluster.misled
+    trace = run.trace()
+    passes = iter(range(5))
+    await run.until("five passes more", lambda: next(passes, None) is None)
+    assert run.trace() == trace, "it is proved once"
+
+
+async def test_an_operator_that_begins_anew_goes_on_with_a_proof(run: FlipRun):
+    create(run, 2, 2)
+    await run.settles(2, 2)
+    before = run.uids()
+    await began_anew(run, noticed=True)
+    run.restart()
+    await run.settles(2, 2)
+    assert run.uids() == before
+
+
 async def test_a_rollout_reaches_workers_that_changed_their_role(run: FlipRun):
     await began(run, 1, 3)
     run.scale(2, 2)

@@ -1,12 +1,14 @@
 """Lead times as the pods tell them, and as they are seen to happen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dopd.api.names import Role
+from dopd.perf import EngineModel
 from dopd.reconcile.leadtimes import LONGEST_NODE_WAIT_SECONDS, Lead, LeadTimes, Look, Part
 from dopd.reconcile.status import lead_status, stored_leads
 from dopd.rollout import Worker
@@ -35,8 +37,12 @@ class Pod:
         gated: bool = False,
         notes_ahead: float = 0.0,
         partnered: float = 0.0,
+        unlisted: float | None = None,
+        idle: float | None = None,
+        flips: float | None = None,
     ) -> None:
         self.partnered = partnered
+        self.unlisted, self.idle, self.flips = unlisted, idle, flips
         self.uid, self.created, self.scheduled, self.ready = uid, created, scheduled, ready
         self.registered, self.drained, self.deleted, self.gone = registered, drained, deleted, gone
         self.restarts, self.gated, self.notes_ahead = restarts, gated, notes_ahead
@@ -66,7 +72,9 @@ class Pod:
             ready=since(self.ready),
             scheduled=since(self.scheduled),
             created_seconds=WALL + self.created,
-            registered=since(self.registered),
+            registered=since(self.registered) and not since(self.unlisted),
+            idle=since(self.idle),
+            turning=since(self.flips),
         )
 
 
@@ -178,6 +186,38 @@ def test_an_exit_lasts_until_the_pod_is_gone():
     assert leads_after(pods, looks[:-8]).exit_seconds is None, "it is still being deleted"
 
 
+def draining(uid: str, **times: float) -> Pod:
+    return Pod(uid, 0.0, 0.0, 1.0, 1.0, drained=100.0, **times)
+
+
+@pytest.mark.parametrize(("unlisted", "idle"), [(106.0, 130.0), (130.0, 106.0)])
+def test_a_drain_lasts_until_no_gateway_lists_an_idle_worker(unlisted: float, idle: float):
+    pods = [draining(str(i), unlisted=unlisted, idle=idle, deleted=140.0, gone=150.0) for i in range(3)]
+    looks = [50.0, 99.0, *range(100, 160, 2)]
+    lead = leads_after(pods, looks)
+    assert lead.drain_seconds == pytest.approx(30.0, abs=2)
+    assert lead.exit_seconds == pytest.approx(50.0, abs=2)
+    assert lead.seconds == pytest.approx(EXPECTED, abs=60), "it is no part of a start"
+    assert leads_after(pods, looks[:14]).drain_seconds is None
+
+
+def test_a_drain_that_was_under_way_before_a_restart_and_one_that_never_ends_tell_nothing():
+    assert leads_after([draining("a", unlisted=106.0, idle=130.0)], range(120, 160, 2)).drain_seconds is None
+    assert leads_after([draining("a", unlisted=106.0)], range(50, 400, 2)).drain_seconds is None
+
+
+def test_a_worker_that_changes_its_role_tells_of_the_drain_of_the_one_that_it_leaves():
+    flipping, times = draining("a", unlisted=106.0, idle=112.0, flips=104.0), LeadTimes()
+    empty = Look((), ())
+    leads: dict[Role, Lead] = {}
+    for now in range(50, 140, 2):
+        look = Look([flipping.as_json(now)], [flipping.worker(now)])
+        role = Role.PREFILL if now >= 104.0 else Role.DECODE
+        leads = times.look({role: look, role.other: empty}, 1000.0 + now, WALL + now)
+    assert leads[Role.DECODE].drain_seconds == pytest.approx(12.0, abs=2)
+    assert leads[Role.PREFILL].drain_seconds is None
+
+
 def test_a_drain_that_is_called_off_and_a_pod_that_dies_are_no_exits():
     back = Pod("a", 0.0, 0.0, 1.0, 1.0, drained=100.0)
     times = LeadTimes()
@@ -212,12 +252,12 @@ def test_the_status_moves_with_a_tenth_of_the_lead_and_tells_it_after_a_restart(
     first = lead_status(Lead(100.0, 60.0, 2.0, waits={Part.NODE: 900.0}), None)
     assert first
     assert lead_status(Lead(110.0, 60.0, 2.0), first) is first
-    moved = lead_status(Lead(100.0, 60.0, 2.0, 28.04), first)
+    moved = lead_status(Lead(100.0, 60.0, 2.0, 28.04, 17.04), first)
     assert moved
-    assert moved.exit_seconds == 28.0
+    assert (moved.exit_seconds, moved.drain_seconds) == (28.0, 17.0)
     counts = {"desired": 1, "ready": 1, "summary": "1/1"}
     resource = {"status": {"decode": {**counts, "leadTime": moved.model_dump(by_alias=True)}}}
-    assert stored_leads(resource) == {Role.DECODE: Lead(100.0, 60.0, 2.0, 28.0)}
+    assert stored_leads(resource) == {Role.DECODE: Lead(100.0, 60.0, 2.0, 28.0, 17.0)}
     resource["status"]["decode"]["leadTime"] = {"nodeSeconds": 1e9, "startSeconds": -5.0, "registrationSeconds": 1.0}
     assert stored_leads(resource) == {Role.DECODE: Lead(LONGEST_NODE_WAIT_SECONDS, 0.0, 1.0)}
 
@@ -242,3 +282,12 @@ def test_a_worker_that_changes_its_role_is_no_start_and_keeps_its_life():
         if now == 75:
             before = leads_of
     assert leads_of == before
+
+
+def test_the_planner_is_told_of_measured_drains_alone(model: EngineModel):
+    observed = replace(look(), model=model, leads={Role.PREFILL: Lead(), Role.DECODE: Lead(drain_seconds=21.0)})
+    measured = observed.measured_model
+    assert isinstance(measured, EngineModel)
+    assert measured.drain_seconds == {"decode": 21.0}
+    assert replace(measured, drain_seconds={}) == model
+    assert replace(observed, model="no profile").measured_model == "no profile"

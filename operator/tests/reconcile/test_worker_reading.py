@@ -114,3 +114,52 @@ def test_one_that_refused_keeps_its_role():
     one["metadata"]["annotations"] = {"dopd.dev/keeps-role": "no room"}
     assert not pod_reading.worker(one, GATEWAY, load_of("prefill")).may_flip
     assert not pod_reading.worker(pod("prefill"), GATEWAY, load_of("prefill")).may_flip
+
+
+def served(role: str = "prefill", *, restarts: int = 1, age_seconds: float = 5.0, ready: bool = True) -> dict[str, Any]:
+    """A worker that a gateway has listed, whose engine began so long before BORN."""
+    began = datetime.fromtimestamp(BORN - age_seconds, UTC).isoformat()
+    engine = {"name": "engine", "restartCount": restarts, "state": {"running": {"startedAt": began}}}
+    one = pod(role, ready=ready, containerStatuses=[{"name": "log", "restartCount": 7}, engine])
+    one["metadata"]["labels"]["dopd.dev/serving"] = "true"
+    return one
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (served(), True),
+        (served(age_seconds=3600.0, ready=False), True),
+        (served(age_seconds=3600.0), False),
+        (served(restarts=0), False),
+        (served("decode"), False),
+    ],
+    ids=["a moment ago", "not ready yet", "serves for an hour", "another container", "decode finds prefill anew"],
+)
+def test_whether_decode_engines_may_hold_an_engine_for_the_one_before(one: dict[str, Any], expected: bool):
+    assert pod_reading.began_anew(one, BORN) is expected
+
+
+@pytest.mark.parametrize(("proved", "expected"), [("1", False), ("0", True), ("", True), ("x", True)])
+def test_each_start_is_proved_once(proved: str, expected: bool):
+    one = served()
+    one["metadata"]["annotations"] = {"dopd.dev/proved": proved}
+    assert pod_reading.began_anew(one, BORN) is expected
+
+
+@pytest.mark.parametrize("label", ["dopd.dev/role", "dopd.dev/serving"])
+def test_one_that_no_gateway_has_listed_is_unknown_to_decode(label: str):
+    one = served()
+    del one["metadata"]["labels"][label]
+    assert not pod_reading.began_anew(one, BORN)
+
+
+def test_one_that_is_to_be_proved_comes_and_serves_once_no_gateway_lists_it():
+    one = served()
+    one["metadata"]["annotations"] = {"dopd.dev/proving": "1"}
+    assert not pod_reading.proving(one), "it has its label"
+    del one["metadata"]["labels"]["dopd.dev/role"]
+    gateways = [GatewayView(frozenset({at}), ({at: "prefill"},), ()) for at in ("10.0.0.1:30000", "10.0.0.9:30000")]
+    listed, unlisted = (pod_reading.worker(one, gateway, None) for gateway in gateways)
+    assert (listed.available, listed.may_serve) == (True, False)
+    assert (unlisted.available, unlisted.may_serve) == (True, True)
