@@ -11,6 +11,8 @@ from dopd.api.names import (
     BOOTSTRAP_PORT_ANNOTATION,
     BOOTSTRAP_PORT_NAME,
     BOOTSTRAP_TURNS,
+    DOMAIN_KEY_ANNOTATION,
+    DOMAIN_LABEL,
     DRAINING_SINCE,
     ENGINE_CONTAINER,
     FLIP_TO,
@@ -169,6 +171,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         turning=turning(pod),
         in_role=_in_role(pod, load),
         may_flip=_may_flip(pod),
+        domain=domain(pod),
     )
 
 
@@ -217,6 +220,12 @@ def fresh_bootstrap_port(pod: Pod) -> int | None:
 def revision(pod: Pod) -> str:
     """Names what a worker was made from; "" for one that a Deployment made."""
     return str(pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""))
+
+
+def domain(pod: Pod) -> str:
+    """The KV-transfer domain that a worker was started for; "" for none."""
+    placed = DOMAIN_KEY_ANNOTATION in (pod["metadata"].get("annotations") or {})
+    return str(pod["metadata"].get("labels", {}).get(DOMAIN_LABEL, "")) if placed else ""
 
 
 def gpus(pod: Pod) -> int:
