@@ -31,6 +31,10 @@ class ConditionType(StrEnum):
     """True: every gateway pod lists exactly the workers that should serve. False: it lists others, which passes within
     seconds after a change. Unknown: a gateway pod did not answer. Present while the spec can be read."""
 
+    TOPOLOGY_HONORED = "TopologyHonored"
+    """True: prefill and decode workers that share requests are within one domain of spec.topology. False: a worker
+    finds no place there, or is yet to move there; the message says which. Absent without spec.topology."""
+
     SCHEDULING_ACTIVE = "SchedulingActive"
     """True: the prefill workers compute prompts in the order that spec.scheduling asks for, by dopd's plugin or by the
     engine's own best policy. False: they do not, and serve all the same; the message names worker and cause. Unknown:
@@ -100,6 +104,10 @@ class ConditionReason(StrEnum):
 
     ADOPTING = "Adopting"
     """Workers that a Deployment of an earlier version made are being taken over. Wait."""
+
+    DOMAIN_FULL = "DomainFull"
+    """A domain has no room for a worker that should be in it. Free GPUs in it, raise its gpus, list another one in
+    spec.topology.domains, or set spec.topology.policy to Preferred."""
 
     UNSCHEDULABLE = "Unschedulable"
     """A pod fits no node. Free or add nodes with the GPUs that a worker requests, or lower the number of workers."""
@@ -258,6 +266,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.NOT_REGISTERED,
     ),
     ConditionType.SPEC_HONORED: (ConditionReason.NOT_ACTED_ON,),
+    ConditionType.TOPOLOGY_HONORED: (ConditionReason.DOMAIN_FULL, ConditionReason.ROLLING_OUT),
     ConditionType.WORKERS_AVAILABLE: (
         *_CHILDREN,
         *_PODS,

@@ -18,6 +18,7 @@ from dopd.api.rollout import Rollout
 from dopd.api.router import Router
 from dopd.api.scheduling import Scheduling
 from dopd.api.secrets import SecretKey
+from dopd.api.topology import Topology
 from dopd.api.workers import Engine, ProfileRef, RoleSpec
 
 
@@ -345,6 +346,13 @@ class DisaggregatedInferenceSpec(Model):
             "roleSwitching needs mooncake, mooncake_tcp or mori; choose one, or set roleSwitching.enabled to false",
             ".engine.transferBackend",
         ),
+        Rule(
+            f"!({SWITCHING_ON}) || !has(self.topology) || !has(self.topology.domains)"
+            " || self.topology.domains.size() == 0",
+            "roleSwitching and a list of domains exclude each other: remove topology.domains, so that all workers share"
+            " one, or set roleSwitching.enabled to false",
+            ".topology.domains",
+        ),
         *(_replaceable(f"self.rollout.{role}", f"self.{role}.gpus", role) for role in ("prefill", "decode")),
     )
 
@@ -381,6 +389,8 @@ class DisaggregatedInferenceSpec(Model):
     """Whether a running worker may change its role."""
     router: Router
     """The gateway that clients talk to."""
+    topology: Topology | None = None
+    """Which workers are near enough to each other to hand KV caches over; anywhere in the cluster if absent."""
     rollout: Rollout = Rollout()
     """How workers are replaced when what they are made from changes."""
     slo: Slo = Slo()

@@ -72,6 +72,12 @@ as there. Gateways go by it. Absent on workers that a Deployment made."""
 GPUS_ANNOTATION = f"{GROUP}/gpus"
 """GPUs that a worker holds."""
 
+DOMAIN_LABEL = f"{GROUP}/domain"
+"""On workers and gateways of a resource with spec.topology.domains: the domain that they are of."""
+
+DOMAIN_KEY_ANNOTATION = f"{GROUP}/domain-key"
+"""On workers with a domain: the label of nodes that it is a value of, or `KEY (Preferred)`."""
+
 ENGINE_PORT = 30000
 BOOTSTRAP_PORT = 8998
 ROUTER_PORT = 8000

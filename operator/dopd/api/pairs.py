@@ -1,10 +1,10 @@
-"""Pairs of revisions: who may share a request. A gateway serves the workers of one pair alone."""
+"""Pairs of revisions, of one domain: who may share a request. A gateway serves the workers of one pair alone."""
 
 import hashlib
 from typing import NamedTuple
 
 from dopd.api.base import GROUP
-from dopd.api.names import Role
+from dopd.api.names import DOMAIN_LABEL, Role
 
 PREFILL_REVISION_LABEL = f"{GROUP}/prefill-revision"
 DECODE_REVISION_LABEL = f"{GROUP}/decode-revision"
@@ -12,34 +12,42 @@ DECODE_REVISION_LABEL = f"{GROUP}/decode-revision"
 
 
 class Pair(NamedTuple):
-    """Two revisions that the spec had at the same time; "" stands for any."""
+    """Two revisions that the spec had at the same time; "" stands for any. `domain`: where its workers are."""
 
     prefill: str
     decode: str
+    domain: str = ""
 
     def of(self, role: Role) -> str:
         """The revision of a role."""
         return self.prefill if role is Role.PREFILL else self.decode
 
-    def has(self, role: Role, revision: str) -> bool:
-        """Whether workers of a revision belong to it."""
-        return self.of(role) in ("", revision)
+    def has(self, role: Role, revision: str, domain: str) -> bool:
+        """Whether workers of a revision, in a domain, belong to it."""
+        return self.of(role) in ("", revision) and self.domain in ("", domain)
 
     @property
     def name(self) -> str:
         """Short name, for the gateway's objects; "" for any."""
-        return hashlib.sha256("-".join(self).encode()).hexdigest()[:8] if any(self) else ""
+        parts = self if self.domain else self[:2]
+        return hashlib.sha256("-".join(parts).encode()).hexdigest()[:8] if any(self) else ""
 
     @property
     def labels(self) -> dict[str, str]:
         """Labels of its gateway."""
-        return {PREFILL_REVISION_LABEL: self.prefill, DECODE_REVISION_LABEL: self.decode} if any(self) else {}
+        domain = {DOMAIN_LABEL: self.domain} if self.domain else {}
+        revisions = {PREFILL_REVISION_LABEL: self.prefill, DECODE_REVISION_LABEL: self.decode}
+        return {**revisions, **domain} if any(self) else {}
 
     @classmethod
     def of_labels(cls, labels: dict[str, str]) -> "Pair":
         """The pair that a gateway's labels name; ANY where they name none."""
-        return cls(labels.get(PREFILL_REVISION_LABEL, ""), labels.get(DECODE_REVISION_LABEL, ""))
+        return cls(
+            labels.get(PREFILL_REVISION_LABEL, ""),
+            labels.get(DECODE_REVISION_LABEL, ""),
+            labels.get(DOMAIN_LABEL, ""),
+        )
 
 
 ANY = Pair("", "")
-"""Workers of all revisions: whom the gateways of earlier versions list."""
+"""Workers of all revisions and domains: whom the gateways of earlier versions list."""

@@ -73,6 +73,26 @@ class RoleStatus(Model):
     """desired/ready, for kubectl get."""
 
 
+class DomainRoleStatus(Model):
+    """Workers of one role in one domain."""
+
+    desired: int
+    """Workers that should serve there."""
+    ready: int
+    """Workers that serve there."""
+
+
+class DomainStatus(Model):
+    """Workers of one KV-transfer domain."""
+
+    name: str
+    """Value of the label of its nodes; empty of workers that were started before there was a list of domains."""
+    prefill: DomainRoleStatus
+    """Its prefill workers."""
+    decode: DomainRoleStatus
+    """Its decode workers."""
+
+
 class RatioStatus(Model):
     """Prefill to decode workers."""
 
@@ -216,6 +236,8 @@ class DisaggregatedInferenceStatus(Model):
     """Decode workers."""
     ratio: RatioStatus | None = None
     """Prefill to decode workers."""
+    domains: Annotated[list[DomainStatus], Field(max_length=64)] | None = None
+    """Workers by domain, where spec.topology lists domains."""
     mode: str | None = None
     """Auto, Advise, Paused, or Static without spec.scaling."""
     endpoint: str | None = None

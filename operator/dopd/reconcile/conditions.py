@@ -9,6 +9,7 @@ from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.conditions import ConditionType as Type
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
+from dopd.api.topology import TopologyPolicy
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.gateway_watch import Difference, differences
@@ -74,10 +75,11 @@ def findings(
     result = [
         reconciled(troubles),
         _ready(observed, refused),
-        _workers_available(observed, refused, targets),
+        _workers_available(observed, refused, moved.placed(targets) if moved else targets),
         *([rolled_out(observed, moved)] if moved else []),
         _router_in_sync(observed, lasting),
         _spec_honored(observed.spec),
+        *topology_honored(observed, observed.spec, moved),
     ]
     ordered = order_verdict(observed.spec, observed.orders)
     if ordered is not None:
@@ -244,6 +246,45 @@ def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
         return Finding(Type.SPEC_HONORED, Status.TRUE, Reason.AS_EXPECTED)
     message = "accepted, and not acted on by this version: " + ", ".join(ignored)
     return Finding(Type.SPEC_HONORED, Status.FALSE, Reason.NOT_ACTED_ON, message)
+
+
+def topology_honored(observed: Observed, spec: DisaggregatedInferenceSpec, moved: Moved | None) -> list[Finding]:
+    """Whether every worker is in a domain of spec.topology, and all that should serve have a place; none without it."""
+    kind, topology = Type.TOPOLOGY_HONORED, spec.topology
+    if topology is None or moved is None:
+        return []
+    division = moved.division
+    if division and any(division.unplaced.values()):
+        lacking = " and ".join(f"{count} {role}" for role, count in sorted(division.unplaced.items()) if count)
+        message = (
+            f"there is no room for {lacking} workers in the ratio of the whole in any domain. Raise gpus of a domain in"
+            " spec.topology.domains, or list another"
+        )
+        return [Finding(kind, Status.FALSE, Reason.DOMAIN_FULL, message)]
+    waiting = [
+        worker
+        for role in Role
+        for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
+        if (found := pod_reading.trouble(pod)) and found.reason is Reason.UNSCHEDULABLE
+    ]
+    begun = any(worker.domain or worker.scheduled for role in Role for worker in observed.workers[role])
+    if waiting and begun and topology.policy is TopologyPolicy.REQUIRED:
+        names = ", ".join(_at(worker.name, worker.domain) for worker in waiting[:NAMED_PODS])
+        message = (
+            f"no node of the domain takes {names}. Free GPUs there, correct {topology.domain_key} on the nodes, lower"
+            " gpus of the domain, or set policy Preferred"
+        )
+        return [Finding(kind, Status.FALSE, Reason.DOMAIN_FULL, message)]
+    counts = division.counts if division else {"": {}}
+    outside = [w for role in Role for w in observed.workers[role] if w.domain not in counts]
+    if outside:
+        message = f"{len(outside)} workers are yet to leave for a domain that is listed"
+        return [Finding(kind, Status.FALSE, Reason.ROLLING_OUT, message)]
+    return [Finding(kind, Status.TRUE, Reason.AS_EXPECTED)]
+
+
+def _at(name: str, domain: str) -> str:
+    return f"{name} ({domain})" if domain else name
 
 
 def _profile_found(planned: Planned) -> Finding:

@@ -76,7 +76,8 @@ def _expected(observed: Observed, pair: Pair) -> dict[str, str]:
         address: str(role)
         for role in Role
         for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
-        if worker.labelled and worker.ready and pair.has(role, worker.revision) and (address := engine_address(pod))
+        if worker.labelled and worker.ready and pair.has(role, worker.revision, worker.domain)
+        if (address := engine_address(pod))
     }
 
 

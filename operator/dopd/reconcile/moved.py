@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from dopd.api.names import Role
 from dopd.api.pairs import Pair
+from dopd.planning.domains import Division
 from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
@@ -32,6 +33,7 @@ class Moved:
         waiting: roles for whose first new worker there are no GPUs.
         told: what happened to workers that change their role.
         gateways: pods of each gateway; None where they stay as they are.
+        division: how the workers are divided over domains; None where they are not.
     """
 
     revisions: Mapping[Role, Revision] = field(default_factory=dict)
@@ -42,3 +44,9 @@ class Moved:
     waiting: frozenset[Role] = frozenset()
     told: tuple[Told, ...] = ()
     gateways: Mapping[Pair, int] | None = None
+    division: Division | None = None
+
+    def placed(self, targets: Mapping[Role, int]) -> dict[Role, int]:
+        """Workers that should serve, but for those for which no domain has room."""
+        unplaced = self.division.unplaced if self.division else {}
+        return {role: count - unplaced.get(role, 0) for role, count in targets.items()}

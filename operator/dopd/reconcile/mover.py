@@ -13,6 +13,7 @@ from dopd.cluster import ApiError, Kubernetes, PodPost
 from dopd.planning.schedules import limits_at
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
+from dopd.reconcile.domains import divided
 from dopd.reconcile.gateways import pair_gateways
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
@@ -22,7 +23,7 @@ from dopd.reconcile.refusals import failed
 from dopd.reconcile.timing import SteadyClock
 from dopd.reconcile.turns import Turns
 from dopd.reconcile.worker_pods import WorkerPods, rejected
-from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, paired_move
+from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, domain_move, paired_move
 from dopd.workloads.revisions import Revision
 
 
@@ -78,15 +79,32 @@ class Mover:
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
-        step = paired_move(
-            sides,
-            pair_gateways(observed, now.timestamp()),
-            spec.router.replicas,
-            budget.max if budget else None,
-            now_seconds=self._clock.now(),
-            drain_deadline_seconds=seconds(deadline),
-            flips=flips,
-        )
+        doors, most = pair_gateways(observed, now.timestamp()), budget.max if budget else None
+        steady, patience = self._clock.now(), seconds(deadline)
+        division = divided(observed, spec, targets)
+        if division and spec.topology:
+            room = {domain.name: domain.gpus for domain in spec.topology.domains}
+            step = domain_move(
+                sides,
+                division.counts,
+                room,
+                doors,
+                spec.router.replicas,
+                most,
+                now_seconds=steady,
+                drain_deadline_seconds=patience,
+                outage=spec.rollout.allow_outage,
+            )
+        else:
+            step = paired_move(
+                sides,
+                doors,
+                spec.router.replicas,
+                most,
+                now_seconds=steady,
+                drain_deadline_seconds=patience,
+                flips=flips,
+            )
         steps = {role: of_role for role, of_role in step.steps.items() if role not in adopting}
         for role, of_role in steps.items():
             if of_role.give_back:
@@ -104,6 +122,7 @@ class Mover:
             waiting=step.waiting,
             told=tuple(turned.told),
             gateways=step.gateways,
+            division=division,
         )
 
     def _side(

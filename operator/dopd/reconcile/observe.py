@@ -177,7 +177,9 @@ class Observed:
                 pods=self.pods[role],
                 workers=self.workers[role],
                 apart=frozenset(
-                    w.name for w in self.workers[role] if pairs and not any(p.has(role, w.revision) for p in pairs)
+                    w.name
+                    for w in self.workers[role]
+                    if pairs and not any(p.has(role, w.revision, w.domain) for p in pairs)
                 ),
                 held=self.leaving,
                 gpus_to_come=gpus_to_come,

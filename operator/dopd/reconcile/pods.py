@@ -11,6 +11,8 @@ from dopd.api.names import (
     BOOTSTRAP_PORT_ANNOTATION,
     BOOTSTRAP_PORT_NAME,
     BOOTSTRAP_TURNS,
+    DOMAIN_KEY_ANNOTATION,
+    DOMAIN_LABEL,
     DRAINING_SINCE,
     ENGINE_CONTAINER,
     FLIP_TO,
@@ -208,6 +210,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         in_role=_in_role(pod, load),
         may_flip=_may_flip(pod),
         proving=proving(pod),
+        domain=domain(pod),
     )
 
 
@@ -256,6 +259,12 @@ def fresh_bootstrap_port(pod: Pod) -> int | None:
 def revision(pod: Pod) -> str:
     """Names what a worker was made from; "" for one that a Deployment made."""
     return str(pod["metadata"].get("labels", {}).get(REVISION_LABEL, ""))
+
+
+def domain(pod: Pod) -> str:
+    """The KV-transfer domain that a worker was started for; "" for none."""
+    placed = DOMAIN_KEY_ANNOTATION in (pod["metadata"].get("annotations") or {})
+    return str(pod["metadata"].get("labels", {}).get(DOMAIN_LABEL, "")) if placed else ""
 
 
 def gpus(pod: Pod) -> int:

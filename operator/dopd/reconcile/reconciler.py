@@ -232,7 +232,8 @@ class Reconciler:
         planned: Planned | None,
     ) -> tuple[Moved, list[Trouble]]:
         moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
-        should = Targets(targets[Role.PREFILL], targets[Role.DECODE])
+        placed = moved.placed(targets)
+        should = Targets(placed[Role.PREFILL], placed[Role.DECODE])
         settings = partial(order_settings, observed, spec, planned)
         overdue = self._gateways.overdue(key, self._clock.now())
         repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})

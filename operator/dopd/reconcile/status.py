@@ -23,6 +23,7 @@ from dopd.api.text import plain
 from dopd.autoscaler import Decision
 from dopd.planning import Demand
 from dopd.reconcile.conditions import Finding, of_current_revision
+from dopd.reconcile.domains import domain_status
 from dopd.reconcile.leadtimes import LONGEST, Lead, Part
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
@@ -33,6 +34,9 @@ from dopd.reconcile.stored import rfc3339, stored_status
 KEPT_DECISIONS = 10
 LONGEST_TEXT = 4096
 """Characters of a text of the status, unless it has a limit of its own."""
+
+MOST_DOMAINS = 64
+"""Domains of a status."""
 
 WORTH_TELLING = 0.1
 """A number that moved by less than this share is not written again."""
@@ -82,6 +86,7 @@ def build_status(
                 "ratio": RatioStatus(
                     desired=ratio(prefill.desired, decode.desired), current=ratio(prefill.ready, decode.ready)
                 ),
+                "domains": domain_status(observed, moved)[:MOST_DOMAINS] or None,
                 "mode": observed.spec.scaling.mode.value if observed.spec.scaling else "Static",
                 "endpoint": endpoint(observed, observed.spec),
                 "load": load,

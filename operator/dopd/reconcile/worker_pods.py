@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from dopd.api.conditions import ConditionReason
@@ -148,7 +149,7 @@ class WorkerPods:
                     await self._tried(troubles, f"deletion of pod {pod['metadata']['name']}", self._delete(pod))
         for role, step in steps.items():
             if step.create and role in revisions:
-                troubles += await self._start(observed, spec, role, revisions[role], step.create)
+                troubles += await self._start(observed, spec, role, revisions[role], step)
         return troubles
 
     async def _tried(self, troubles: list[Trouble], what: str, write: Any) -> None:
@@ -178,7 +179,7 @@ class WorkerPods:
         await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
 
     async def _start(
-        self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, revision: Revision, count: int
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, revision: Revision, step: PoolStep
     ) -> list[Trouble]:
         owner, at = observed.owner, (Key(observed.owner.namespace, observed.owner.name), role, "start")
         before = self._refused.get(at)
@@ -189,12 +190,12 @@ class WorkerPods:
             for each in Role  # one that changed its role keeps its name
             for pod in (*observed.pods[each], *observed.ending[each], *observed.finished[each])
         }
-        names = new_names(owner, role, revision, named, count)
+        names = new_names(owner, role, revision, named, step.create)
         gpus = (spec.prefill if role is Role.PREFILL else spec.decode).gpus
-        for name in names:
-            _LOG.info("start pod %s/%s", owner.namespace, name)
+        for name, domain in zip_longest(names, step.domains, fillvalue=""):
+            _LOG.info("start pod %s/%s %s", owner.namespace, name, domain)
             try:
-                await self._kubernetes.create(kinds.POD, worker_pod(owner, role, revision, name, gpus))
+                await self._kubernetes.create(kinds.POD, worker_pod(owner, role, revision, name, gpus, domain))
             except ApiError as error:
                 exists = error.reason == "AlreadyExists"
                 trouble = taken(f"Pod {name}") if exists else refusal(f"Pod {name}", error)

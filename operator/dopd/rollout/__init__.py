@@ -4,6 +4,7 @@ The state lives in the pods: their labels and annotations, what the gateways lis
 looks at all of it and says what to write next, so the operator may die between any two writes.
 """
 
+from dopd.rollout.domains import domain_move
 from dopd.rollout.flip import NO_FLIPS, Act, Flips, Turn, next_act
 from dopd.rollout.gateways import Gateway, plan_gateways
 from dopd.rollout.move import Side, move
@@ -26,6 +27,7 @@ __all__ = [
     "Turn",
     "Worker",
     "available",
+    "domain_move",
     "move",
     "next_act",
     "paired_move",

@@ -62,12 +62,12 @@ class GatewayPlan:
         needed = {name for name in last.values() if name}
 
         def stranded(worker: Worker) -> bool:
-            return not any(pair.has(role, worker.revision) for pair in (goal, *self.hopeful))
+            return not any(pair.has(role, worker.revision, worker.domain) for pair in (goal, *self.hopeful))
 
         return [
             _with(
                 worker,
-                answers=any(pair.has(role, worker.revision) for pair in self.answering),
+                answers=any(pair.has(role, worker.revision, worker.domain) for pair in self.answering),
                 needed=worker.name in needed,
                 stranded=stranded(worker),
             )
@@ -120,12 +120,15 @@ def _without_gateway(sides: Mapping[Role, Side], goal: Pair, *, earlier: bool) -
         if "" in ready or not (ready or (earlier and of_goal)):
             return None
         pair.append(ready.most_common(1)[0][0] if ready else goal.of(role))
-    return Pair(*pair)
+    prefill, decode = pair
+    return Pair(prefill, decode, goal.domain)
 
 
 def _labelled(sides: Mapping[Role, Side], pair: Pair) -> dict[Role, int]:
     """Workers of a pair that serve or start."""
-    return {role: sum(w.labelled and pair.has(role, w.revision) for w in sides[role].workers) for role in Role}
+    return {
+        role: sum(w.labelled and pair.has(role, w.revision, w.domain) for w in sides[role].workers) for role in Role
+    }
 
 
 def _may_leave(
@@ -147,7 +150,7 @@ def _may_leave(
 
 def _serving(workers: Sequence[Worker], role: Role, pairs: set[Pair]) -> int:
     return sum(
-        w.labelled and w.ready and w.registered is True and any(pair.has(role, w.revision) for pair in pairs)
+        w.labelled and w.ready and w.registered is True and any(pair.has(role, w.revision, w.domain) for pair in pairs)
         for w in workers
     )
 
@@ -155,7 +158,8 @@ def _serving(workers: Sequence[Worker], role: Role, pairs: set[Pair]) -> int:
 def _counts(sides: Mapping[Role, Side], pair: Pair) -> dict[Role, int]:
     """Workers of a pair that could serve now."""
     return {
-        role: sum(w.labelled and w.ready and pair.has(role, w.revision) for w in sides[role].workers) for role in Role
+        role: sum(w.labelled and w.ready and pair.has(role, w.revision, w.domain) for w in sides[role].workers)
+        for role in Role
     }
 
 
@@ -185,7 +189,7 @@ def _share(mine: Mapping[Role, int], all_of_them: Sequence[Mapping[Role, int]]) 
 
 def _first(workers: Sequence[Worker], role: Role, pair: Pair) -> str:
     """The worker of a pair that is kept longest; "" without one."""
-    mine = [w for w in workers if w.labelled and w.ready and pair.has(role, w.revision)]
+    mine = [w for w in workers if w.labelled and w.ready and pair.has(role, w.revision, w.domain)]
     return min(mine, key=lambda worker: worker.preference).name if mine else ""
 
 

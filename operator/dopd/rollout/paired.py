@@ -41,6 +41,7 @@ def paired_move(
     now_seconds: float,
     drain_deadline_seconds: float,
     flips: Flips = NO_FLIPS,
+    domain: str = "",
 ) -> PairedStep:
     """The next step of both roles and of the gateways.
 
@@ -52,9 +53,10 @@ def paired_move(
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
         flips: workers that may change to a role instead of leaving the other, by the role that they change to.
+        domain: the one that all of them are of; "" for none.
     """
-    goal = Pair(sides[Role.PREFILL].goal.revision, sides[Role.DECODE].goal.revision)
-    if not all(goal):  # what to make workers from is not known yet
+    goal = Pair(sides[Role.PREFILL].goal.revision, sides[Role.DECODE].goal.revision, domain)
+    if not (goal.prefill and goal.decode):  # what to make workers from is not known yet
         steps = move(
             sides, budget_gpus, now_seconds=now_seconds, drain_deadline_seconds=drain_deadline_seconds, flips=flips
         )

@@ -53,6 +53,7 @@ class PoolStep:
         drain: pods that lose their label.
         release: drained pods that may be deleted now.
         create: workers of the goal's revision to start.
+        domains: where these go, one for each; empty where the scheduler chooses.
         give_back: of those in `drain`: pods that found no node in time.
         held: new workers that are known not to come up, and for which no further old one leaves.
         flip: pods that change to the other role instead of leaving.
@@ -65,6 +66,7 @@ class PoolStep:
     drain: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
     create: int = 0
+    domains: tuple[str, ...] = ()
     give_back: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     flip: tuple[str, ...] = ()

@@ -28,6 +28,7 @@ class Worker:
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
+        domain: the KV-transfer domain that it was started for; "" for none.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Worker:
     answers: bool = True
     needed: bool = False
     stranded: bool = False
+    domain: str = ""
 
     @property
     def available(self) -> bool:

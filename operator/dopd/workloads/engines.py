@@ -29,6 +29,7 @@ from dopd.workloads.refusal import Refusal
 from dopd.workloads.role_switching import convertible, forwarding, refuse_unable, switching_flags
 from dopd.workloads.scheduling import scheduling_mount, scheduling_volume
 from dopd.workloads.template import pod_template
+from dopd.workloads.topology import with_topology
 
 STARTUP_LIMIT_SECONDS = 3600
 """A worker that is not ready after this long is restarted: weights of large models take tens of minutes to load."""
@@ -68,7 +69,7 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
     )
     if template["spec"].get("restartPolicy", "Always") != "Always":
         raise Refusal(f"{where}.spec.restartPolicy", "must be Always, so that an engine starts again; leave it out")
-    return template
+    return with_topology(template, spec, owner, where)
 
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dopd.api.names import GPUS_ANNOTATION, REVISION_LABEL, ROLE_LABEL, Role
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.topology import in_domain
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,19 @@ def stored_revision(owner: Owner, role: Role, revision: Revision) -> Manifest:
     }
 
 
-def worker_pod(owner: Owner, role: Role, revision: Revision, name: str, gpus: int) -> Manifest:
-    """A worker: a pod of its own, since nobody but the operator decides when it comes and goes."""
+def worker_pod(owner: Owner, role: Role, revision: Revision, name: str, gpus: int, domain: str = "") -> Manifest:
+    """A worker: a pod of its own, since nobody but the operator decides when it comes and goes.
+
+    Args:
+        owner: the resource.
+        role: of the worker.
+        revision: what it is made from.
+        name: of the pod.
+        gpus: that it holds.
+        domain: where it is to go, of a revision whose workers are divided over domains.
+    """
     metadata = revision.template.get("metadata", {})
-    return {
+    pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
@@ -72,6 +82,7 @@ def worker_pod(owner: Owner, role: Role, revision: Revision, name: str, gpus: in
         },
         "spec": revision.template["spec"],
     }
+    return in_domain(pod, domain)
 
 
 def new_names(owner: Owner, role: Role, revision: Revision, taken: Collection[str], count: int) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dopd.api.flags import ROUTER_FLAGS
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import (
+    DOMAIN_LABEL,
     ENGINE_PORT,
     INSTANCE_LABEL,
     REVISION_LABEL,
@@ -66,7 +67,7 @@ class Gateway:
     Attributes:
         name: of its Deployment, one of `gateway_names`.
         replicas: its pods.
-        pair: revisions of the workers that it sends to.
+        pair: revisions, and domain, of the workers that it sends to.
     """
 
     name: str
@@ -158,7 +159,8 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec, pair: Pair = AN
 
     def selector(role: Role) -> list[str]:
         of_revision = [f"{REVISION_LABEL}={pair.of(role)}"] if pair.of(role) else []
-        return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}", *of_revision]
+        of_domain = [f"{DOMAIN_LABEL}={pair.domain}"] if pair.domain else []
+        return [f"{INSTANCE_LABEL}={owner.name}", f"{ROLE_LABEL}={role}", *of_revision, *of_domain]
 
     return [
         "--host", listening_host(spec),

@@ -32,6 +32,7 @@ BROKEN = {
 """What a person has to mend."""
 FOR_ALERTS = {
     ConditionType.SPEC_HONORED,
+    ConditionType.TOPOLOGY_HONORED,
     ConditionType.SCHEDULING_ACTIVE,
     ConditionType.PROFILE_MATCHES,
     ConditionType.METRICS_AVAILABLE,

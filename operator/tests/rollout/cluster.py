@@ -22,6 +22,7 @@ class Pod:
     drained_at: int | None = None
     deleted_at: int | None = None
     requests: int = 0
+    domain: str = ""
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Cluster:
             load=pod.requests,
             revision=pod.revision,
             gpus=pod.gpus,
+            domain=pod.domain,
             failed=pod.revision in self.broken and pod.node and self.now - pod.born > 2 * START_TICKS,
         )
 

@@ -31,6 +31,8 @@ class Door:
 
     born: int
     deleted_at: int | None = None
+    served: bool = False
+    """The Service sent to it when it was last looked at, before its deletion."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class PairedCluster(Cluster):
     def listed(self, pod: Pod) -> bool:
         pool = next(pool for pool, pods in self.pools.items() if pod in pods)
         return super().listed(pod) and any(
-            pair.has(ROLES[pool], pod.revision) and self.now - door.born >= BOOT_TICKS
+            pair.has(ROLES[pool], pod.revision, pod.domain) and self.now - door.born >= BOOT_TICKS
             for pair, doors in self.doors.items()
             for door in doors
             if door.deleted_at is None
@@ -55,7 +57,7 @@ class PairedCluster(Cluster):
     def partners(self, pair: Pair) -> list[list[Pod]]:
         """Workers that a gateway of a pair can send a new request to, by role."""
         return [
-            [p for p in self.pools[pool] if p.labelled and pair.has(role, p.revision) and self.ready(p)
+            [p for p in self.pools[pool] if p.labelled and pair.has(role, p.revision, p.domain) and self.ready(p)
              and p.deleted_at is None and self.now - (p.ready_at or 0) >= GATEWAY_TICKS]
             for pool, role in ROLES.items()
         ]  # fmt: skip
