@@ -14,6 +14,7 @@ from dopd.planning.bounds import NoRoomError, Pair, apply_bounds
 from dopd.planning.demand import squared_cv
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
+from dopd.replay.policies.dopd import LOOK_ASLEEP_SECONDS
 from dopd.replay.runner import Result, run
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace, of_bins
@@ -125,8 +126,9 @@ class OfSpec:
         late_share = telemetry.late_share(max(1.0, since)) if now else None
         sample = Sample(now, demand, late_share, window)
         self._autoscaler.observe(sample, self._model, policy, self._past, -self._begin_seconds)
-        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, self._model, policy)
-        return decision.pair, decision.next_look_seconds
+        counted = telemetry.counted() if policy.idle_after_seconds else None
+        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, self._model, policy, counted)
+        return decision.pair, decision.next_look_seconds if sum(decision.pair) else LOOK_ASLEEP_SECONDS
 
 
 def replayed(variant: Variant, trace: Trace, past: tuple[PastLoad, ...], begin_seconds: float) -> Result:
