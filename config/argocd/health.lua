@@ -45,6 +45,9 @@ if progress ~= nil then
   return health("Progressing", progress)
 end
 
+if found.Ready.reason == "Asleep" then
+  return health(status.mode == "Paused" and "Suspended" or "Healthy", "asleep: " .. (found.Ready.message or ""))
+end
 local serving = "serves with prefill " .. status.prefill.ready .. ", decode " .. status.decode.ready
 if status.mode == "Paused" then
   return health("Suspended", "scaling is paused; " .. serving)

@@ -12,7 +12,8 @@ class ConditionType(StrEnum):
     """
 
     READY = "Ready"
-    """True: the gateway answers and knows at least one prefill and one decode worker, so a request is served.
+    """True: the gateway answers and knows at least one prefill and one decode worker, so a request is served; or, with
+    reason Asleep, no worker runs since spec.scaling.idle wants it so.
     False: the reason names the first thing in the way and the message its remedy. Always present."""
 
     SPEC_HONORED = "SpecHonored"
@@ -71,6 +72,10 @@ class ConditionReason(StrEnum):
 
     AS_EXPECTED = "AsExpected"
     """All is well."""
+
+    ASLEEP = "Asleep"
+    """No request came for as long as spec.scaling.idle says, so no worker runs: as the spec wants it. The next request
+    is answered with 503 and Retry-After, and starts workers."""
 
     INVALID_SPEC = "InvalidSpec"
     """The stored spec can not be read, since it was stored under the schema of another version. Apply it anew."""
@@ -256,6 +261,7 @@ _CHILDREN = (
 
 REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
     ConditionType.READY: (
+        ConditionReason.ASLEEP,
         ConditionReason.INVALID_SPEC,
         *_CHILDREN,
         *_PODS,

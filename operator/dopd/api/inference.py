@@ -164,8 +164,27 @@ class Fallback(Model):
     """Decode workers at least, within their bounds."""
 
 
+class Idle(Model):
+    """When no worker need run at all."""
+
+    after: Annotated[Duration, Within("1m", "30d")]
+    """Both roles go to zero together, by the drain, once no request has come for so long; the gateway stays. The first
+    request is answered with 503 and Retry-After, as are all until workers serve again, and starts them. So do a
+    schedule that names prefill, decode or gpuBudget.min, and a forecast of requests, each ahead by the time that a
+    worker takes to serve. After a wake workers are held as long again."""
+
+
 class Scaling(Model):
     """Let the operator choose the number of workers."""
+
+    rules = (
+        Rule(
+            "!has(self.idle) || !has(self.gpuBudget) || !has(self.gpuBudget.min)",
+            "gpuBudget.min holds GPUs at all times, and idle gives them up; remove one of them, or put the minimum into"
+            " a schedule",
+            ".idle",
+        ),
+    )
 
     mode: ScalingMode = ScalingMode.AUTO
     """Auto moves the workers; Advise decides and reports and changes nothing; Paused holds what is there. External does
@@ -198,6 +217,9 @@ class Scaling(Model):
     fallback: Fallback | None = None
     """What to run when the load has not been known for long; the last target is held if absent. Queues in the
     engines add workers in either case."""
+    idle: Idle | None = None
+    """Let no worker run while no request comes; if absent, each role keeps its min. In mode External it is without
+    effect, and in mode Paused what sleeps stays asleep."""
 
 
 _HOST = r"(([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?|\[[0-9A-Fa-f:.]+\])"

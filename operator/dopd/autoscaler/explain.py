@@ -1,13 +1,15 @@
 """Why a target is what it is, in a word and in a sentence with the numbers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from dopd.autoscaler.decision import Cause, Reason, Together, Weighed
+from dopd.autoscaler.decision import Cause, Decision, Reason, Together, Weighed
+from dopd.autoscaler.idle import Wake
 from dopd.autoscaler.outlook import Outlook
 from dopd.autoscaler.records import NEAR
 from dopd.autoscaler.until_start import UntilStart
 from dopd.planning.bounds import Bound, Pair, apply_bounds
+from dopd.planning.demand import Demand
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Policy
 from dopd.planning.sizing import Expected, Size
@@ -95,6 +97,38 @@ def reason(before: Pair, target: Pair, loads: PerRole[Weighed], policy: Policy) 
     if max(changes) > 0:
         return Reason.BACKLOG if any(role.backlog > role.peak for role in loads) else Reason.DEMAND_ROSE
     return Reason.DEMAND_FELL
+
+
+def asleep(policy: Policy, planned_for: PerRole[Demand] | None) -> Decision:
+    """Both roles at zero."""
+    return Decision(
+        prefill=0,
+        decode=0,
+        reason=Reason.IDLE,
+        message=f"no request for {policy.idle_after_seconds:.0f} s, and none is foreseen; the first one starts workers",
+        limited_by=(),
+        weighed=None,
+        planned_for=planned_for,
+        expected=None,
+        infeasible="",
+        gpus=0,
+        flips=0,
+        next_look_seconds=policy.interval_seconds,
+    )
+
+
+_WOKEN = {
+    Wake.REQUEST: (Reason.FIRST_REQUEST, "a request came while no worker ran"),
+    Wake.FORESEEN: (Reason.FORESEEN, "the forecast expects a request before a worker that is started later serves"),
+    Wake.SCHEDULE: (Reason.SCHEDULE_AHEAD, "a schedule reserves workers, now or by the time that one serves"),
+    Wake.FIELD: (Reason.BOUNDS_CHANGED, "spec.scaling.idle lets no role go to zero any more"),
+}
+
+
+def woken(decision: Decision, cause: Wake) -> Decision:
+    """The first decision after a sleep."""
+    reason, words = _WOKEN[cause]
+    return replace(decision, reason=reason, message=f"{words}; {decision.message}")
 
 
 def decided_by(cause: Cause, lead_seconds: float, leader: str) -> str:

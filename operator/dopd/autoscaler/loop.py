@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from dopd.api.events import ForecastEvent
 from dopd.api.names import Role
 from dopd.autoscaler import explain
+from dopd.autoscaler.blind import blind
 from dopd.autoscaler.calibration import Calibration
 from dopd.autoscaler.decision import Decision, Reason, Together
 from dopd.autoscaler.foreseen import Forecasts
+from dopd.autoscaler.idle import FORESEEN_REQUESTS, Counts, Facts, Idle, Silence, silence, working
 from dopd.autoscaler.knob import Knob
 from dopd.autoscaler.lengths import SlowLengths
 from dopd.autoscaler.outlook import Outlook
@@ -37,8 +39,7 @@ from dopd.planning.demand import Demand
 from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
-from dopd.planning.queueing import PrefillLoad
-from dopd.planning.sizing import Load, Size, joined, size
+from dopd.planning.sizing import Load, Size, joined
 from dopd.planning.switching import NO_SWITCHING, Into, divide, flips_of, remedies, seconds_into
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
@@ -62,6 +63,7 @@ class _Seen:
     miss: float
     into: Into
     until_start: UntilStart | None
+    silence: Silence | None = None
 
     @property
     def planned_for(self) -> PerRole[Demand]:
@@ -88,6 +90,7 @@ class Autoscaler:
         tuning: constants.
         miss: the knob's share, where it is known from before a restart.
         forecaster: makes what forecasts the load of a role; None to do without.
+        asleep: both roles were at zero before a restart, as nobody asked for anything.
 
     Attributes:
         calibration: how the engines compare with their profile.
@@ -100,6 +103,7 @@ class Autoscaler:
         *,
         miss: float | None = None,
         forecaster: Callable[[], Forecasts] | None = Forecaster,
+        asleep: bool = False,
     ) -> None:
         self._tuning = tuning or Tuning()
         self._knob = Knob(self._tuning, miss)
@@ -107,6 +111,7 @@ class Autoscaler:
         self._stabilization = PerRole.of(lambda role: Stabilization())
         self._stabilization_together = Stabilization()
         self._queue = QueueTrend()
+        self._idle = Idle(asleep=asleep)
         self._work: Work | None = None
         self._peaks: PerRole[PeakForecast] | None = None
         self._until_start: tuple[PeakForecast, PeakForecast, PeakForecast] | None = None
@@ -195,8 +200,8 @@ class Autoscaler:
             if expected is not None:
                 promises.add(now_seconds + lead_seconds, expected)
             now, deviation = event_now * forecast.now, event_now * forecast.deviation
-            leader = forecast.leader(miss)
-            return Outlook(lead_seconds, now, peak, per_request, expected, promised, deviation, leader)
+            leader, foreseen = forecast.leader(miss), event * forecast.foreseen(miss)
+            return Outlook(lead_seconds, now, peak, per_request, expected, promised, deviation, leader, foreseen)
 
         outlook = PerRole.of(
             lambda role: of(peaks[role], leads[role], one[role], usual[role].busy_workers, self._promises[role])
@@ -213,9 +218,18 @@ class Autoscaler:
                 until_start = UntilStart(PerRole(prefill, decode), both)
         verdicts = [trust for peak in self._all(peaks) if (trust := peak.trust(sample.at_seconds)) is not None]
         trust = min(verdicts, key=lambda trust: trust.trusted, default=None)
-        self._seen = _Seen(demand, outlook, trust, miss, into, until_start)  # at once: a decision may be made meanwhile
+        quiet = silence(past, sample.at_seconds, past_offset_seconds) if policy.idle_after_seconds else None
+        # At once: a decision may be made meanwhile.
+        self._seen = _Seen(demand, outlook, trust, miss, into, until_start, quiet)
 
-    def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
+    def decide(
+        self,
+        workers: PerRole[Workers],
+        now_seconds: float,
+        model: EngineModel,
+        policy: Policy,
+        counted: Counts | None = None,
+    ) -> Decision:
         """Name the workers that there should be, and remember that.
 
         Args:
@@ -223,12 +237,15 @@ class Autoscaler:
             now_seconds: time, on the clock of the samples.
             model: performance of one engine, with the start-up times that were measured.
             policy: objectives and bounds.
+            counted: requests that each gateway has counted; None where that is not known, or nobody wants to know it.
         """
-        decision = self.preview(workers, now_seconds, model, policy)
+        decision, self._idle = self._plan(workers, now_seconds, model, policy, counted)
         if decision.weighed is None:
             for held in (*self._stabilization, self._stabilization_together):
                 held.begin_anew()
-            if self._blind_since_seconds is None:
+            if self._idle.asleep:
+                self._blind_since_seconds = None
+            elif self._blind_since_seconds is None:
                 self._blind_since_seconds = now_seconds
         else:
             self._blind_since_seconds = None
@@ -242,15 +259,60 @@ class Autoscaler:
         self.last = decision
         return decision
 
-    def preview(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
+    def preview(
+        self,
+        workers: PerRole[Workers],
+        now_seconds: float,
+        model: EngineModel,
+        policy: Policy,
+        counted: Counts | None = None,
+    ) -> Decision:
         """What `decide` would say; only how the queue grows is remembered."""
+        return self._plan(workers, now_seconds, model, policy, counted)[0]
+
+    def _plan(
+        self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy, counted: Counts | None
+    ) -> tuple[Decision, Idle]:
+        """The decision, and whether it lets both roles sleep."""
+        seen = self._seen
+        idle = self._idle.look(self._facts(seen, workers, now_seconds, model, policy, counted))
+        if idle.asleep:
+            return explain.asleep(policy, seen.planned_for if seen else None), idle
+        decision = self._awake(seen, workers, now_seconds, model, policy)
+        return (explain.woken(decision, idle.woken_by) if idle.woken_by else decision), idle
+
+    def _facts(
+        self,
+        seen: _Seen | None,
+        workers: PerRole[Workers],
+        now_seconds: float,
+        model: EngineModel,
+        policy: Policy,
+        counted: Counts | None,
+    ) -> Facts:
+        after = policy.idle_after_seconds
+        if after is None:
+            return Facts(now_seconds, None)
+        return Facts(
+            now_seconds,
+            max(after, window_together(model, policy, self._tuning)),
+            counted,
+            arriving=seen.demand.requests_per_second > 0 if seen else None,
+            silence=seen.silence if seen else None,
+            working=working(workers),
+            foreseen=seen is not None and any(role.foreseen_requests >= FORESEEN_REQUESTS for role in seen.outlook),
+            reserved=policy.reserved,
+        )
+
+    def _awake(
+        self, seen: _Seen | None, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy
+    ) -> Decision:
         growth = self._queue.add(now_seconds, workers.prefill.waiting_tokens)
         workers = replace(workers, prefill=replace(workers.prefill, waiting_tokens_growth=growth))
         before = self.last.pair if self.last else (workers.prefill.supply, workers.decode.supply)
         engine = self.calibration.corrected(model)
-        seen = self._seen
         if seen is None:
-            return self._blind(workers, before, now_seconds, engine, policy)
+            return blind(workers, before, self._blind_since_seconds, now_seconds, engine, policy, self.last)
         sized = self._sizes(seen, engine, policy)
         prompts, answers = sized.now.prefill.load.prefill, sized.peak.decode.load.decode
         backlog = PerRole(
@@ -392,7 +454,10 @@ class Autoscaler:
         events: Sequence[ForecastEvent],
     ) -> None:
         """Take in bins of the past, as they would have been without the events that the spec names."""
-        for one in new[-RECENT_BINS:]:
+        recent = new[-RECENT_BINS:]
+        if not any(one.demand.requests_per_second for one in recent):  # a night: what came before it tells
+            recent = [one for one in new if one.demand.requests_per_second][-RECENT_BINS:]
+        for one in recent:
             self._lengths.add(one.end_seconds + offset_seconds, one.seconds, one.demand)
         ends, widths = [one.end_seconds + offset_seconds for one in new], [one.seconds for one in new]
         factors = factors_at(events, [one.end_seconds for one in new])
@@ -430,59 +495,3 @@ class Autoscaler:
             together = (both.workers(at), both.workers(at, DEVIATIONS_KEPT)) if both else None
             self._sized = _Sized(asked, now, peak, kept, together, both.apart(at) if both else None)
         return self._sized
-
-    def _blind(
-        self, workers: PerRole[Workers], before: Pair, now_seconds: float, engine: EngineModel, policy: Policy
-    ) -> Decision:
-        """Keep the target while the load is unknown, but for what needs no load to be known.
-
-        A queue in the engines still adds workers, a user who changes a bound is still obeyed, and once the load has
-        been unknown for long the fallback holds. Nothing is taken away.
-        """
-        since = now_seconds if self._blind_since_seconds is None else self._blind_since_seconds
-        fallback = policy.fallback
-        falls_back = fallback is not None and now_seconds - since >= fallback.after_seconds
-        wanted, reason, message = before, Reason.TELEMETRY_FAILED, "the load is not known since telemetry failed"
-        backlog = self._blind_backlog(workers, engine, policy)
-        if backlog[0] > wanted[0] or backlog[1] > wanted[1]:
-            wanted = (max(wanted[0], backlog[0]), max(wanted[1], backlog[1]))
-            reason, message = Reason.BACKLOG, f"{message}, and what waits in the engines needs more workers"
-        elif falls_back and fallback and (fallback.prefill > wanted[0] or fallback.decode > wanted[1]):
-            wanted = (max(wanted[0], fallback.prefill), max(wanted[1], fallback.decode))
-            reason, message = Reason.FALLBACK, f"{message} {now_seconds - since:.0f} s ago; the fallback holds"
-        else:
-            message = f"{message}; the previous target is held"
-        try:
-            target, hard = apply_bounds(wanted, before, policy)
-        except NoRoomError as error:
-            target, hard, message = before, (), f"{message}; {error}"
-        if target == before:
-            reason = Reason.TELEMETRY_FAILED
-        elif wanted == before:  # a new resource, too: it has no worker yet, and nobody scrapes it
-            reason = Reason.BOUNDS_CHANGED
-            message = "the load is not known yet; the workers are brought within their bounds"
-        return Decision(
-            prefill=target[0],
-            decode=target[1],
-            reason=reason,
-            message=message,
-            limited_by=hard,
-            weighed=None,
-            planned_for=self.last.planned_for if self.last else None,
-            expected=None,
-            infeasible=self.last.infeasible if self.last else "",
-            gpus=policy.gpus(*target),
-            flips=0,
-            next_look_seconds=policy.interval_seconds,
-        )
-
-    def _blind_backlog(self, workers: PerRole[Workers], engine: EngineModel, policy: Policy) -> Pair:
-        """Workers for what waits, taking requests to be as they were when the load was last known."""
-        if self.last is None or self.last.planned_for is None:
-            return 0, 0
-        prompts, answers = self.last.planned_for
-        needed = size(answers, engine, policy.objectives, policy.prefill.gpus, policy.decode.gpus)
-        return (
-            prefill_for_backlog(workers.prefill, prompts, PrefillLoad.of(prompts, engine), engine, policy),
-            decode_for_backlog(workers.decode, needed.load.decode, policy),
-        )

@@ -19,6 +19,7 @@ class Outlook:
         promised: what was expected for now one lead ago; None where nothing was.
         deviation: standard deviation of `now`, as it was told by few requests.
         leader: the voice that raises the peak most above the load of now (`dopd.autoscaler.peak`).
+        foreseen: the part of the peak that is known from the time alone, whatever the load is now.
     """
 
     lead_seconds: float
@@ -29,6 +30,7 @@ class Outlook:
     promised: float | None = None
     deviation: float = 0.0
     leader: str = "newest"
+    foreseen: float = 0.0
 
     def rate(self, load: float | None) -> float | None:
         """A load as requests a second of the lengths of now; None if it is not known."""
@@ -40,3 +42,8 @@ class Outlook:
     def requests_per_second(self) -> float:
         """The peak, as requests of the lengths of now."""
         return self.rate(self.peak) or 0.0
+
+    @property
+    def foreseen_requests(self) -> float:
+        """Requests within the lead that are known from the time alone, at the quantile that is planned for."""
+        return (self.rate(self.foreseen) or 0.0) * self.lead_seconds

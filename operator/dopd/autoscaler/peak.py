@@ -33,7 +33,7 @@ from dopd.autoscaler.origins import (
     judged_lead,
     origins_of,
 )
-from dopd.autoscaler.records import Records, season_errors
+from dopd.autoscaler.records import NEAR, Records, season_errors
 from dopd.autoscaler.samples import Samples
 from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
@@ -170,6 +170,19 @@ class PeakForecast:
         shares = self._shares_of(tuple(said))
         mixed = sum(shares[name] * value for name, value in said.items())
         return max(self._samples.loads[-1], min(mixed, self._ceiling(miss)))
+
+    def foreseen(self, miss: float) -> float:
+        """The part of that quantile that the voices say who know the time: a day, a week, a forecaster.
+
+        What is near tells of a load that goes on, and nothing of one that has ended and comes back.
+
+        Raises:
+            IndexError: nothing was observed.
+        """
+        known = self._said
+        said = known[1] if known and known[0] == miss else self._say(miss)
+        shares = self._shares_of(tuple(said))
+        return min(sum(shares[name] * value for name, value in said.items() if name not in NEAR), self._ceiling(miss))
 
     def leader(self, miss: float) -> str:
         """The voice that raises that quantile most above the load of now.

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from dopd.autoscaler.decision import Decision
 from dopd.autoscaler.foreseen import Forecasts
+from dopd.autoscaler.idle import Counts
 from dopd.autoscaler.loop import Autoscaler
 from dopd.autoscaler.past import PastLoad
 from dopd.autoscaler.sample import Sample
@@ -66,6 +67,7 @@ class Recorded(Autoscaler):
         write: takes one line, without its end. It is called from the threads that call the autoscaler.
         miss: the knob's share, where it is known from before a restart.
         forecaster: makes what forecasts the load of a role; None to do without.
+        asleep: both roles were at zero before a restart.
     """
 
     def __init__(
@@ -73,13 +75,15 @@ class Recorded(Autoscaler):
         write: Callable[[str], None],
         miss: float | None = None,
         forecaster: Callable[[], Forecasts] | None = Forecaster,
+        *,
+        asleep: bool = False,
     ) -> None:
-        super().__init__(miss=miss, forecaster=forecaster)
+        super().__init__(miss=miss, forecaster=forecaster, asleep=asleep)
         self._write = write
         self._told: dict[str, Any] = {}
         self._past: dict[float, PastLoad] = {}
-        self._deciding = False
-        self._line("begin", {"tuning": asdict(self._tuning), "miss": miss, "forecasts": self._forecaster is not None})
+        begun = {"tuning": asdict(self._tuning), "miss": miss, "forecasts": self._forecaster is not None}
+        self._line("begin", {**begun, **({"asleep": True} if asleep else {})})
 
     def observe(
         self,
@@ -103,24 +107,34 @@ class Recorded(Autoscaler):
         self._grounds(model, policy)
         self._line("observe", told)
 
-    def decide(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
+    def decide(
+        self,
+        workers: PerRole[Workers],
+        now_seconds: float,
+        model: EngineModel,
+        policy: Policy,
+        counted: Counts | None = None,
+    ) -> Decision:
         """Name the workers that there should be, and remember that."""
-        self._deciding = True
-        try:
-            decision = super().decide(workers, now_seconds, model, policy)
-        finally:
-            self._deciding = False
+        decision = super().decide(workers, now_seconds, model, policy, counted)
         self._grounds(model, policy)
         answer = asdict(Answer.of(decision, now_seconds))
-        self._line("decide", {"workers": _plain(_WORKERS, workers), "answer": answer})
+        self._line("decide", {"workers": _plain(_WORKERS, workers), "answer": answer, **_counted(counted)})
         return decision
 
-    def preview(self, workers: PerRole[Workers], now_seconds: float, model: EngineModel, policy: Policy) -> Decision:
+    def preview(
+        self,
+        workers: PerRole[Workers],
+        now_seconds: float,
+        model: EngineModel,
+        policy: Policy,
+        counted: Counts | None = None,
+    ) -> Decision:
         """What `decide` would say."""
-        decision = super().preview(workers, now_seconds, model, policy)
-        if not self._deciding:
-            self._grounds(model, policy)
-            self._line("preview", {"workers": _plain(_WORKERS, workers), "at_seconds": now_seconds})
+        decision = super().preview(workers, now_seconds, model, policy, counted)
+        self._grounds(model, policy)
+        told = {"workers": _plain(_WORKERS, workers), "at_seconds": now_seconds, **_counted(counted)}
+        self._line("preview", told)
         return decision
 
     def _grounds(self, model: EngineModel, policy: Policy) -> None:
@@ -157,7 +171,8 @@ def replay(lines: Iterable[str], forecaster: Callable[[], Forecasts] = Forecaste
         ((kind, told),) = entry.items()
         if kind == "begin":
             made = forecaster if told["forecasts"] else None
-            autoscaler = Autoscaler(Tuning(**told["tuning"]), miss=told["miss"], forecaster=made)
+            tuning, asleep = Tuning(**told["tuning"]), told.get("asleep", False)
+            autoscaler = Autoscaler(tuning, miss=told["miss"], forecaster=made, asleep=asleep)
         elif kind == "model":
             grounds[kind] = _MODEL.validate_python(told)
         elif kind == "policy":
@@ -169,12 +184,18 @@ def replay(lines: Iterable[str], forecaster: Callable[[], Forecasts] = Forecaste
             autoscaler.observe(sample, grounds["model"], grounds["policy"], known, told["offset_seconds"])
         elif kind == "decide":
             then, workers = Answer(**told["answer"]), _WORKERS.validate_python(told["workers"])
-            decision = autoscaler.decide(workers, then.at_seconds, grounds["model"], grounds["policy"])
+            model, policy, counted = grounds["model"], grounds["policy"], told.get("counted")
+            decision = autoscaler.decide(workers, then.at_seconds, model, policy, counted)
             yield then, Answer.of(decision, then.at_seconds)
         else:
             workers = _WORKERS.validate_python(told["workers"])
-            autoscaler.preview(workers, told["at_seconds"], grounds["model"], grounds["policy"])
+            at_seconds, counted = told["at_seconds"], told.get("counted")
+            autoscaler.preview(workers, at_seconds, grounds["model"], grounds["policy"], counted)
 
 
 def _plain(adapter: TypeAdapter[Any], value: Any) -> Any:
     return adapter.dump_python(value, mode="json", exclude_defaults=True)
+
+
+def _counted(counted: Counts | None) -> dict[str, Any]:
+    return {} if counted is None else {"counted": dict(counted)}

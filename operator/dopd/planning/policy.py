@@ -9,7 +9,7 @@ from dopd.api.events import ForecastEvent
 from dopd.api.inference import DisaggregatedInferenceSpec, RatioBand
 from dopd.api.names import Role
 from dopd.planning.per_role import PerRole
-from dopd.planning.schedules import limits_ahead, limits_at
+from dopd.planning.schedules import limits_ahead, limits_at, reserved_ahead
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Policy:
         schedules: names of the schedules that these bounds come from.
         on_time_first: prefill workers serve prompts in the order of that name, and not as they come.
         events: what changes the load and stands in no history.
+        idle_after_seconds: both roles go to zero once no request came for so long; None: never.
+        reserved: a schedule asks for workers, now or within the lead.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -94,6 +96,8 @@ class Policy:
     schedules: tuple[str, ...] = ()
     on_time_first: bool = False
     events: Sequence[ForecastEvent] = ()
+    idle_after_seconds: float | None = None
+    reserved: bool = False
 
     @classmethod
     def from_spec(
@@ -118,11 +122,12 @@ class Policy:
         if scaling is None:
             raise ValueError("spec.scaling is absent: replicas are static and nothing is planned; add spec.scaling")
         interval_seconds = seconds(scaling.behavior.interval)  # what one plan misses waits for the next
+        longest = 0.0
         if lead_seconds is None:
             limits = limits_at(scaling, now_seconds)
         else:
             ahead = {role: lead_seconds[role] + interval_seconds for role in Role}
-            limits = limits_ahead(scaling, now_seconds, ahead)
+            limits, longest = limits_ahead(scaling, now_seconds, ahead), max(ahead.values())
         budget, stabilization = limits.gpu_budget, scaling.behavior.scale_down_stabilization
         return cls(
             objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
@@ -141,6 +146,8 @@ class Policy:
             schedules=limits.schedules,
             on_time_first=on_time_first,
             events=tuple(scaling.forecast.events),
+            idle_after_seconds=seconds(scaling.idle.after) if scaling.idle else None,
+            reserved=scaling.idle is not None and reserved_ahead(scaling, now_seconds, longest),
         )
 
     @property

@@ -113,6 +113,19 @@ def _changes(schedule: Schedule, now_seconds: float, lead_seconds: float) -> Ite
         yield from (at + length for at in times_between(schedule.start, zone, now_seconds - length, until - length))
 
 
+def reserved_ahead(scaling: Scaling, now_seconds: float, lead_seconds: float) -> bool:
+    """Whether a schedule asks for workers of its own, now or at any time within the lead.
+
+    One that only lowers what the GPUs may be reserves nothing.
+    """
+    return any(
+        is_active(schedule, now_seconds)
+        or times_between(schedule.start, ZoneInfo(schedule.time_zone), now_seconds, now_seconds + lead_seconds)
+        for schedule in scaling.schedules
+        if schedule.prefill or schedule.decode or (schedule.gpu_budget and schedule.gpu_budget.min)
+    )
+
+
 def times_between(cron: str, zone: ZoneInfo, after_seconds: float, until_seconds: float) -> list[float]:
     """When a cron expression comes after the one time and until the other, ascending; see `last_seconds`."""
     behind = datetime.fromtimestamp(after_seconds - _LONGEST_CLOCK_CHANGE_SECONDS, zone)

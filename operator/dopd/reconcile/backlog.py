@@ -1,7 +1,8 @@
 """Between two passes: look at what waits in the engines, and wake the resource whose queue needs more workers.
 
 A pass reads everything around a resource from the API server, which is too much for every second or two. This reads
-`/v1/loads` of the workers that the last pass saw, and nothing else; it decides nothing and writes nothing.
+`/v1/loads` of the workers that the last pass saw, and where none runs for want of requests what the gateways have
+counted; it decides nothing and writes nothing.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from dopd.api.names import Role
+from dopd.api.names import ROUTER_POOL, Role
 from dopd.cluster import PodHttp, WithKey
 from dopd.planning import PerRole
 from dopd.reconcile import pods as pod_reading
@@ -17,6 +18,7 @@ from dopd.reconcile.observe import Observed
 from dopd.reconcile.queue import Key
 from dopd.reconcile.scaling import ScalingLoop
 from dopd.telemetry.engines import read_loads
+from dopd.telemetry.gateway_requests import read_requests
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,7 +75,8 @@ class BacklogWatch:
             watched.due_seconds = self._now() + watched.every_seconds
 
     async def needs_more(self, observed: Observed, loop: ScalingLoop) -> bool:
-        """Whether what waits now needs more workers than the last plan."""
+        """Whether what waits now, or a first request, needs more workers than the last plan."""
         engines = [pod for role in Role for pod in observed.pods[role] if pod_reading.ready(pod)]
         fresh = replace(observed, loads=await read_loads(WithKey(self._http, observed.api_key), engines))
-        return loop.would_grow(PerRole.of(fresh.role_counts), self._now())
+        counted = await read_requests(self._http, observed.pods[ROUTER_POOL]) if loop.asleep else None
+        return loop.would_grow(PerRole.of(fresh.role_counts), self._now(), counted)

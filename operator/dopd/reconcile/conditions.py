@@ -7,7 +7,7 @@ from typing import Any
 from dopd.api.conditions import ConditionReason as Reason
 from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.conditions import ConditionType as Type
-from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
 from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
 from dopd.api.topology import TopologyPolicy
 from dopd.planning import Bound
@@ -74,7 +74,7 @@ def findings(
     refused = [trouble for trouble in troubles if trouble.reason not in _OF_THE_SERVER]
     result = [
         reconciled(troubles),
-        _ready(observed, refused),
+        _ready(observed, refused, targets),
         _workers_available(observed, refused, moved.placed(targets) if moved else targets),
         *([rolled_out(observed, moved)] if moved else []),
         _router_in_sync(observed, lasting),
@@ -106,9 +106,12 @@ def reconciled(troubles: Sequence[Trouble]) -> Finding:
     return Finding(Type.RECONCILED, Status.FALSE, troubles[0].reason, message)
 
 
-def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:
+def _ready(observed: Observed, refused: Sequence[Trouble], targets: Mapping[Role, int]) -> Finding:
     if refused:
         return Finding(Type.READY, Status.FALSE, *refused[0])
+    gateways = observed.pods[ROUTER_POOL]
+    if asleep(observed, targets) and any(pod_reading.has_address(pod) for pod in gateways):
+        return Finding(Type.READY, Status.TRUE, Reason.ASLEEP, _asleep_words(observed))
     for role, missing in ((Role.PREFILL, Reason.NO_PREFILL), (Role.DECODE, Reason.NO_DECODE)):
         if not any(w.labelled and w.ready for w in observed.workers[role]):
             trouble = pod_reading.first_trouble(observed.pods[role]) or _starting(observed, role, missing)
@@ -124,6 +127,21 @@ def _ready(observed: Observed, refused: Sequence[Trouble]) -> Finding:
         )
         return Finding(Type.READY, Status.FALSE, *trouble)
     return Finding(Type.READY, Status.TRUE, Reason.AS_EXPECTED, "requests are served")
+
+
+def asleep(observed: Observed, targets: Mapping[Role, int]) -> bool:
+    """Whether no worker is to run, since spec.scaling.idle wants it so."""
+    scaling = observed.spec.scaling if observed.spec else None
+    return scaling is not None and scaling.idle is not None and not any(targets.values())
+
+
+def _asleep_words(observed: Observed) -> str:
+    assert observed.spec
+    assert observed.spec.scaling
+    if observed.spec.scaling.mode is ScalingMode.PAUSED:
+        return "no worker runs; requests get 503, and mode Paused wakes nobody. Set it to Auto"
+    seconds = max((lead.seconds for lead in observed.leads.values()), default=0.0)
+    return f"no worker runs; the next request gets 503 with Retry-After and starts them, in about {seconds:.0f} s"
 
 
 def _starting(observed: Observed, pool: str, missing: Reason) -> Trouble:

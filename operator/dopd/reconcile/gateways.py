@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dopd.api.names import ROUTER_POOL
+from dopd.api.names import ROUTER_POOL, Role
 from dopd.api.pairs import ANY, Pair
 from dopd.cluster import kinds
 from dopd.reconcile import pods as pod_reading
@@ -64,6 +64,17 @@ def kept_gateways(observed: Observed, wanted: Mapping[Pair, int] | None) -> set[
         for pair, item in observed.gateway_deployments().items()
         if wanted is None or (pair in wanted and pair == ANY)
     }
+
+
+def answers_unready(observed: Observed, targets: Mapping[Role, int]) -> bool:
+    """Whether clients are to reach gateways that are not ready: they have no workers, and say so with 503.
+
+    Else a client of a resource that sleeps, or wakes, finds no endpoint, and nobody learns of its request.
+    """
+    scaling = observed.spec.scaling if observed.spec else None
+    if scaling is None or scaling.idle is None:
+        return False
+    return not any(targets.values()) or not any(pod_reading.ready(pod) for pod in observed.pods[ROUTER_POOL])
 
 
 def serving_gateways(pods: Sequence[Pod]) -> list[ScrapedGateway]:

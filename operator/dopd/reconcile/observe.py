@@ -6,7 +6,7 @@ itself a moment ago and did not see yet.
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from dopd.api.profile import EngineProfileSpec
 from dopd.api.scheduling import SchedulingPolicy
 from dopd.api.secrets import SecretKey
 from dopd.autoscaler import EngineSample
+from dopd.autoscaler.idle import Counts
 from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
 from dopd.perf import EngineModel
@@ -30,6 +31,7 @@ from dopd.reconcile.queue import Key
 from dopd.rollout import Worker
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
+from dopd.telemetry.gateway_requests import read_requests
 from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
 from dopd.workloads import Owner
 from dopd.workloads.connection import control_key
@@ -56,6 +58,7 @@ class Observed:
         pods: pods that hold their place, by pool.
         ending: pods that are being deleted and still hold their GPUs, by role.
         closing: gateway pods that are being deleted.
+        requests: that each gateway has counted, by pod name; None without spec.scaling.idle.
         finished: pods whose containers all ended for good, by role.
         leaving: uids of the pods that are being deleted.
         leads: how long a decision takes to have an effect, by role; empty before that was looked at.
@@ -89,6 +92,7 @@ class Observed:
     leaving: frozenset[str] = frozenset()
     leads: Mapping[Role, Lead] = field(default_factory=dict)
     closing: tuple[Json, ...] = ()
+    requests: Counts | None = None
 
     @property
     def owner(self) -> Owner:
@@ -226,10 +230,11 @@ async def observe(
         return admin_key if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
 
     async with outside():
-        gateway, loads, orders_now = await asyncio.gather(
+        gateway, loads, orders_now, requests = await asyncio.gather(
             read_gateways(WithKey(http, gateway_key), pools[ROUTER_POOL]),
             read_loads(keyed, [pod for role in Role for pod in ready[role]]),
             orders.read(ready[Role.PREFILL] if ordering else ()),
+            requests_if_wanted(http, spec, pools[ROUTER_POOL]),
         )
     return Observed(
         resource=resource,
@@ -253,7 +258,17 @@ async def observe(
         api_key=api_key,
         api_key_problem=api_key_problem or admin_key_problem,
         orders=orders_now,
+        requests=requests,
     )
+
+
+async def requests_if_wanted(
+    http: PodHttp, spec: DisaggregatedInferenceSpec | None, gateways: Sequence[Json]
+) -> Counts | None:
+    """Requests that each gateway has counted; None where nothing follows from it."""
+    if spec is None or spec.scaling is None or spec.scaling.idle is None:
+        return None
+    return await read_requests(http, gateways)
 
 
 async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:

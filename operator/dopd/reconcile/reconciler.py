@@ -27,7 +27,7 @@ from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.external import asked_workers, scale_names, write_scales
 from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
-from dopd.reconcile.gateways import kept_gateways, named, serving_gateways
+from dopd.reconcile.gateways import answers_unready, kept_gateways, named, serving_gateways
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -39,7 +39,7 @@ from dopd.reconcile.refusals import failed
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop, recorder
 from dopd.reconcile.status import stored_leads, stored_miss
-from dopd.reconcile.stored import stored_status
+from dopd.reconcile.stored import stored_asleep, stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
 from dopd.reconcile.worker_pods import kept
 from dopd.rollout import NO_FLIPS, Flips, repair
@@ -202,6 +202,7 @@ class Reconciler:
                 stored_miss(observed.resource),
                 lambda _: self._clock.now(),
                 recorder(self.record_folder, key) if self.record_folder else None,
+                asleep=stored_asleep(observed.resource),
             )
         counts = PerRole.of(observed.role_counts)
         url = spec.telemetry.prometheus_url or self.prometheus_url
@@ -212,7 +213,17 @@ class Reconciler:
         labels = self.prometheus_labels if url.rstrip("/") == self.prometheus_url.rstrip("/") else {}
         ordered = serves_on_time_first(spec, observed.orders)
         planned = await loop.look(
-            spec, observed.measured_model, url, counts, leads, engines, now_seconds, gateways, labels, ordered
+            spec,
+            observed.measured_model,
+            url,
+            counts,
+            leads,
+            engines,
+            now_seconds,
+            gateways,
+            labels,
+            ordered,
+            observed.requests,
         )
         self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
         return planned
@@ -233,7 +244,7 @@ class Reconciler:
     ) -> tuple[Moved, list[Trouble]]:
         moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
         placed = moved.placed(targets)
-        should = Targets(placed[Role.PREFILL], placed[Role.DECODE])
+        should = Targets(placed[Role.PREFILL], placed[Role.DECODE], unready=answers_unready(observed, targets))
         settings = partial(order_settings, observed, spec, planned)
         overdue = self._gateways.overdue(key, self._clock.now())
         repaired = repair(doors(observed, differences(observed), overdue), moved.gateways or {})

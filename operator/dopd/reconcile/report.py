@@ -25,6 +25,7 @@ _LOG = logging.getLogger(__name__)
 Json = dict[str, Any]
 _QUIET = {
     ConditionReason.AS_EXPECTED,
+    ConditionReason.ASLEEP,
     ConditionReason.STARTING,
     ConditionReason.NO_PREFILL,
     ConditionReason.NO_DECODE,

@@ -17,7 +17,8 @@ from pathlib import Path
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
-from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Sample
+from dopd.autoscaler import Autoscaler, Decision, EngineSample, Outlook, Reason, Sample
+from dopd.autoscaler.idle import Counts
 from dopd.autoscaler.transcript import Recorded
 from dopd.perf import Correction, EngineModel
 from dopd.planning import PerRole, Policy, Workers
@@ -107,6 +108,8 @@ class ScalingLoop:
         miss: float | None = None,
         steady: Callable[[float], float] = lambda now_seconds: now_seconds,
         record: Callable[[str], None] | None = None,
+        *,
+        asleep: bool = False,
     ) -> None:
         """A loop that begins now.
 
@@ -118,12 +121,15 @@ class ScalingLoop:
             steady: the time now on a clock that no step of the wall clock moves, given what the wall clock shows. All
                 durations are measured on it.
             record: takes each line of a transcript of the autoscaler; None for none.
+            asleep: both roles were at zero before a restart, for want of requests.
         """
         self.planned: Planned | None = None
         self._executor = executor
         self._forecasters: list[EstimatedElsewhere] = []
         self._autoscaler = (
-            Recorded(record, miss, self._forecaster) if record else Autoscaler(miss=miss, forecaster=self._forecaster)
+            Recorded(record, miss, self._forecaster, asleep=asleep)
+            if record
+            else Autoscaler(miss=miss, forecaster=self._forecaster, asleep=asleep)
         )
         self._steady = steady
         self._key = key
@@ -146,6 +152,7 @@ class ScalingLoop:
         gateways: Sequence[Gateway] = (),
         labels: Mapping[str, str] | None = None,
         ordered: bool | None = None,
+        counted: Counts | None = None,
     ) -> Planned:
         """Read the load when that is due, and plan.
 
@@ -160,6 +167,7 @@ class ScalingLoop:
             gateways: that serve, as Kubernetes knows them.
             labels: that the series of this Prometheus must carry.
             ordered: prefill workers are known to serve prompts in the order on-time-first; None: as before.
+            counted: requests that each gateway has counted; None without spec.scaling.idle.
         """
         self._ordered = self._ordered if ordered is None else ordered
         policy = Policy.from_spec(spec, now_seconds, leads, self._ordered)
@@ -179,7 +187,7 @@ class ScalingLoop:
         measured = replace(model, startup_seconds={str(role): leads[role] for role in Role})
         self._grounds = _Grounds(measured, policy)
         with STAGE_SECONDS.labels("plan").time():
-            decision = self._autoscaler.decide(workers, steady_seconds, measured, policy)
+            decision = self._autoscaler.decide(workers, steady_seconds, measured, policy, counted)
         read_seconds = self._began_seconds if new else steady_seconds
         self._next_reading_seconds = min(self._next_reading_seconds, read_seconds + decision.next_look_seconds)
         autoscaler = self._autoscaler
@@ -203,13 +211,20 @@ class ScalingLoop:
             return max(PATIENCE_SECONDS, (now_seconds - self._began_seconds) / 2)
         return max(0.0, self._next_reading_seconds - now_seconds)
 
-    def would_grow(self, workers: PerRole[Workers], now_seconds: float) -> bool:
-        """Whether a plan with these workers, and what waits for them, would ask for more than the latest."""
+    @property
+    def asleep(self) -> bool:
+        """Whether the latest plan lets both roles sleep, so that the first request is to be looked for."""
+        last = self.planned.decision if self.planned else None
+        return last is not None and last.reason is Reason.IDLE
+
+    def would_grow(self, workers: PerRole[Workers], now_seconds: float, counted: Counts | None = None) -> bool:
+        """Whether a plan with these workers, what waits for them and what the gateways counted asks for more."""
         last = self.planned.decision if self.planned else None
         if self._grounds is None or last is None:
             return False
         grounds = self._grounds
-        decision = self._autoscaler.preview(workers, self._steady(now_seconds), grounds.model, grounds.policy)
+        now_seconds = self._steady(now_seconds)
+        decision = self._autoscaler.preview(workers, now_seconds, grounds.model, grounds.policy, counted)
         return decision.prefill > last.prefill or decision.decode > last.decode
 
     def stop(self) -> None:

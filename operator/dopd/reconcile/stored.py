@@ -16,6 +16,13 @@ def stored_status(resource: dict[str, Any]) -> DisaggregatedInferenceStatus:
     return read_status(status if depth_of(status) <= MOST_LEVELS else None)
 
 
+def stored_asleep(resource: dict[str, Any]) -> bool:
+    """Whether no worker of either role was meant to run."""
+    status = stored_status(resource)
+    roles = (status.prefill, status.decode)
+    return all(role is not None and role.desired == 0 for role in roles)
+
+
 def rfc3339(moment: datetime) -> str:
     """A time as Kubernetes writes it."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

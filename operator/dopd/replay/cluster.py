@@ -77,6 +77,7 @@ class Cluster(Fleet):
         self._prompts = Prompts(self._arrivals, self._inputs, self.prefixes, self.uncached_tokens)
         self.prefilled_tokens, self.computed_tokens = 0, 0
         self._held: deque[int] = deque()
+        self.cold = 0
         self._random = random.Random(settings.seed).random
         self._turn = {Role.PREFILL: 0, Role.DECODE: 0}
         self._pick = {
@@ -230,6 +231,7 @@ class Cluster(Fleet):
     def _arrive(self, request: int) -> None:
         if not (self.serving[Role.PREFILL] and self.serving[Role.DECODE]):
             self._held.append(request)
+            self.cold += 1
             return
         prefill = self._pick_prefill(request)
         decode = self._pick(Role.DECODE)

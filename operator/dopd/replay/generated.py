@@ -59,6 +59,19 @@ def office_day(generator: np.random.Generator, weeks: int = 3) -> Totals:
     return _totals(60.0, rates + batch, rates * INPUT_TOKENS + batch * 4000.0, rates * OUTPUT_TOKENS + batch * 40.0)
 
 
+def quiet_nights(generator: np.random.Generator, weeks: int = 3) -> Totals:
+    """An internal tool, Monday to Sunday, `weeks` times: nothing from 20:00 to 07:00 and on weekends.
+
+    In between the load rises to 2 requests/s until 09:00, and falls from 17:00 on.
+    """
+    minutes = np.arange(weeks * 7 * 1440)
+    hour, day = minutes % 1440 / 60, minutes // 1440 % 7
+    level = np.interp(hour, [7.0, 9.0, 17.0, 20.0], [0.05, 1.0, 1.0, 0.05])
+    awake = (day < 5) & (hour >= 7.0) & (hour < 20.0)
+    rates = np.where(awake, 2.0 * level * _noise(generator, len(minutes)), 0.0)
+    return _totals(60.0, rates, rates * INPUT_TOKENS, rates * OUTPUT_TOKENS)
+
+
 def bursts(generator: np.random.Generator) -> Totals:
     """Six hours: from silence to the work of some eleven workers within 45 s, two to six minutes, silence again."""
     width = 15.0
@@ -114,7 +127,8 @@ def mix(generator: np.random.Generator) -> Totals:
 
 
 LOADS: dict[str, Callable[[np.random.Generator], Totals]] = {
-    "office-day": office_day, "bursts": bursts, "jumps": jumps, "steps": steps, "flat": flat, "mix": mix,
+    "office-day": office_day, "quiet-nights": quiet_nights,
+    "bursts": bursts, "jumps": jumps, "steps": steps, "flat": flat, "mix": mix,
 }  # fmt: skip
 
 

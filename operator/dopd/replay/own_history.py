@@ -15,6 +15,7 @@ from dopd.planning.demand import squared_cv
 from dopd.replay.ground import Ground
 from dopd.replay.policies import static
 from dopd.replay.policies.base import Setting
+from dopd.replay.policies.dopd import LOOK_ASLEEP_SECONDS
 from dopd.replay.runner import Result, run
 from dopd.replay.telemetry import Telemetry
 from dopd.replay.trace import Trace, of_bins
@@ -127,8 +128,9 @@ class OfSpec:
         sample = Sample(now, demand, late_share, window)
         model = replace(self._model, drain_seconds=telemetry.cluster.drain_seconds())
         self._autoscaler.observe(sample, model, policy, self._past, -self._begin_seconds)
-        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, model, policy)
-        return decision.pair, decision.next_look_seconds
+        counted = telemetry.counted() if policy.idle_after_seconds else None
+        decision = self._autoscaler.decide(PerRole.of(telemetry.workers), now, model, policy, counted)
+        return decision.pair, decision.next_look_seconds if sum(decision.pair) else LOOK_ASLEEP_SECONDS
 
 
 def ground_of(variant: Variant, trace: Trace) -> Ground:

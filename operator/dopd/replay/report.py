@@ -123,6 +123,8 @@ class Report:
             )
             if r.flips:
                 lines.append(f"{'':<17}{r.flips:.0f} workers changed their role")
+            if r.cold:
+                lines.append(f"{'':<17}{r.cold:.0f} requests found no worker and waited for one")
             each = self.chosen[name].seeds
             if len(each) > 1:
                 (least, most), (cheapest, dearest) = spread(each, "attainment"), spread(each, "gpu_hours")

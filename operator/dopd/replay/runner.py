@@ -51,6 +51,7 @@ class Result:
         decode_use: share of the slots of decode workers, over their paid time, that were taken; NaN likewise.
         failures: workers that failed.
         flips: workers that changed their role.
+        cold: requests that came while a role had no worker, and waited for one.
         stopped_seconds: when the run was given up, as it was no longer worth its time; None if it was finished. Its
             attainment is then the most, and its GPU-hours are the least that it could have had.
     """
@@ -76,6 +77,7 @@ class Result:
     decode_use: float = math.nan
     failures: int = 0
     flips: int = 0
+    cold: int = 0
     stopped_seconds: float | None = None
 
     def reaches(self, attainment: float) -> bool:
@@ -240,6 +242,7 @@ def _use(cluster: Served) -> dict[str, Any]:
         "decode_use": min(1.0, cluster.decode_slot_seconds / slots) if slots else math.nan,
         "failures": cluster.failures,
         "flips": cluster.flips,
+        "cold": cluster.cold,
     }
 
 

@@ -130,6 +130,10 @@ class Telemetry:
             float(self._squares[last] - self._squares[first]),
         )
 
+    def counted(self) -> dict[str, float]:
+        """Requests so far, as the gateway counts them when it is asked."""
+        return {"gateway": float(np.searchsorted(self.cluster.trace.arrival_seconds, self.now_seconds, side="right"))}
+
     def demand(self, window_seconds: float, decoded: bool = False) -> Demand:
         """Load over the last `window_seconds` before the last scrape; lengths of the last hour where it is empty.
 

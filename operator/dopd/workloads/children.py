@@ -15,10 +15,17 @@ __all__ = ["Child", "Owner", "Targets", "child_builders", "child_manifests"]
 
 @dataclass(frozen=True)
 class Targets:
-    """Workers of each role that should serve."""
+    """Workers of each role that should serve.
+
+    Attributes:
+        prefill: prefill workers.
+        decode: decode workers.
+        unready: clients reach gateways that have no workers yet or any more.
+    """
 
     prefill: int
     decode: int
+    unready: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def child_builders(
             Child("Deployment", gateway.name, partial(router_deployment, owner, spec, gateway, closed=closed))
             for gateway in gateways
         ),
-        made(router_service(owner, spec)),
+        made(router_service(owner, spec, unready=targets.unready)),
         made(router_disruption_budget(owner)),
         Child("ConfigMap", owner.child_name(Role.PREFILL), scheduling or partial(scheduling_config, owner, spec)),
         made(worker_disruption_budget(owner, Role.PREFILL, targets.prefill)),

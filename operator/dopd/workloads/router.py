@@ -193,8 +193,8 @@ def router_flags(owner: Owner, spec: DisaggregatedInferenceSpec, pair: Pair = AN
     ]  # fmt: skip
 
 
-def router_service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
-    """What clients talk to."""
+def router_service(owner: Owner, spec: DisaggregatedInferenceSpec, *, unready: bool = False) -> Manifest:
+    """What clients talk to; with `unready` gateways that are not ready, too: those without workers."""
     service = spec.router.service
     port: Manifest = {"name": service.port_name, "port": service.port, "targetPort": ROUTER_PORT, "protocol": "TCP"}
     if service.node_port:
@@ -204,5 +204,10 @@ def router_service(owner: Owner, spec: DisaggregatedInferenceSpec) -> Manifest:
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": owner.metadata(ROUTER_POOL, **extra),
-        "spec": {"type": service.type, "selector": owner.selector(ROUTER_POOL), "ports": [port]},
+        "spec": {
+            "type": service.type,
+            "selector": owner.selector(ROUTER_POOL),
+            "ports": [port],
+            **({"publishNotReadyAddresses": True} if unready else {}),
+        },
     }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dopd.autoscaler import Autoscaler, PastLoad, Sample
 from dopd.perf import EngineModel
@@ -53,6 +53,7 @@ class Scenario:
         past: the load before, until time 0.
         forecasts: a forecaster of the project takes part; without, the day and the week are known from the past alone.
         start: workers of each role at the beginning.
+        reserved: whether a schedule asks for workers at a time, or soon after.
     """
 
     load: Callable[[float], Demand | None]
@@ -64,16 +65,18 @@ class Scenario:
     past: Sequence[PastLoad] = ()
     forecasts: bool = False
     start: tuple[int, int] = (2, 2)
+    reserved: Callable[[float], bool] = lambda seconds: False
 
 
 def transcript(model: EngineModel, scenario: Scenario) -> list[str]:
     """The looks at which the target or the reason changes, a line each."""
     loop = Autoscaler() if scenario.forecasts else Autoscaler(forecaster=None)
     prefill, decode = (Fleet(count) for count in scenario.start)
-    previous, lines, missing = None, [], 0
+    previous, lines, missing, counted = None, [], 0, 0.0
     for index in range(scenario.steps):
         now = index * STEP_SECONDS
-        load = scenario.load(now)
+        load, policy = scenario.load(now), replace(scenario.policy, reserved=scenario.reserved(now))
+        counted += load.requests_per_second * STEP_SECONDS if load else 0.0
         seen = PerRole(
             Workers(
                 prefill.serving,
@@ -83,8 +86,8 @@ def transcript(model: EngineModel, scenario: Scenario) -> list[str]:
             ),
             Workers(decode.serving, len(decode.ready_at)),
         )
-        loop.observe(Sample(now, load, scenario.late(now)), model, scenario.policy, scenario.past)
-        decision = loop.decide(seen, now, model, scenario.policy)
+        loop.observe(Sample(now, load, scenario.late(now)), model, policy, scenario.past)
+        decision = loop.decide(seen, now, model, policy, {"gateway": counted} if policy.idle_after_seconds else None)
         if previous is None or decision.pair != previous.pair or decision.reason is not previous.reason:
             what = f"{load.requests_per_second:6.1f} requests/s" if load else "load unknown     "
             bounds = f"  [{', '.join(decision.limited_by)}]" if decision.limited_by else ""

@@ -1,4 +1,4 @@
-"""Twenty loads, and every decision that the loop takes on them, as text that a reviewer reads as a diff.
+"""Some loads, and every decision that the loop takes on them, as text that a reviewer reads as a diff.
 
 A world of a few lines stands in for the cluster: started workers serve after their start-up time. After a wanted
 change run pytest with DOPD_WRITE_GOLDEN=1, read the difference, and commit it.
@@ -20,6 +20,7 @@ from .worlds import bins
 
 GOLDEN = Path(__file__).parent / "golden" / "decisions"
 SWITCHING = replace(POLICY, role_switching=True)
+IDLE = replace(POLICY, idle_after_seconds=900.0)
 HOUR, DAY = 3600.0, 86_400.0
 
 
@@ -40,6 +41,11 @@ def office(seconds: float) -> Demand:
 def shifting(seconds: float) -> Demand:
     """As many workers before as after: long prompts until half an hour past each whole day, then long answers."""
     return demand(60, 1500, 100) if (seconds - 1800) % DAY > 12 * HOUR else demand(60, 200, 1400)
+
+
+def daytime(seconds: float) -> Demand:
+    """Nothing at night; the day begins an hour and a half after each whole day."""
+    return demand(40 if 1.5 * HOUR <= seconds % DAY < 10 * HOUR else 0)
 
 
 def each_quarter(seconds: float) -> Demand:
@@ -77,8 +83,7 @@ SCENARIOS = {
     "no-gpu-to-be-had": Scenario(lambda t: demand(20 if t < 300 else 200), gpus=6),
     "clients-that-wait": Scenario(lambda t: demand(60 + 25 * math.sin(t / 90)), 100, late=lambda t: 0.05),
     "prefix-cache-warms-up": Scenario(lambda t: demand(150, share=max(0.2, 1 - t / 1500)), 80),
-    # To the minimum and not to zero: a role without a worker answers nobody, and the first request of the morning would
-    # wait for a whole start-up. The API allows no minimum below 1.
+    # To the minimum and not to zero, which spec.scaling.idle alone asks for.
     "night-and-scale-to-the-minimum": Scenario(lambda t: demand(80) if t < 900 or t >= 2700 else Demand.none(), 110),
     "known-morning": Scenario(office, 160, past=yesterday(office, 2)),
     "unknown-morning": Scenario(office, 160),
@@ -92,6 +97,19 @@ SCENARIOS = {
     ),
     "switching-mix-each-quarter": Scenario(each_quarter, 200, policy=SWITCHING),
     "switching-step": Scenario(lambda t: demand(20 if t < 600 else 120), 60, policy=SWITCHING),
+    "idle-and-the-first-request": Scenario(
+        lambda t: demand(0 if 600 <= t < 2400 or t >= 2700 else 20), 160, policy=IDLE
+    ),
+    "idle-and-a-known-morning": Scenario(daytime, 200, policy=IDLE, past=yesterday(daytime, 2)),
+    "idle-and-a-schedule": Scenario(
+        lambda t: demand(20 if t < 300 or t >= 3600 else 0), 130, policy=IDLE, reserved=lambda t: t >= 3000
+    ),
+    "idle-while-the-load-is-not-known": Scenario(
+        lambda t: demand(20) if t < 300 else None if 600 <= t < 2400 else demand(0), 130, policy=IDLE
+    ),
+    "switching-idle": Scenario(
+        lambda t: demand(0 if 600 <= t < 2400 else 60), 100, policy=replace(SWITCHING, idle_after_seconds=900.0)
+    ),
     "switching-diurnal": Scenario(diurnal, 240, policy=SWITCHING),
 }
 

@@ -102,3 +102,15 @@ def test_a_resource_that_nobody_saw_is_progressing(status: dict[str, Any] | None
 )
 def test_an_application_has_the_health_that_it_tells(status: dict[str, Any], expected: str):
     assert health({"status": status}, "application-health.lua")[0] == expected
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("Auto", "Healthy"), ("Paused", "Suspended")])
+def test_a_resource_that_sleeps_as_its_spec_wants_is_well(mode: str, expected: str):
+    resource = recorded("healthy-serving")
+    resource["status"]["mode"] = mode
+    for condition in resource["status"]["conditions"]:
+        if condition["type"] == "Ready":
+            condition["reason"] = "Asleep"
+    status, message = health(resource)
+    assert status == expected
+    assert message.startswith("asleep: ")

@@ -11,7 +11,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec, Scaling
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
 from dopd.planning import Policy, RoleBounds
-from dopd.planning.schedules import is_active, last_seconds, limits_ahead, limits_at
+from dopd.planning.schedules import is_active, last_seconds, limits_ahead, limits_at, reserved_ahead
 
 BERLIN = "Europe/Berlin"
 
@@ -232,3 +232,25 @@ def test_limits_ahead_are_the_greatest_minima_of_the_lead(minute, lead):
     found = limits_ahead(both, now, dict.fromkeys(Role, float(lead)))
     looked = [limits_at(both, now + second).prefill.min for second in range(0, lead + 1, 60)]
     assert found.prefill.min == max(looked)
+
+
+@pytest.mark.parametrize(
+    ("when", "lead_seconds", "reserved"),
+    [
+        ("2026-11-24 12:00", 0.0, True),
+        ("2026-11-24 06:59", 30.0, False),
+        ("2026-11-24 06:59", 60.0, True),
+        ("2026-11-24 19:00", 600.0, False),
+        ("2026-11-27 20:00", 600.0, False),
+    ],
+)
+def test_a_schedule_reserves_workers_while_it_holds_and_a_lead_before(when, lead_seconds, reserved):
+    assert reserved_ahead(scaling(schedule()), at(when, BERLIN), lead_seconds) is reserved
+
+
+def test_a_schedule_that_only_lowers_the_budget_reserves_nothing():
+    cap = schedule(prefill=None, gpuBudget={"max": 4})
+    floor = schedule(prefill=None, gpuBudget={"min": 2, "max": 4})
+    noon = at("2026-11-24 12:00", BERLIN)
+    assert not reserved_ahead(scaling(cap), noon, 0.0)
+    assert reserved_ahead(scaling(floor), noon, 0.0)

@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from dopd.autoscaler.idle import Counts
 from dopd.planning import PerRole, Workers
 from dopd.reconcile.backlog import BacklogWatch
 from dopd.reconcile.queue import Key
@@ -15,8 +18,13 @@ KEY, OTHER = Key("ns", "m"), Key("ns", "other")
 class Engines:
     """Engines that all have the same number of prompt tokens waiting, or fail."""
 
-    def __init__(self, waiting: int = 0) -> None:
-        self.waiting, self.asked = waiting, 0
+    def __init__(self, waiting: int = 0, counted: int = 0) -> None:
+        self.waiting, self.counted = waiting, counted
+        self.asked = self.gateways_asked = 0
+
+    async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
+        self.gateways_asked += 1
+        return f"smg_router_requests_total {self.counted}\n"
 
     async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
         self.asked += 1
@@ -25,15 +33,15 @@ class Engines:
 
 
 class Loop:
-    """A loop whose plan grows with any waiting prompt; or one that is broken."""
+    """A loop whose plan grows with any waiting prompt or counted request; or one that is broken."""
 
-    def __init__(self, broken: bool = False) -> None:
-        self.broken = broken
+    def __init__(self, broken: bool = False, asleep: bool = False) -> None:
+        self.broken, self.asleep = broken, asleep
 
-    def would_grow(self, workers: PerRole[Workers], now_seconds: float) -> bool:
+    def would_grow(self, workers: PerRole[Workers], now_seconds: float, counted: Counts | None = None) -> bool:
         if self.broken:
             raise RuntimeError("broken")
-        return bool(workers.prefill.waiting_tokens)
+        return bool(workers.prefill.waiting_tokens or any((counted or {}).values()))
 
 
 class Clock:
@@ -67,6 +75,15 @@ async def test_a_queue_wakes_its_resource_once_its_period_is_over():
     clock.seconds = 2.0
     assert await poll(watch) == [KEY]
     assert await poll(watch) == [], "a period passes between two looks"
+
+
+@pytest.mark.parametrize(("asleep", "counted", "woken"), [(True, 1, [KEY]), (True, 0, []), (False, 1, [])])
+async def test_a_first_request_wakes_a_resource_that_sleeps_and_no_other_gateway_is_asked(asleep, counted, woken):
+    engines = Engines(counted=counted)
+    watch, clock = watching(engines, (KEY, Loop(asleep=asleep)))
+    clock.seconds = 2.0
+    assert await poll(watch) == woken
+    assert engines.gateways_asked == int(asleep)
 
 
 async def test_without_a_queue_nobody_is_woken():

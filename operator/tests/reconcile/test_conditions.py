@@ -265,3 +265,45 @@ def test_engines_and_gateways_that_can_not_be_read_are_named_and_no_more_than_th
     in_sync = found(replace(look(*ALL_WELL), gateway=gateway), ConditionType.ROUTER_IN_SYNC)
     assert in_sync.status is ConditionStatus.UNKNOWN
     assert "m-router-x (workers.1: no URL with a host)" in in_sync.message
+
+
+IDLE_SPEC: dict[str, Any] = {
+    **SPEC,
+    "prefill": {"gpus": 1},
+    "decode": {"gpus": 1},
+    "scaling": {
+        "prefill": {"min": 1, "max": 4},
+        "decode": {"min": 1, "max": 4},
+        "profileRef": {"name": "p"},
+        "idle": {"after": "30m"},
+    },
+}
+NONE = MappingProxyType({Role.PREFILL: 0, Role.DECODE: 0})
+
+
+def at_zero(*pods: dict[str, Any], targets: Mapping[Role, int] = NONE, **scaling: Any) -> dict[ConditionType, Finding]:
+    spec = {**IDLE_SPEC, "scaling": {**IDLE_SPEC["scaling"], **scaling}}
+    told = findings(look(*pods, listed={}, spec=spec), (), None, targets)
+    return {finding.type: finding for finding in told}
+
+
+def test_asleep_is_as_the_spec_wants_it():
+    told = at_zero(pod("router", ready=False))
+    ready = told[ConditionType.READY]
+    assert (ready.status, ready.reason) == (ConditionStatus.TRUE, ConditionReason.ASLEEP)
+    assert "503 with Retry-After" in ready.message
+    for kind in (ConditionType.WORKERS_AVAILABLE, ConditionType.ROUTER_IN_SYNC):
+        assert told[kind].status is ConditionStatus.TRUE
+
+
+def test_a_paused_sleeper_says_that_nobody_wakes_it():
+    assert "wakes nobody" in at_zero(pod("router", ready=False), mode="Paused")[ConditionType.READY].message
+
+
+def test_asleep_without_a_gateway_is_not_ready():
+    assert at_zero()[ConditionType.READY].status is ConditionStatus.FALSE
+
+
+def test_waking_is_not_ready_until_requests_are_served():
+    told = at_zero(pod("router", ready=False), targets=ONE_EACH)
+    assert told[ConditionType.READY].status is ConditionStatus.FALSE

@@ -5,12 +5,21 @@ from typing import Any
 
 import pytest
 
+from dopd.api.names import Role
 from dopd.api.pairs import ANY, Pair
-from dopd.reconcile.gateways import LEFT_SECONDS, kept_gateways, named, pair_gateways, serving_gateways
+from dopd.reconcile.gateways import (
+    LEFT_SECONDS,
+    answers_unready,
+    kept_gateways,
+    named,
+    pair_gateways,
+    serving_gateways,
+)
 from dopd.reconcile.observe import Observed
 from dopd.telemetry.present import Gateway
 
-from .test_conditions import ALL_WELL, look
+from .test_conditions import ALL_WELL, IDLE_SPEC, look
+from .test_conditions import pod as pod_of
 
 NOON = "2026-01-01T12:00:00Z"
 NOON_SECONDS = 1767268800.0
@@ -75,3 +84,19 @@ def test_a_gateway_that_leaves_may_take_a_request_for_some_seconds(seconds: floa
     leaving["metadata"] |= ends
     (gateway,) = pair_gateways(with_gateways(closing=(leaving,)), NOON_SECONDS + seconds) or [None]
     assert (gateway.open if gateway else 0) == still
+
+
+@pytest.mark.parametrize(
+    ("idle", "target", "ready", "unready"),
+    [
+        (True, 0, True, True),  # it falls asleep: before its gateway notices
+        (True, 0, False, True),
+        (True, 1, False, True),  # it wakes, or starts for the first time
+        (True, 1, True, False),
+        (False, 0, False, False),
+        (False, 1, False, False),
+    ],
+)
+def test_clients_reach_a_gateway_without_workers_only_where_it_may_sleep(idle, target, ready, unready):
+    observed = look(pod_of("router", ready=ready), spec=IDLE_SPEC if idle else None)
+    assert answers_unready(observed, dict.fromkeys(Role, target)) is unready

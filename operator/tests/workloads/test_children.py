@@ -281,3 +281,15 @@ def test_what_a_gateway_serves_ends_before_the_grace_period_does(owner: Owner, s
     notice = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     waits = int(flags(engine(made))["--shutdown-grace-period-secs"])
     assert 180 < waits < pod["terminationGracePeriodSeconds"] - notice
+
+
+def test_gateways_without_workers_are_reached_where_nobody_else_could_say_503(
+    owner: Owner, spec: DisaggregatedInferenceSpec
+):
+    def service(targets: Targets) -> dict[str, Any]:
+        children = child_manifests(owner, spec, targets)
+        found: dict[str, Any] = next(child for child in children if child["kind"] == "Service")["spec"]
+        return found
+
+    assert "publishNotReadyAddresses" not in service(Targets(1, 1))
+    assert service(Targets(0, 0, unready=True))["publishNotReadyAddresses"] is True

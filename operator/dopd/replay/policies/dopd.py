@@ -9,6 +9,9 @@ from dopd.replay.policies.base import Setting
 from dopd.replay.telemetry import Telemetry
 from dopd_forecasting import Forecaster
 
+LOOK_ASLEEP_SECONDS = 2.0
+"""Between two looks at the gateways while no worker runs: spec.scaling.behavior.queueInterval."""
+
 
 class Dopd:
     """The loop at the operator's interval.
@@ -62,8 +65,9 @@ class Dopd:
             demand = telemetry.demand(self._window, decoded=True).scaled(self._load_share)
         late_share = telemetry.late_share(max(1.0, since)) if now else None
         self.autoscaler.observe(Sample(now, demand, late_share, self._window), model, self.policy, self._past)
-        decision = self.autoscaler.decide(PerRole.of(telemetry.workers), now, model, self.policy)
-        return decision.pair, decision.next_look_seconds
+        counted = telemetry.counted() if self.policy.idle_after_seconds else None
+        decision = self.autoscaler.decide(PerRole.of(telemetry.workers), now, model, self.policy, counted)
+        return decision.pair, decision.next_look_seconds if sum(decision.pair) else LOOK_ASLEEP_SECONDS
 
     @property
     def flips(self) -> int:
