@@ -9,7 +9,8 @@ from dopd_scheduling.prompts import Prompt
 def hopeless(
     settings: Settings, now_seconds: float, waiting: Sequence[Prompt], unfinished: int, most: int
 ) -> list[Prompt]:
-    """Those that would be late even if they were next; not the only one there is, which takes time from nobody.
+    """Those that would be late even if they were next; not the only one there is, which takes time from nobody, and no
+    batch prompt, which has no deadline.
 
     Args:
         settings: objective and service times.
@@ -22,6 +23,8 @@ def hopeless(
         return []
     found: list[Prompt] = []
     for prompt in waiting:
+        if prompt.batch:
+            continue
         done_seconds = now_seconds + settings.times.seconds_of([(prompt.tokens, prompt.context_tokens)])
         if done_seconds > settings.deadline_seconds(prompt):
             found.append(prompt)
