@@ -194,6 +194,9 @@ class Scaling(Model):
     """How the load is forecast."""
     behavior: Behavior = Behavior()
     """How fast decisions follow each other."""
+    batch_share: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """What batch requests that wait (spec.scheduling.batch) may add to the load that is planned for, as a share of the
+    load of all others: 0.2 keeps room for a fifth more while any of them waits. With 0 no worker is started for them."""
     fallback: Fallback | None = None
     """What to run when the load has not been known for long; the last target is held if absent. Queues in the
     engines add workers in either case."""

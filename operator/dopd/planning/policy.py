@@ -78,6 +78,8 @@ class Policy:
         schedules: names of the schedules that these bounds come from.
         on_time_first: prefill workers serve prompts in the order of that name, and not as they come.
         events: what changes the load and stands in no history.
+        batch: requests without a deadline are served, too: they are in no demand, and what waits at decode is theirs.
+        batch_share: what a batch that waits may add to the load that is planned for, as a share of the online load.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -94,6 +96,8 @@ class Policy:
     schedules: tuple[str, ...] = ()
     on_time_first: bool = False
     events: Sequence[ForecastEvent] = ()
+    batch: bool = False
+    batch_share: float = 0.0
 
     @classmethod
     def from_spec(
@@ -141,6 +145,8 @@ class Policy:
             schedules=limits.schedules,
             on_time_first=on_time_first,
             events=tuple(scaling.forecast.events),
+            batch=spec.scheduling.batch is not None,
+            batch_share=scaling.batch_share if spec.scheduling.batch else 0.0,
         )
 
     @property
