@@ -29,15 +29,18 @@ class LatePrompts(StrEnum):
 
 
 class Batch(Model):
-    """Requests without a deadline: clients mark each with priority -1 in its body and the header
-    `X-SMG-Priority: bulk`. They are served in the time and the slots that the others leave."""
+    """Requests without a deadline, served in the time and the slots that the others leave.
 
-    slot_share: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of the request slots of the workers that batch requests may hold at a time; others wait at the gateway. More
-    fills more of the gaps; each that runs makes the steps of the answers beside it a little longer."""
+    A client marks each with priority -1 in its body and with the header `X-SMG-Priority: bulk`.
+    """
+
+    slot_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of the request slots of all workers (their --max-running-requests) that batch requests may hold at a time;
+    others wait at the gateway. More fills more of the gaps; each that runs makes the steps of the answers beside it a
+    little longer."""
     max_wait: Annotated[Duration, Within("1m", "7d")] | None = None
-    """A batch prompt that has waited for so long at a prefill worker is served as one that is late, so it gets the share
-    of the late; never if absent: then it waits as long as others keep the worker busy."""
+    """A batch prompt that has waited for so long at a prefill worker is served as one that is late, and so gets the
+    share of the late. If absent, it waits as long as others keep the worker busy."""
     queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """Batch requests that may wait at each gateway pod; more are refused with status 429 and Retry-After."""
     queue_timeout: Annotated[Duration, Within("1s", "7d")] = "1h"

@@ -29,7 +29,7 @@ from dopd.replay.trace import Bools, Trace, load
 from dopd.replay.workers import FIRST_COME, ON_TIME_FIRST, Settings
 
 HEADER = (
-    "| how the batch is served | online attained | TTFT p50; p90; p99 | ITL p90 | batch done by the end, tokens | GPU-hours |\n"
+    "| how the batch is served | online attained | TTFT p50; p90; p99 | ITL p90 | batch done, tokens | GPU-hours |\n"
     "|---|---|---|---|---|---|"
 )
 
@@ -42,7 +42,7 @@ class Row:
         label: for the table.
         order: of prompts.
         apart: the batch is told apart; else its requests are as any other.
-        slot_share: of the slots of decode that it may hold.
+        slot_share: of the slots of all workers, how many it may hold.
         batch_share: what it may add to the load that is planned for.
         with_batch: whether there is one at all.
     """
@@ -50,7 +50,7 @@ class Row:
     label: str
     order: str = ON_TIME_FIRST
     apart: bool = True
-    slot_share: float = 0.25
+    slot_share: float = 0.1
     batch_share: float = 0.0
     with_batch: bool = True
 
@@ -141,10 +141,12 @@ def main(arguments: list[str]) -> int:
     objectives = Objectives(args.slo_ttft, args.slo_itl, 0.99)
     batch = jobs(online, args.batch_load, args.job_every, args.seed)
     print(
-        f"{Path(args.trace).name} x{args.rate_scale:g} on {args.profile}, TTFT {args.slo_ttft:g} s, ITL {args.slo_itl:g} s,"
-        f" {len(online)} online requests and {len(batch)} of a batch\n\n{HEADER}"
+        f"{Path(args.trace).name} x{args.rate_scale:g} on {args.profile}, TTFT {args.slo_ttft:g} s, "
+        f"ITL {args.slo_itl:g} s, {len(online)} online requests and {len(batch)} of a batch\n\n{HEADER}"
     )
     for row in rows(args.slot_share, args.batch_share):
+        if args.only not in row.label:
+            continue
         print(serve(online, batch, row, model, objectives, args.counts), flush=True)
     return 0
 
@@ -158,11 +160,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", default="llama-3.1-8b-h100")
     parser.add_argument("--slo-ttft", type=float, default=1.5, help="seconds")
     parser.add_argument("--slo-itl", type=float, default=0.05, help="seconds")
-    parser.add_argument("--counts", type=pair, metavar="P,D", help="so many workers all the time; dopd scales if absent")
+    parser.add_argument(
+        "--counts", type=pair, metavar="P,D", help="so many workers all the time; dopd scales if absent"
+    )
     parser.add_argument("--batch-load", type=float, default=0.5, help="requests of the batch for each online one")
     parser.add_argument("--job-every", type=float, default=1800.0, help="seconds from one job to the next")
-    parser.add_argument("--slot-share", type=numbers, default=(0.25,), help="one or more, by commas")
+    parser.add_argument("--slot-share", type=numbers, default=(0.1,), help="one or more, by commas")
     parser.add_argument("--batch-share", type=numbers, default=(0.0,), help="one or more, by commas")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose first cell holds this")
     parser.add_argument("--seed", type=int, default=1)
     return parser
 

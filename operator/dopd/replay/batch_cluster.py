@@ -1,8 +1,8 @@
 """A cluster that serves a batch beside the online requests: who is let in when, and what is counted of whom.
 
-As dopd sets engines and gateway up (docs/batch.md): the gateway lets in a share of the request slots of decode at most,
-and what has no place waits there; a prefill worker computes batch prompts while no other waits (`dopd_scheduling`);
-at decode they wait behind the others for a slot, and keep the slot that they have to their end.
+As dopd sets engines and gateway up (docs/batch.md): the gateway lets in a share of the request slots of all workers at
+most, as SMG counts them, and what has no place waits there; a prefill worker computes batch prompts while no other
+waits (`dopd_scheduling`); at decode they wait behind the others for a slot, and keep the slot that they have.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ class BatchCluster(Cluster):
         prefill: workers at the beginning.
         decode: workers at the beginning.
         settings: of the cluster.
-        slot_share: of the request slots of decode that the batch may hold at a time.
+        slot_share: of the request slots of all workers, how many the batch may hold at a time.
 
     Attributes:
         batch_finished: of the batch.
@@ -60,9 +60,8 @@ class BatchCluster(Cluster):
         super()._arrive(request)
 
     def _has_place(self) -> bool:
-        serving = self.serving[Role.DECODE]
-        slots = self.max_running * len(serving)
-        taken = sum(worker.assigned for worker in serving)
+        slots = self.max_running * sum(len(self.serving[role]) for role in Role)
+        taken = sum(worker.assigned for worker in self.serving[Role.DECODE])
         return taken < slots and len(self._in_flight) < int(self._slot_share * slots)
 
     def _let_in(self) -> None:

@@ -105,14 +105,14 @@ def _engine_rate(
 
 
 def _online_prompts(metric: str, by: str = BY) -> Callable[[str, Matchers], str]:
-    """Of prompts with a deadline: prefill engines do not tell them apart, so they are taken from decode where it does."""
+    """Of prompts with a deadline: prefill engines tell none apart, so they are taken from decode engines that do."""
     told_apart = _engine_rate(metric, "decode", by, _ONLINE)
     of_all = _engine_rate(metric, "prefill", by)
     return lambda window, matching: f"{told_apart(window, matching)} or {of_all(window, matching)}"
 
 
 def _uncached(window: str, matching: Matchers) -> str:
-    """Uncached prompt tokens, of all prompts; where a batch is told apart, of the others, as the same share of theirs."""
+    """Uncached prompt tokens of all prompts; where a batch is told apart, the same share of those of the others."""
     rate = _engine_rate("uncached_prompt_tokens_histogram_sum", "prefill")(window, matching)
     tokens = _engine_rate("prompt_tokens_histogram_sum", "prefill")(window, matching)
     online = _engine_rate("prompt_tokens_histogram_sum", "decode", where=_ONLINE)(window, matching)
@@ -129,7 +129,7 @@ def _arrived(window: str, matching: Matchers) -> str:
 
 def _batch_admitted(window: str, matching: Matchers) -> str:
     """Less the requests of the batch, in the counter of arrivals, too: those whose answers began or were given up."""
-    return f'-max without ({COPIES}) (rate(smg_scheduler_admit_total{_of("router", _BULK + matching)}[{window}]))'
+    return f"-max without ({COPIES}) (rate(smg_scheduler_admit_total{_of('router', _BULK + matching)}[{window}]))"
 
 
 def _batch_came(window: str, matching: Matchers) -> str:
@@ -218,15 +218,15 @@ PROMPTS = Signal("prompts", "prefill", _online_prompts("prompt_tokens_histogram_
 """Prompts finished per second."""
 PROMPT_TOKENS = Signal("prompt tokens", "prefill", _online_prompts("prompt_tokens_histogram_sum"))
 """Tokens of finished prompts per second."""
-PROMPT_LENGTHS = Signal(
-    "prompt lengths", "prefill", _online_prompts("prompt_tokens_histogram_bucket", _BY_BOUND)
-)
+PROMPT_LENGTHS = Signal("prompt lengths", "prefill", _online_prompts("prompt_tokens_histogram_bucket", _BY_BOUND))
 """Prompts finished per second by upper bound of their length."""
 UNCACHED = Signal("uncached tokens", "prefill", _uncached)
 """Prompt tokens per second that the prefix cache did not hold."""
 ANSWERS = Signal("answers", "decode", _engine_rate("generation_tokens_histogram_count", "decode", where=_NOT_BATCH))
 """Answers finished per second."""
-ANSWER_TOKENS = Signal("answer tokens", "decode", _engine_rate("generation_tokens_histogram_sum", "decode", where=_NOT_BATCH))
+ANSWER_TOKENS = Signal(
+    "answer tokens", "decode", _engine_rate("generation_tokens_histogram_sum", "decode", where=_NOT_BATCH)
+)
 """Tokens of finished answers per second."""
 ANSWER_LENGTHS = Signal(
     "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND, _NOT_BATCH)
@@ -267,9 +267,10 @@ NOT_STREAMED = Signal(
 BATCH_AT_GATEWAY = Signal(
     "batch requests at the gateway",
     "router",
-    lambda window, match: f"sum by ({BY}) (max without ({COPIES}) ("
-    + " or ".join(f"smg_scheduler_{gauge}{_of('router', _BULK_CLASS + match)}" for gauge in ("queue_depth", "inflight"))
-    + "))",
+    lambda window, match: " + ".join(
+        f"sum by ({BY}) (max without ({COPIES}) (smg_scheduler_{gauge}{_of('router', _BULK_CLASS + match)}))"
+        for gauge in ("queue_depth", "inflight")
+    ),
 )
 """Batch requests that wait at gateways or were let in; asked for where they may add workers."""
 

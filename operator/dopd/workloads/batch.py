@@ -81,7 +81,9 @@ def priority_classes(batch: Batch, gateways: int) -> dict[str, Any]:
     }
 
 
-def add_priority_classes(spec: DisaggregatedInferenceSpec, metadata: Manifest, container: Manifest, pod: Manifest) -> None:
+def add_priority_classes(
+    spec: DisaggregatedInferenceSpec, metadata: Manifest, container: Manifest, pod: Manifest
+) -> None:
     """Give a gateway's pod its classes as a file: an annotation that the kubelet writes out, so no further object."""
     batch = spec.scheduling.batch
     if batch is None:

@@ -100,7 +100,8 @@ def router_deployment(
         "name": ROUTER_CONTAINER,
         "image": router.image,
         "command": [
-            "smg", "launch",
+            "smg",
+            "launch",
             *router_flags(owner, spec, pair, closed=closed),
             *batch_router_flags(spec),
             *router.args,

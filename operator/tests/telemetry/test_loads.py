@@ -52,7 +52,9 @@ class Answers:
             return []
         if RATE in query:
             return [{"metric": LABELS, "value": [0, str(v)]} for v in self.rate[-1:]]
-        return [{"metric": LABELS, "value": [0, str(v)]} for name, v in self.instant.items() if name in query]
+        named = [name for name in self.instant if name in query]
+        first = min(named, key=query.index, default=None)  # a query may set a metric off against others
+        return [{"metric": LABELS, "value": [0, str(self.instant[first])]}] if first else []
 
     def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
         self.asked.append(query)

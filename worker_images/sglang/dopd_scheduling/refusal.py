@@ -9,8 +9,9 @@ from dopd_scheduling.prompts import Prompt
 def hopeless(
     settings: Settings, now_seconds: float, waiting: Sequence[Prompt], unfinished: int, most: int
 ) -> list[Prompt]:
-    """Those that would be late even if they were next; not the only one there is, which takes time from nobody, and no
-    batch prompt, which has no deadline.
+    """Those that would be late even if they were next; not the only one there is, which takes time from nobody.
+
+    No batch prompt is among them, as it has no deadline.
 
     Args:
         settings: objective and service times.

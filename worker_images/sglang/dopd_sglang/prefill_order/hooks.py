@@ -150,7 +150,7 @@ def pending_tokens(tokens: int, *_: Any, **__: Any) -> int:
 
 
 def waiting_tokens(tokens: int, inquirer: Any, *_: Any, **__: Any) -> int:
-    """The tokens that wait to be computed, of `/v1/loads`: by them workers are added, which a batch does not ask for."""
+    """The tokens of `/v1/loads` that wait to be computed: workers are added by them, which no batch asks for."""
     control = _started
     if control is None:
         return tokens + pending_tokens(0)
