@@ -119,6 +119,14 @@ def _uncached(window: str, matching: Matchers) -> str:
     return f"({rate}) / (({tokens}) > 0) * ({online}) or {rate}"
 
 
+def _decoded(window: str, matching: Matchers) -> str:
+    of_all = _engine_rate(
+        "realtime_tokens_total", "decode", where=', mode="decode"', once=f"by ({BY}, instance, dp_rank)"
+    )
+    told_apart = _engine_rate("generation_tokens_histogram_count", "decode", where=_ONLINE)
+    return f"({of_all(window, matching)}) unless ({told_apart(window, matching)})"
+
+
 def _arrived(window: str, matching: Matchers) -> str:
     counter = _counter(matching)
     counted = f"({_new(window, matching)} and {_appeared(window, matching)}) * 1000 / {_milliseconds(window)}"
@@ -232,14 +240,11 @@ ANSWER_LENGTHS = Signal(
     "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND, _NOT_BATCH)
 )
 """Answers finished per second by upper bound of their length."""
-DECODED = Signal(
-    "decoded tokens",
-    "decode",
-    _engine_rate("realtime_tokens_total", "decode", where=', mode="decode"', once=f"by ({BY}, instance, dp_rank)"),
-)
+DECODED = Signal("decoded tokens", "decode", _decoded)
 """Tokens per second that decode counts, each as it is made: an answer's first, which prefill makes, is not among them,
 but one more at the end of each answer of two or more (see `lengths`).
-Where all ranks count (SGLang's default is one of them), those of one data-parallel rank count the same tokens."""
+Where all ranks count (SGLang's default is one of them), those of one data-parallel rank count the same tokens. None
+where a batch is told apart, whose tokens are among them."""
 _STREAMED = f', is_streaming!="false"{_NOT_BATCH}'
 """The first token of an answer that is not streamed is seen at its end, which says nothing of lateness. Engines before
 that SGLang told them apart have no such label, and match."""

@@ -130,6 +130,9 @@ class WithBatch(Resource):
                 yield "smg_scheduler_admit_total", bulk | {"outcome": "admitted"}, came
                 yield "smg_scheduler_inflight", bulk, [(at, 7.0) for at, _ in samples]
                 yield "smg_scheduler_queue_depth", bulk, [(at, 0.0) for at, _ in samples]
+            if metric == "sglang:generation_tokens_histogram_sum":  # as they are made, of whomever
+                made = [(at, (count + of_batch) * (at - now_seconds + 1e5)) for at, _ in samples]
+                yield "sglang:realtime_tokens_total", labels | {"mode": "decode"}, made
             if pool == "prefill" and metric.startswith("sglang:prompt"):  # decode counts prompts, too
                 decode = labels | {queries.POOL: "decode", "instance": "10.0.0.6:1"}
                 yield metric, decode | {"priority": "0"}, samples
