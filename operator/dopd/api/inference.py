@@ -214,6 +214,9 @@ class Scaling(Model):
     """How the load is forecast."""
     behavior: Behavior = Behavior()
     """How fast decisions follow each other."""
+    batch_share: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """What batch requests (spec.scheduling.batch) may add to the load that is planned for, as a share of the load of
+    all others: 0.2 keeps room for a fifth more while any of them waits or is served. With 0 they add no worker."""
     fallback: Fallback | None = None
     """What to run when the load has not been known for long; the last target is held if absent. Queues in the
     engines add workers in either case."""

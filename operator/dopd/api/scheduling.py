@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dopd.api.base import Model
+from dopd.api.base import Duration, Model, Within
 
 
 class SchedulingPolicy(StrEnum):
@@ -26,6 +26,25 @@ class LatePrompts(StrEnum):
 
     SERVE = "Serve"
     REFUSE = "Refuse"
+
+
+class Batch(Model):
+    """Requests without a deadline, served in the time and the slots that the others leave.
+
+    A client marks each with priority -1 in its body and with the header `X-SMG-Priority: bulk`.
+    """
+
+    slot_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of the request slots of all workers (their --max-running-requests) that batch requests may hold at a time;
+    others wait at the gateway. More fills more of the gaps; each that runs makes the steps of the answers beside it a
+    little longer."""
+    max_wait: Annotated[Duration, Within("1m", "7d")] | None = None
+    """A batch prompt that has waited for so long at a prefill worker is served as one that is late, and so gets the
+    share of the late. If absent, it waits as long as others keep the worker busy."""
+    queue_size: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Batch requests that may wait at each gateway pod; more are refused with status 429 and Retry-After."""
+    queue_timeout: Annotated[Duration, Within("1s", "7d")] = "1h"
+    """A batch request that has waited for so long at the gateway is refused with status 503 and Retry-After."""
 
 
 class Scheduling(Model):
@@ -47,3 +66,6 @@ class Scheduling(Model):
     most_unfinished: Annotated[int, Field(ge=1, le=8)] = 3
     """Prompts of which a prefill worker may have computed a part at a time. More let short prompts pass more long ones;
     each holds KV cache until it is done."""
+    batch: Batch | None = None
+    """Tell requests without a deadline apart, and serve them behind all others; if absent, none is told apart. To and
+    from absent, decode workers and gateways are replaced."""

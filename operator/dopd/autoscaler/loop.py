@@ -181,6 +181,7 @@ class Autoscaler:
         usual = self._work.of_request(demand)
         epoch_seconds = sample.at_seconds - past_offset_seconds
         event_now = factor_ahead(policy.events, epoch_seconds, epoch_seconds)
+        batch = 1.0 + policy.batch_share * sample.batch_waits
         since = 0.0 if self._at_seconds is None else max(0.0, sample.at_seconds - self._at_seconds)
         miss = self._knob.observe(policy, sample.late_share, since, max(starts))
         self._at_seconds = sample.at_seconds
@@ -193,13 +194,13 @@ class Autoscaler:
             noise_share = work.noise_share(rate * window_seconds)
             forecast.observe(now_seconds, busy / event_now, noise_share, window_seconds)
             event = factor_ahead(policy.events, epoch_seconds, epoch_seconds + lead_seconds)
-            peak, expected = event * forecast.quantile(miss), forecast.expected
+            peak, expected = batch * event * forecast.quantile(miss), forecast.expected
             if expected is not None:
                 expected *= event
             promised = promises.due(now_seconds)
             if expected is not None:
                 promises.add(now_seconds + lead_seconds, expected)
-            now, deviation = event_now * forecast.now, event_now * forecast.deviation
+            now, deviation = batch * event_now * forecast.now, batch * event_now * forecast.deviation
             leader, foreseen = forecast.leader(miss), event * forecast.foreseen(miss)
             return Outlook(lead_seconds, now, peak, per_request, expected, promised, deviation, leader, foreseen)
 
@@ -309,6 +310,8 @@ class Autoscaler:
     ) -> Decision:
         growth = self._queue.add(now_seconds, workers.prefill.waiting_tokens)
         workers = replace(workers, prefill=replace(workers.prefill, waiting_tokens_growth=growth))
+        if policy.batch:  # it waits for the slots and the KV cache that others leave, and asks for no worker by that
+            workers = replace(workers, decode=replace(workers.decode, waiting_requests=None, kv_use=None))
         before = self.last.pair if self.last else (workers.prefill.supply, workers.decode.supply)
         engine = self.calibration.corrected(model)
         if seen is None:

@@ -18,6 +18,7 @@ class Sample:
         late_share: share of the requests since the sample before that missed an objective; None if unknown.
         window_seconds: over which the demand was measured.
         engines: what the running engines count, to compare the profile with.
+        batch_waits: requests without a deadline wait or are served, which are in no demand.
     """
 
     at_seconds: float
@@ -25,6 +26,7 @@ class Sample:
     late_share: float | None = None
     window_seconds: float = 45.0
     engines: Sequence[EngineSample] = ()
+    batch_waits: bool = False
 
     def __post_init__(self) -> None:
         late = self.late_share

@@ -80,6 +80,8 @@ class Policy:
         events: what changes the load and stands in no history.
         idle_after_seconds: both roles go to zero once no request came for so long; None: never.
         reserved: a schedule asks for workers, now or within the lead.
+        batch: requests without a deadline are served, too: they are in no demand, and what waits at decode is theirs.
+        batch_share: what a batch that waits may add to the load that is planned for, as a share of the online load.
     """
 
     objectives: Objectives = field(default_factory=Objectives)
@@ -98,6 +100,8 @@ class Policy:
     events: Sequence[ForecastEvent] = ()
     idle_after_seconds: float | None = None
     reserved: bool = False
+    batch: bool = False
+    batch_share: float = 0.0
 
     @classmethod
     def from_spec(
@@ -148,6 +152,8 @@ class Policy:
             events=tuple(scaling.forecast.events),
             idle_after_seconds=seconds(scaling.idle.after) if scaling.idle else None,
             reserved=scaling.idle is not None and reserved_ahead(scaling, now_seconds, longest),
+            batch=spec.scheduling.batch is not None,
+            batch_share=scaling.batch_share if spec.scheduling.batch else 0.0,
         )
 
     @property

@@ -42,6 +42,7 @@ class Reading:
         prompt_tokens: mean of the prompt tokens that the prefix cache does not hold, over the last bins: that of the
             demand swings with the few requests of a short window. None when it is not known.
         past: the load of before, bin by bin.
+        batch_waits: batch requests wait or are served, and may add workers (spec.scaling.batchShare).
     """
 
     at_seconds: float
@@ -55,6 +56,7 @@ class Reading:
     remarks: tuple[str, ...] = ()
     steady_seconds: float | None = None
     past: tuple[PastLoad, ...] = ()
+    batch_waits: bool = False
 
 
 class LoadWatcher:
@@ -93,7 +95,7 @@ class LoadWatcher:
         steady = now_seconds if steady_seconds is None else steady_seconds
         try:
             with STAGE_SECONDS.labels("telemetry").time():
-                history, now = await self._read(source, spec, gateways, now_seconds)
+                history, now, batch_waits = await self._read(source, spec, gateways, now_seconds)
             stepped = self._times.add(now_seconds, steady)
             lengths = self._known_lengths(source, history, now, steady)
         except QueryFailed as failure:
@@ -111,17 +113,19 @@ class LoadWatcher:
             remarks=now.remarks + history.gaps + stepped,
             steady_seconds=steady,
             past=history.past,
+            batch_waits=batch_waits,
         )
 
     async def _read(
         self, source: Source, spec: DisaggregatedInferenceSpec, gateways: Sequence[Gateway], now_seconds: float
-    ) -> tuple[LoadHistory, LoadNow]:
+    ) -> tuple[LoadHistory, LoadNow, bool]:
         if not source.url:
             raise QueryFailed(
                 ConditionReason.NO_PROMETHEUS,
                 "no Prometheus: set spec.telemetry.prometheusURL, or start the operator with one",
             )
-        slo = spec.slo
+        slo, scaling = spec.slo, spec.scaling
+        may_add = spec.scheduling.batch is not None and scaling is not None and scaling.batch_share > 0
         return await asyncio.gather(
             self._loads.history(source, self._key, now_seconds),
             self._loads.now(
@@ -132,6 +136,7 @@ class LoadWatcher:
                 itl_seconds=slo.itl_seconds,
                 gateways=gateways,
             ),
+            self._loads.batch_waits(source, self._key, now_seconds) if may_add else _never(),
         )
 
     def _known_lengths(self, source: Source, history: LoadHistory, now: LoadNow, now_seconds: float) -> Lengths | None:
@@ -157,3 +162,7 @@ class LoadWatcher:
             asked = Asked(source.url, self._key, over, source.matching)
             raise no_lengths(asked, rate, now.absent or history.absent)
         return self._lengths
+
+
+async def _never() -> bool:
+    return False

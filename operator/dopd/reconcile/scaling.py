@@ -280,6 +280,7 @@ class ScalingLoop:
             reading.late_share,
             reading.window_seconds or policy.interval_seconds,
             engines,
+            reading.batch_waits,
         )
         offset = reading.steady_seconds - reading.at_seconds
         with STAGE_SECONDS.labels("forecast").time():  # off the event loop: a fit takes longer than the Lease may wait

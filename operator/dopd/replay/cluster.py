@@ -74,7 +74,9 @@ class Cluster(Fleet):
         self._decode_of: list[DecodeWorker | None] = [None] * count
         self.prefixes = trace.prefixes
         self.uncached_tokens: list[int] = list(self._inputs)
-        self._prompts = Prompts(self._arrivals, self._inputs, self.prefixes, self.uncached_tokens)
+        batch = None if trace.batch is None else trace.batch.tolist()
+        self._prompts = Prompts(self._arrivals, self._inputs, self.prefixes, self.uncached_tokens, batch)
+        self._awaited = count
         self.prefilled_tokens, self.computed_tokens = 0, 0
         self._held: deque[int] = deque()
         self.cold = 0
@@ -132,7 +134,7 @@ class Cluster(Fleet):
         end = arrivals[-1] if count else 0.0
         if decide is not None:
             self._push(0.0, _TICK, None, 0)
-        while index < count or self.finished < count:
+        while index < count or self.finished < self._awaited:
             if index < count and (not heap or arrivals[index] <= heap[0][0]):
                 self.now = arrivals[index]
                 self._arrive(index)
@@ -140,7 +142,7 @@ class Cluster(Fleet):
                 continue
             if not heap:
                 raise RuntimeError(
-                    f"{count - self.finished} requests can not finish: a role has no worker and none starts"
+                    f"{self._awaited - self.finished} requests can not finish: a role has no worker and none starts"
                 )
             self.now, _, kind, worker, epoch = heappop(heap)
             if kind == _DECODE_DUE:
@@ -159,6 +161,11 @@ class Cluster(Fleet):
         self._charge(end)
 
     @property
+    def batch_waits(self) -> bool:
+        """Whether anything of a batch is at the gateway or in the engines; here there is none."""
+        return False
+
+    @property
     def decoded_tokens(self) -> float:
         """Tokens that decode has made so far, of answers that run, too; the first of each comes from prefill."""
         running = (w for w in self.workers[Role.DECODE] if isinstance(w, DecodeWorker) and w.n)
@@ -170,7 +177,8 @@ class Cluster(Fleet):
         cache, settings = PrefixCache(self.kv_tokens), self._order_settings
         queue: PrefillQueue = FirstCome(self._prompts, cache)
         if self.settings.order != FIRST_COME:
-            queue = Ordered(self._prompts, cache, make(self.settings.order, settings))
+            order = make(self.settings.order, settings, batch=self._prompts.batch is not None)
+            queue = Ordered(self._prompts, cache, order)
         return PrefillWorker(queue, cache)
 
     def _let_held_in(self) -> None:
@@ -288,10 +296,8 @@ class Cluster(Fleet):
             assert decode is not None
             if decode.phase is Phase.GONE:
                 self._arrive(request)
-            elif decode.waiting or not self._fits(decode, request):
-                decode.waiting.append(request)
             else:
-                self._admit(decode, request)
+                self._hand_over(decode, request)
         if worker.queue:
             self._start_pass(worker)
         else:
@@ -308,6 +314,13 @@ class Cluster(Fleet):
 
     # --- decode -------------------------------------------------------------------------------------------------
 
+    def _hand_over(self, worker: DecodeWorker, request: int) -> None:
+        """The prefill of a request is done."""
+        if worker.waiting or not self._fits(worker, request):
+            worker.waiting.append(request)
+        else:
+            self._admit(worker, request)
+
     def _fits(self, worker: DecodeWorker, request: int) -> bool:
         if worker.n >= self.max_running:
             return False
@@ -317,15 +330,11 @@ class Cluster(Fleet):
     def _admit(self, worker: DecodeWorker, request: int) -> None:
         now, tokens = self.now, self._inputs[request]
         ttft = now + self._transfer_base + tokens * self._transfer_rate - self._arrivals[request]
-        self.ttft_seconds[request] = ttft
-        self.first_tokens += 1
-        self.first_ttft_seconds += ttft
-        if ttft > self.settings.objectives.ttft_seconds:
-            self.late += 1
+        self._first_token(request, ttft)
         steps = self._outputs[request] - 1
         if not steps:
             self.itl_seconds[request] = 0.0
-            self._finish(worker, 1)
+            self._finish(worker, request, 1)
             return
         self._advance(worker)
         self._joined[request] = now
@@ -381,23 +390,32 @@ class Cluster(Fleet):
         while leaving and leaving[0][0] <= done:
             _, request = heappop(leaving)
             steps = self._outputs[request] - 1
-            itl = (self.now - self._joined[request]) / steps
-            self.itl_seconds[request] = itl
-            self.finished_itl_seconds += itl
-            if (
-                itl > self.settings.objectives.itl_seconds
-                and not self.ttft_seconds[request] > self.settings.objectives.ttft_seconds
-            ):
-                self.late += 1
+            self._answered(request, (self.now - self._joined[request]) / steps)
             worker.n -= 1
             worker.kv -= self._inputs[request] + steps
             worker.reserved -= self._inputs[request] + steps + 1
-            self._finish(worker, steps + 1)
+            self._finish(worker, request, steps + 1)
         while worker.waiting and self._fits(worker, worker.waiting[0]):
             self._admit(worker, worker.waiting.popleft())
         self._reschedule(worker)
 
-    def _finish(self, worker: DecodeWorker, output_tokens: int) -> None:
+    # --- what is counted ----------------------------------------------------------------------------------------
+
+    def _first_token(self, request: int, ttft_seconds: float) -> None:
+        self.ttft_seconds[request] = ttft_seconds
+        self.first_tokens += 1
+        self.first_ttft_seconds += ttft_seconds
+        if ttft_seconds > self.settings.objectives.ttft_seconds:
+            self.late += 1
+
+    def _answered(self, request: int, itl_seconds: float) -> None:
+        self.itl_seconds[request] = itl_seconds
+        self.finished_itl_seconds += itl_seconds
+        objectives = self.settings.objectives
+        if itl_seconds > objectives.itl_seconds and not self.ttft_seconds[request] > objectives.ttft_seconds:
+            self.late += 1
+
+    def _finish(self, worker: DecodeWorker, request: int, output_tokens: int) -> None:
         self.finished += 1
         self.finished_output_tokens += output_tokens
         self.finished_output_squares += output_tokens * output_tokens

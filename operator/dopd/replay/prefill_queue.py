@@ -27,12 +27,18 @@ class Prompts:
         inputs: tokens.
         prefixes: their blocks; None where the trace tells none.
         uncached: tokens of each that its worker has to compute, as last looked up.
+        batch: whether each stands behind those that have a deadline; None where none does.
     """
 
     arrivals: Sequence[float]
     inputs: Sequence[int]
     prefixes: Prefixes | None
     uncached: list[int]
+    batch: Sequence[bool] | None = None
+
+    def is_batch(self, request: int) -> bool:
+        """Whether a prompt stands behind those that have a deadline."""
+        return self.batch is not None and self.batch[request]
 
     def look_up(self, request: int, cache: PrefixCache) -> list[int]:
         """Set what of a prompt has to be computed, at least one token; returns the blocks that are held."""
@@ -64,7 +70,8 @@ class PrefillQueue(Protocol):
     """What waits at one worker.
 
     Attributes:
-        waiting_tokens: yet to be computed, those of prompts that have begun, too.
+        waiting_tokens: yet to be computed, those of prompts that have begun, too; an order that tells a batch apart
+            does not count it.
     """
 
     waiting_tokens: int
@@ -148,10 +155,10 @@ class Ordered:
     def append(self, request: int) -> None:
         """Take a prompt in."""
         self._prompts.look_up(request, self._cache)
-        tokens = self._prompts.uncached[request]
-        self.waiting_tokens += tokens
+        tokens, batch = self._prompts.uncached[request], self._prompts.is_batch(request)
+        self.waiting_tokens += 0 if batch else tokens
         cached = self._prompts.inputs[request] - tokens
-        self._waiting[request] = Prompt(request, self._prompts.arrivals[request], tokens, cached)
+        self._waiting[request] = Prompt(request, self._prompts.arrivals[request], tokens, cached, batch)
 
     def next_pass(self, now_seconds: float, room_tokens: int) -> Pass:
         """Take the next pass out."""
@@ -168,9 +175,8 @@ class Ordered:
             else:
                 self._begun.pop(request, None)
                 completed.append(request)
-        taken = sum(tokens for _, tokens in pieces)
-        self.waiting_tokens -= taken
-        return Pass(completed, taken, attended)
+        self.waiting_tokens -= sum(tokens for prompt, tokens in pieces if not prompt.batch)
+        return Pass(completed, sum(tokens for _, tokens in pieces), attended)
 
     def all(self) -> list[int]:
         """All prompts that are not complete."""
@@ -197,7 +203,7 @@ class Ordered:
         self._prompts.look_up(request, self._cache)
         tokens = self._prompts.uncached[request]
         changed = tokens != prompt.tokens
-        self.waiting_tokens += tokens - prompt.tokens
+        self.waiting_tokens += 0 if prompt.batch else tokens - prompt.tokens
         prompt.tokens, prompt.context_tokens = tokens, self._prompts.inputs[request] - tokens
         return changed
 

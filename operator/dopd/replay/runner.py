@@ -102,7 +102,11 @@ NO_LIMITS = Limits()
 
 
 class _Stopped(Exception):
-    """A limit was passed."""
+    """A limit was passed; with the targets up to then."""
+
+    def __init__(self, timeline: list[tuple[float, int, int]]) -> None:
+        super().__init__("a limit was passed")
+        self.timeline = timeline
 
 
 def run(
@@ -126,15 +130,36 @@ def run(
         limits: the run ends early once one is passed; its result says so.
     """
     cluster = Cluster(model, trace, *start, replace(settings, objectives=objectives))
-    timeline = [(0.0, *start)]
-    telemetry = Telemetry(cluster)
+    try:
+        timeline = follow(cluster, Telemetry(cluster), policy, limits)
+    except _Stopped as stopped:
+        return _unfinished(cluster, stopped.timeline)
+    return measure(cluster, objectives, timeline)
+
+
+def follow(
+    cluster: Cluster, telemetry: Telemetry, policy: ScalingPolicy | None = None, limits: Limits = NO_LIMITS
+) -> list[tuple[float, int, int]]:
+    """Serve a cluster's trace under a policy; returns (seconds, prefill target, decode target) at each change.
+
+    Args:
+        cluster: that has just begun.
+        telemetry: what the policy sees of it.
+        policy: that scales; None where the counts stay fixed.
+        limits: the run ends early once one is passed.
+
+    Raises:
+        _Stopped: a limit was passed.
+    """
+    settings = cluster.settings
+    timeline = [(0.0, cluster.target[Role.PREFILL], cluster.target[Role.DECODE])]
     next_look = 0.0
     next_scrape = 0.0
 
     def look() -> float:
         nonlocal next_look, next_scrape
         if cluster.late > limits.late or cluster.gpu_seconds > limits.gpu_hours * 3600:
-            raise _Stopped
+            raise _Stopped(timeline)
         blind = any(begin <= cluster.now < end for begin, end in settings.gaps_seconds)
         if cluster.now >= next_scrape - _ROUNDING:
             next_scrape += settings.scrape_seconds
@@ -148,11 +173,8 @@ def run(
         return (min(next_scrape, next_look) if policy is not None else next_scrape) - cluster.now
 
     watched = policy is not None or limits != NO_LIMITS
-    try:
-        cluster.run(look if watched else None)
-    except _Stopped:
-        return _unfinished(cluster, timeline)
-    return measure(cluster, objectives, timeline)
+    cluster.run(look if watched else None)
+    return timeline
 
 
 def _decide(policy: ScalingPolicy, telemetry: Telemetry, timeline: list[tuple[float, int, int]]) -> float:

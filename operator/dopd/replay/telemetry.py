@@ -66,7 +66,10 @@ class Telemetry:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster, self.delay_seconds = cluster, cluster.settings.delay_seconds
-        inputs = cluster.trace.input_tokens.astype(float)
+        trace = cluster.trace
+        counted = slice(None) if trace.batch is None else ~trace.batch  # a batch is counted apart
+        self._arrivals = trace.arrival_seconds[counted]
+        inputs = trace.input_tokens[counted].astype(float)
         self._tokens = np.concatenate(([0.0], np.cumsum(inputs)))
         self._squares = np.concatenate(([0.0], np.cumsum(inputs**2)))
         self._snapshots = [_Snapshot(0.0)]
@@ -121,9 +124,14 @@ class Telemetry:
         while len(self._gauges) > 1 and self._gauges[1].at_seconds <= newest:
             self._gauges.popleft()
 
+    @property
+    def batch_waits(self) -> bool:
+        """Whether anything of a batch is at the gateway or in the engines now."""
+        return self.cluster.batch_waits
+
     def requests(self, start_seconds: float, end_seconds: float) -> tuple[int, float, float]:
         """Arrivals in [start, end): their number, prompt tokens and squared prompt tokens."""
-        first, last = np.searchsorted(self.cluster.trace.arrival_seconds, [start_seconds, end_seconds])
+        first, last = np.searchsorted(self._arrivals, [start_seconds, end_seconds])
         return (
             int(last - first),
             float(self._tokens[last] - self._tokens[first]),
@@ -165,7 +173,8 @@ class Telemetry:
             if count >= 20 or (window == 1e12 and count):
                 tokens = now.output_tokens - before.output_tokens
                 spread = squared_cv(tokens / count, (now.output_squares - before.output_squares) / count)
-                made = now.decoded_tokens - before.decoded_tokens if decoded else None
+                alone = decoded and self.cluster.trace.batch is None  # the tokens of a batch are among them
+                made = now.decoded_tokens - before.decoded_tokens if alone else None
                 mean = generation_tokens(count, tokens, spread, made)
                 return mean, mean**2 * (1 + spread)
         return 100.0, 20_000.0  # nothing has finished since the start: any answer length is a guess

@@ -31,6 +31,7 @@ from dopd.replay.trace_formats import FORMATS, MOST_REQUESTS, MOST_TOKENS, Kind
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 COPY_SPREAD_SECONDS = 30.0
 INPUT_CV, OUTPUT_CV = 1.0, 0.8
@@ -58,6 +59,7 @@ class Trace:
         prefixes: blocks of the prompts that may be in a prefix cache; None if the trace does not tell.
         uncached_tokens: prompt tokens of each that a first replay had to compute, for policies with hindsight; None
             stands for all.
+        batch: whether each has no deadline, and takes what the others leave; None if none has that.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Trace:
     kind: str
     prefixes: Prefixes | None = None
     uncached_tokens: Ints | None = None
+    batch: Bools | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_seconds)
@@ -87,6 +90,7 @@ class Trace:
             self.kind,
             self.prefixes.between(first, last) if self.prefixes is not None else None,
             self.uncached_tokens[first:last] if self.uncached_tokens is not None else None,
+            self.batch[first:last] if self.batch is not None else None,
         )
 
 

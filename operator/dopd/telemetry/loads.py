@@ -237,6 +237,23 @@ class LoadReader:
             itl_seconds=itl_seconds,
         )
 
+    async def batch_waits(self, source: Source, key: InstanceKey, now_seconds: float) -> bool:
+        """Whether batch requests are at the gateways of a resource, or were let in by them.
+
+        Raises:
+            QueryFailed: Prometheus did not answer.
+        """
+        answers = await self._answers.get(
+            ("batch", source),
+            now_seconds,
+            lambda: _within(
+                source, self._instants(source, (queries.BATCH_AT_GATEWAY,), source.window_seconds, now_seconds)
+            ),
+            fresh_seconds=source.shared_seconds,
+            failure_seconds=source.shared_seconds,
+        )
+        return of_resource(answers, key)[queries.BATCH_AT_GATEWAY].value > 0
+
     async def _timing(self, source: Source, key: InstanceKey, now_seconds: float) -> Timing:
         """How often and how late the samples of a resource come."""
         matching = source.matching

@@ -45,6 +45,8 @@ PLUGIN_METRICS: Mapping[str, frozenset[str]] = {
     "dopd_prefill_overtakings_total": frozenset(),
     "dopd_prefill_unfinished_prompts": frozenset(),
     "dopd_prefill_refused_prompts_total": frozenset(),
+    "dopd_prefill_batch_prompts_total": frozenset(),
+    "dopd_prefill_batch_tokens_total": frozenset(),
 }
 """All that the plugin exports on a prefill engine's `/metrics`, with its own labels."""
 

@@ -27,6 +27,13 @@ COPIES = "job, service, container, prometheus, prometheus_replica, replica"
 """Labels that tell two scrapes of one pod apart. Not `endpoint`: the gateway's own metrics carry it."""
 CLUSTER_LABELS = ("cluster", "cluster_name", "cluster_id", "k8s_cluster", "k8s_cluster_name", "kubernetes_cluster")
 """What people call the label that tells clusters apart."""
+_BULK_CLASS = ', class="bulk"'
+_BULK = f'{_BULK_CLASS}, outcome=~"admitted|preempted"'
+"""Of requests without a deadline, at a gateway whose resource tells them apart (spec.scheduling.batch)."""
+_ONLINE = ', priority=~"[0-9]+"'
+"""Of requests with a deadline, on decode engines that tell them apart; other engines have no such label."""
+_NOT_BATCH = ', priority!~"-.*"'
+"""The same where all others count, too, as they have no such label."""
 NEW_AFTER = "5m"
 """A series is new if it was not there for so long: a scrape that fails now and then makes nothing new."""
 NEVER_SEEN = "1d"
@@ -97,11 +104,46 @@ def _engine_rate(
     return promql
 
 
+def _online_prompts(metric: str, by: str = BY) -> Callable[[str, Matchers], str]:
+    """Of prompts with a deadline: prefill engines tell none apart, so they are taken from decode engines that do."""
+    told_apart = _engine_rate(metric, "decode", by, _ONLINE)
+    of_all = _engine_rate(metric, "prefill", by)
+    return lambda window, matching: f"{told_apart(window, matching)} or {of_all(window, matching)}"
+
+
+def _uncached(window: str, matching: Matchers) -> str:
+    """Uncached prompt tokens of all prompts; where a batch is told apart, the same share of those of the others."""
+    rate = _engine_rate("uncached_prompt_tokens_histogram_sum", "prefill")(window, matching)
+    tokens = _engine_rate("prompt_tokens_histogram_sum", "prefill")(window, matching)
+    online = _engine_rate("prompt_tokens_histogram_sum", "decode", where=_ONLINE)(window, matching)
+    return f"({rate}) / (({tokens}) > 0) * ({online}) or {rate}"
+
+
+def _decoded(window: str, matching: Matchers) -> str:
+    of_all = _engine_rate(
+        "realtime_tokens_total", "decode", where=', mode="decode"', once=f"by ({BY}, instance, dp_rank)"
+    )
+    told_apart = _engine_rate("generation_tokens_histogram_count", "decode", where=_ONLINE)
+    return f"({of_all(window, matching)}) unless ({told_apart(window, matching)})"
+
+
 def _arrived(window: str, matching: Matchers) -> str:
     counter = _counter(matching)
     counted = f"({_new(window, matching)} and {_appeared(window, matching)}) * 1000 / {_milliseconds(window)}"
-    arrived = f"sum by ({BY}) (max without ({COPIES}) ({counted} or rate({counter}[{window}])))"
+    arrived = f"max without ({COPIES}) ({counted} or rate({counter}[{window}]))"
+    arrived = f"sum by ({BY}) ({arrived} or {_batch_admitted(window, matching)} or {_batch_came(window, matching)})"
     return f"{arrived} unless {_false_resets(window, matching)}"
+
+
+def _batch_admitted(window: str, matching: Matchers) -> str:
+    """Less the requests of the batch, in the counter of arrivals, too: those whose answers began or were given up."""
+    return f"-max without ({COPIES}) (rate(smg_scheduler_admit_total{_of('router', _BULK + matching)}[{window}]))"
+
+
+def _batch_came(window: str, matching: Matchers) -> str:
+    """And those that were let in and have no answer yet, by which more are in flight than before."""
+    grown = f"delta(smg_scheduler_inflight{_of('router', _BULK_CLASS + matching)}[{window}])"
+    return f"-max without ({COPIES}) ({grown} * 1000 / {_milliseconds(window)})"
 
 
 def _first_counts(window: str, matching: Matchers) -> str:
@@ -180,33 +222,30 @@ GATEWAYS = Signal("gateways", "router", lambda window, match: scraped("router", 
 """Gateways whose rates can be known."""
 COPIES_OF_GATEWAYS = Signal("copies of gateways", "router", lambda _, match: copies("router", match), False)
 """More than 1 where the load would be counted more than once."""
-PROMPTS = Signal("prompts", "prefill", _engine_rate("prompt_tokens_histogram_count", "prefill"))
+PROMPTS = Signal("prompts", "prefill", _online_prompts("prompt_tokens_histogram_count"))
 """Prompts finished per second."""
-PROMPT_TOKENS = Signal("prompt tokens", "prefill", _engine_rate("prompt_tokens_histogram_sum", "prefill"))
+PROMPT_TOKENS = Signal("prompt tokens", "prefill", _online_prompts("prompt_tokens_histogram_sum"))
 """Tokens of finished prompts per second."""
-PROMPT_LENGTHS = Signal(
-    "prompt lengths", "prefill", _engine_rate("prompt_tokens_histogram_bucket", "prefill", _BY_BOUND)
-)
+PROMPT_LENGTHS = Signal("prompt lengths", "prefill", _online_prompts("prompt_tokens_histogram_bucket", _BY_BOUND))
 """Prompts finished per second by upper bound of their length."""
-UNCACHED = Signal("uncached tokens", "prefill", _engine_rate("uncached_prompt_tokens_histogram_sum", "prefill"))
+UNCACHED = Signal("uncached tokens", "prefill", _uncached)
 """Prompt tokens per second that the prefix cache did not hold."""
-ANSWERS = Signal("answers", "decode", _engine_rate("generation_tokens_histogram_count", "decode"))
+ANSWERS = Signal("answers", "decode", _engine_rate("generation_tokens_histogram_count", "decode", where=_NOT_BATCH))
 """Answers finished per second."""
-ANSWER_TOKENS = Signal("answer tokens", "decode", _engine_rate("generation_tokens_histogram_sum", "decode"))
+ANSWER_TOKENS = Signal(
+    "answer tokens", "decode", _engine_rate("generation_tokens_histogram_sum", "decode", where=_NOT_BATCH)
+)
 """Tokens of finished answers per second."""
 ANSWER_LENGTHS = Signal(
-    "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND)
+    "answer lengths", "decode", _engine_rate("generation_tokens_histogram_bucket", "decode", _BY_BOUND, _NOT_BATCH)
 )
 """Answers finished per second by upper bound of their length."""
-DECODED = Signal(
-    "decoded tokens",
-    "decode",
-    _engine_rate("realtime_tokens_total", "decode", where=', mode="decode"', once=f"by ({BY}, instance, dp_rank)"),
-)
+DECODED = Signal("decoded tokens", "decode", _decoded)
 """Tokens per second that decode counts, each as it is made: an answer's first, which prefill makes, is not among them,
 but one more at the end of each answer of two or more (see `lengths`).
-Where all ranks count (SGLang's default is one of them), those of one data-parallel rank count the same tokens."""
-_STREAMED = ', is_streaming!="false"'
+Where all ranks count (SGLang's default is one of them), those of one data-parallel rank count the same tokens. None
+where a batch is told apart, whose tokens are among them."""
+_STREAMED = f', is_streaming!="false"{_NOT_BATCH}'
 """The first token of an answer that is not streamed is seen at its end, which says nothing of lateness. Engines before
 that SGLang told them apart have no such label, and match."""
 TTFT = Signal(
@@ -226,9 +265,19 @@ TOKEN_ITL = Signal(
 NOT_STREAMED = Signal(
     "answers not streamed",
     "decode",
-    _engine_rate("time_to_first_token_seconds_count", "decode", where=', is_streaming="false"'),
+    _engine_rate("time_to_first_token_seconds_count", "decode", where=f', is_streaming="false"{_NOT_BATCH}'),
 )
 """Answers per second that tell nothing of lateness."""
+
+BATCH_AT_GATEWAY = Signal(
+    "batch requests at the gateway",
+    "router",
+    lambda window, match: " + ".join(
+        f"sum by ({BY}) (max without ({COPIES}) (smg_scheduler_{gauge}{_of('router', _BULK_CLASS + match)}))"
+        for gauge in ("queue_depth", "inflight")
+    ),
+)
+"""Batch requests that wait at gateways or were let in; asked for where they may add workers."""
 
 LENGTHS = (PROMPTS, PROMPT_TOKENS, PROMPT_LENGTHS, UNCACHED, ANSWERS, ANSWER_TOKENS, ANSWER_LENGTHS, DECODED)
 BUCKETS = (PROMPT_LENGTHS, ANSWER_LENGTHS)

@@ -21,6 +21,7 @@ from dopd.api.names import (
 )
 from dopd.api.pods import EnvVar
 from dopd.api.workers import Parallelism, RoleSpec
+from dopd.workloads.batch import batch_engine_flags
 from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.engine_order import engine_order
 from dopd.workloads.merge import overlay_list
@@ -165,7 +166,7 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
     ]
     own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
     words = (part for flag, value in flags.items() for part in (flag, str(value)))
-    return [*words, *switches, *own_order, *api_key_flag(spec)]
+    return [*words, *switches, *own_order, *batch_engine_flags(spec, role), *api_key_flag(spec)]
 
 
 def _env(entry: EnvVar) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dopd.api.names import (
     Role,
 )
 from dopd.api.pairs import ANY, Pair
+from dopd.workloads.batch import add_priority_classes, batch_router_flags
 from dopd.workloads.connection import (
     api_key_flag,
     api_key_variable,
@@ -99,7 +100,13 @@ def router_deployment(
     container: Manifest = {
         "name": ROUTER_CONTAINER,
         "image": router.image,
-        "command": ["smg", "launch", *router_flags(owner, spec, pair, closed=closed), *router.args],
+        "command": [
+            "smg",
+            "launch",
+            *router_flags(owner, spec, pair, closed=closed),
+            *batch_router_flags(spec),
+            *router.args,
+        ],
         "ports": [
             {"name": "http", "containerPort": ROUTER_PORT},
             {"name": "metrics", "containerPort": ROUTER_METRICS_PORT},
@@ -125,7 +132,8 @@ def router_deployment(
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
     }
-    template = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL, **pair.labels)}, "spec": pod}
+    template: Manifest = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL, **pair.labels)}, "spec": pod}
+    add_priority_classes(spec, template["metadata"], container, pod)
     metadata = owner.metadata(ROUTER_POOL)
     metadata["name"] = gateway.name
     metadata["labels"] |= pair.labels

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from pydantic import Field, ValidationError, field_validator
 from pydantic.alias_generators import to_camel
 
-from dopd.api.base import Model
+from dopd.api.base import Model, seconds
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
-from dopd.api.scheduling import SchedulingPolicy
+from dopd.api.scheduling import Batch, SchedulingPolicy
 from dopd.perf import EngineModel, service_times
 from dopd.workloads.meta import Manifest, Owner
 
@@ -64,6 +64,7 @@ def scheduling_config(
         "lateShare": spec.scheduling.late_share,
         "latePrompts": spec.scheduling.late_prompts,
         "mostUnfinished": spec.scheduling.most_unfinished,
+        **_batch(spec.scheduling.batch),
         **_settled(old, new).model_dump(by_alias=True, exclude_none=True),
     }
     return {
@@ -72,6 +73,13 @@ def scheduling_config(
         "metadata": owner.metadata(Role.PREFILL),
         "data": {FILE: json.dumps(settings, indent=2) + "\n"},
     }
+
+
+def _batch(batch: Batch | None) -> dict[str, Any]:
+    """Left out where no batch is told apart, so that a file that needs none stays as it was."""
+    if batch is None:
+        return {}
+    return {"batch": {"maxWaitSeconds": seconds(batch.max_wait)} if batch.max_wait else {}}
 
 
 def scheduling_volume(owner: Owner) -> Manifest:

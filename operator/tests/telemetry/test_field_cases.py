@@ -19,7 +19,7 @@ from dopd.telemetry.prometheus import QueryFailed, Servers
 from dopd.telemetry.selfcheck import Wanted, check_prometheus
 
 from .real_prometheus import serving
-from .world import ANSWER_TOKENS, PROMPT_TOKENS, RATE, Resource, series, steady
+from .world import ANSWER_TOKENS, PROMPT_TOKENS, RATE, Resource, WithBatch, series, steady
 
 NOW = time.time()
 DAYS = 8 * 86_400.0
@@ -57,6 +57,7 @@ RESOURCES = [
     Resource("in-two", rate=3 * RATE, labels={"cluster": "b", "instance": "10.1.0.1:1"}),
     Resource("plain", streamed="false"),
     Resource("streamed", streamed="true"),
+    WithBatch("with-batch"),
 ]
 
 
@@ -99,6 +100,26 @@ SPEC = {
 async def reading(url: str, name: str, **telemetry: Any) -> Reading:
     spec = DisaggregatedInferenceSpec.model_validate({**SPEC, "telemetry": telemetry})
     return await LoadWatcher(Key("ns", name), reader()).read(spec, url, NOW)
+
+
+async def test_of_a_batch_nothing_is_in_the_load(url: str):
+    found = await present(url, "with-batch")
+    assert found.requests_per_second == pytest.approx(RATE, rel=0.01)
+    assert found.late_share == pytest.approx(0.1, abs=0.01)
+    assert found.lengths
+    assert found.lengths.input_tokens == pytest.approx(PROMPT_TOKENS)
+    assert found.lengths.output_tokens == pytest.approx(ANSWER_TOKENS)
+    assert found.lengths.uncached_share == pytest.approx(0.5)
+    past = (await reading(url, "with-batch")).past
+    assert past
+    assert all(one.demand.requests_per_second == pytest.approx(RATE, rel=0.05) for one in past)
+    assert all(one.demand.input_tokens == pytest.approx(PROMPT_TOKENS) for one in past)
+
+
+async def test_a_batch_that_waits_or_is_served_is_seen(url: str):
+    source = Source(url, 60.0, 600.0, 15.0)
+    assert await reader().batch_waits(source, ("ns", "with-batch"), NOW)
+    assert not await reader().batch_waits(source, ("ns", "full"), NOW)
 
 
 async def test_all_is_read(url: str):

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from datetime import datetime
 from typing import Any
@@ -52,7 +53,10 @@ class Answers:
             return []
         if RATE in query:
             return [{"metric": LABELS, "value": [0, str(v)]} for v in self.rate[-1:]]
-        return [{"metric": LABELS, "value": [0, str(v)]} for name, v in self.instant.items() if name in query]
+        named = list(re.finditer(r"(?:sglang[:_]|smg_)(\w+)", query))
+        others = [found.start() for found in named if found[1] != named[0][1]]  # that the first is set off against
+        asked = query[: others[0]] if others else query
+        return [{"metric": LABELS, "value": [0, str(v)]} for name, v in self.instant.items() if name in asked]
 
     def custom_query_range(self, query: str, start: datetime, end: datetime, step: str) -> list[dict[str, Any]]:
         self.asked.append(query)

@@ -97,3 +97,50 @@ class Resource:
 def series(resources: Iterable[Resource], now_seconds: float) -> list[Series]:
     """All series of some resources."""
     return [one for resource in resources for one in resource.series(now_seconds)]
+
+
+BATCH_RATE, BATCH_TIMES = 4.0, 5.0
+"""Requests per second of a batch, and how many times as long its prompts and answers are."""
+
+
+@dataclass
+class WithBatch(Resource):
+    """One that tells a batch apart: its gateway by class, its decode engines by priority, its prefill engines not."""
+
+    def series(self, now_seconds: float) -> Iterator[Series]:
+        """All its series."""
+        for metric, labels, samples in super().series(now_seconds):
+            pool = labels[queries.POOL]
+            count = self.rate_of(samples)
+            of_batch = count * BATCH_RATE / self.rate * (BATCH_TIMES if metric.endswith("_sum") else 1.0)
+            if metric == "up":
+                yield metric, labels, samples
+            elif pool == "decode":
+                yield metric, labels | {"priority": "0"}, samples
+                yield (
+                    metric,
+                    labels | {"priority": "-1"},
+                    [(at, of_batch * (at - now_seconds + 1e5)) for at, _ in samples],
+                )
+            else:
+                yield metric, labels, [(at, (count + of_batch) * (at - now_seconds + 1e5)) for at, _ in samples]
+            if pool == "router" and metric != "up":
+                bulk = labels | {"class": "bulk"}
+                came = [(at, of_batch * (at - now_seconds + 1e5)) for at, _ in samples]
+                yield "smg_scheduler_admit_total", bulk | {"outcome": "admitted"}, came
+                yield "smg_scheduler_inflight", bulk, [(at, 7.0) for at, _ in samples]
+                yield "smg_scheduler_queue_depth", bulk, [(at, 0.0) for at, _ in samples]
+            if metric == "sglang:generation_tokens_histogram_sum":  # as they are made, of whomever
+                made = [(at, (count + of_batch) * (at - now_seconds + 1e5)) for at, _ in samples]
+                yield "sglang:realtime_tokens_total", labels | {"mode": "decode"}, made
+            if pool == "prefill" and metric.startswith("sglang:prompt"):  # decode counts prompts, too
+                decode = labels | {queries.POOL: "decode", "instance": "10.0.0.6:1"}
+                yield metric, decode | {"priority": "0"}, samples
+                longer = [(at, of_batch * (at - now_seconds + 1e5)) for at, _ in samples]
+                yield metric, decode | {"priority": "-1"}, longer
+
+    @staticmethod
+    def rate_of(samples: list[tuple[float, float]]) -> float:
+        """By how much a second a counter grows."""
+        (first, least), (last, most) = samples[0], samples[-1]
+        return (most - least) / (last - first)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from dopd_scheduling.prompts import Piece, Prompt, ServiceTimes
 
@@ -18,6 +19,7 @@ class Settings:
             far as that makes no other late; a fifth of it they get in any case.
         predicted_tokens: mean of the uncached prompt tokens that is predicted; where short ends and long begins.
         most_unfinished: prompts of which a part may be computed at a time; they hold KV cache.
+        batch_wait_seconds: after so long a batch prompt goes as one that is late; never, if infinite.
     """
 
     ttft_seconds: float
@@ -25,6 +27,7 @@ class Settings:
     late_share: float = 0.5
     predicted_tokens: float = 0.0
     most_unfinished: int = 1
+    batch_wait_seconds: float = inf
 
     def deadline_seconds(self, prompt: Prompt) -> float:
         """When the last pass of a prompt must have ended for it to be on time."""

@@ -16,12 +16,14 @@ class Prompt:
         arrived_seconds: when the wait for its first token began; any clock, the same for all.
         tokens: prompt tokens that are still to be computed: without what the prefix cache holds or passes have done.
         context_tokens: tokens before them, cached or computed, to which they attend.
+        batch: it has no deadline, and takes the time that the others leave.
     """
 
     key: Hashable
     arrived_seconds: float
     tokens: int
     context_tokens: int = 0
+    batch: bool = False
 
 
 Piece = tuple[Prompt, int]

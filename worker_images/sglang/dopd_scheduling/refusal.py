@@ -11,6 +11,8 @@ def hopeless(
 ) -> list[Prompt]:
     """Those that would be late even if they were next; not the only one there is, which takes time from nobody.
 
+    No batch prompt is among them, as it has no deadline.
+
     Args:
         settings: objective and service times.
         now_seconds: on the clock of the prompts' arrival.
@@ -22,6 +24,8 @@ def hopeless(
         return []
     found: list[Prompt] = []
     for prompt in waiting:
+        if prompt.batch:
+            continue
         done_seconds = now_seconds + settings.times.seconds_of([(prompt.tokens, prompt.context_tokens)])
         if done_seconds > settings.deadline_seconds(prompt):
             found.append(prompt)

@@ -123,7 +123,7 @@ def _register_order() -> None:
         INFLIGHT: hooks.inflight,
         OWNERS: hooks.owners,
         PENDING: hooks.pending_tokens,
-        UNCACHED: hooks.pending_tokens,
+        UNCACHED: hooks.waiting_tokens,
     }
     reason = obstacle(str(sglang.__version__), [*around, *after])
     if reason:

@@ -341,4 +341,6 @@ def limits(options: Options, model: EngineModel) -> Limits:
         chunk_tokens=model.chunk_tokens if chunk is None else (None if chunk == -1 else chunk),
         reserved_decode_tokens=options.num_reserved_decode_tokens,
         conservativeness=options.schedule_conservativeness,
+        by_priority=options.enable_priority_scheduling,
+        retract_by_priority=options.retraction_policy == "priority",
     )

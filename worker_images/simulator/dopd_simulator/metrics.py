@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from dopd_simulator.metric_store import Counter, Families, Gauge, Histogram
 from dopd_simulator.options import Options
+from dopd_simulator.request import Request
 
 TTFT_EDGES = (0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 80, 100, 200, 400)
 ITL_EDGES = (
@@ -207,7 +208,9 @@ class RequestMetrics:
             "engine_type": ENGINE_TYPES[options.disaggregation_mode],
             **options.extra_metric_labels,
         }
-        streaming = ["is_streaming"]
+        self._by_priority = options.enable_priority_scheduling
+        of_each = ["priority"] if self._by_priority else []
+        streaming = ["is_streaming", *of_each]
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return families.add(Counter(f"sglang:{name}", documentation, constant, labels))
@@ -230,7 +233,7 @@ class RequestMetrics:
             "time_to_first_token_seconds", "Time to the first token.",
             options.bucket_time_to_first_token or TTFT_EDGES, *streaming,
         )  # fmt: skip
-        self.itl_seconds = histogram("inter_token_latency_seconds", "Time between tokens.", itl_edges)
+        self.itl_seconds = histogram("inter_token_latency_seconds", "Time between tokens.", itl_edges, *of_each)
         self.tpot_seconds = histogram(
             "request_time_per_output_token_seconds", "Mean time between the tokens of a request.", itl_edges, *streaming
         )
@@ -238,13 +241,21 @@ class RequestMetrics:
             "e2e_request_latency_seconds", "Time of whole requests.",
             options.bucket_e2e_request_latency or E2E_EDGES, *streaming,
         )  # fmt: skip
-        self.prompt_histogram = histogram("prompt_tokens_histogram", "Prompt length.", TOKEN_EDGES)
-        self.uncached_histogram = histogram("uncached_prompt_tokens_histogram", "Computed prompt length.", TOKEN_EDGES)
-        self.generation_histogram = histogram("generation_tokens_histogram", "Output length.", TOKEN_EDGES)
+        self.prompt_histogram = histogram("prompt_tokens_histogram", "Prompt length.", TOKEN_EDGES, *of_each)
+        self.uncached_histogram = histogram(
+            "uncached_prompt_tokens_histogram", "Computed prompt length.", TOKEN_EDGES, *of_each
+        )
+        self.generation_histogram = histogram("generation_tokens_histogram", "Output length.", TOKEN_EDGES, *of_each)
         self.loads_seconds = histogram(
             "get_loads_duration_seconds", "Time to answer /v1/loads.",
             (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1),
         )  # fmt: skip
+
+    def of(self, request: Request, *values: str) -> tuple[str, ...]:
+        """Label values of a request, after those of a metric's own labels."""
+        if not self._by_priority:
+            return values
+        return (*values, "" if request.priority is None else str(request.priority))
 
 
 class HttpMetrics:

@@ -87,6 +87,10 @@ class Options:
     stream_interval: int = 1
     incremental_streaming_output: bool = False
     schedule_conservativeness: float = 1.0
+    enable_priority_scheduling: bool = False
+    disable_priority_preemption: bool = False
+    default_priority_value: int | None = None
+    retraction_policy: str = "length"
     disable_cuda_graph: bool = False
     enable_metrics: bool = False
     extra_metric_labels: Mapping[str, str] = field(default_factory=dict)
@@ -143,6 +147,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--stream-interval", type=int, metavar="N", help="tokens in one stream event")
     add("--incremental-streaming-output", action="store_true", help="/generate streams deltas, not the whole text")
     add("--schedule-conservativeness", type=float, metavar="X", help="scales the output that admission reserves")
+    add("--enable-priority-scheduling", action="store_true", help="decode serves the higher priority first")
+    add("--disable-priority-preemption", action="store_true", help="accepted; nothing is preempted")
+    add("--default-priority-value", type=int, metavar="N", help="priority of requests that name none")
+    add("--retraction-policy", choices=("length", "priority"), help="who loses its KV cache first")
     add("--disable-cuda-graph", action="store_true", help="no decode graphs are captured")
     add("--enable-metrics", action="store_true", help="serve /metrics")
     add("--extra-metric-labels", type=_labels, metavar="JSON", help="labels added to every engine metric")

@@ -14,7 +14,7 @@ from typing import Any
 from dopd import __version__
 from dopd.perf import EngineModel
 from dopd.perf.prefill_times import service_times
-from dopd_scheduling import ORDERS, make
+from dopd_scheduling import make
 from dopd_sglang.prefill_order import metric_names as names
 from dopd_sglang.prefill_order.decision import MOST_REFUSED
 from dopd_sglang.prefill_order.metrics import WAIT_BUCKETS_SECONDS
@@ -47,6 +47,7 @@ class Ordering:
         )
         self._metrics = OrderMetrics(families)
         self.order: PrefillOrder | None = None
+        self._made = ("", False)
         self._take_over(seen=options.sim_order != FIRST_COME)
 
     def refresh(self) -> PrefillOrder | None:
@@ -74,8 +75,8 @@ class Ordering:
         """Requests go into their first prefill pass while others still wait; engine seconds."""
         if self.order is None:
             return
-        begun = list(beginning)
-        oldest = min((request.created for request in waiting), default=now)
+        begun = [request for request in beginning if not self.order.is_batch(request)]
+        oldest = min((request.created for request in waiting if not self.order.is_batch(request)), default=now)
         for request in begun:
             self._metrics.wait.observe(self._clock.wall(now - request.created), self._length(request))
         self._metrics.overtakings.inc(sum(request.created > oldest for request in begun))
@@ -83,6 +84,10 @@ class Ordering:
     def done(self, request: Request, now: float, unfinished: int) -> None:
         """The prefill of a request is done; so many others are computed in part."""
         if self.order is None or request.is_health_check:
+            return
+        if self.order.is_batch(request):
+            self._metrics.batch_prompts.inc(1)
+            self._metrics.batch_tokens.inc(request.prompt_tokens)
             return
         length = self._length(request)
         self._metrics.prompts.inc(1, length)
@@ -102,11 +107,16 @@ class Ordering:
             self.order = None
             return
         settings = asked.for_order(service_times(self._model))
-        settings = replace(settings, ttft_seconds=asked.ttft_seconds / self._clock.wall(1.0))
-        if self.order is not None and type(self.order.order) is ORDERS[asked.policy]:
+        settings = replace(
+            settings,
+            ttft_seconds=asked.ttft_seconds / self._clock.wall(1.0),
+            batch_wait_seconds=asked.batch_wait_seconds / self._clock.wall(1.0),
+        )
+        if self.order is not None and self._made == (asked.policy, asked.batch):
             self.order.order.settings = settings  # what the late are owed stays
         else:
-            self.order = PrefillOrder(make(asked.policy, settings))
+            self.order = PrefillOrder(make(asked.policy, settings, batch=asked.batch), asked.batch)
+            self._made = (asked.policy, asked.batch)
 
 
 class OrderMetrics:
@@ -129,6 +139,8 @@ class OrderMetrics:
         )
         self.overtakings = counter(names.OVERTAKINGS, "Prompts begun while one that came earlier still waited")
         self.unfinished = families.add(Gauge(names.UNFINISHED, "Prompts of which a part is computed", none))
+        self.batch_prompts = counter(names.BATCH_PROMPTS, "Prompts without a deadline whose prefill is done")
+        self.batch_tokens = counter(names.BATCH_TOKENS, "Tokens of these")
         self.refused = counter(names.REFUSED, "Prompts ended early that could not be on time")
         self.fallbacks = counter(names.FALLBACKS, "Times that the engine's own order was fallen back to", "reason")
 

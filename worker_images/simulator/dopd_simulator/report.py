@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dopd_simulator.metrics import GAUGES, GRAPH_PHASES
 from dopd_simulator.request import Request, Stage
-from dopd_simulator.scheduler import DecodePass, PrefillPass
+from dopd_simulator.scheduler import DecodePass, PrefillPass, Scheduler
 
 if TYPE_CHECKING:
     from dopd_simulator.engine import Engine
@@ -232,13 +232,18 @@ class Reporter:
         awaited = [request for request in waiting if request.stage in (Stage.PREALLOC, Stage.TRANSFER)]
         ready = [request for request in scheduler.prealloc if request.handshaken]
         total_tokens = used + _context(pending)
-        left = sum(each.context_tokens - each.prefilled_tokens for each in scheduler.unfinished)
+        uncomputed = 0
+        if not decode:  # without those of a batch, as the plugin leaves them out
+            prompts = [
+                request for request in (*scheduler.waiting, *scheduler.unfinished) if not _of_batch(scheduler, request)
+            ]
+            uncomputed = sum(request.context_tokens - request.prefilled_tokens for request in prompts)
         entry: dict[str, Any] = {
             "timestamp": time.time(),
             "dp_rank": 0,
             "num_running_reqs": len(scheduler.running),
             "num_waiting_reqs": len(waiting),
-            "num_waiting_uncached_tokens": 0 if decode else _context(list(scheduler.waiting)) + left,
+            "num_waiting_uncached_tokens": uncomputed,
             "num_used_tokens": used,
             "num_total_tokens": total_tokens,
             "num_active_tokens": max(0, total_tokens - _context(awaited)) if decode else total_tokens,
@@ -292,6 +297,10 @@ class Reporter:
             "graph_gb": self._engine.graph_memory_gb,
             "token_capacity": self._engine.scheduler.limits.kv_tokens,
         }
+
+
+def _of_batch(scheduler: Scheduler, request: Request) -> bool:
+    return scheduler.order is not None and scheduler.order.is_batch(request)
 
 
 def _context(requests: list[Request]) -> int:

@@ -1,6 +1,7 @@
 """One request on its way through the engine, and the mailbox through which its HTTP handler hears of it."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -87,6 +88,7 @@ class Request:
         max_new_tokens: tokens that the client allows.
         length: tokens that will be generated: `max_new_tokens`, or fewer where the model ends by itself.
         rendezvous: where prefill and decode meet; None outside disaggregation.
+        priority: the higher, the earlier where an engine goes by that; None if the client named none.
         prefilled_tokens: tokens whose KV cache is computed.
         output_tokens: tokens generated so far.
         emitted_tokens: tokens handed to the client so far.
@@ -102,6 +104,7 @@ class Request:
     stream: bool = False
     stream_interval: int = 1
     rendezvous: Rendezvous | None = None
+    priority: int | None = None
     log_metrics: bool = True
     created: float = 0.0
     stage: Stage = Stage.ARRIVED
@@ -126,6 +129,11 @@ class Request:
     def context_tokens(self) -> int:
         """Prompt and output so far."""
         return self.prompt_tokens + self.output_tokens
+
+    @property
+    def urgency(self) -> float:
+        """Its priority; the least there is of one that has none, as SGLang takes it."""
+        return -math.inf if self.priority is None else self.priority
 
     @property
     def is_health_check(self) -> bool:

@@ -33,6 +33,8 @@ class Limits:
     chunk_tokens: int | None
     reserved_decode_tokens: int = 512
     conservativeness: float = 1.0
+    by_priority: bool = False
+    retract_by_priority: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Scheduler:
         retractable = sum(request.context_tokens for request in self.running)
         slots = self.limits.max_running_requests + self.limits.transfer_slots - active - len(self.retracted)
         granted: list[Request] = []
+        if self.limits.by_priority:
+            self.prealloc.sort(key=lambda request: -request.urgency)
         for request in [each for each in self.prealloc if each.handshaken]:
             worst = request.prompt_tokens + min(request.max_new_tokens, CLIP_NEW_TOKENS) - retractable
             needed = max(request.prompt_tokens + reserved, worst)
@@ -159,7 +163,12 @@ class Scheduler:
     def make_room(self) -> tuple[list[Request], list[Request]]:
         """Retract requests until the batch can grow by one token each; return (retracted, aborted)."""
         retracted: list[Request] = []
-        order = sorted(self.running, key=lambda each: (each.output_tokens, -each.prompt_tokens), reverse=True)
+        by_priority = self.limits.retract_by_priority
+
+        def kept(request: Request) -> tuple[float, int, int]:
+            return request.urgency if by_priority else 0.0, request.output_tokens, -request.prompt_tokens
+
+        order = sorted(self.running, key=kept, reverse=True)
         while len(order) > 1 and self.kv_free < len(order):
             request = order.pop()
             self.running.remove(request)
@@ -198,6 +207,8 @@ class Scheduler:
             self.hold(request, request.context_tokens)
             self.running.append(self.retracted.popleft())
             joined.append(request)
+        if self.limits.by_priority and self.waiting:
+            self.waiting = deque(sorted(self.waiting, key=lambda request: -request.urgency))
         while self.waiting and len(self.running) < self.limits.max_running_requests:
             request = self.waiting.popleft()
             self.running.append(request)

@@ -6,7 +6,7 @@ tokenizer_manager.py (collect_metrics), req_time_stats.py.
 """
 
 from dopd_simulator.clock import Clock
-from dopd_simulator.metrics import Metrics
+from dopd_simulator.metrics import Metrics, RequestMetrics
 from dopd_simulator.request import Request, Stage
 
 
@@ -47,12 +47,12 @@ class Bookkeeper:
             request.first_token = now
             request.last_emission = now
             if request.log_metrics and role != "prefill" and not aborted:
-                requests.ttft_seconds.observe(self._wall(now - request.created), _streaming(request))
+                requests.ttft_seconds.observe(self._wall(now - request.created), *_streaming(requests, request))
         elif new_tokens > 0:
             interval = self._wall(now - request.last_emission)
             request.last_emission = now
             if request.log_metrics and role != "prefill":
-                requests.itl_seconds.observe(interval / new_tokens, times=new_tokens)
+                requests.itl_seconds.observe(interval / new_tokens, *requests.of(request), times=new_tokens)
         if request.finish is not None:
             request.finished = now
             if request.log_metrics:
@@ -60,19 +60,19 @@ class Bookkeeper:
 
     def _finish(self, request: Request, role: str) -> None:
         requests = self._metrics.requests
-        streaming = _streaming(request)
-        requests.prompt_tokens.inc(request.prompt_tokens, streaming)
-        requests.generation_tokens.inc(request.output_tokens, streaming)
-        requests.requests.inc(1, streaming)
-        requests.e2e_seconds.observe(self._wall(request.finished - request.created), streaming)
-        requests.prompt_histogram.observe(request.prompt_tokens)
-        requests.uncached_histogram.observe(request.prompt_tokens)
-        requests.generation_histogram.observe(request.output_tokens)
+        streaming = _streaming(requests, request)
+        requests.prompt_tokens.inc(request.prompt_tokens, *streaming)
+        requests.generation_tokens.inc(request.output_tokens, *streaming)
+        requests.requests.inc(1, *streaming)
+        requests.e2e_seconds.observe(self._wall(request.finished - request.created), *streaming)
+        requests.prompt_histogram.observe(request.prompt_tokens, *requests.of(request))
+        requests.uncached_histogram.observe(request.prompt_tokens, *requests.of(request))
+        requests.generation_histogram.observe(request.output_tokens, *requests.of(request))
         ended = request.finish is not None and request.finish.type in ("stop", "length")
         first = request.finished if request.first_token is None else request.first_token
         if ended and role != "prefill" and request.output_tokens > 1 and request.finished > first:
             decode_seconds = self._wall(request.finished - first)
-            requests.tpot_seconds.observe(decode_seconds / (request.output_tokens - 1), streaming)
+            requests.tpot_seconds.observe(decode_seconds / (request.output_tokens - 1), *streaming)
 
     def rendezvous(self, bootstrap_seconds: float, alloc_seconds: float) -> None:
         """How long a side waited for the other, and then for KV cache (observed on prefill and decode)."""
@@ -94,5 +94,5 @@ class Bookkeeper:
         self.stage("prefill_transfer_kv_cache", now - times[Stage.INFLIGHT])
 
 
-def _streaming(request: Request) -> str:
-    return "true" if request.stream else "false"
+def _streaming(requests: RequestMetrics, request: Request) -> tuple[str, ...]:
+    return requests.of(request, "true" if request.stream else "false")

@@ -94,3 +94,21 @@ def test_waits_and_lateness_are_told_by_length(file):
     assert told["dopd_prefill_overtakings_total",] == 1
     assert told["dopd_prefill_wait_seconds_sum", "short"] == pytest.approx(0.5)
     assert told["dopd_prefill_unfinished_prompts",] == 1
+
+
+def test_a_batch_stands_behind_all_others_and_is_counted_apart(file):
+    engine, families = ordering_of()
+    file.write_text(settings(batch={}))
+    order = engine.refresh()
+    job, chat = request(300), request(300, created=1.0)
+    job.priority = -1
+    assert order.next_pieces(2.0, [job, chat], [], 8192) == [(chat, 300)]
+    engine.began([chat], [job], 2.0)
+    engine.done(job, 3.0, 0)
+    told = samples(families)
+    assert told[("dopd_prefill_batch_tokens_total",)] == 300
+    assert told[("dopd_prefill_overtakings_total",)] == 0
+    assert told[("dopd_prefill_prompts_total", "short")] == 0
+    file.write_text(settings())
+    assert engine.refresh() is not order
+    assert engine.refresh().next_pieces(2.0, [job, chat], [], 8192) == [(job, 300), (chat, 300)]

@@ -291,3 +291,23 @@ def test_every_order_serves_every_prompt(sizes, name, chunk, most_unfinished):
             engine.remove(each)
     assert sorted(map(id, complete)) == sorted(map(id, everything))
     assert engine.kv_used == 0
+
+
+def test_by_priority_decode_gives_kv_cache_and_slots_to_online_requests_first():
+    engine = scheduler("decode", by_priority=True, max_running_requests=1, kv_tokens=100_000)
+    job, chat = request(priority=-1), request(priority=0)
+    engine.prealloc.extend([job, chat])
+    for each in engine.prealloc:
+        each.handshaken = True
+    assert engine.preallocate() == [chat], "one slot"
+    engine.waiting.extend([job])
+    engine.transferred(chat)
+    assert engine.join() == [chat]
+
+
+def test_by_priority_a_batch_request_loses_its_kv_cache_first():
+    engine = scheduler("decode", retract_by_priority=True, kv_tokens=201)
+    job, _ = running(engine, request(priority=-1, output=50), request(priority=0))
+    job.output_tokens = 40
+    retracted, _ = engine.make_room()
+    assert retracted == [job], "which by length would be kept"

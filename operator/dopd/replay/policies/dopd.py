@@ -35,7 +35,7 @@ class Dopd:
         forecast: bool = True,
         load_share: float = 1.0,
         tuning: Tuning | None = None,
-        **changes: float | None,
+        **changes: float | bool | None,
     ) -> None:
         self.setting, self._window, self._load_share = setting, window_seconds, load_share
         policy = Policy(
@@ -64,7 +64,8 @@ class Dopd:
         if now >= self._window:
             demand = telemetry.demand(self._window, decoded=True).scaled(self._load_share)
         late_share = telemetry.late_share(max(1.0, since)) if now else None
-        self.autoscaler.observe(Sample(now, demand, late_share, self._window), model, self.policy, self._past)
+        sample = Sample(now, demand, late_share, self._window, batch_waits=telemetry.batch_waits)
+        self.autoscaler.observe(sample, model, self.policy, self._past)
         counted = telemetry.counted() if self.policy.idle_after_seconds else None
         decision = self.autoscaler.decide(PerRole.of(telemetry.workers), now, model, self.policy, counted)
         return decision.pair, decision.next_look_seconds if sum(decision.pair) else LOOK_ASLEEP_SECONDS

@@ -23,7 +23,7 @@ from dopd_sglang.prefill_order.guard import Guard
 from dopd_sglang.prefill_order.metrics import Metrics
 from dopd_sglang.prefill_order.planner import Planner
 from dopd_sglang.prefill_order.refusal import refuse
-from dopd_sglang.prefill_order.requests import Known, Requests, token_count, whole_pages
+from dopd_sglang.prefill_order.requests import Known, Requests, is_batch, token_count, whole_pages
 from dopd_sglang.prefill_order.settings import ENGINE_DEFAULT, SettingsFile
 from dopd_sglang.prefill_order.unfinished import Unfinished, can_be_parked
 
@@ -60,6 +60,7 @@ class Pass:
         chunk_limit: tokens for the unfinished prompt at most; None without one.
         reserve_tokens: of the KV pool, for the rest of the unfinished prompts after this pass.
         queue: the waiting requests as they stood before the plan's were put first.
+        room_tokens: for waiting requests, of a pass of a batch, which is short; None where SGLang's own room holds.
     """
 
     pieces: dict[int, int] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class Pass:
     reserve_tokens: int = 0
     reserved: bool = False
     queue: list[Any] = field(default_factory=list)
+    room_tokens: int | None = None
 
 
 class Control:
@@ -120,7 +122,8 @@ class Control:
         if self.ranks.rank == 0:  # here, so that a worker with little to do takes settings over, and says so
             self._refresh_settings()
         unfinished = self.unfinished.choices()
-        if len(waiting) + len(unfinished) < 2:
+        alone = [*waiting, *unfinished]
+        if len(alone) < 2 and not any(is_batch(request) for request in alone):  # the same on all ranks
             return False
         known = self._refresh(waiting)
         decision = self.ranks.agree(lambda: self._decide(waiting, unfinished, running) if known else OWN_ORDER)
@@ -161,6 +164,8 @@ class Control:
         adder.dopd_reserved = True
         if self._pass is not None:
             adder.memory_budget.total_offset += self._pass.reserve_tokens
+            if self._pass.room_tokens is not None and adder.rem_chunk_tokens is not None:
+                adder.rem_chunk_tokens = min(adder.rem_chunk_tokens, self._pass.room_tokens)
         elif self.unfinished.parked:  # SGLang does without for its own one
             adder.memory_budget.total_offset += sum(self._rest_tokens(request) for request in self.unfinished.all())
 
@@ -248,6 +253,7 @@ class Control:
     def _refresh_settings(self) -> None:
         try:
             self.planner.refresh(self._clock())
+            self.requests.tells_batch = self.planner.file.current.batch
         except Exception as error:
             self._failed("reading the settings", error)
 
@@ -295,6 +301,8 @@ class Control:
         chosen = [(waiting[position], tokens) for position, tokens in decision.pieces if position < count]
         continued = {position - count: tokens for position, tokens in decision.pieces if position >= count}
         plan = Pass({id(request): tokens for request, tokens in chosen})
+        if chosen and decision.short:
+            plan.room_tokens = max(page, sum(tokens for _, tokens in chosen) // page * page)
         going_on: list[tuple[Any, int]] | None = None
         if self._may_leave_out(unfinished):
             going_on = [(unfinished[place], tokens) for place, tokens in continued.items()]
@@ -374,14 +382,19 @@ class Control:
         now_seconds, waited, begun = self._clock(), [], set()
         for request in batch.reqs:
             known = self.requests.know(request)
-            if known.long is None and not _is_health_check(request):
+            if known.prompt.batch:
+                known.long = False
+                begun.add(id(request))
+            elif known.long is None and not _is_health_check(request):
                 known.long = known.prompt.tokens > self.planner.file.current.predicted_tokens
                 waited.append((_length(known), now_seconds - known.prompt.arrived_seconds))
                 begun.add(id(request))
         overtakings = 0
         if plan is not None:
-            before = sum(1 for _ in takewhile(lambda request: id(request) in begun, plan.queue))
-            overtakings = len(begun) - before if before < len(plan.queue) else 0
+            online = [request for request in plan.queue if not self.requests.know(request).prompt.batch]
+            began = sum(id(request) in begun for request in online)
+            before = sum(1 for _ in takewhile(lambda request: id(request) in begun, online))
+            overtakings = began - before if before < len(online) else 0
         self.metrics.began(waited, overtakings)
 
     def _count_done(self, request: Any) -> None:
@@ -390,6 +403,9 @@ class Control:
         if known is None or known.done or not done_seconds or known.long is None or self.metrics is None:
             return
         known.done = True
+        if known.prompt.batch:
+            self.metrics.batch_finished(token_count(request))
+            return
         self.metrics.finished(_length(known), self.planner.is_late(known.prompt, done_seconds))
 
     def _settings_changed(self, error: str | None) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 MOST_PIECES = 256
 MOST_REFUSED = 64
-NUMBERS = 3 + 2 * MOST_PIECES + MOST_REFUSED
+HEAD = 4
+NUMBERS = HEAD + 2 * MOST_PIECES + MOST_REFUSED
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,18 @@ class Decision:
         planned: False: the engine's own order decides about this pass.
         pieces: position and tokens, in the order of choice.
         refused: positions of waiting requests to be ended early.
+        short: the pass is to be no larger than these pieces: others would wait for it who are not there yet.
     """
 
     planned: bool
     pieces: tuple[tuple[int, int], ...] = ()
     refused: tuple[int, ...] = ()
+    short: bool = False
 
     def numbers(self) -> list[int]:
         """Always so many, whatever was decided."""
         pieces, refused = self.pieces[:MOST_PIECES], self.refused[:MOST_REFUSED]
-        numbers = [int(self.planned), len(pieces), len(refused)]
+        numbers = [int(self.planned), len(pieces), len(refused), int(self.short)]
         numbers += [number for piece in pieces for number in piece]
         numbers += refused
         return numbers + [0] * (NUMBERS - len(numbers))
@@ -43,10 +46,11 @@ OWN_ORDER = Decision(planned=False)
 
 def from_numbers(numbers: list[int]) -> Decision:
     """The reverse of `Decision.numbers`."""
-    planned, pieces, refused = numbers[:3]
-    end = 3 + 2 * pieces
-    flat = numbers[3:end]
-    return Decision(bool(planned), tuple(zip(flat[::2], flat[1::2], strict=True)), tuple(numbers[end : end + refused]))
+    planned, pieces, refused, short = numbers[:HEAD]
+    end = HEAD + 2 * pieces
+    flat = numbers[HEAD:end]
+    ended = tuple(numbers[end : end + refused])
+    return Decision(bool(planned), tuple(zip(flat[::2], flat[1::2], strict=True)), ended, bool(short))
 
 
 class Ranks:

@@ -146,7 +146,22 @@ def owners(requests: list[Any], checker: Any) -> list[Any]:
 
 def pending_tokens(tokens: int, *_: Any, **__: Any) -> int:
     """SGLang adds up the tokens that are still to be computed, for `/v1/loads` and its log."""
-    return tokens + sum(max(0, int(request.seqlen) - int(request.prefix_len)) for request in _parked())
+    return tokens + sum(_rest(request) for request in _parked())
+
+
+def waiting_tokens(tokens: int, inquirer: Any, *_: Any, **__: Any) -> int:
+    """The tokens of `/v1/loads` that wait to be computed: workers are added by them, which no batch asks for."""
+    control = _started
+    if control is None:
+        return tokens + pending_tokens(0)
+    prompts = control.requests
+    parked = sum(_rest(request) for request in _parked() if not prompts.know(request).prompt.batch)
+    if not prompts.tells_batch:
+        return tokens + parked
+    computed = inquirer.get_chunked_req()
+    own = _rest(computed) if computed is not None and prompts.know(computed).prompt.batch else 0
+    queued = sum(prompt.tokens for r in inquirer.get_waiting_queue() if (prompt := prompts.know(r).prompt).batch)
+    return max(0, tokens - own - queued) + parked
 
 
 def arrival_travels(state: dict[str, Any], stats: Any) -> dict[str, Any]:
@@ -163,6 +178,11 @@ def _complete() -> Any:
 
 def _parked() -> list[Any]:
     return [] if _started is None else _started.unfinished.parked
+
+
+def _rest(request: Any) -> int:
+    """Tokens of a prompt that are not computed."""
+    return max(0, int(request.seqlen) - int(request.prefix_len))
 
 
 def _control(scheduler: Any) -> Control | None:

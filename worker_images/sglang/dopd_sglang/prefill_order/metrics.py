@@ -42,6 +42,8 @@ class Metrics:
         self.overtakings = Counter(names.OVERTAKINGS, "Prompts begun while one that came earlier still waited", **to)
         self._unfinished = Gauge(names.UNFINISHED, "Prompts of which a part is computed", multiprocess_mode="sum", **to)
         self.refused = Counter(names.REFUSED, "Prompts ended early that could not be on time", **to)
+        self.batch_prompts = Counter(names.BATCH_PROMPTS, "Prompts without a deadline whose prefill is done", **to)
+        self.batch_tokens = Counter(names.BATCH_TOKENS, "Tokens of these", **to)
         self.fallbacks = Counter(
             names.FALLBACKS, "Times that the engine's own order was fallen back to", ("reason",), **to
         )
@@ -78,6 +80,11 @@ class Metrics:
             self.wait.labels(length).observe(seconds)
         if overtakings:
             self.overtakings.inc(overtakings)
+
+    def batch_finished(self, tokens: int) -> None:
+        """The prefill of a prompt without a deadline is done; it counts nowhere else."""
+        self.batch_prompts.inc()
+        self.batch_tokens.inc(tokens)
 
     def finished(self, length: str, late: bool) -> None:
         """The prefill of a prompt is done."""

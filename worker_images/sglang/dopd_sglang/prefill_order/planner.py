@@ -30,7 +30,7 @@ class Planner:
         self._changed = changed
         self.learned = LearnedTimes(file.current.times)
         self._order: Order | None = None
-        self._policy = ""
+        self._made = ("", False)
 
     @property
     def policy(self) -> str:
@@ -90,7 +90,7 @@ class Planner:
         pieces = order.next_pass(now_seconds, [prompt for _, prompt in prompts], started, room_tokens)
         chosen = tuple((positions[id(prompt)], tokens) for prompt, tokens in pieces[:MOST_PIECES])
         requests.chosen({position for position, _ in chosen})
-        return Decision(True, chosen, tuple(refused))
+        return Decision(True, chosen, tuple(refused), short=all(prompt.batch for prompt, _ in pieces))
 
     def is_late(self, prompt: Prompt, done_seconds: float) -> bool:
         """Whether a prompt misses the objective whose prefill is done then."""
@@ -102,8 +102,9 @@ class Planner:
 
     def _current_order(self, most_unfinished: int) -> Order:
         wanted, settings = self.file.current, self._settings(most_unfinished)
-        if self._order is None or self._policy != wanted.policy:
-            self._order, self._policy = make(wanted.policy, settings), wanted.policy
+        asked = (wanted.policy, wanted.batch)
+        if self._order is None or self._made != asked:
+            self._order, self._made = make(wanted.policy, settings, batch=wanted.batch), asked
         self._order.settings = settings
         return self._order
 
@@ -113,8 +114,8 @@ def _admissible(
 ) -> list[tuple[int, Prompt]]:
     """Those that SGLang would admit: one that is cut takes the KV pool for all of it, beside a pass of others.
 
-    One that has waited since then is always among them: where it is chosen, those behind it wait until the pool has
-    room for it, as they do in SGLang.
+    One that has waited since then is always among them, unless it is of a batch: where it is chosen, those behind it
+    wait until the pool has room for it, as they do in SGLang.
     """
     if free_tokens >= 2 * room_tokens + max((prompt.tokens for _, prompt in prompts), default=0):
         return prompts
@@ -122,4 +123,7 @@ def _admissible(
     def fits(prompt: Prompt) -> bool:
         return prompt.tokens + room_tokens * (prompt.tokens > room_tokens) < free_tokens
 
-    return [item for item in prompts if fits(item[1]) or item[1].arrived_seconds < since_seconds]
+    def waited(prompt: Prompt) -> bool:
+        return prompt.arrived_seconds < since_seconds and not prompt.batch
+
+    return [item for item in prompts if fits(item[1]) or waited(item[1])]

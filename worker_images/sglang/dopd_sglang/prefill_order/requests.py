@@ -45,6 +45,12 @@ def arrived_seconds(request: Any) -> float:
     return float(stats.created_time or stats.scheduler_recv_time or stats.wait_queue_entry_time)
 
 
+def is_batch(request: Any) -> bool:
+    """Whether its client has no deadline for it, and says so by a priority below 0."""
+    priority = request.priority
+    return priority is not None and priority < 0
+
+
 def token_count(request: Any) -> int:
     """Of the prompt, and of what was generated before a retraction."""
     return len(request.origin_input_ids) + len(request.output_ids)
@@ -61,10 +67,14 @@ class Requests:
     Args:
         page_tokens: of its KV pool.
         match: looks a request up in the prefix cache, which sets `num_matched_prefix_tokens`; None without a cache.
+
+    Attributes:
+        tells_batch: whether prompts of a batch are told apart; of no matter on other ranks than the first.
     """
 
     def __init__(self, page_tokens: int, match: Callable[[Any], None] | None) -> None:
         self.page_tokens = page_tokens
+        self.tells_batch = False
         self._match = match
         self._turn = 0
         self._just_computed: set[Hashable] = set()
@@ -76,7 +86,7 @@ class Requests:
         """What is known of a request; made up when it is seen first."""
         known: Known | None = getattr(request, "dopd_known", None)
         if known is None:
-            prompt = Prompt(request.rid, arrived_seconds(request), 0)
+            prompt = Prompt(request.rid, arrived_seconds(request), 0, batch=self.tells_batch and is_batch(request))
             known = request.dopd_known = Known(prompt, self._start(request))
             self._measure(request, known)
         return known
@@ -167,4 +177,6 @@ class Requests:
     def _start(self, request: Any) -> Hashable | None:
         if self._match is None or len(request.origin_input_ids) < DUPLICATE_TOKENS:
             return None
-        return request.extra_key, request.cache_salt, tuple(request.origin_input_ids[:DUPLICATE_TOKENS])
+        beginning = tuple(request.origin_input_ids[:DUPLICATE_TOKENS])
+        # Nobody who has a deadline waits for the prefix of one that has none.
+        return request.extra_key, request.cache_salt, is_batch(request), beginning

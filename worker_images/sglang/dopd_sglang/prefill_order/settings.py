@@ -33,6 +33,8 @@ class Scheduling:
         predicted_tokens: where short ends and long begins, in uncached tokens.
         most_unfinished: prompts of which a part may be computed at a time.
         times: service times of this engine; None: learned from nothing.
+        batch: whether requests of a priority below 0 stand behind all others.
+        batch_wait_seconds: after so long such a prompt goes as one that is late.
     """
 
     policy: str = "on-time-first"
@@ -42,6 +44,8 @@ class Scheduling:
     predicted_tokens: float = 1024.0
     most_unfinished: int = 3
     times: ServiceTimes | None = None
+    batch: bool = False
+    batch_wait_seconds: float = math.inf
 
     def for_order(self, times: ServiceTimes) -> Settings:
         """What an order goes by, with the service times that hold now."""
@@ -51,6 +55,7 @@ class Scheduling:
             late_share=self.late_share,
             predicted_tokens=self.predicted_tokens,
             most_unfinished=self.most_unfinished,
+            batch_wait_seconds=self.batch_wait_seconds,
         )
 
 
@@ -72,7 +77,9 @@ def parse(text: str) -> Scheduling:
         )
     policies = (*ORDERS, ENGINE_DEFAULT)
     default = Scheduling()
-    times = fields.get("times")
+    times, batch = fields.get("times"), fields.get("batch")
+    if not (batch is None or isinstance(batch, dict)):
+        raise ValueError(f"batch {batch!r}: expected an object")
     return Scheduling(
         policy=_choice(fields, "policy", policies, default.policy),
         ttft_seconds=_number(fields, "ttftSeconds", default.ttft_seconds, above=0),
@@ -81,6 +88,10 @@ def parse(text: str) -> Scheduling:
         predicted_tokens=_number(fields, "predictedTokens", default.predicted_tokens, least=0),
         most_unfinished=int(_number(fields, "mostUnfinished", default.most_unfinished, least=1, most=16)),
         times=None if times is None else _times(times),
+        batch=batch is not None,
+        batch_wait_seconds=_number(batch, "maxWaitSeconds", math.inf, above=0)
+        if batch and "maxWaitSeconds" in batch
+        else math.inf,
     )
 
 

@@ -9,11 +9,12 @@ _numbers = count()
 class Request:
     """One of so many tokens; those with the same `start` share a prefix."""
 
-    def __init__(self, tokens, arrived=0.0, cached=0, start=None):
+    def __init__(self, tokens, arrived=0.0, cached=0, start=None, priority=None):
         first = 1_000_000 * (next(_numbers) + 1) if start is None else start
         self.rid = f"r{next(_numbers)}"
         self.origin_input_ids = self.full_untruncated_fill_ids = list(range(first, first + tokens))
         self.output_ids = []
+        self.priority = priority
         self.extra_key = self.cache_salt = None
         self.prefix_len = self.num_matched_prefix_tokens = cached
         self.time_stats = SimpleNamespace(

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -245,3 +246,51 @@ def test_a_prompt_that_can_not_be_refused_is_served(tmp_path, monkeypatch):
     passes = [engine.scheduler.compose() for _ in range(2)]
     assert sum(composed.get(hopeless.rid, 0) for composed in passes) == 900
     assert engine.metric("dopd_prefill_order_fallbacks_total", reason="error") == 1
+
+
+def batch_engine(tmp_path, **settings):
+    return Engine(tmp_path, can_park=True, policy="on-time-first", ttftSeconds=4, batch={}, **settings)
+
+
+def test_a_batch_prompt_alone_is_computed_in_short_passes_and_stops_for_others(tmp_path):
+    engine = batch_engine(tmp_path)
+    job, chat = request(2000, 100.0, priority=-1), request(500, 100.5)
+    engine.wait(job)
+    assert engine.scheduler.compose() == {job.rid: 400}, "a tenth of the objective, where 1000 would fit"
+    engine.wait(chat)
+    assert engine.scheduler.compose() == {chat.rid: 500}
+    assert engine.scheduler.compose() == {job.rid: 400}
+    assert engine.metric("dopd_prefill_overtakings_total") == 0
+
+
+def test_a_priority_means_nothing_unless_the_operator_says_so(tmp_path):
+    engine = Engine(tmp_path, can_park=True, policy="on-time-first", ttftSeconds=4)
+    job = request(2000, 100.0, priority=-1)
+    engine.wait(job)
+    assert engine.scheduler.compose() == {job.rid: 1000}
+
+
+def test_a_batch_prompt_counts_apart_when_it_is_done(tmp_path):
+    engine = batch_engine(tmp_path)
+    job = request(300, 100.0, priority=-5)
+    engine.wait(job)
+    engine.scheduler.compose()
+    job.time_stats.prefill_finished_time = 900.0
+    batch = SimpleNamespace(prefix_lens=None, reqs=[job])
+    engine.control.measured(batch, 0.0)
+    assert engine.metric("dopd_prefill_batch_prompts_total") == 1
+    assert engine.metric("dopd_prefill_batch_tokens_total") == 300
+    assert engine.metric("dopd_prefill_late_prompts_total", length="short") == 0
+
+
+def test_where_one_prompt_alone_can_be_cut_a_batch_prompt_is_ended_before_others(tmp_path):
+    engine = Engine(tmp_path, policy="on-time-first", ttftSeconds=4, batch={})
+    job, chat = request(1500, 100.0, priority=-1), request(1200, 100.5)
+    engine.wait(job)
+    assert engine.scheduler.compose() == {job.rid: 400}
+    engine.wait(chat)
+    done = engine.scheduler.compose()
+    while engine.scheduler.chunked_req is job:
+        done = engine.scheduler.compose()
+    assert job.prefix_len == 1500
+    assert done[job.rid] > 0

@@ -107,3 +107,15 @@ def test_the_arrival_goes_along_with_a_request():
 def test_an_error_at_the_start_leaves_the_engine_alone(caplog):
     assert start.start(None) is None
     assert "could not be started" in caplog.text
+
+
+def test_the_tokens_that_wait_are_told_without_those_of_a_batch(engine):
+    hooks.run_event_loop(lambda scheduler: None, engine.scheduler)
+    engine.control.requests.tells_batch = True
+    job, begun, chat = request(300, priority=-1), request(100, priority=-1), request(50)
+    begun.seqlen, begun.prefix_len = 100, 30
+    inquirer = SimpleNamespace(get_chunked_req=lambda: begun, get_waiting_queue=lambda: [job, chat])
+    assert hooks.waiting_tokens(300 + 50 + 70, inquirer) == 50
+    engine.control.requests.tells_batch = False
+    others = SimpleNamespace(get_chunked_req=lambda: None, get_waiting_queue=lambda: [chat])
+    assert hooks.waiting_tokens(50, others) == 50

@@ -119,3 +119,12 @@ def test_a_file_that_goes_away_leaves_the_last_good_settings(file):
 def test_the_path_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("DOPD_SCHEDULING_FILE", str(tmp_path / "x.json"))
     assert SettingsFile().path == tmp_path / "x.json"
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [(3, "batch 3: expected an object"), ({"maxWaitSeconds": 0}, "maxWaitSeconds 0: expected a number above 0")],
+)
+def test_a_bad_batch_is_refused(batch, message):
+    with pytest.raises(ValueError, match=message):
+        parse(json.dumps({"version": 1, "batch": batch}))

@@ -28,6 +28,7 @@ class _Body(BaseModel):
     bootstrap_host: str | None = None
     bootstrap_port: int | None = None
     bootstrap_room: int | None = None
+    priority: int | None = None
 
     def rendezvous(self, default_port: int) -> Rendezvous | None:
         """Where the gateway lets prefill and decode meet, if it did."""
@@ -235,7 +236,14 @@ def _request(
         stream=body.stream,
         stream_interval=interval,
         rendezvous=body.rendezvous(options.disaggregation_bootstrap_port),
+        priority=_priority(body, options),
     )
+
+
+def _priority(body: _Body, options: Options) -> int | None:
+    if body.priority is None and options.enable_priority_scheduling:
+        return options.default_priority_value
+    return body.priority
 
 
 def longest_input(context_length: int, kv_tokens: int) -> int:
