@@ -17,7 +17,6 @@ import httpx
 import pytest
 import yaml
 from kubernetes.aio import client, config
-from prometheus_client import REGISTRY
 
 from dopd.cli.main import main
 from dopd.cluster import Kubernetes, kinds
@@ -258,34 +257,6 @@ def test_replay_of_its_own_history(scaled: Scaled):
     assert "| requests on time |" in said
     assert "- `spec.scaling.gpuBudget.max`: `8` to `4`" in said
     assert "loses the objective" in said
-
-
-def test_what_others_would_have_used(scaled: Scaled):
-    """In a process of its own. What was used is not known, since nobody scrapes the operator here."""
-    arguments = ("counterfactual", "--once", "-n", "shop", "--since", "10m", "--most-requests", "4000")
-    code, said, complaints = scaled.dopd(*arguments)
-    assert code == 0, complaints
-    head, *rows = said.splitlines()
-    assert head.split()[:6] == ["NAMESPACE", "NAME", "HOURS", "REQUESTS", "POLICY", "GPU-HOURS"]
-    told = {row.split()[4]: row.split() for row in rows}
-    assert list(told) == ["dopd", "static", "hpa", "hindsight"]
-    assert {row[1] for row in told.values()} == {"llama"}
-    assert 0 < float(told["hindsight"][5]) <= float(told["static"][5])
-    value = REGISTRY.get_sample_value
-    labels = {"namespace": "shop", "inference": "llama"}
-    for policy, row in told.items():
-        hours = value("dopd_counterfactual_gpu_hours", {**labels, "policy": policy})
-        assert hours == pytest.approx(float(row[5]), abs=0.006)
-    assert value("dopd_counterfactual_requests", labels) <= 4000
-
-
-def test_a_counterfactual_that_takes_too_long_is_given_up(scaled: Scaled):
-    code, _, complaints = scaled.dopd("counterfactual", "--once", "-n", "shop", "--since", "10m", "--most-seconds", "1")
-    assert code == 1
-    assert "the process of replays took longer than 1 s" in complaints
-    labels = {"namespace": "shop", "inference": "llama"}
-    assert REGISTRY.get_sample_value("dopd_counterfactual_failures_total", labels) >= 1
-    assert REGISTRY.get_sample_value("dopd_counterfactual_window_seconds", labels) is None
 
 
 @pytest.mark.parametrize(
