@@ -219,7 +219,8 @@ class Asked:
     async def _used(self, source: Source, key: Key, end_seconds: float, seconds: float) -> float | None:
         """GPU-hours that the workers held, as the operator told it; None where that is not known."""
         gpus = f'dopd_gpus{{namespace="{key.namespace}", inference="{key.name}"{source.matching}}}'
-        query = f"sum_over_time(sum(max by (role) ({gpus}))[{seconds:.0f}s:1m]) / 60"
+        within = f"{seconds - 1:.0f}s"  # a Prometheus before 3 counts both ends
+        query = f"sum_over_time(sum(max by (role) ({gpus}))[{within}:1m]) / 60"
         try:
             answer = await self._servers.instant(source.url, query, end_seconds)
         except QueryFailed as error:

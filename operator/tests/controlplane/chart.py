@@ -24,6 +24,7 @@ EVERYTHING = {
     "serviceMonitor.enabled": "true",
     "serviceMonitor.labels.release": "prometheus",
     "networkPolicy.enabled": "true",
+    "counterfactual.enabled": "true",
     "commonLabels.team": "ml",
     "crds.annotations.note": "x",
     "image.digest": f"sha256:{'0' * 64}",

@@ -11,7 +11,7 @@ import yaml
 import dopd
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import ENGINE_PORT, ROUTER_PORT, Role
-from dopd.cli import run
+from dopd.cli import counterfactual, run
 from dopd.cli.arguments import namespaces
 from dopd.telemetry import queries
 from dopd.workloads import Owner, Targets, child_manifests
@@ -61,7 +61,7 @@ def test_it_has_the_version_of_the_operator():
 def test_what_it_renders_with_everything_on_is_accepted(plane: ControlPlane, namespace: str, watched: dict[str, str]):
     manifests = render(namespace, **EVERYTHING, **watched)
     known = [m for m in manifests if m["kind"] not in ("PodMonitor", "ServiceMonitor", "PrometheusRule")]
-    assert len(manifests) - len(known) == 5
+    assert len(manifests) - len(known) == 6
     plane.kubectl("apply", *STRICT, "--filename=-", stdin=as_list(known))
     for manifest in manifests:
         assert manifest["metadata"]["labels"]["team"] == "ml", manifest["kind"]
@@ -121,6 +121,40 @@ def test_the_environment_is_what_the_command_reads(monkeypatch: pytest.MonkeyPat
     assert options.log_format == "text"
 
 
+def test_the_counterfactual_takes_its_arguments_and_may_read_two_kinds_alone(monkeypatch: pytest.MonkeyPatch):
+    manifests = render("here", **{"counterfactual.enabled": "true", "prometheusURL": "http://p:9090"})
+    named = [m for m in manifests if m["metadata"]["name"].startswith("dopd-counterfactual")]
+    (deployment,) = of_kind(named, "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable["value"])
+    command, *arguments = container["args"]
+    options = SimpleNamespace(**counterfactual.command.make_context(command, arguments).params)
+    assert (options.since, options.every, options.most_requests) == (6 * 3600, 3600, 100000)
+    assert options.prometheus_url == "http://p:9090"
+    assert options.http_port == container["ports"][0]["containerPort"]
+    (role,) = of_kind(named, "ClusterRole")
+    resources = ["disaggregatedinferences", "engineprofiles"]
+    assert role["rules"] == [{"apiGroups": ["dopd.dev"], "resources": resources, "verbs": ["get", "list"]}]
+    memory = container["resources"]["limits"]["memory"]
+    assert options.most_mib + 200 <= int(memory.removesuffix("Mi")), "the child and its parent fit into the pod"
+
+
+def test_nothing_of_the_operator_selects_the_pod_of_the_counterfactual():
+    manifests = render("here", **EVERYTHING)
+    labels = next(
+        m["spec"]["template"]["metadata"]["labels"]
+        for m in of_kind(manifests, "Deployment")
+        if m["metadata"]["name"] == "dopd-counterfactual"
+    )
+    for kind in ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor"):
+        for manifest in of_kind(manifests, kind):
+            spec = manifest["spec"]
+            selector = spec.get("podSelector", spec.get("selector", {}))
+            selector = selector if kind != "Service" else {"matchLabels": selector}
+            assert selects(selector, labels) == (manifest["metadata"]["name"] == "dopd-counterfactual"), kind
+
+
 @pytest.mark.parametrize(
     ("enabled", "options", "count"),
     [
@@ -137,8 +171,9 @@ def test_pod_monitors_are_made_where_the_cluster_knows_them(enabled: str, option
 
 def test_pod_monitors_fit_the_pods():
     manifests = render("here", **{**EVERYTHING, "serviceMonitor.enabled": "false"})
-    (deployment,) = of_kind(manifests, "Deployment")
-    templates = {**pod_templates(), "operator": deployment["spec"]["template"]}
+    own = {m["metadata"]["name"]: m["spec"]["template"] for m in of_kind(manifests, "Deployment")}
+    assert own.keys() == {"dopd", "dopd-counterfactual"}
+    templates = {**pod_templates(), **own}
     for pool, template in templates.items():
         selected = [
             m["spec"]
@@ -152,7 +187,7 @@ def test_pod_monitors_fit_the_pods():
         assert endpoint["port"] in ports, pool
         # The Prometheus Operator writes what a label name of Prometheus can not hold as "_".
         carried = {label.replace(".", "_").replace("/", "_") for label in selected[0].get("podTargetLabels", [])}
-        assert carried == (set() if pool == "operator" else {queries.INSTANCE, queries.POOL}), pool
+        assert carried == (set() if pool in own else {queries.INSTANCE, queries.POOL}), pool
 
 
 def test_a_service_monitor_takes_the_place_of_the_operators_pod_monitor():
@@ -161,7 +196,8 @@ def test_a_service_monitor_takes_the_place_of_the_operators_pod_monitor():
     assert selects(monitor["spec"]["selector"], service["metadata"]["labels"])
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
-    assert sorted(m["metadata"]["name"] for m in of_kind(manifests, "PodMonitor")) == ["dopd-gateways", "dopd-workers"]
+    monitors = sorted(m["metadata"]["name"] for m in of_kind(manifests, "PodMonitor"))
+    assert monitors == ["dopd-counterfactual", "dopd-gateways", "dopd-workers"]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +267,8 @@ def test_two_releases_share_no_object():
 
 
 def test_the_network_policy_lets_the_operator_reach_engines_and_gateways():
-    (policy,) = of_kind(render("here", **EVERYTHING), "NetworkPolicy")
+    policies = {m["metadata"]["name"]: m for m in of_kind(render("here", **EVERYTHING), "NetworkPolicy")}
+    policy = policies["dopd"]
     rules = [rule for rule in policy["spec"]["egress"] if "to" in rule]
     for pool, template in pod_templates().items():
         port = ROUTER_PORT if pool == "router" else ENGINE_PORT

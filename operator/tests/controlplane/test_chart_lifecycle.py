@@ -123,7 +123,7 @@ def test_it_installs_with_everything_on_upgrades_and_leaves_only_definitions(
     kinds = "deployment,service,serviceaccount,role,rolebinding,networkpolicy,poddisruptionbudget,configmap"
     unbound = "clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
     of_chart = ("--all-namespaces", "--selector=helm.sh/chart", "--output=name")
-    assert len(cluster.kubectl("get", kinds, *of_chart).split()) == 9
+    assert len(cluster.kubectl("get", kinds, *of_chart).split()) == 14
     release("uninstall", "dopd", "--wait")
     assert cluster.kubectl("get", f"{kinds},{unbound}", *of_chart) == ""
     assert cluster.kubectl("get", "crd", *of_chart[1:]).count("dopd.dev") == len(build())
