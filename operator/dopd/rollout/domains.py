@@ -68,8 +68,15 @@ def domain_move(
     for name in sorted(of, key=lambda n: _shortness(of[n])):
         one, held = of[name], sum(side.gpus_held for side in of[name].values())
         if name not in used:
-            elsewhere = bool(answering - {name})
-            made[name] = _emptied(one, doors[name], elsewhere, replicas, now_seconds, drain_deadline_seconds)
+            made[name] = _emptied(
+                one,
+                doors[name],
+                replicas,
+                now_seconds,
+                drain_deadline_seconds,
+                elsewhere=bool(answering - {name}),
+                nothing=not used,
+            )
             continue
         if rolling not in (None, name) and _rolling(one):
             one = {role: replace(side, goal=replace(side.goal, held=True)) for role, side in one.items()}
@@ -85,6 +92,8 @@ def domain_move(
         )
         if free is not None:
             free -= sum(step.create * one[role].gpus for role, step in made[name].steps.items())
+    if not used and not any(step.gateways for step in made.values()):
+        made[""] = PairedStep(dict.fromkeys(Role, PoolStep()), {Pair(goal[0], goal[1], next(iter(division))): replicas})
     return _together(made)
 
 
@@ -200,13 +209,18 @@ def _ready(side: Side) -> int:
 def _emptied(
     one: Mapping[Role, Side],
     doors: Sequence[Gateway],
-    elsewhere: bool,
     replicas: int,
     now_seconds: float,
     drain_deadline_seconds: float,
+    *,
+    elsewhere: bool,
+    nothing: bool,
 ) -> PairedStep:
-    """A domain without a target: gateways first, once another domain answers, then the workers."""
-    closed = not any(door.open for door in doors)
+    """A domain without a target: gateways first, once another one answers, then the workers.
+
+    Where nothing is wanted anywhere, the workers leave and the gateways stay, as those of a resource without domains.
+    """
+    closed = nothing or not any(door.open for door in doors)
     goals = {
         role: replace(
             side.goal,

@@ -36,6 +36,10 @@ class Cluster:
         answer = api.post("/api/v1/nodes", json={"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}})
         assert answer.status_code == 201, answer.text
 
+    def add_gpus(self, gpus: int) -> None:
+        """More of them on the node."""
+        self._gpus += gpus
+
     def close(self) -> None:
         """Take the node away."""
         self._api.delete(f"/api/v1/nodes/{self._node}")

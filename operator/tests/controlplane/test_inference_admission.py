@@ -17,6 +17,7 @@ from .admission import GONE, INFERENCE, changed, missing_words, send
 ROOT = Path(__file__).parents[3]
 STATIC = {"spec.scaling": GONE, "spec.prefill.replicas": 2, "spec.decode.replicas": 0}
 SWITCHING = {"spec.roleSwitching": {"enabled": True}}
+RACKS = {"domainKey": "topology.kubernetes.io/rack", "domains": [{"name": "a.b_c-1", "gpus": 8}]}
 NIGHT = {"name": "night", "timeZone": "Europe/Berlin", "start": "0 22 * * *", "end": "0 6 * * *"}
 LAUNCH = {"name": "launch", "timeZone": "Europe/Berlin", "start": "0 20 * * 5", "duration": "2h", "factor": 3}
 ONCE = {"name": "sale", "timeZone": "Etc/UTC", "at": "2026-12-24T18:00", "duration": "1d", "factor": 0.5}
@@ -49,6 +50,8 @@ GOOD: list[dict[str, Any]] = [
     },
     {"spec.rollout": {"decode": {"maxUnavailable": 0, "maxSurgeGPUs": 8}, "onFailure": "RollBack"}},
     SWITCHING,
+    {"spec.topology": RACKS},
+    {"spec.topology": {"domainKey": "nvidia.com/gpu.clique", "policy": "Preferred"}, **SWITCHING},
     {**SWITCHING, "spec.engine.transferBackend": "mori"},
     {"spec.roleSwitching": {"enabled": False}, "spec.engine.transferBackend": "nixl", "spec.decode.gpus": 1},
     {"spec.prefill.template": {"spec": {"nodeSelector": {"a": "b"}, "anything": [1]}}},
@@ -286,6 +289,14 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ),
     ({**SWITCHING, "spec.decode.gpus": 1}, ["spec.roleSwitching:", "equal gpus and nodes", "enabled to false"]),
     ({**SWITCHING, "spec.decode.nodes": 2}, ["spec.roleSwitching:", "equal gpus and nodes"]),
+    ({**SWITCHING, "spec.topology": RACKS}, ["spec.topology.domains:", "exclude each other"]),
+    ({"spec.topology": {"domainKey": "a rack"}}, ["spec.topology.domainKey", "label of nodes"]),
+    ({"spec.topology": {"domainKey": "rack", "policy": "Always"}}, ["spec.topology.policy", "Required"]),
+    ({"spec.topology": {**RACKS, "domains": RACKS["domains"] * 2}}, ["spec.topology.domains[1]", "Duplicate"]),
+    (
+        {"spec.topology": {**RACKS, "domains": [{"name": "a", "gpus": 0}]}},
+        ["spec.topology.domains[0].gpus", "greater than or equal to 1"],
+    ),
     ({**SWITCHING, "spec.engine.transferBackend": "nixl"}, ["spec.engine.transferBackend:", "choose one"]),
     ({"spec.router.service": {"nodePort": 30080}}, ["spec.router.service.nodePort:", "set type, or remove nodePort"]),
     ({"spec.engine.env": [{"name": "A", "value": "1", "valueFrom": A_SECRET}]}, ["spec.engine.env[0]:", "remove one"]),

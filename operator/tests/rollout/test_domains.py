@@ -52,7 +52,7 @@ def roomy(want: PairWant) -> PairWant:
     return replace(want, prefill=min(want.prefill, 2), decode=min(want.decode, 2))
 
 
-@given(st.lists(st.tuples(wants, st.integers(1, 25)), max_size=4), wants)
+@given(st.lists(st.tuples(wants, st.integers(1, 15)), max_size=3), wants)
 def test_any_sequence_of_specs(world: list[tuple[PairWant, int]], last: PairWant):
     """Scaling, rollouts and rollbacks, over domains that are begun and emptied meanwhile."""
     cluster = DomainCluster(gpus=40, budget=16, room=ROOM)
@@ -87,6 +87,16 @@ def test_domains_are_rolled_out_one_after_the_other():
         mixed = [n for n in "xy" if len({p.revision for pool in "PD" for p in cluster.of_domain(pool, n)}) == 2]
         assert len(mixed) <= 1, cluster.lines[-1]
     assert cluster.settled(want)
+
+
+def test_without_any_target_the_workers_leave_and_a_gateway_stays():
+    cluster = DomainCluster(gpus=20, room={"x": 6, "y": 6})
+    cluster.serve_in({"x": (2, 4), "y": (1, 2)})
+    for _ in range(60):
+        cluster.tick(PairWant(0, 0))
+    assert not cluster.pods
+    assert any(cluster.replicas.values())
+    assert sum(DomainCluster(gpus=2, room={"x": 2}).decide(PairWant(0, 0)).gateways.values()) == 2  # type: ignore[union-attr]
 
 
 def test_gateways_are_as_many_as_each_domain_can_carry():
