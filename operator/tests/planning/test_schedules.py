@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from dopd.api.inference import DisaggregatedInferenceSpec, Scaling
 from dopd.api.limits import Bounds, GpuBudget, Schedule
 from dopd.api.names import Role
-from dopd.planning import Policy, RoleBounds
+from dopd.planning import PerRole, Policy, RoleBounds
 from dopd.planning.schedules import is_active, last_seconds, limits_ahead, limits_at, reserved_ahead
 
 BERLIN = "Europe/Berlin"
@@ -254,3 +254,20 @@ def test_a_schedule_that_only_lowers_the_budget_reserves_nothing():
     noon = at("2026-11-24 12:00", BERLIN)
     assert not reserved_ahead(scaling(cap), noon, 0.0)
     assert reserved_ahead(scaling(floor), noon, 0.0)
+
+
+def test_a_policy_takes_idle_and_what_a_schedule_reserves_within_the_lead():
+    spec = DisaggregatedInferenceSpec.model_validate(
+        {
+            "model": "m",
+            "engine": {"image": "i"},
+            "prefill": {"gpus": 1},
+            "decode": {"gpus": 1},
+            "router": {"image": "smg", "replicas": 1},
+            "scaling": scaling(schedule(), idle={"after": "30m"}).model_dump(by_alias=True, exclude_none=True),
+        }
+    )
+    before = at("2026-11-24 06:58", BERLIN)
+    assert Policy.from_spec(spec, before, PerRole(10.0, 20.0)).idle_after_seconds == 1800.0
+    assert not Policy.from_spec(spec, before, PerRole(10.0, 20.0)).reserved
+    assert Policy.from_spec(spec, before, PerRole(10.0, 110.0)).reserved, "an interval is added"

@@ -244,3 +244,24 @@ def test_with_flips_dopd_moves_workers_to_the_role_that_the_mix_asks_for(setting
     shift = next(index for index, (at, _, _) in enumerate(result.timeline) if at > 600)
     (_, *before), (_, *after) = result.timeline[shift - 1 : shift + 1]
     assert (after[0] < before[0], after[1] > before[1], sum(after)) == (True, True, sum(before))
+
+
+def a_silence():
+    """Some minutes of one request a second, twenty-five of none, and some again."""
+    seconds = np.arange(200.0)
+    arrivals = np.concatenate([seconds, 1700.0 + seconds])
+    return Trace("silence", arrivals, np.full(len(arrivals), 500), np.full(len(arrivals), 100), "requests")
+
+
+def test_who_lets_both_roles_sleep_pays_less_and_makes_the_first_requests_wait(setting):
+    trace, settings = a_silence(), Settings(startup_seconds=dict.fromkeys(Role, 60.0))
+
+    def served(**changes):
+        return run(trace, setting.model, setting.objectives, (1, 1), settings, Dopd(setting, forecast=False, **changes))
+
+    awake, idle = served(), served(idle_after_seconds=600.0)
+    assert awake.cold == 0
+    assert [(prefill, decode) for _, prefill, decode in idle.timeline][-2:] == [(0, 0), (1, 1)]
+    assert idle.gpu_hours < awake.gpu_hours - 0.4
+    assert 40 <= idle.cold <= 80, "those of a start-up time"
+    assert idle.lost == 0
