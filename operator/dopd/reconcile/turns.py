@@ -238,8 +238,6 @@ class Turns:
         if proof.verdict.proved:
             memory.failures = 0
             return True
-        if not proof.verdict.own:  # all partners are silent: nothing is known of this one
-            return False
         memory.failures += 1
         name, partner = pod["metadata"]["name"], proof.verdict.own[0]
         memory.why = f"pods {name} and {partner} do not answer together: {proof.why[partner]}"
@@ -267,7 +265,7 @@ class Turns:
         if suspect is not None:
             name = suspect["metadata"]["name"]
             pods[name] = suspect
-            if told.own and not told.proved and len(told.own) + len(told.silent) == len(proof.partners):
+            if told.well and len(told.own) + len(told.silent) == len(proof.partners):
                 silent[name] = proof.why[told.own[0]]
             else:
                 well.append(name)

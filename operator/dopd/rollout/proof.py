@@ -2,7 +2,8 @@
 
 A worker is tried with every worker of the other role before it serves. One that fails may be well and its partner hang:
 Kubernetes calls a hung engine ready for a minute and more. So a partner that fails is tried with others of the worker's
-role, too, and what is common to those that fail is to blame.
+role, too, and what is common to those that fail is to blame. Where no canary at all is answered it may be the canaries
+that are wrong: then nobody who serves is to blame, and so never the last of a role.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,8 @@ class Verdict:
 
     Attributes:
         proved: it may serve.
-        own: partners with which it fails and which answer others, or which nobody else could try.
-        silent: partners that answer nobody.
+        own: partners with which it fails, and that are not known to be silent.
+        silent: partners that answer nobody, while another one answers somebody.
         well: partners that answered somebody.
     """
 
@@ -36,9 +37,8 @@ def verdict(answered: Mapping[str, bool], others: Mapping[str, Sequence[bool]]) 
         answered: whether the worker got an answer together with each partner, by the partner's name.
         others: of the partners that did not answer, whether they did so with others of the worker's role.
     """
-    failed = [name for name, well in answered.items() if not well]
-    silent = tuple(name for name in failed if others.get(name) and not any(others[name]))
-    own = tuple(name for name in failed if name not in silent)
+    failed = [name for name, did in answered.items() if not did]
     well = tuple(name for name, did in answered.items() if did or any(others.get(name, ())))
-    # Where all partners are silent nothing is proved, and nobody could be served.
+    silent = tuple(name for name in failed if others.get(name) and name not in well) if well else ()
+    own = tuple(name for name in failed if name not in silent)
     return Verdict(not own and (any(answered.values()) or not answered), own, silent, well)

@@ -195,10 +195,19 @@ async def test_a_prefill_engine_that_began_anew_serves_once_its_partners_find_it
         await run.until("it is replaced", lambda: uid not in run.uids() and run.settled(2, 2), passes=PASSES)
         assert {"PairBroken", "EngineReplaced"} <= run.events()
     assert not run.cluster.misled
-    trace = run.trace()
+    await run.until("all are told to serve", lambda: all(serves_on(pod) for pod in run.cluster.workers()))
+    before, events = {pod["metadata"]["uid"]: serves_on(pod) for pod in run.cluster.workers()}, run.events()
     passes = iter(range(5))
     await run.until("five passes more", lambda: next(passes, None) is None)
-    assert run.trace() == trace, "it is proved once"
+    assert {pod["metadata"]["uid"]: serves_on(pod) for pod in run.cluster.workers()} == before, "it is proved once"
+    assert run.events() == events
+
+
+def serves_on(pod: Json) -> bool:
+    """Whether a worker has both labels, and nothing is to be done with it."""
+    meta = pod["metadata"]
+    done = not {"dopd.dev/proving", "dopd.dev/flip-to"} & set(meta.get("annotations", {}))
+    return done and {"dopd.dev/role", "dopd.dev/serving"} <= set(meta["labels"])
 
 
 async def test_an_operator_that_begins_anew_goes_on_with_a_proof(run: FlipRun):

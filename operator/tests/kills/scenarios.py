@@ -87,6 +87,12 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "eviction": Scenario((2, 3), lambda world: world.evict(Role.DECODE), (2, 3)),
     "a worker that its node ended": Scenario((2, 3), lambda world: world.fail(Role.PREFILL), (2, 3)),
+    "a prefill engine that began anew": Scenario(
+        (2, 3), lambda world: world.end_engine(Role.PREFILL, noticed=True), (2, 3)
+    ),
+    "a prefill engine that decode holds for the one before": Scenario(
+        (2, 3), lambda world: world.end_engine(Role.PREFILL, noticed=False), (2, 3)
+    ),
     "deletion and creation": Scenario((2, 2), _made_again, (1, 2)),
     "deletion": Scenario((2, 3), World.delete, (0, 0)),
 }

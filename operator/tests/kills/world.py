@@ -18,8 +18,9 @@ from .api import MemoryApi, Write, copied, nothing
 
 Json = dict[str, Any]
 NAME = "m"
-GATEWAY_TICKS, START_TICKS, EXIT_TICKS = 2, 2, 1
-"""From a label (on or off) to the gateway's list; from a node to ready; from a deletion to the end of an idle pod."""
+GATEWAY_TICKS, START_TICKS, EXIT_TICKS, ANEW_TICKS = 2, 2, 1, 4
+"""From a label (on or off) to the gateway's list; from a node to ready; from a deletion to the end of an idle pod; from
+the end of an engine to the next one."""
 REQUESTS = 2
 """That a worker runs while a gateway sends it some."""
 
@@ -38,6 +39,8 @@ class World:
         ending: when its deletion was seen, by uid.
         requests: that a worker runs, by uid.
         lists: uids of workers that a gateway lists, by its uid.
+        began_anew: when the engine of a worker ended, by uid, until it is there again.
+        unknown: uids of prefill workers whose engine began anew and that decode holds for the one before.
         violations: writes of the operator that should not have been, with the reason.
     """
 
@@ -50,6 +53,8 @@ class World:
     ending: dict[str, int] = field(default_factory=dict)
     requests: dict[str, int] = field(default_factory=dict)
     lists: dict[str, set[str]] = field(default_factory=dict)
+    began_anew: dict[str, int] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
     addresses: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -140,6 +145,9 @@ class World:
         if not pod["spec"].get("nodeName"):
             pod["spec"]["nodeName"] = "node"
             self.born[uid] = self.tick
+        if self.tick - self.began_anew.get(uid, self.tick) >= ANEW_TICKS:
+            del self.began_anew[uid]
+            self._engine(pod, ready=True)
         started = self.tick - self.born[uid] >= START_TICKS
         bad = self.broken in pod["spec"]["containers"][0]["command"]
         if not started or pod.get("status", {}).get("phase") == "Running":
@@ -153,6 +161,11 @@ class World:
             told["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
             told["lastState"] = {"terminated": {"exitCode": 1, "reason": "Error"}}
         pod["status"]["containerStatuses"] = [told]
+
+    def _engine(self, pod: Json, *, ready: bool) -> None:
+        [told] = pod["status"]["containerStatuses"]
+        told |= {"ready": ready, "state": {"running": {"startedAt": self.api.stamp()}}}
+        pod["status"]["conditions"] = [{"type": "Ready", "status": str(ready)}]
 
     def _gateways(self) -> None:
         """Each lists the workers that it selects, a little late, and is ready while it has some of both roles."""
@@ -168,6 +181,12 @@ class World:
             ready = "True" if roles == set(Role) else "False"
             gateway["status"]["conditions"] = [{"type": "Ready", "status": ready}]
             gateway["status"]["containerStatuses"][0]["ready"] = ready == "True"
+        sent_to = set().union(*self.lists.values())
+        self.violations += [
+            f"{workers[uid]['metadata']['name']} is sent requests that wait for the engine before"
+            for uid in self.unknown & sent_to
+            if _ready(workers[uid])
+        ]
         for uid in workers:
             sent = any(uid in mine for mine in self.lists.values())
             self.requests[uid] = REQUESTS if sent else max(0, self.requests.get(uid, 0) - 1)
@@ -197,6 +216,13 @@ class World:
         running = self.requests.get(pod["metadata"]["uid"], 0)
         load = {"num_running_reqs": running, "num_waiting_reqs": 0, "num_waiting_uncached_tokens": 0}
         return {"loads": [{**load, "token_usage": 0.1 * running}]}
+
+    async def post_json(self, pod: Json, port: int, path: str, body: Any, *_: Any) -> tuple[int, Any]:
+        """One half of a canary."""
+        assert path == "/generate"
+        addresses = {p["status"].get("podIP"): p["metadata"]["uid"] for p in self.workers() if "status" in p}
+        lost = addresses.get(body["bootstrap_host"]) in self.unknown
+        return (500, {"message": "lost"}) if lost else (200, {})
 
     async def get_text(self, *_: Any) -> str:
         """Metrics: none are asked for here."""
@@ -230,6 +256,15 @@ class World:
         pod = self.pods(role)[0]
         pod["status"] = {**pod["status"], "phase": "Failed", "conditions": [{"type": "Ready", "status": "False"}]}
         self.requests[pod["metadata"]["uid"]] = 0
+
+    def end_engine(self, role: Role, *, noticed: bool) -> None:
+        """The engine of a worker ends, and its node starts another one; `noticed`: decode forgets the one before."""
+        pod = self.pods(role)[0]
+        uid = pod["metadata"]["uid"]
+        pod["status"]["containerStatuses"][0]["restartCount"] += 1
+        self._engine(pod, ready=False)
+        self.began_anew[uid], self.requests[uid] = self.tick, 0
+        self.unknown |= set() if noticed else {uid}
 
     def operator(self) -> Reconciler:
         """An operator that has just started."""
