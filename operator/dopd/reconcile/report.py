@@ -26,6 +26,7 @@ Json = dict[str, Any]
 _QUIET = {
     ConditionReason.AS_EXPECTED,
     ConditionReason.STARTING,
+    ConditionReason.PARTIAL_GROUP,
     ConditionReason.NO_PREFILL,
     ConditionReason.NO_DECODE,
     ConditionReason.PLUGIN_ORDERS,
