@@ -299,7 +299,7 @@ def _group_trouble(group: Group) -> Trouble | None:
     found = first_trouble(group.pods)
     if found:
         return Trouble(found.reason, f"{whole}: {found.message}")
-    if group.remade:
+    if group.remade >= FAILED_STARTS:
         words = (
             f"its pods were made anew {group.remade} times since it served last, as one of them ended or was deleted"
         )

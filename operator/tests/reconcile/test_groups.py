@@ -154,6 +154,11 @@ def test_a_group_that_is_made_anew_again_and_again_does_not_come_up():
         item = made_by(**{"dopd.dev/remade": str(remade), "dopd.dev/leader-uid": "uid-0"})
         return pod_reading.comes_up(seen(copy.deepcopy(pods), item), born + 120, 600.0)
 
+    once = seen(starting, made_by(**{"dopd.dev/remade": "1"}))
+    assert pod_reading.trouble(once) is None, "an eviction does that, too"
+    often = pod_reading.trouble(seen(starting, made_by(**{"dopd.dev/remade": str(FAILED_STARTS)})))
+    assert often is not None
+    assert often.reason is ConditionReason.CRASHING
     assert comes_up(FAILED_STARTS - 1, starting)
     assert not comes_up(FAILED_STARTS, starting)
     assert comes_up(FAILED_STARTS, [pod(number) for number in range(NODES)])
