@@ -100,6 +100,7 @@ def pool_step(
     wanted = {w.name for w in (*new, *kept)}
     leave = [w for w in workers if w.name not in wanted]
     create = max(goal.target - len(new), 0)
+    given_back = tuple(w.name for w in lost if w.labelled)
     if rolling:
         room = goal.target + goal.surge - len(workers) - len(leaving)
         create = 0 if failed else min(create, max(room, 0))
@@ -107,8 +108,8 @@ def pool_step(
         serve=tuple(w.name for w in ranked if w.name in wanted and not w.labelled and w.may_serve),
         drain=tuple(w.name for w in leave if w.labelled),
         release=tuple(w.name for w in leave if w.may_go(now_seconds, drain_deadline_seconds)),
-        create=create if goal.may_start else 0,
-        give_back=tuple(w.name for w in lost if w.labelled),
+        create=create if goal.may_start and not given_back else 0,
+        give_back=given_back,
         held=tuple(w.name for w in failed) if rolling else (),
         lacks=create,
         leave=tuple(w.name for w in leave if w not in lost),

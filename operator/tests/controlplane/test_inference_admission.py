@@ -35,7 +35,7 @@ def engine_port(**port: Any) -> dict[str, Any]:
 
 def several_nodes(**decode: Any) -> dict[str, Any]:
     """A change: decode workers of several nodes."""
-    return {"spec.decode": {"gpus": 16, "nodes": 2, **decode}}
+    return {"spec.decode": {"gpus": 16, "nodes": 2, **decode}, "spec.scaling.gpuBudget": {"max": 64}}
 
 
 GOOD: list[dict[str, Any]] = [

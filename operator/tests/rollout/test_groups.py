@@ -38,6 +38,11 @@ def test_a_half_is_kept_while_another_worker_is_about_to_leave_nodes():
     assert step([half("a", 61.0), leaving], 1, **goal).give_back == ()
 
 
+def test_none_is_started_in_the_moment_in_which_one_is_given_back():
+    taken = step([half("a", 61.0)], 1, pending_deadline_seconds=60.0)
+    assert (taken.give_back, taken.create, taken.lacks) == (("a",), 0, 1)
+
+
 def test_a_group_whose_node_is_lost_leaves_and_is_replaced():
     broken = worker("a", ready=False, broken=True, registered=False, idle=None)
     taken = step([broken], 1)
