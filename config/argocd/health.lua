@@ -4,6 +4,7 @@
 -- These reasons wait for a person. Any other reason passes by itself, and is progress.
 local BROKEN = {
   InvalidSpec = true, SpecRefused = true, ChildRefused = true, NameTaken = true, PortTaken = true,
+  LeaderWorkerSetsMissing = true,
   ImagePull = true, ContainerConfig = true, Crashing = true,
   RolloutHeld = true, RolledBack = true, NoSpareGpu = true,
   RouterOutOfSync = true, ApiKeyUnreadable = true,

@@ -17,8 +17,8 @@ class ConditionType(StrEnum):
     False: the reason names the first thing in the way and the message its remedy. Always present."""
 
     SPEC_HONORED = "SpecHonored"
-    """True: all of the spec is acted on. False: the spec holds a field that this version accepts and does not act on
-    yet; the message lists them. Present while the spec can be read."""
+    """True: all of the spec is acted on. False: the spec asks for what this cluster has not the means for (workers on
+    several nodes without LeaderWorkerSets); the message says what. Present while the spec can be read."""
 
     WORKERS_AVAILABLE = "WorkersAvailable"
     """True: every worker that should serve does. False: some start, drain or can not run; the message says what.
@@ -81,7 +81,7 @@ class ConditionReason(StrEnum):
     """The stored spec can not be read, since it was stored under the schema of another version. Apply it anew."""
 
     NOT_ACTED_ON = "NotActedOn"
-    """A field is accepted and without effect in this version. Remove it, or take a version that acts on it."""
+    """A field is without effect here, for want of what the message names. Install that, or remove the field."""
 
     STARTING = "Starting"
     """Workers or gateways are starting, and nothing is known to be wrong. Wait."""
@@ -113,6 +113,9 @@ class ConditionReason(StrEnum):
     DOMAIN_FULL = "DomainFull"
     """A domain has no room for a worker that should be in it. Free GPUs in it, raise its gpus, list another one in
     spec.topology.domains, or set spec.topology.policy to Preferred."""
+    PARTIAL_GROUP = "PartialGroup"
+    """A worker of several nodes has not all of its pods yet. Wait; if it lasts, look at the controller of
+    LeaderWorkerSets, which makes them. After spec.rollout.pendingDeadline it is given back."""
 
     UNSCHEDULABLE = "Unschedulable"
     """A pod fits no node. Free or add nodes with the GPUs that a worker requests, or lower the number of workers."""
@@ -136,6 +139,10 @@ class ConditionReason(StrEnum):
     CHILD_REFUSED = "ChildRefused"
     """The API server refuses a child or its pods (quota, admission policy, a fault in a template). Do what the message
     says."""
+
+    NO_LEADER_WORKER_SETS = "LeaderWorkerSetsMissing"
+    """spec.prefill.nodes or spec.decode.nodes is above 1, and the cluster has no LeaderWorkerSets
+    (leaderworkerset.x-k8s.io/v1). Install them, or set nodes to 1; what ran before goes on."""
 
     NAME_TAKEN = "NameTaken"
     """An object of a child's name exists and belongs to someone else. Delete or rename it, or rename the resource."""
@@ -247,6 +254,7 @@ class ConditionReason(StrEnum):
 
 
 _PODS = (
+    ConditionReason.PARTIAL_GROUP,
     ConditionReason.UNSCHEDULABLE,
     ConditionReason.IMAGE_PULL,
     ConditionReason.CONFIG,
@@ -255,6 +263,7 @@ _PODS = (
 _CHILDREN = (
     ConditionReason.SPEC_REFUSED,
     ConditionReason.CHILD_REFUSED,
+    ConditionReason.NO_LEADER_WORKER_SETS,
     ConditionReason.NAME_TAKEN,
     ConditionReason.PORT_TAKEN,
 )

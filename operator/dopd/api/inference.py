@@ -291,7 +291,7 @@ def _shape(role: str) -> str:
     """CEL for what two roles must have in common so that a worker can change from one to the other."""
     sizes = (
         (f"has({role}.parallelism) && has({role}.parallelism.{name}) ? {role}.parallelism.{name}", absent)
-        for name, absent in (("tensor", "0"), ("pipeline", "1"), ("data", "1"))
+        for name, absent in (("tensor", "0"), ("pipeline", "1"), ("data", "1"), ("expert", "0"))
     )
     parts = [f"{role}.gpus", f"(has({role}.nodes) ? {role}.nodes : 1)", *(f"({size} : {none})" for size, none in sizes)]
     return f"[{', '.join(parts)}]"

@@ -77,9 +77,18 @@ DOMAIN_LABEL = f"{GROUP}/domain"
 
 DOMAIN_KEY_ANNOTATION = f"{GROUP}/domain-key"
 """On workers with a domain: the label of nodes that it is a value of, or `KEY (Preferred)`."""
+OWNER_ANNOTATION = f"{GROUP}/owner-uid"
+"""On pods that a LeaderWorkerSet made: uid of the DisaggregatedInference that they serve."""
+
+LEADER_ANNOTATION = f"{GROUP}/leader-uid"
+"""On a LeaderWorkerSet: uid of the leader that was seen last, so that a group that was made anew is known as one."""
+
+REMADE_ANNOTATION = f"{GROUP}/remade"
+"""On a LeaderWorkerSet: how often its pods were made anew since it served last."""
 
 ENGINE_PORT = 30000
 BOOTSTRAP_PORT = 8998
+RENDEZVOUS_PORT = 20000
 ROUTER_PORT = 8000
 ROUTER_METRICS_PORT = 29000
 

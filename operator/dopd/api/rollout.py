@@ -43,4 +43,5 @@ class Rollout(Model):
     """A new worker that is not ready after this long counts as one that does not come up."""
     pending_deadline: Annotated[Duration, Within("10s", "24h")] = "10m"
     """A worker that has found no node after this long is given back: its pod is deleted, and the next one is tried
-    after the same time. Must be longer than an autoscaler of nodes takes."""
+    after the same time. Must be longer than an autoscaler of nodes takes. A worker of several nodes is given back whole
+    when one of its pods has none by then."""

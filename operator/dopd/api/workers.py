@@ -7,7 +7,7 @@ from pydantic import Field
 
 from dopd.api.base import DOMAIN, Duration, Image, Model, Name, PullPolicy, Quantity, Rule, Within, cel
 from dopd.api.flags import ENGINE_FLAGS, flag_rules
-from dopd.api.names import BOOTSTRAP_PORT, ENGINE_CONTAINER, ENGINE_PORT
+from dopd.api.names import BOOTSTRAP_PORT, ENGINE_CONTAINER, ENGINE_PORT, RENDEZVOUS_PORT
 from dopd.api.pods import EnvVar, PodTemplateOverlay, port_rules
 
 Count = Annotated[int, Field(ge=0, le=1000)]
@@ -112,6 +112,9 @@ class Parallelism(Model):
     data: Annotated[int, Field(ge=1, le=1024)] = 1
     """Data parallel size (SGLang `--dp-size`): so many copies of the model in one worker, each with GPUs of its own;
     with dataAttention copies of the attention layers alone, on the GPUs of the tensor group."""
+    expert: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Expert parallel size (SGLang `--ep-size`): the experts of a layer are spread over so many GPUs of the tensor
+    group, whose size it must divide. If absent, as SGLang chooses: 1, or all with `--moe-a2a-backend deepep`."""
     data_attention: bool = False
     """Whether data means attention alone, with all GPUs of the tensor group for the other layers, as DeepSeek models
     are served (SGLang `--enable-dp-attention`)."""
@@ -122,6 +125,9 @@ class Ports(Model):
 
     engine: Port = ENGINE_PORT
     """Port that the engine serves HTTP on (SGLang `--port`)."""
+    rendezvous: Port = RENDEZVOUS_PORT
+    """Port of the first node on which the nodes of a worker find each other (SGLang `--dist-init-addr`); SGLang takes
+    some of the 15 behind it, too. Unused with one node."""
     bootstrap: Port = BOOTSTRAP_PORT
     """Port on which a prefill worker tells decode workers where its KV cache is (SGLang
     `--disaggregation-bootstrap-port`); unused by decode workers."""
@@ -141,10 +147,14 @@ def _size(name: str, otherwise: str) -> str:
 
 _BESIDE_TENSOR = f"({_size('pipeline', '1')} * ({_size('dataAttention', 'false')} ? 1 : {_size('data', '1')}))"
 _TENSOR = _size("tensor", f"self.gpus / {_BESIDE_TENSOR}")
-_ENGINE_PORT, _BOOTSTRAP_PORT = (
+_NODES = "(has(self.nodes) ? self.nodes : 1)"
+_PIPELINE = _size("pipeline", "1")
+_ENGINE_PORT, _BOOTSTRAP_PORT, _RENDEZVOUS_PORT = (
     f"has(self.ports) && has(self.ports.{name}) ? self.ports.{name} : {default}"
-    for name, default in (("engine", ENGINE_PORT), ("bootstrap", BOOTSTRAP_PORT))
-)
+    for name, default in (
+        ("engine", ENGINE_PORT), ("bootstrap", BOOTSTRAP_PORT), ("rendezvous", RENDEZVOUS_PORT)
+    )
+)  # fmt: skip
 
 
 class RoleSpec(Model):
@@ -167,12 +177,34 @@ class RoleSpec(Model):
             "must be a multiple of nodes: gpus counts those of all nodes of one worker; correct one of them",
             ".gpus",
         ),
+        Rule(
+            f"{_NODES} == 1 || {_size('dataAttention', 'false')} || {_size('data', '1')} == 1",
+            "SGLang has no copies of a model (data) on several nodes of one worker; set dataAttention, or give each"
+            " copy a worker of its own: data 1, fewer gpus and nodes",
+            ".parallelism.data",
+        ),
+        Rule(
+            f"{_NODES} % {_PIPELINE} == 0 || {_PIPELINE} % {_NODES} == 0",
+            "must divide nodes, or be a multiple of it: SGLang puts whole stages on nodes; correct one of them",
+            ".parallelism.pipeline",
+        ),
+        Rule(
+            f"{_TENSOR} % {_size('expert', '1')} == 0",
+            "must divide the tensor size: experts are spread over the GPUs of a tensor group; correct one of them",
+            ".parallelism.expert",
+        ),
         Rule(f"({_ENGINE_PORT}) != ({_BOOTSTRAP_PORT})", "engine and bootstrap need two ports; change one", ".ports"),
+        Rule(
+            f"{_NODES} == 1 || !(({_RENDEZVOUS_PORT}) in [{_ENGINE_PORT}, {_BOOTSTRAP_PORT}])",
+            "is a port of engine or bootstrap, too; choose another",
+            ".ports.rendezvous",
+        ),
         *port_rules(ENGINE_CONTAINER, {"http": _ENGINE_PORT, "bootstrap": _BOOTSTRAP_PORT}),
     )
 
     gpus: Annotated[int, Field(ge=1, le=1024)]
-    """GPUs of one worker, on all its nodes; explicit, never guessed. Requested as `gpuResource`."""
+    """GPUs of one worker, on all its nodes together; explicit, never guessed. Requested as `gpuResource`, in equal
+    shares by the pods of its nodes."""
     gpu_resource: Annotated[
         str,
         Field(
@@ -183,7 +215,8 @@ class RoleSpec(Model):
     ] = "nvidia.com/gpu"
     """Extended resource that a GPU is requested as."""
     nodes: Annotated[int, Field(ge=1, le=64)] = 1
-    """Nodes that one worker spans. More than 1 is accepted and not acted on yet: see condition SpecHonored."""
+    """Nodes that one worker spans. With more than 1 it is a group of pods, made by a LeaderWorkerSet
+    (leaderworkerset.x-k8s.io), which must be installed; all its pods count, drain and leave as one worker."""
     parallelism: Parallelism | None = None
     """How a worker spreads the model over its GPUs; tensor parallel over all of them if absent."""
     replicas: Count | None = None

@@ -44,6 +44,7 @@ RIGHTS = (
     Right("patch", GROUP, kinds.WORKER_SCALE.plural, "status"),
     *_rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
     *_rights(kinds.REPLICA_SET, "list", "delete"),
+    *_rights(kinds.LEADER_WORKER_SET, "list", "create", "patch", "delete"),
     *_rights(kinds.EVENT, "create"),
 )
 """What the chart grants, but for the Lease."""

@@ -189,9 +189,16 @@ class Kubernetes:
         return await self.request("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest, query=query)
 
     async def delete(
-        self, kind: Kind, namespace: str, name: str, uid: str | None = None, *, orphan: bool = False
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        uid: str | None = None,
+        *,
+        orphan: bool = False,
+        foreground: bool = False,
     ) -> None:
-        """Delete an object in the background; fine when it is gone, or is another one than `uid` by now.
+        """Delete an object, and then what it owns; fine when it is gone, or is another one than `uid` by now.
 
         Args:
             kind: of it.
@@ -199,8 +206,9 @@ class Kubernetes:
             name: of it.
             uid: of it; any if absent.
             orphan: leave what it owns, without an owner.
+            foreground: delete all that it owns at once, and itself when all of that is gone.
         """
-        body: Json = {"propagationPolicy": "Orphan" if orphan else "Background"}
+        body: Json = {"propagationPolicy": "Orphan" if orphan else "Foreground" if foreground else "Background"}
         if uid:
             body["preconditions"] = {"uid": uid}
         try:

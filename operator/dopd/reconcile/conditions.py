@@ -15,10 +15,11 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.gateway_watch import Difference, differences
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
-from dopd.reconcile.pods import Trouble
+from dopd.reconcile.pods import NAMED_PODS, Trouble
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.prompt_order import order_verdict
 from dopd.reconcile.reading import Reading
+from dopd.reconcile.refusals import no_groups
 from dopd.reconcile.scaling import Planned
 from dopd_forecasting import TrustReason
 
@@ -32,9 +33,6 @@ class Finding:
     reason: Reason
     message: str = ""
 
-
-NAMED_PODS = 3
-"""So many pods are named in a message."""
 
 _TRUST_REASONS = {
     TrustReason.STALE: Reason.STALE_HISTORY,
@@ -78,7 +76,7 @@ def findings(
         _workers_available(observed, refused, moved.placed(targets) if moved else targets),
         *([rolled_out(observed, moved)] if moved else []),
         _router_in_sync(observed, lasting),
-        _spec_honored(observed.spec),
+        _spec_honored(observed, observed.spec),
         *topology_honored(observed, observed.spec, moved),
     ]
     ordered = order_verdict(observed.spec, observed.orders)
@@ -254,16 +252,10 @@ def _router_in_sync(observed: Observed, lasting: Sequence[Difference]) -> Findin
     return Finding(Type.ROUTER_IN_SYNC, Status.TRUE, Reason.AS_EXPECTED)
 
 
-def _spec_honored(spec: DisaggregatedInferenceSpec) -> Finding:
-    ignored = [
-        f"spec.{role}.nodes ({nodes}: a worker of several nodes)"
-        for role, nodes in ((Role.PREFILL, spec.prefill.nodes), (Role.DECODE, spec.decode.nodes))
-        if nodes > 1
-    ]
-    if not ignored:
+def _spec_honored(observed: Observed, spec: DisaggregatedInferenceSpec) -> Finding:
+    if observed.groups_known:
         return Finding(Type.SPEC_HONORED, Status.TRUE, Reason.AS_EXPECTED)
-    message = "accepted, and not acted on by this version: " + ", ".join(ignored)
-    return Finding(Type.SPEC_HONORED, Status.FALSE, Reason.NOT_ACTED_ON, message)
+    return Finding(Type.SPEC_HONORED, Status.FALSE, Reason.NOT_ACTED_ON, no_groups(spec))
 
 
 def topology_honored(observed: Observed, spec: DisaggregatedInferenceSpec, moved: Moved | None) -> list[Finding]:

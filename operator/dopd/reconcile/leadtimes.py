@@ -27,6 +27,7 @@ from typing import Any
 
 from dopd.api.names import Role
 from dopd.reconcile.pods import epoch_seconds, trouble
+from dopd.reconcile.pods import life as life_of
 from dopd.rollout import Worker
 
 Pod = dict[str, Any]
@@ -111,7 +112,7 @@ class Look:
         pods: that hold their place.
         workers: the same as the pool's state machine sees them, in the same order.
         apart: names of workers of a revision that no gateway is there for: it comes with the first partner.
-        held: uids of pods that are being deleted and are not gone.
+        held: lives of pods that are being deleted and are not gone.
         gpus_to_come: a worker of the resource, of whatever role, gives up GPUs that a new one may wait for.
         expected_seconds: what the profile expects of a start.
     """
@@ -189,7 +190,7 @@ class LeadTimes:
             wall_seconds: seconds since the epoch.
         """
         clock = _Clock(self._looked_at, steady_seconds, wall_seconds)
-        there = {_uid(pod): role for role, look in looks.items() for pod in look.pods}
+        there = {life_of(pod): role for role, look in looks.items() for pod in look.pods}
         for role, mine in self._roles.items():  # a worker that changes its role takes its life along
             for uid in [uid for uid in mine.lives if there.get(uid, role) is not role]:
                 self._roles[there[uid]].lives[uid] = replace(mine.lives.pop(uid), registered=True)
@@ -246,9 +247,9 @@ class _Clock:
 def _follow(mine: _OfRole, other: _OfRole, look: Look, clock: _Clock) -> None:
     lives: dict[str, _Life] = {}
     for pod, worker in zip(look.pods, look.workers, strict=True):
-        life = mine.lives.get(_uid(pod)) or _Life(clock.at(pod["metadata"].get("creationTimestamp")))
+        life = mine.lives.get(life_of(pod)) or _Life(clock.at(pod["metadata"].get("creationTimestamp")))
         life = _next(mine, life, pod, worker, look, clock)
-        lives[_uid(pod)] = _drained(other if worker.turning else mine, life, worker, clock)
+        lives[life_of(pod)] = _drained(other if worker.turning else mine, life, worker, clock)
     for uid, life in mine.lives.items():
         if uid in look.held and uid not in lives:
             lives[uid] = life
@@ -302,7 +303,7 @@ def _waits(mine: _OfRole, look: Look, clock: _Clock) -> dict[Part, float]:
     """How long a step of some pod takes already, the longest of each part."""
     found: dict[Part, float] = {}
     for pod, worker in zip(look.pods, look.workers, strict=True):
-        life = mine.lives[_uid(pod)]
+        life = mine.lives[life_of(pod)]
         if not worker.labelled:
             continue
         if life.scheduled_at is None:
@@ -315,10 +316,6 @@ def _waits(mine: _OfRole, look: Look, clock: _Clock) -> dict[Part, float]:
             continue
         found[part] = max(found.get(part, 0.0), clock.now - since, 0.0)
     return found
-
-
-def _uid(pod: Pod) -> str:
-    return str(pod["metadata"].get("uid") or pod["metadata"].get("name"))
 
 
 def _condition_times(pod: Pod) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The mover of one operator: from a look at a resource to the next step of its workers, and its writes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +15,8 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
 from dopd.reconcile.domains import divided
 from dopd.reconcile.gateways import pair_gateways
-from dopd.reconcile.moved import Moved
+from dopd.reconcile.groups import group_of
+from dopd.reconcile.moved import Moved, Told
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
@@ -109,6 +110,7 @@ class Mover:
         for role, of_role in steps.items():
             if of_role.give_back:
                 self._gave_back[key, role] = self._clock.now()
+        given_back = [told for role, of_role in steps.items() for told in _given_back(observed, spec, role, of_role)]
         turned = await self._turns.step(observed, sides, steps, now, seconds(deadline))
         steps = turned.steps
         troubles += [Trouble(ConditionReason.API_FAILED, words) for words in turned.failed]
@@ -120,7 +122,7 @@ class Mover:
             rejected=_rejected(observed, spec, steps, revisions),
             adopting=frozenset(adopting),
             waiting=step.waiting,
-            told=tuple(turned.told),
+            told=(*given_back, *turned.told),
             gateways=step.gateways,
             division=division,
         )
@@ -157,6 +159,7 @@ class Mover:
                 self._steadied(worker),
                 revision=_as_of(role, worker.revision, revisions),
                 failed=not pod_reading.comes_up(pod, now.timestamp(), deadline),
+                broken=pod_reading.broken(pod, now.timestamp()),
             )
             for pod, worker in zip(observed.pods[role], observed.workers[role], strict=True)
         ]
@@ -178,6 +181,17 @@ class Mover:
             created_seconds=self._clock.steady(worker.created_seconds),
             draining_since_seconds=None if since is None else self._clock.steady(since),
         )
+
+
+def _given_back(observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, step: PoolStep) -> Iterator[Told]:
+    """Workers of several nodes that are given back, with the pods that have no node."""
+    for pod in observed.pods[role]:
+        group = group_of(pod)
+        if group and pod["metadata"]["name"] in step.give_back:
+            names, deadline = ", ".join(group.homeless), spec.rollout.pending_deadline
+            why = f"{len(group.homeless)} of its {group.nodes} pods have no node after {deadline}: {names}"
+            note = f"worker {group.name} is given back, and tried anew after the same time: {why}"
+            yield Told("GroupGivenBack", note, warning=True)
 
 
 def _as_of(role: Role, revision: str, revisions: Mapping[Role, Revision]) -> str:

@@ -24,6 +24,7 @@ from dopd.cluster import ApiError, Kubernetes, PodHttp, WithKey, kinds
 from dopd.cluster.decode import depth_of
 from dopd.perf import EngineModel
 from dopd.planning import Workers
+from dopd.reconcile import groups
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.leadtimes import Lead, Look
 from dopd.reconcile.places import outside
@@ -55,12 +56,13 @@ class Observed:
         spec: its spec; None when it can not be read.
         spec_problem: why it can not be read.
         children: live children by (kind, name), those of this resource alone.
-        pods: pods that hold their place, by pool.
+        pods: pods that hold their place, by pool; of workers of several nodes one for each, see `groups`.
         ending: pods that are being deleted and still hold their GPUs, by role.
         closing: gateway pods that are being deleted.
         requests: that each gateway has counted, by pod name; None without spec.scaling.idle.
+        groups_known: the cluster has LeaderWorkerSets, or nobody asks for them here.
         finished: pods whose containers all ended for good, by role.
-        leaving: uids of the pods that are being deleted.
+        leaving: lives of the pods that are being deleted, see `pods.life`.
         leads: how long a decision takes to have an effect, by role; empty before that was looked at.
         gateway: what the gateway lists.
         loads: loads of engines that answered, by pod name.
@@ -93,6 +95,7 @@ class Observed:
     leads: Mapping[Role, Lead] = field(default_factory=dict)
     closing: tuple[Json, ...] = ()
     requests: Counts | None = None
+    groups_known: bool = True
 
     @property
     def owner(self) -> Owner:
@@ -212,9 +215,10 @@ async def observe(
     children = {
         (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
     }
-    pod_list = pod_reading.of_resource(pod_list, owner)
-    pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     spec, problem = read_spec(resource)
+    sets, groups_known = await _sets(kubernetes, key, selector, owner, spec, [*children.values(), *pod_list])
+    pod_list = [*pod_reading.of_resource(pod_list, owner), *groups.as_workers(pod_list, sets, owner)]
+    pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
     ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
     ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
     (profiles, model), (api_key, api_key_problem), (admin_key, admin_key_problem) = await asyncio.gather(
@@ -245,7 +249,8 @@ async def observe(
         ending={role: pod_reading.ending(pod_list, role) for role in Role},
         finished={role: pod_reading.finished_of(pod_list, role) for role in Role},
         closing=tuple(pod_reading.ending(pod_list, ROUTER_POOL)),
-        leaving=frozenset(str(p["metadata"].get("uid")) for p in pod_list if "deletionTimestamp" in p["metadata"]),
+        groups_known=groups_known,
+        leaving=frozenset(pod_reading.life(p) for p in pod_list if "deletionTimestamp" in p["metadata"]),
         gateway=gateway,
         loads=loads,
         unread=loads.problems,
@@ -278,6 +283,28 @@ async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, se
         if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
             return []
         raise
+
+
+async def _sets(
+    kubernetes: Kubernetes,
+    key: Key,
+    selector: str,
+    owner: Owner,
+    spec: DisaggregatedInferenceSpec | None,
+    there: Sequence[Json],
+) -> tuple[list[Json], bool]:
+    """LeaderWorkerSets of a resource, and whether the cluster has such; not asked for where nothing tells of any."""
+    wanted = spec is not None and max(spec.prefill.nodes, spec.decode.nodes) > 1
+    made = any(groups.set_name(item) or "group" in (item.get("data") or {}) for item in there)
+    if not (wanted or made):
+        return [], True
+    try:
+        found = await kubernetes.list(kinds.LEADER_WORKER_SET, key.namespace, selector)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return [], not wanted
+    return [item for item in found if belongs(item, owner)], True
 
 
 def belongs(child: Json, owner: Owner) -> bool:

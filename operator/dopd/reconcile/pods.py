@@ -30,6 +30,7 @@ from dopd.api.names import (
 )
 from dopd.api.pairs import Pair
 from dopd.cluster.kinds import controller
+from dopd.reconcile.groups import Group, group_of
 from dopd.rollout import Worker
 from dopd.telemetry.addresses import engine_address
 from dopd.telemetry.engines import EngineLoad
@@ -50,6 +51,9 @@ NEW_SECONDS = 30.0
 
 FAILED_SECONDS = 120.0
 """So long an image, a Secret or a volume may be missing before it does."""
+
+NAMED_PODS = 3
+"""So many pods are named in a message."""
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
@@ -117,7 +121,7 @@ def of_pool(pods: Sequence[Pod], of: str) -> list[Pod]:
 
 
 def of_resource(pods: Sequence[Pod], owner: Owner) -> list[Pod]:
-    """Pods that the resource owns, or a ReplicaSet of one of its Deployments.
+    """Pods that the resource owns, or a ReplicaSet of one of its Deployments; groups are read by `groups`.
 
     Whoever may write pods can give them any label.
     """
@@ -153,9 +157,16 @@ def finished_of(pods: Sequence[Pod], of: str) -> list[Pod]:
 def overdue(pod: Pod, now_seconds: float) -> bool:
     """Whether a pod that is being deleted should be gone: its node is lost, and so are the GPUs that it held.
 
-    deletionTimestamp is the end of its grace period.
+    deletionTimestamp is the end of its grace period. Of a group that is so once it is of all pods that are left.
     """
     return now_seconds - epoch_seconds(pod["metadata"]["deletionTimestamp"]) > OVERDUE_SECONDS
+
+
+def broken(pod: Pod, now_seconds: float) -> bool:
+    """Whether a group that is to be made anew can not be: a pod of it is on a node that is lost, and keeps its name."""
+    group = group_of(pod)
+    ending = [p for p in group.pods if "deletionTimestamp" in p["metadata"]] if group and group.kept else []
+    return any(overdue(each, now_seconds) for each in ending)
 
 
 def finished(pod: Pod) -> bool:
@@ -182,6 +193,12 @@ def engine_start(pod: Pod) -> str:
     """Names one start of the engine in a pod: its counters begin anew with the next."""
     restarts = sum(c.get("restartCount", 0) for c in pod.get("status", {}).get("containerStatuses", []))
     return f"{pod['metadata']['uid']}/{restarts}"
+
+
+def life(pod: Pod) -> str:
+    """Names a worker from its start to its end; that of a group goes on when its pods are made anew."""
+    group = group_of(pod)
+    return f"group {group.name}" if group else str(pod["metadata"].get("uid") or pod["metadata"].get("name"))
 
 
 def epoch_seconds(timestamp: str) -> float:
@@ -211,6 +228,7 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         may_flip=_may_flip(pod),
         proving=proving(pod),
         domain=domain(pod),
+        partial=bool((group := group_of(pod)) and group.partial),
     )
 
 
@@ -279,6 +297,9 @@ def gpus(pod: Pod) -> int:
 
 def comes_up(pod: Pod, now_seconds: float, deadline_seconds: float) -> bool:
     """Whether a worker serves or may yet: its container does not end again and again, and it has time left."""
+    group = group_of(pod)
+    if group and group.remade >= FAILED_STARTS and not ready(pod):
+        return False
     found = trouble(pod)
     age_seconds = now_seconds - epoch_seconds(pod["metadata"]["creationTimestamp"])
     if found is None:
@@ -286,7 +307,7 @@ def comes_up(pod: Pod, now_seconds: float, deadline_seconds: float) -> bool:
     if found.reason is ConditionReason.CRASHING:
         statuses = pod.get("status", {}).get("containerStatuses", [])
         return bool(sum(c.get("restartCount", 0) for c in statuses) < FAILED_STARTS)
-    if found.reason is ConditionReason.UNSCHEDULABLE:
+    if found.reason in (ConditionReason.UNSCHEDULABLE, ConditionReason.PARTIAL_GROUP):
         return True
     return age_seconds < FAILED_SECONDS
 
@@ -303,6 +324,8 @@ def trouble(pod: Pod) -> Trouble | None:
     """What is wrong with a pod that does not serve; None when it is merely starting (or serves)."""
     if ready(pod):
         return None
+    if (group := group_of(pod)) is not None:
+        return _group_trouble(group)
     name, status = pod["metadata"]["name"], pod.get("status", {})
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
@@ -315,6 +338,25 @@ def trouble(pod: Pod) -> Trouble | None:
         found = _container_trouble(name, container)
         if found:
             return found
+    return None
+
+
+def _group_trouble(group: Group) -> Trouble | None:
+    """What is wrong with a worker of several nodes: the first pod in trouble, or those that are not there."""
+    whole = f"worker {group.name} of {group.nodes} nodes does not serve"
+    found = first_trouble(group.pods)
+    if found:
+        return Trouble(found.reason, f"{whole}: {found.message}")
+    if group.remade >= FAILED_STARTS:
+        words = (
+            f"its pods were made anew {group.remade} times since it served last, as one of them ended or was deleted"
+        )
+        fix = f"Read their logs: kubectl logs -l leaderworkerset.sigs.k8s.io/name={group.name} --prefix"
+        return Trouble(ConditionReason.CRASHING, f"{whole}: {words}. {fix}")
+    if group.missing and not group.remaking:
+        names = ", ".join(group.missing[:NAMED_PODS]) + (" and more" if len(group.missing) > NAMED_PODS else "")
+        fix = "If that lasts, look at the controller of LeaderWorkerSets, which makes them"
+        return Trouble(ConditionReason.PARTIAL_GROUP, f"{whole}: there are no pods {names}. {fix}")
     return None
 
 

@@ -1,6 +1,8 @@
 """What the API server's refusals mean for a person. Pure."""
 
 from dopd.api.conditions import ConditionReason
+from dopd.api.inference import DisaggregatedInferenceSpec
+from dopd.api.names import Role
 from dopd.cluster import ApiError, kinds
 from dopd.reconcile.pods import Trouble
 
@@ -24,6 +26,14 @@ def taken(name: str) -> Trouble:
     """An object of that kind and name is somebody else's."""
     fix = f"Delete or rename it, or give {kinds.INFERENCE.kind} another name"
     return Trouble(ConditionReason.NAME_TAKEN, f"{name} exists and is not of this resource. {fix}")
+
+
+def no_groups(spec: DisaggregatedInferenceSpec) -> str:
+    """That workers of several nodes are asked for in a cluster that has no LeaderWorkerSets."""
+    asked = {Role.PREFILL: spec.prefill.nodes, Role.DECODE: spec.decode.nodes}
+    fields = " and ".join(f"spec.{role}.nodes ({nodes})" for role, nodes in asked.items() if nodes > 1)
+    kind = f"{kinds.LEADER_WORKER_SET.kind}s ({kinds.LEADER_WORKER_SET.api_version})"
+    return f"{fields or 'a worker of several nodes'}: the cluster has no {kind}. Install them, or set nodes to 1"
 
 
 def refusal(name: str, error: ApiError) -> Trouble:

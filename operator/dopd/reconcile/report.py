@@ -27,6 +27,7 @@ _QUIET = {
     ConditionReason.AS_EXPECTED,
     ConditionReason.ASLEEP,
     ConditionReason.STARTING,
+    ConditionReason.PARTIAL_GROUP,
     ConditionReason.NO_PREFILL,
     ConditionReason.NO_DECODE,
     ConditionReason.PLUGIN_ORDERS,

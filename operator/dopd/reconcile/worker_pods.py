@@ -17,13 +17,17 @@ from dopd.api.names import DRAINING_SINCE, FLIP_TO, PROVED, PROVING, ROLE_LABEL,
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.backoff import Backoff
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.group_writes import GroupWrites
+from dopd.reconcile.groups import Group, group_of
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
-from dopd.reconcile.refusals import refusal, taken
+from dopd.reconcile.refusals import no_groups, refusal, taken
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import PoolStep
+from dopd.workloads import Owner
 from dopd.workloads.engines import worker_template
+from dopd.workloads.groups import group_pods, worker_group
 from dopd.workloads.refusal import Refusal
 from dopd.workloads.revisions import Revision, new_names, revision_of, stored_revision, worker_pod
 
@@ -50,6 +54,7 @@ class WorkerPods:
 
     def __init__(self, kubernetes: Kubernetes, clock: Callable[[], float] = time.monotonic) -> None:
         self._kubernetes = kubernetes
+        self._groups = GroupWrites(kubernetes)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
         self._refused: dict[_At, tuple[str, Trouble]] = {}
 
@@ -95,16 +100,20 @@ class WorkerPods:
             return newest, None
         try:
             number = max(observed.resource["metadata"].get("generation", 0), newest.number + 1 if newest else 0)
-            return await self._keep(observed, role, Revision(wanted.name, wanted.template, number)), None
+            return await self._keep(observed, spec, role, Revision(wanted.name, wanted.template, number)), None
         except _NotAccepted as error:
             return newest, error.trouble
 
-    async def _keep(self, observed: Observed, role: Role, revision: Revision) -> Revision:
+    async def _keep(
+        self, observed: Observed, spec: DisaggregatedInferenceSpec, role: Role, revision: Revision
+    ) -> Revision:
         """Show a template to the API server, and keep it.
 
         Raises:
             _NotAccepted: it is refused, or was a moment ago.
         """
+        if revision.nodes > 1 and not observed.groups_known:
+            raise _NotAccepted(Trouble(ConditionReason.NO_LEADER_WORKER_SETS, no_groups(spec)))
         at = (Key(observed.owner.namespace, observed.owner.name), role, "template")
         before = self._refused.get(at)
         if before and before[0] == revision.name and self._pauses.seconds_left(at):
@@ -112,10 +121,10 @@ class WorkerPods:
         if not before or before[0] != revision.name:
             self._pauses.succeeded(at)
         name = f"{observed.owner.child_name(role)}-{revision.name}-new"
-        pod = worker_pod(observed.owner, role, revision, name, 1)
         manifest = stored_revision(observed.owner, role, revision)
         try:
-            await self._kubernetes.create(kinds.POD, pod, dry_run=True)
+            for kind, asked in _would_be(observed.owner, role, revision, name):
+                await self._kubernetes.create(kind, asked, dry_run=True)
             await self._kubernetes.apply(kinds.CONTROLLER_REVISION, manifest)
         except ApiError as error:
             trouble = refusal(f"Pods {observed.owner.child_name(role)}: what they are to be made from", error)
@@ -136,6 +145,8 @@ class WorkerPods:
         """Write what the steps say: labels, then deletions, then starts."""
         troubles: list[Trouble] = []
         for role, step in steps.items():
+            for group in filter(None, map(group_of, observed.pods[role])):
+                await self._tried(troubles, f"LeaderWorkerSet {group.name}", self._groups.keep(observed.owner, group))
             for name in sorted(_listed(observed, role) - {*step.drain}):
                 await self._tried(troubles, f"label of pod {name}", self._listed(observed, name))
         for role, step in steps.items():
@@ -160,8 +171,12 @@ class WorkerPods:
 
     async def _label(self, observed: Observed, name: str, serve: bool, now: datetime) -> None:
         pod = next(p for r in Role for p in observed.pods[r] if p["metadata"]["name"] == name)
+        pool = pod_reading.pool(pod)
+        if group := _group(observed, name):
+            await self._groups.label(observed.owner, group, pool if serve else None, rfc3339(now))
+            return
         metadata: Json = {
-            "labels": {ROLE_LABEL: pod_reading.pool(pod)} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
+            "labels": {ROLE_LABEL: pool} if serve else {ROLE_LABEL: None, SERVING_LABEL: None},
             "annotations": {DRAINING_SINCE: None if serve else rfc3339(now), FLIP_TO: None},
         }
         if serve and pod_reading.proving(pod):
@@ -170,10 +185,16 @@ class WorkerPods:
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, {"metadata": metadata})
 
     async def _listed(self, observed: Observed, name: str) -> None:
+        if group := _group(observed, name):
+            await self._groups.listed(observed.owner, group)
+            return
         labels = {"metadata": {"labels": {SERVING_LABEL: "true"}}}
         await self._kubernetes.merge_patch(kinds.POD, observed.owner.namespace, name, labels)
 
     async def _delete(self, pod: Json) -> None:
+        if group := group_of(pod):
+            await self._groups.delete(group)
+            return
         meta = pod["metadata"]
         _LOG.info("delete pod %s/%s", meta["namespace"], meta["name"])
         await self._kubernetes.delete(kinds.POD, meta["namespace"], meta["name"], meta["uid"])
@@ -186,19 +207,21 @@ class WorkerPods:
         if before and self._pauses.seconds_left(at):
             return [before[1]]
         named = {
-            pod["metadata"]["name"]
+            name
             for each in Role  # one that changed its role keeps its name
             for pod in (*observed.pods[each], *observed.ending[each], *observed.finished[each])
+            for name in (pod["metadata"]["name"], getattr(group_of(pod), "name", ""))
         }
         names = new_names(owner, role, revision, named, step.create)
         gpus = (spec.prefill if role is Role.PREFILL else spec.decode).gpus
         for name, domain in zip_longest(names, step.domains, fillvalue=""):
-            _LOG.info("start pod %s/%s %s", owner.namespace, name, domain)
+            kind, made = _made(owner, role, revision, name, gpus, domain)
+            _LOG.info("start %s %s/%s %s", kind.kind, owner.namespace, name, domain)
             try:
-                await self._kubernetes.create(kinds.POD, worker_pod(owner, role, revision, name, gpus, domain))
+                await self._kubernetes.create(kind, made)
             except ApiError as error:
                 exists = error.reason == "AlreadyExists"
-                trouble = taken(f"Pod {name}") if exists else refusal(f"Pod {name}", error)
+                trouble = taken(f"{kind.kind} {name}") if exists else refusal(f"{kind.kind} {name}", error)
                 self._pauses.failed(at)
                 self._refused[at] = (revision.name, trouble)
                 return [trouble]
@@ -208,6 +231,29 @@ class WorkerPods:
     def _accepted(self, at: _At) -> None:
         self._refused.pop(at, None)
         self._pauses.succeeded(at)
+
+
+def _made(
+    owner: Owner, role: Role, revision: Revision, name: str, gpus: int, domain: str = ""
+) -> tuple[kinds.Kind, Json]:
+    """A worker of a name: a pod, or of several nodes what makes its pods."""
+    if revision.nodes > 1:
+        return kinds.LEADER_WORKER_SET, worker_group(owner, role, revision, name, gpus)
+    return kinds.POD, worker_pod(owner, role, revision, name, gpus, domain)
+
+
+def _would_be(owner: Owner, role: Role, revision: Revision, name: str) -> list[tuple[kinds.Kind, Json]]:
+    """What the API server is asked about before workers are made from a template."""
+    if revision.nodes == 1:
+        return [_made(owner, role, revision, name, 1)]
+    pods = [(kinds.POD, pod) for pod in group_pods(owner, revision, name)]
+    return [*pods, _made(owner, role, revision, name, revision.nodes)]
+
+
+def _group(observed: Observed, name: str) -> Group | None:
+    """The group whose first pod has a name; None of a worker of one node."""
+    found = (group_of(pod) for role in Role for pod in observed.pods[role] if pod["metadata"]["name"] == name)
+    return next(found, None)
 
 
 def _listed(observed: Observed, role: Role) -> set[str]:

@@ -92,8 +92,8 @@ def pool_step(
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
     """
-    lost = [w for w in workers if not w.scheduled and now_seconds - w.created_seconds >= goal.pending_deadline_seconds]
-    ranked = sorted((w for w in workers if w not in lost), key=lambda worker: worker.preference)
+    lost = _without_nodes(workers, leaving, now_seconds - goal.pending_deadline_seconds)
+    ranked = sorted((w for w in workers if w not in lost and not w.broken), key=lambda worker: worker.preference)
     new = [w for w in ranked if w.available and w.revision == goal.revision][: goal.target]
     old = [w for w in ranked if w.available and w.revision != goal.revision]
     failed = [w for w in new if w.failed]
@@ -102,6 +102,7 @@ def pool_step(
     wanted = {w.name for w in (*new, *kept)}
     leave = [w for w in workers if w.name not in wanted]
     create = max(goal.target - len(new), 0)
+    given_back = tuple(w.name for w in lost if w.labelled)
     if rolling:
         room = goal.target + goal.surge - len(workers) - len(leaving)
         create = 0 if failed else min(create, max(room, 0))
@@ -109,13 +110,25 @@ def pool_step(
         serve=tuple(w.name for w in ranked if w.name in wanted and not w.labelled and w.may_serve),
         drain=tuple(w.name for w in leave if w.labelled),
         release=tuple(w.name for w in leave if w.may_go(now_seconds, drain_deadline_seconds)),
-        create=create if goal.may_start else 0,
-        give_back=tuple(w.name for w in lost if w.labelled),
+        create=create if goal.may_start and not given_back else 0,
+        give_back=given_back,
         held=tuple(w.name for w in failed) if rolling else (),
         lacks=create,
         leave=tuple(w.name for w in leave if w not in lost),
         rolling=rolling,
     )
+
+
+def _without_nodes(workers: Sequence[Worker], leaving: Sequence[Worker], before_seconds: float) -> list[Worker]:
+    """Workers that were made before a time and have no node, to be given back.
+
+    Of those of several nodes that hold a part of them one stays while others are on their way out: two halves would be
+    given back at the same time, tried anew at the same time, and be two halves again.
+    """
+    late = [w for w in workers if not w.scheduled and w.created_seconds <= before_seconds]
+    halves = sorted((w for w in late if w.partial and w.labelled), key=lambda w: (w.created_seconds, w.name))
+    others_leave = len(halves) > 1 or bool(leaving) or any(not w.labelled and not w.turning for w in workers)
+    return [w for w in late if w not in halves[:1]] if others_leave else late
 
 
 def _kept_old(new: Sequence[Worker], old: Sequence[Worker], goal: Goal, *, held: bool) -> list[Worker]:

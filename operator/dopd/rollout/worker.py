@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Worker:
-    """One pod of a pool, as observed.
+    """One worker of a pool, as observed: a pod, or a group of pods on several nodes.
 
     Attributes:
-        name: pod name.
+        name: pod name; of a group that of its first pod.
         labelled: the pod carries its role label, so the gateway may use it.
         ready: Kubernetes says ready.
         scheduled: it has a node.
@@ -27,6 +27,8 @@ class Worker:
         proving: its engine began anew, and it has no label until it has answered with its partners.
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
+        partial: some of its nodes hold GPUs for it and some are not found yet; of workers of several nodes alone.
+        broken: a node of it is lost, so that it can not serve again; of workers of several nodes alone.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
         domain: the KV-transfer domain that it was started for; "" for none.
     """
@@ -51,6 +53,8 @@ class Worker:
     needed: bool = False
     stranded: bool = False
     domain: str = ""
+    partial: bool = False
+    broken: bool = False
 
     @property
     def available(self) -> bool:

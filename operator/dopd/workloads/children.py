@@ -77,8 +77,8 @@ def child_builders(
         made(router_service(owner, spec, unready=targets.unready)),
         made(router_disruption_budget(owner)),
         Child("ConfigMap", owner.child_name(Role.PREFILL), scheduling or partial(scheduling_config, owner, spec)),
-        made(worker_disruption_budget(owner, Role.PREFILL, targets.prefill)),
-        made(worker_disruption_budget(owner, Role.DECODE, targets.decode)),
+        made(worker_disruption_budget(owner, Role.PREFILL, targets.prefill, spec.prefill.nodes)),
+        made(worker_disruption_budget(owner, Role.DECODE, targets.decode, spec.decode.nodes)),
     ]
 
 

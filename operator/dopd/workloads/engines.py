@@ -24,6 +24,7 @@ from dopd.api.workers import Parallelism, RoleSpec
 from dopd.workloads.batch import batch_engine_flags
 from dopd.workloads.connection import api_key_flag, api_key_variable, listening_host
 from dopd.workloads.engine_order import engine_order
+from dopd.workloads.groups import member_template, node_flags, refuse_sizes
 from dopd.workloads.merge import overlay_list
 from dopd.workloads.meta import Manifest, Owner, pod_labels
 from dopd.workloads.refusal import Refusal
@@ -52,7 +53,7 @@ _ROLE_NOW = {"name": ROLE_VARIABLE, "valueFrom": {"fieldRef": {"fieldPath": f"me
 
 
 def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) -> Manifest:
-    """The pod template of the workers of one role.
+    """The pod template of the workers of one role; of several nodes with that of the other pods, see `Revision`.
 
     Raises:
         Refusal: the spec asks for what a pod can not have.
@@ -60,6 +61,7 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
     role_spec = spec.prefill if role is Role.PREFILL else spec.decode
     where = f"spec.{role}.template"
     refuse_unable(spec, role_spec)
+    refuse_sizes(owner, role, role_spec, [*spec.engine.args, *role_spec.args])
     template = pod_template(
         _pod_template(owner, spec, role, role_spec),
         role_spec.template,
@@ -70,7 +72,12 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
     )
     if template["spec"].get("restartPolicy", "Always") != "Always":
         raise Refusal(f"{where}.spec.restartPolicy", "must be Always, so that an engine starts again; leave it out")
-    return with_topology(template, spec, owner, where)
+    template = with_topology(template, spec, owner, where)
+    if role_spec.nodes > 1:
+        if spec.topology and spec.topology.domains:
+            raise Refusal("spec.topology.domains", "needs workers of one node; leave the list out, or set nodes to 1")
+        template["group"] = {"nodes": role_spec.nodes, "member": member_template(template)}
+    return template
 
 
 def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSpec) -> Manifest:
@@ -89,7 +96,7 @@ def _pod_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role, ro
     if annotations:
         metadata["annotations"] = annotations
     engine = spec.engine
-    gpus = {role_spec.gpu_resource: str(role_spec.gpus)}
+    gpus = {role_spec.gpu_resource: str(role_spec.gpus // role_spec.nodes)}
     container: Manifest = {
         "name": ENGINE_CONTAINER,
         "image": engine.image,
@@ -159,6 +166,8 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
         flags["--pp-size"] = sizes.pipeline
     if sizes.data > 1:
         flags["--dp-size"] = sizes.data
+    if sizes.expert:
+        flags["--ep-size"] = sizes.expert
     switches = [
         "--enable-metrics",
         *(["--enable-dp-attention"] if sizes.data_attention else []),
@@ -166,7 +175,8 @@ def engine_flags(spec: DisaggregatedInferenceSpec, role: Role, role_spec: RoleSp
     ]
     own_order = engine_order(spec).flags if role is Role.PREFILL else ()  # a decode engine does not start with it
     words = (part for flag, value in flags.items() for part in (flag, str(value)))
-    return [*words, *switches, *own_order, *batch_engine_flags(spec, role), *api_key_flag(spec)]
+    batch = batch_engine_flags(spec, role)
+    return [*words, *node_flags(role_spec), *switches, *own_order, *batch, *api_key_flag(spec)]
 
 
 def _env(entry: EnvVar) -> dict[str, Any]:

@@ -70,15 +70,17 @@ def router_disruption_budget(owner: Owner) -> Manifest:
     return _disruption_budget(owner, ROUTER_POOL, {"maxUnavailable": 1, "selector": _matching(owner, ROUTER_POOL)})
 
 
-def worker_disruption_budget(owner: Owner, role: Role, target: int) -> Manifest:
+def worker_disruption_budget(owner: Owner, role: Role, target: int, nodes: int = 1) -> Manifest:
     """At most one worker of a role may be evicted at a time, and never the last one.
 
     By a number, since a share or maxUnavailable is of no effect for pods that no controller of Kubernetes' own made. A
     worker that drains counts on neither side, and one that does not serve may be evicted at any time. Ready is not
-    enough to serve: the gateway lists a worker some seconds later, and only then may the one before go.
+    enough to serve: the gateway lists a worker some seconds later, and only then may the one before go. Of workers of
+    several nodes all pods count: with one of them the whole worker goes, and then none more.
     """
-    selector = {"matchLabels": {INSTANCE_LABEL: owner.name, ROLE_LABEL: role, SERVING_LABEL: "true"}}
-    least = max(target - 1, 1)
+    of_role = {ROLE_LABEL: role} if nodes == 1 else {POOL_LABEL: role}
+    selector = {"matchLabels": {INSTANCE_LABEL: owner.name, **of_role, SERVING_LABEL: "true"}}
+    least = max(target * nodes - 1, nodes)
     spec = {"minAvailable": least, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
     return _disruption_budget(owner, role, spec)
 

@@ -20,7 +20,8 @@ class Revision:
 
     Attributes:
         name: hash of the template.
-        template: of the pods (metadata, spec).
+        template: of the pods (metadata, spec); of workers of several nodes that of the leader, with the others' beside
+            it (group: nodes, member).
         number: order among the revisions of the role; the greatest is the newest.
     """
 
@@ -28,13 +29,24 @@ class Revision:
     template: Manifest
     number: int = 0
 
+    @property
+    def nodes(self) -> int:
+        """Nodes that a worker spans."""
+        return int(self.template.get("group", {}).get("nodes", 1))
+
 
 def revision_of(owner: Owner, role: Role, template: Manifest) -> Revision:
     """The revision that a template makes. Labels of our own are no part of it: they can change in a running pod."""
-    metadata = template.get("metadata", {})
     own = _labels(owner, role)
-    labels = {name: value for name, value in metadata.get("labels", {}).items() if name not in own}
-    counted = {"metadata": {**metadata, "labels": labels}, "spec": template["spec"]}
+
+    def counts(of: Manifest) -> Manifest:
+        metadata = of.get("metadata", {})
+        labels = {name: value for name, value in metadata.get("labels", {}).items() if name not in own}
+        return {"metadata": {**metadata, "labels": labels}, "spec": of["spec"]}
+
+    counted = counts(template)
+    if "group" in template:
+        counted["group"] = {**template["group"], "member": counts(template["group"]["member"])}
     digest = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
     return Revision(digest[:8], template)
 

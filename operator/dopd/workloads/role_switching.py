@@ -27,8 +27,8 @@ def refuse_unable(spec: DisaggregatedInferenceSpec, role_spec: RoleSpec) -> None
     """Refuse what can not change its role.
 
     Raises:
-        Refusal: the release has no role switch, the roles' engines are not started alike, or there is no room for the
-            further bootstrap ports.
+        Refusal: the release has no role switch, the roles' engines are not started alike, a worker spans several nodes,
+            or there is no room for the further bootstrap ports.
     """
     if not convertible(spec):
         return
@@ -37,6 +37,8 @@ def refuse_unable(spec: DisaggregatedInferenceSpec, role_spec: RoleSpec) -> None
     if version is not None and not supports(version, Feature.ROLE_SWITCH):
         first = ".".join(map(str, Feature.ROLE_SWITCH.first))
         raise Refusal("spec.roleSwitching.enabled", f"needs SGLang {first} or later; the image is {spec.engine.image}")
+    if role_spec.nodes > 1:
+        raise Refusal("spec.roleSwitching.enabled", "needs workers of one node; set it to false, or nodes to 1")
     ports = role_spec.ports
     last = ports.bootstrap + BOOTSTRAP_TURNS
     if last > LAST_PORT or ports.bootstrap <= ports.engine <= last:

@@ -23,15 +23,18 @@ class Cluster:
     """One node with a number of GPUs.
 
     Attributes:
+        gpus: that there are.
         broken: a word of the command of engines that do not come up.
+        load: what each engine tells.
         faults: what a gateway makes of its list of workers, by name of its pod.
     """
 
     def __init__(self, api: httpx.Client, namespace: str, gpus: int) -> None:
-        self._api, self.namespace, self._gpus = api, namespace, gpus
+        self._api, self.namespace, self.gpus = api, namespace, gpus
         self._node = f"node-{namespace}"
         self._addresses = itertools.count(1)
         self.broken = "--broken"
+        self.load = IDLE
         self.faults: dict[str, Callable[[list[Json]], list[Json]]] = {}
         answer = api.post("/api/v1/nodes", json={"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._node}})
         assert answer.status_code == 201, answer.text
@@ -55,7 +58,7 @@ class Cluster:
     def turn(self) -> None:
         """What scheduler and kubelet do."""
         pods = self.pods()
-        free = self._gpus - sum(_gpus(pod) for pod in pods if pod["spec"].get("nodeName"))
+        free = self.gpus - sum(_gpus(pod) for pod in pods if pod["spec"].get("nodeName"))
         for pod in pods:
             if "deletionTimestamp" in pod["metadata"]:
                 self._api.request("DELETE", self._path(pod), json={"gracePeriodSeconds": 0})
@@ -137,7 +140,7 @@ class Cluster:
     async def get_json(self, pod: Json, port: int, path: str, *_: Any) -> Any:
         """What gateways and engines answer: engines are idle, gateways follow the labels at once."""
         if pod["metadata"]["labels"]["dopd.dev/pool"] != ROUTER_POOL:
-            return {"loads": [IDLE]}
+            return {"loads": [self.load]}
         workers = [
             {"url": f"http://{p['status']['podIP']}:30000", "worker_type": p["metadata"]["labels"]["dopd.dev/role"]}
             for p in self.listed(pod)

@@ -35,6 +35,7 @@ MAY: list[Right] = [
     ("patch", "dopd.dev", "workerscales/status"),
     *rights(kinds.POD, "get", "list", "watch", "create", "patch", "delete"),
     *rights(kinds.REPLICA_SET, "list", "delete"),
+    *rights(kinds.LEADER_WORKER_SET, "list", "create", "patch", "delete"),
     *rights(kinds.EVENT, "create"),
     *rights(kinds.LEASE, "create"),
 ]
@@ -45,6 +46,7 @@ MAY_NOT: list[Right] = [
     *rights(kinds.WORKER_SCALE, "update", "patch"),
     *rights(kinds.POD, "update", "deletecollection"),
     *rights(kinds.REPLICA_SET, "get", "create", "patch"),
+    *rights(kinds.LEADER_WORKER_SET, "get", "watch", "update"),
     *rights(kinds.LEASE, "list", "watch", "delete", "get"),  # any Lease: its own is allowed by name
     ("create", "", "pods/exec"),
     ("get", "", "pods/log"),
@@ -65,11 +67,12 @@ RARE = {(verb, kind.group, kind.plural) for kind in kinds.CHILD_KINDS for verb i
     ("get", "", "pods"),
     ("get", "dopd.dev", "engineprofiles"),
     *rights(kinds.REPLICA_SET, "list", "delete"),
+    *rights(kinds.LEADER_WORKER_SET, "list", "create", "patch", "delete"),
     *rights(kinds.WORKER_SCALE, "create"),
     ("patch", "dopd.dev", "workerscales/status"),
 }
-"""Not used in the short run below: children in the way or left behind, draining, workers of a Deployment, scalers of
-the user's own; and what the gateway's Role grants."""
+"""Not used in the short run below: children in the way or left behind, draining, workers of a Deployment, workers of
+several nodes, scalers of the user's own; and what the gateway's Role grants."""
 
 
 def allowed(api: httpx.Client, namespace: str, right: Right, name: str = "") -> bool:

@@ -34,6 +34,11 @@ def engine_port(**port: Any) -> dict[str, Any]:
     return {"name": "engine", "ports": [port]}
 
 
+def several_nodes(**decode: Any) -> dict[str, Any]:
+    """A change: decode workers of several nodes."""
+    return {"spec.decode": {"gpus": 16, "nodes": 2, **decode}, "spec.scaling.gpuBudget": {"max": 64}}
+
+
 GOOD: list[dict[str, Any]] = [
     {},
     STATIC,
@@ -62,6 +67,8 @@ GOOD: list[dict[str, Any]] = [
     {"spec.engine.command": ["tini", "--", "bash", "-c", 'exec sglang serve "$@"', "engine"]},
     {"spec.prefill.parallelism": {"pipeline": 2}, "spec.decode.parallelism": {"data": 2}},
     {"spec.decode.parallelism": {"data": 2, "dataAttention": True}},
+    several_nodes(parallelism={"data": 16, "dataAttention": True, "expert": 16}),
+    several_nodes(nodes=4, parallelism={"pipeline": 2}, ports={"rendezvous": 25000}),
     {"spec.prefill.gpus": 4, "spec.prefill.nodes": 2, "spec.scaling.gpuBudget.max": 16},
     {"spec.prefill.ports": {"engine": 30001, "bootstrap": 8999}, "spec.decode.ports": {"engine": 30002}},
     {
@@ -312,6 +319,16 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.engine.command": ["env", "bash5", "-lc", "x"]}, ["spec.engine.command:", "a shell drops the flags"]),
     ({"spec.engine.imagePullSecrets": ["a", "a"]}, ["spec.engine.imagePullSecrets[1]: Duplicate value"]),
     ({"spec.decode.ports": {"engine": 8998}}, ["spec.decode.ports:", "need two ports"]),
+    (several_nodes(parallelism={"data": 2}), ["spec.decode.parallelism.data:", "set dataAttention"]),
+    (
+        several_nodes(nodes=4, parallelism={"pipeline": 8, "expert": 3}),
+        ["spec.decode.parallelism.expert:", "tensor size"],
+    ),
+    (
+        several_nodes(gpus=12, nodes=3, parallelism={"pipeline": 2}),
+        ["spec.decode.parallelism.pipeline:", "whole stages"],
+    ),
+    (several_nodes(ports={"rendezvous": 30000}), ["spec.decode.ports.rendezvous:", "choose another"]),
     (template(engine_port(name="http", containerPort=9000)), ["spec.prefill.template:", "named http", "another name"]),
     (template({"image": "x"}), ["template.spec.containers[0].name: Required"]),
     (template(engine_port(name="x", containerPort=30000)), ["spec.prefill.template:", "leave out the name"]),

@@ -19,6 +19,7 @@ BROKEN = {
     ConditionReason.CHILD_REFUSED,
     ConditionReason.NAME_TAKEN,
     ConditionReason.PORT_TAKEN,
+    ConditionReason.NO_LEADER_WORKER_SETS,
     ConditionReason.IMAGE_PULL,
     ConditionReason.CONFIG,
     ConditionReason.CRASHING,

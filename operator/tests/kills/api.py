@@ -76,7 +76,11 @@ class MemoryApi:
         gone = self.objects.pop((kind.kind, name), None)
         if gone is None:
             return
-        uid = gone["metadata"]["uid"]
+        self._dismiss_all_of(gone)
+
+    def _dismiss_all_of(self, owner: Json) -> None:
+        """Delete what an object owns."""
+        uid = owner["metadata"]["uid"]
         for (of, child), thing in list(self.objects.items()):
             if any(ref.get("uid") == uid for ref in thing["metadata"].get("ownerReferences") or []):
                 self._dismiss(of, child)
@@ -87,7 +91,14 @@ class MemoryApi:
         if kind == kinds.POD.kind and thing["spec"].get("nodeName"):
             thing["metadata"].setdefault("deletionTimestamp", self.stamp())
         else:
-            self.take(next(k for k in (*kinds.CHILD_KINDS, kinds.POD, kinds.INFERENCE) if k.kind == kind), name)
+            self.take(
+                next(
+                    k
+                    for k in (*kinds.CHILD_KINDS, kinds.POD, kinds.INFERENCE, kinds.LEADER_WORKER_SET)
+                    if k.kind == kind
+                ),
+                name,
+            )
 
     async def get(self, kind: kinds.Kind, _: str, name: str) -> Json | None:
         return copied(self.objects.get((kind.kind, name)))
@@ -147,12 +158,25 @@ class MemoryApi:
         self.after_write(write)
         return copied(stored)
 
-    async def delete(self, kind: kinds.Kind, _: str, name: str, uid: str | None = None, **__: Any) -> None:
+    async def delete(
+        self,
+        kind: kinds.Kind,
+        _: str,
+        name: str,
+        uid: str | None = None,
+        *,
+        orphan: bool = False,
+        foreground: bool = False,
+    ) -> None:
         live = self.objects.get((kind.kind, name))
         if live is None or uid not in (None, live["metadata"]["uid"]):
             return
         write = self._write("delete", kind, name)
-        self._dismiss(kind.kind, name)
+        if foreground:
+            live["metadata"].setdefault("deletionTimestamp", self.stamp())
+            self._dismiss_all_of(live)
+        else:
+            self._dismiss(kind.kind, name)
         self.after_write(write)
 
 

@@ -129,7 +129,7 @@ class World:
             for new in wanted - there.keys():
                 meta = {"name": new, "labels": template["metadata"]["labels"], "ownerReferences": [owner]}
                 self.api.put(kinds.POD, {"metadata": meta, "spec": copied(template["spec"])})
-            ready = sum(_ready(pod) for name, pod in there.items() if name in wanted)
+            ready = sum(is_ready(pod) for name, pod in there.items() if name in wanted)
             deployment["status"] = {"replicas": count, "updatedReplicas": count, "readyReplicas": ready}
             deployment["status"]["observedGeneration"] = deployment["metadata"]["generation"]
 
@@ -309,10 +309,10 @@ def _owned(pod: Json, uid: str) -> bool:
     return any(reference["uid"] == uid for reference in pod["metadata"].get("ownerReferences", []))
 
 
-def _ready(pod: Json) -> bool:
+def is_ready(pod: Json) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
 
 
 def serves(pod: Json) -> bool:
     """Whether a gateway should list a pod."""
-    return _ready(pod) and ROLE_LABEL in pod["metadata"]["labels"] and "deletionTimestamp" not in pod["metadata"]
+    return is_ready(pod) and ROLE_LABEL in pod["metadata"]["labels"] and "deletionTimestamp" not in pod["metadata"]

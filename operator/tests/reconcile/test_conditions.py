@@ -186,11 +186,12 @@ def test_one_worker_in_trouble_does_not_make_the_resource_unready():
     assert found(observed, ConditionType.WORKERS_AVAILABLE).reason is ConditionReason.IMAGE_PULL
 
 
-def test_a_field_that_is_not_acted_on_is_said_so():
-    spec = {**SPEC, "prefill": {"gpus": 1, "replicas": 1, "nodes": 2}}
-    honored = found(look(*ALL_WELL, spec=spec), ConditionType.SPEC_HONORED)
+def test_a_field_that_the_cluster_has_no_means_for_is_said_so():
+    spec = {**SPEC, "prefill": {"gpus": 2, "replicas": 1, "nodes": 2}}
+    honored = found(replace(look(*ALL_WELL, spec=spec), groups_known=False), ConditionType.SPEC_HONORED)
     assert honored.status is ConditionStatus.FALSE
-    assert "spec.prefill.nodes" in honored.message
+    assert "spec.prefill.nodes (2)" in honored.message
+    assert found(look(*ALL_WELL, spec=spec), ConditionType.SPEC_HONORED).status is ConditionStatus.TRUE
 
 
 def test_a_spec_of_another_schema_is_reported_with_the_field():

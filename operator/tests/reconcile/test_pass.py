@@ -258,6 +258,46 @@ def test_what_stays_as_it_is_is_looked_at_less_and_less():
     assert pace.pause(findings(look(*ALL_WELL), (), None), 601.0) == MOVING_SECONDS
 
 
+def lists_of_groups(cluster: Cluster) -> int:
+    return cluster.sent.count(("list", "LeaderWorkerSet", ""))
+
+
+async def test_nobody_asks_for_leader_worker_sets_where_no_worker_is_of_several_nodes():
+    cluster = Cluster()
+    await reconciler(cluster, Clock()).reconcile(KEY)
+    assert lists_of_groups(cluster) == 0
+    assert cluster.conditions["SpecHonored"]["status"] == "True"
+
+
+async def test_a_cluster_without_leader_worker_sets_is_told_by_name():
+    missing = ApiError(404, "NotFound", "the server could not find the requested resource")
+    cluster = Cluster(lambda verb, kind, name: missing if kind == "LeaderWorkerSet" else None)
+    cluster.resource["spec"]["decode"] = {"gpus": 16, "nodes": 2, "replicas": 1}
+    await reconciler(cluster, Clock()).reconcile(KEY)
+    assert cluster.conditions["Ready"]["reason"] == "LeaderWorkerSetsMissing"
+    assert cluster.conditions["SpecHonored"]["reason"] == "NotActedOn"
+    for kind in ("Ready", "SpecHonored", "Reconciled"):
+        assert "spec.decode.nodes (2): the cluster has no LeaderWorkerSets" in cluster.conditions[kind]["message"]
+    assert NEEDED - cluster.kept.keys() == {("Deployment", "m-router")}, "its gateway waits for a pair of revisions"
+    created = [(kind, name.split("-")[1]) for verb, kind, name in cluster.sent if verb == "create"]
+    assert created == [("Pod", "prefill")]
+
+
+async def test_a_group_is_asked_about_before_it_is_made_and_counts_until_it_is_gone():
+    cluster = Cluster()
+    cluster.resource["spec"]["decode"] = {"gpus": 16, "nodes": 2, "replicas": 1}
+    looping = reconciler(cluster, Clock())
+    await looping.reconcile(KEY)
+    asked = [kind for verb, kind, name in cluster.sent if verb == "ask" and "decode" in name]
+    assert asked == ["Pod", "Pod", "LeaderWorkerSet"]
+    (made,) = (item for (kind, _), item in cluster.kept.items() if kind == "LeaderWorkerSet")
+    await looping.reconcile(KEY)
+    assert lists_of_groups(cluster) == 2
+    assert cluster.resource["status"]["decode"]["starting"] == 1
+    assert cluster.conditions["WorkersAvailable"]["reason"] == "PartialGroup"
+    assert f"there are no pods {made['metadata']['name']}-0" in cluster.conditions["WorkersAvailable"]["message"]
+
+
 class Noting(Silent):
     """Pods that do not answer, and the keys that they were asked with."""
 

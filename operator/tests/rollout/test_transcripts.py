@@ -11,6 +11,7 @@ import pytest
 
 from .cluster import Cluster, Want
 from .flipping import FlippingCluster
+from .group_cluster import GroupCluster
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -123,6 +124,10 @@ def a_flip_whose_pairs_do_not_answer(cluster: Cluster) -> None:
     run(cluster, Want(2, 2), 18)
 
 
+def two_halves_of_groups(cluster: Cluster) -> None:
+    run(cluster, Want(2, 0, pending_deadline=4.0), 16)
+
+
 SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (scale_down, Cluster(gpus=8)),
     (rebalance_within_a_budget, Cluster(gpus=8, budget=4)),
@@ -137,6 +142,7 @@ SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (load_grows_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (load_falls_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (a_bad_revision_stops_at_the_first_worker, Cluster(gpus=5, budget=5, broken=frozenset("b"))),
+    (two_halves_of_groups, GroupCluster(gpus=2)),
     (flip, FlippingCluster(gpus=4, budget=4)),
     (flips_there_and_back, FlippingCluster(gpus=4, budget=4)),
     (a_flip_that_is_superseded, FlippingCluster(gpus=4, budget=4)),
