@@ -56,7 +56,7 @@ class Client:
 async def readings(size: int) -> float:
     """The second reading of each resource, as all share the answers of one Prometheus."""
     client = Client(Played(names(size, max(1, size // 100)), WORKERS))
-    loads = LoadReader(Servers(lambda _: client))  # type: ignore[arg-type, return-value]
+    loads = LoadReader(Servers(lambda _: client))
     source = Source("http://played", 60.0, 7200.0, PERIOD_SECONDS)
 
     async def one(key: tuple[str, str], now_seconds: float) -> None:
