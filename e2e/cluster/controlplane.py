@@ -215,7 +215,10 @@ class ControlPlane:
         ]
         if audit:
             command += [f"--audit-policy-file={BUILD_FILES / 'audit-policy.yaml'}"]
-            command += [f"--audit-log-path={self.audit_log}"]
+            command += [
+                f"--audit-log-path={self.audit_log}",
+                "--audit-log-maxsize=10000",
+            ]  # MB: one file, never turned over
         if not service_accounts:  # only the controller manager makes the `default` ones that admission asks for
             command += ["--disable-admission-plugins=ServiceAccount"]
         return command

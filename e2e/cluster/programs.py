@@ -82,6 +82,11 @@ def coredns() -> Path:
     return cached("coredns", versions.COREDNS, _key("coredns"), build)
 
 
+def kwok() -> Path:
+    """Return the folder with `kwok`, which plays nodes and what happens to pods on them."""
+    return _go_install("kwok", versions.KWOK, ["sigs.k8s.io/kwok/cmd/kwok"], "3 min")
+
+
 def pause() -> Path:
     """Return the folder with `pause`, the process of a pod's sandbox."""
 

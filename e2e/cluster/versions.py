@@ -9,6 +9,7 @@ CONTAINERD = "v2.4.2"
 COREDNS = "v1.14.2"
 HELM = "v4.3.1"
 ARGOCD = "v3.2.1"
+KWOK = "v0.8.0"
 
 # Installed ones that will do: from the first, below the second. kubectl may be a minor older or newer than the API
 # server; kind must know the node image; Helm 3.17 brought --take-ownership, by which a chart takes over what is there.

@@ -261,12 +261,14 @@ def read_status(stored: Any) -> DisaggregatedInferenceStatus:
     Args:
         stored: JSON of no great depth.
     """
-    readable = copy.deepcopy(stored) if isinstance(stored, dict) else {}
+    readable = given = stored if isinstance(stored, dict) else {}
     while True:
         try:
             status = DisaggregatedInferenceStatus.model_validate(readable)
             break
         except ValidationError as error:
+            if readable is given:
+                readable = copy.deepcopy(given)
             faults = {path for problem in error.errors() for path in _faults(problem)}
             for path in sorted(faults, key=_in_order, reverse=True):  # later items of a list first
                 _leave_out(readable, path)

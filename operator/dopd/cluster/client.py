@@ -245,7 +245,7 @@ class Kubernetes:
     ) -> bytes:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         try:
-            response = await self._send(method, path, body=body, query=query, content_type=content_type, limit=timeout)
+            response = await self.send(method, path, body=body, query=query, content_type=content_type, limit=timeout)
             async with response:
                 raw = bytearray()
                 async for chunk in response.content.iter_any():
@@ -259,7 +259,7 @@ class Kubernetes:
             raise _error(response.status, bytes(raw))
         return bytes(raw)
 
-    async def _send(
+    async def send(
         self,
         method: str,
         path: str,
@@ -268,12 +268,14 @@ class Kubernetes:
         body: Json | builtins.list[Json] | None = None,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> aiohttp.ClientResponse:
+        """One request; the answer as it comes, whatever its status. What aiohttp raises is passed on."""
         request = await self.api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

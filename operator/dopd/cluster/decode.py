@@ -55,8 +55,12 @@ def depth_of(value: Any) -> int:
     return depth
 
 
-async def lines(chunks: AsyncIterable[bytes], most_bytes: int) -> AsyncGenerator[bytes]:
-    """The lines of a stream that are not empty; one that is longer than `most_bytes` is left out."""
+async def lines(chunks: AsyncIterable[bytes], most_bytes: int, *, strict: bool = False) -> AsyncGenerator[bytes]:
+    """The lines of a stream that are not empty; one that is longer than `most_bytes` is left out.
+
+    Raises:
+        ValueError: there is one that is longer; only if `strict`.
+    """
     pending, too_long = bytearray(), False
     async for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
@@ -64,9 +68,13 @@ async def lines(chunks: AsyncIterable[bytes], most_bytes: int) -> AsyncGenerator
             pending += end
             if pending and not too_long and len(pending) <= most_bytes:
                 yield bytes(pending)
+            if strict and len(pending) > most_bytes:
+                raise ValueError(f"a line of more than {most_bytes} bytes")
             pending.clear()
             too_long = False
         pending += rest
         if len(pending) > most_bytes:
+            if strict:
+                raise ValueError(f"a line of more than {most_bytes} bytes")
             pending.clear()
             too_long = True

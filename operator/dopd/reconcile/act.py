@@ -141,9 +141,8 @@ class Actor:
                 await self._delete(live)
                 return None
             return taken(f"{manifest['kind']} {manifest['metadata']['name']}")
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
         child = (Key(owner.namespace, owner.name), (manifest["kind"], manifest["metadata"]["name"]))
-        if before is None or before.digest != digest:
+        if before is None or before.digest != _digest(manifest):
             self._pauses.succeeded(child)
         elif self._pauses.seconds_left(child):
             return before
@@ -151,7 +150,7 @@ class Actor:
             await self._applier.apply(manifest, live)
         except ApiError as error:
             self._pauses.failed(child)
-            return _Refused(digest, refusal(f"{manifest['kind']} {manifest['metadata']['name']}", error))
+            return _Refused(_digest(manifest), refusal(f"{manifest['kind']} {manifest['metadata']['name']}", error))
         self._pauses.succeeded(child)
         return None
 
@@ -165,3 +164,7 @@ class Actor:
         meta = child["metadata"]
         _LOG.info("delete %s %s/%s", child["kind"], meta["namespace"], meta["name"])
         await self._kubernetes.delete(kinds.kind_of(child), meta["namespace"], meta["name"], meta["uid"])
+
+
+def _digest(manifest: Json) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from dopd.api.conditions import ConditionStatus
+from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.inference import Slo
 from dopd.api.names import Role
 from dopd.autoscaler import Decision, Reason
@@ -162,6 +162,9 @@ CONDITION_REASON = Gauge(
     "dopd_condition_reason", "1 at the reason of each condition.", ["namespace", "inference", "type", "reason"]
 )
 
+_TOLD: dict[Key, dict[ConditionType, ConditionReason]] = {}
+"""Reasons of the conditions that are shown: to find them among the series of all resources takes a look at each."""
+
 _UNKNOWN = float("nan")
 """A gauge that kept its last value would show a load that nobody measures."""
 _OF_INSTANCE = (
@@ -220,8 +223,13 @@ def report(
             LEAD_SECONDS.labels(*key, role).set(lead.seconds)
             for part, seconds in lead.parts().items():
                 LEAD_PART_SECONDS.labels(*key, role, part).set(seconds)
-    for gauge in (CONDITION, CONDITION_REASON):  # some may not apply any more
-        gauge.remove_by_labels({"namespace": key.namespace, "inference": key.name})
+    told = {finding.type: finding.reason for finding in found}
+    for kind, reason in _TOLD.get(key, {}).items():  # some may not apply any more
+        if kind not in told:
+            CONDITION.remove(*key, kind)
+        if told.get(kind) != reason:
+            CONDITION_REASON.remove(*key, kind, reason)
+    _TOLD[key] = told
     for finding in found:
         CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
         CONDITION_REASON.labels(*key, finding.type, finding.reason).set(1)
@@ -284,11 +292,12 @@ def _report_outlook(key: Key, planned: Planned) -> None:
         FORECAST_ERROR.labels(*key).set(planned.trust.error_vs_last_value)
         FORECAST_COVERAGE.labels(*key).set(planned.trust.coverage_90)
         FORECAST_AGE.labels(*key).set(planned.trust.newest_point_age_seconds)
-    FORECAST_RATE.remove_by_labels({"namespace": key.namespace, "inference": key.name})
     for role in Role:
         outlook = planned.outlook[role] if planned.outlook else None
         expected = outlook.rate(outlook.expected) if outlook else None
-        if expected is not None:
+        if expected is None:
+            FORECAST_RATE.remove(*key, role)
+        else:
             FORECAST_RATE.labels(*key, role).set(expected)
         promised = outlook.rate(outlook.promised) if outlook else None
         FORECAST_FOR_NOW.labels(*key, role).set(_UNKNOWN if promised is None else promised)
@@ -296,5 +305,6 @@ def _report_outlook(key: Key, planned: Planned) -> None:
 
 def forget(key: Key) -> None:
     """Drop the gauges of a resource that is gone, so that nobody reads its last values as live."""
+    _TOLD.pop(key, None)
     for gauge in _OF_INSTANCE:
         gauge.remove_by_labels({"namespace": key.namespace, "inference": key.name})

@@ -6,6 +6,7 @@ there is a short rest, whoever names it: a resource that changes without end cos
 """
 
 import asyncio
+import heapq
 from typing import NamedTuple
 
 REST_SECONDS = 0.1
@@ -29,6 +30,8 @@ class KeyQueue:
         self._due: dict[Key, float] = {}
         self._working: set[Key] = set()
         self._resting: dict[Key, float] = {}
+        self._order: list[tuple[float, Key]] = []
+        """A heap of keys by the time at which they may be taken; what is not so any more stays until its turn."""
         self._changed = asyncio.Event()
 
     def add(self, key: Key, delay_seconds: float = 0.0) -> None:
@@ -36,7 +39,7 @@ class KeyQueue:
         due = asyncio.get_running_loop().time() + delay_seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
-            self._changed.set()
+            self._line_up(key)
 
     def add_namespace(self, namespace: str) -> None:
         """Make every key of a namespace due that stands in the queue or is being worked on."""
@@ -47,30 +50,49 @@ class KeyQueue:
         """Wait for a key that is due and not being worked on; it is the caller's until `done`."""
         loop = asyncio.get_running_loop()
         while True:
-            now = loop.time()
-            self._resting = {key: until for key, until in self._resting.items() if until > now}
-            free = [
-                (max(due, self._resting.get(key, due)), key)
-                for key, due in self._due.items()
-                if key not in self._working
-            ]
-            due, key = min(free, default=(float("inf"), None))
-            if key is not None and due <= loop.time():
+            self._drop_stale()
+            at, key = self._order[0] if self._order else (float("inf"), None)
+            if key is not None and at <= loop.time():
+                heapq.heappop(self._order)
                 del self._due[key]
+                self._resting.pop(key, None)
                 self._working.add(key)
                 return key
             self._changed.clear()
             try:
-                async with asyncio.timeout(None if key is None else due - loop.time()):
+                async with asyncio.timeout(None if key is None else at - loop.time()):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
     def done(self, key: Key, rest_seconds: float = REST_SECONDS) -> None:
         """Give a key back; it is not taken again before it has rested."""
+        loop = asyncio.get_running_loop()
         self._working.discard(key)
-        self._resting[key] = asyncio.get_running_loop().time() + rest_seconds
+        self._resting[key] = loop.time() + rest_seconds
+        if key in self._due:
+            self._line_up(key)
+        else:
+            loop.call_later(rest_seconds, self._rested, key)
+
+    def _rested(self, key: Key) -> None:
+        if self._resting.get(key, float("inf")) <= asyncio.get_running_loop().time() and key not in self._due:
+            del self._resting[key]
+
+    def _may_be_taken_at(self, key: Key) -> float:
+        return max(self._due[key], self._resting.get(key, 0.0))
+
+    def _line_up(self, key: Key) -> None:
+        heapq.heappush(self._order, (self._may_be_taken_at(key), key))
         self._changed.set()
+
+    def _drop_stale(self) -> None:
+        """Entries at the head of keys that are taken, that somebody works on, or that have another time by now."""
+        while self._order:
+            at, key = self._order[0]
+            if key in self._due and key not in self._working and at == self._may_be_taken_at(key):
+                return
+            heapq.heappop(self._order)
 
     def __len__(self) -> int:
         return len(self._due)

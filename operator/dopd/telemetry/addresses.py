@@ -5,6 +5,7 @@ pod, not from the spec: until a change of it has been rolled out, pods with eith
 """
 
 import contextlib
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ def listed_address(url: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=2**16)
 def _joined(host: str, port: int) -> str:
     """IPv6 in its one short form, and in brackets."""
     with contextlib.suppress(ValueError):

@@ -24,9 +24,9 @@ from dopd.telemetry.lengths import Lengths, absent, lengths
 from dopd.telemetry.past import Grid, past_loads
 from dopd.telemetry.present import Asked, Gateway, LoadNow, load_now, no_number, not_scraped
 from dopd.telemetry.prometheus import Found as Result
-from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, together
+from dopd.telemetry.prometheus import QueryFailed, Servers, SharedAnswers, duration, series_by_key, together
 from dopd.telemetry.queries import Signal
-from dopd.telemetry.signals import of_resource
+from dopd.telemetry.signals import RESOURCE, Shared, of_resource, shared
 from dopd.telemetry.windows import (
     LOOK_BACK_SECONDS,
     LOOK_STEP_SECONDS,
@@ -211,7 +211,7 @@ class LoadReader:
         over = windows(timing, source.interval_seconds, source.bin_seconds)
         at = now_seconds - over.lag_seconds
 
-        async def ask() -> dict[Signal, Answer]:
+        async def ask() -> Shared:
             await self.servers.ask(source.url, CLOCK_QUERY, clock_check(source.url, now_seconds))
             loads = (*queries.PRESENT, *queries.LENGTHS)
             present, latencies = await together(
@@ -268,7 +268,7 @@ class LoadReader:
             )
             return intervals(times, samples, now_seconds)
 
-        def shared(name: str, ask: Any, fresh_seconds: float) -> Coroutine[Any, Any, Any]:
+        def told(name: str, ask: Any, fresh_seconds: float) -> Coroutine[Any, Any, Any]:
             return self._answers.get(
                 (name, source.url, matching, source.interval_seconds),
                 now_seconds,
@@ -277,14 +277,14 @@ class LoadReader:
                 failure_seconds=source.shared_seconds,
             )
 
-        async def newest() -> tuple[Answer, float]:
+        async def newest() -> tuple[Mapping[tuple[str, ...], Answer], float]:
             text = queries.newest_samples(matching)
-            return await self.servers.instant(source.url, text, now_seconds), now_seconds
+            return series_by_key(await self.servers.instant(source.url, text, now_seconds), RESOURCE), now_seconds
 
         interval_by_pool, (samples, asked_seconds) = await asyncio.gather(
-            shared("intervals", looked, TIMING_SECONDS), shared("newest", newest, source.shared_seconds)
+            told("intervals", looked, TIMING_SECONDS), told("newest", newest, source.shared_seconds)
         )
-        return timing_of(key, interval_by_pool, samples, asked_seconds)
+        return timing_of(key, interval_by_pool, samples.get(key, ()), asked_seconds)
 
     async def _newest(
         self, source: Source, place: Place, question: Question, over: Windows, now_seconds: float
@@ -303,11 +303,11 @@ class LoadReader:
 
     async def _instants(
         self, source: Source, signals: Iterable[Signal], window_seconds: float, at_seconds: float
-    ) -> dict[Signal, Answer]:
+    ) -> Shared:
         asked = tuple(signals)
         texts = [s.promql(duration(window_seconds), source.matching) for s in asked]
         answers = await together(*(self.servers.instant(source.url, text, at_seconds) for text in texts))
-        return dict(zip(asked, answers, strict=True))
+        return shared(dict(zip(asked, answers, strict=True)))
 
 
 async def _within(source: Source, asked: Coroutine[Any, Any, Result]) -> Result:

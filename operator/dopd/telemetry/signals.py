@@ -14,6 +14,9 @@ from dopd.telemetry.prometheus import QueryFailed, series_by_key
 from dopd.telemetry.queries import Signal
 from dopd.telemetry.windows import InstanceKey
 
+RESOURCE = ("namespace", queries.INSTANCE)
+"""Labels that name a resource."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -65,9 +68,15 @@ class Found:
         return any(math.isfinite(bound) for bound in self.histogram)
 
 
-def of_resource(answers: Mapping[Signal, Answer], key: InstanceKey) -> dict[Signal, Found]:
+Shared = Mapping[Signal, Mapping[tuple[str, ...], Answer]]
+"""Answers about all resources: series by signal and by key of the resource."""
+
+
+def shared(answers: Mapping[Signal, Answer]) -> Shared:
+    """Answers, sorted once for all resources that share them."""
+    return {signal: series_by_key(answer, RESOURCE) for signal, answer in answers.items()}
+
+
+def of_resource(answers: Shared, key: InstanceKey) -> dict[Signal, Found]:
     """The part of some answers that is about one resource."""
-    return {
-        signal: Found(signal, series_by_key(answer, ("namespace", queries.INSTANCE)).get(key, []))
-        for signal, answer in answers.items()
-    }
+    return {signal: Found(signal, by_key.get(key, [])) for signal, by_key in answers.items()}

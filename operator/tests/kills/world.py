@@ -185,7 +185,7 @@ class World:
         self.violations += [
             f"{workers[uid]['metadata']['name']} is sent requests that wait for the engine before"
             for uid in self.unknown & sent_to
-            if _ready(workers[uid])
+            if is_ready(workers[uid])
         ]
         for uid in workers:
             sent = any(uid in mine for mine in self.lists.values())
