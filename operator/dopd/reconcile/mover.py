@@ -14,6 +14,7 @@ from dopd.planning.schedules import limits_at
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
 from dopd.reconcile.gateways import pair_gateways
+from dopd.reconcile.grants import Grant
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
@@ -56,6 +57,7 @@ class Mover:
         targets: Mapping[Role, int],
         now: datetime,
         flips: Flips = NO_FLIPS,
+        grant: Grant | None = None,
     ) -> Moved:
         """One step of both roles.
 
@@ -66,6 +68,7 @@ class Mover:
             targets: workers that should serve.
             now: the time.
             flips: workers that may change to a role instead of leaving the other.
+            grant: what its GpuPool gives it; None without a pool.
         """
         revisions, troubles = await self.pods.choose(observed, spec)
         adopting: set[Role] = set()
@@ -76,13 +79,17 @@ class Mover:
             adopting = set(Role)
         sides = {role: self._side(key, observed, spec, role, targets[role], revisions, now) for role in Role}
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
+        most = budget.max if budget else None
+        if grant is not None:
+            most = grant.budget(most)
+            sides = {role: replace(side, most_gpus=grant.most_gpus(role)) for role, side in sides.items()}
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
         step = paired_move(
             sides,
             pair_gateways(observed, now.timestamp()),
             spec.router.replicas,
-            budget.max if budget else None,
+            most,
             now_seconds=self._clock.now(),
             drain_deadline_seconds=seconds(deadline),
             flips=flips,

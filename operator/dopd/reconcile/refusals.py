@@ -26,11 +26,19 @@ def taken(name: str) -> Trouble:
     return Trouble(ConditionReason.NAME_TAKEN, f"{name} exists and is not of this resource. {fix}")
 
 
+def over_quota(error: ApiError) -> bool:
+    """Whether a ResourceQuota has no room for what is acceptable otherwise: the API server asks quotas last."""
+    return error.status == 403 and "exceeded quota" in error.message
+
+
 def refusal(name: str, error: ApiError) -> Trouble:
     """A manifest of that kind and name was not accepted."""
     if "port is already allocated" in error.message:
         fix = "Choose another spec.router.service.nodePort, or leave it out"
         return Trouble(ConditionReason.PORT_TAKEN, f"{name}: {error.message}. {fix}")
+    if over_quota(error):
+        fix = "Raise that ResourceQuota, or lower max or gpuBudget.max; what there is serves on"
+        return Trouble(ConditionReason.QUOTA_EXCEEDED, f"{name} is refused: {error.message}. {fix}")
     passing_500 = error.status == 500 and any(words in error.message for words in _PASSING_WORDS)
     if error.status in _PASSING or passing_500:
         return Trouble(ConditionReason.API_FAILED, f"{name}: {error.message}")

@@ -19,7 +19,7 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
-from dopd.reconcile.refusals import refusal, taken
+from dopd.reconcile.refusals import over_quota, refusal, taken
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import PoolStep
 from dopd.workloads.engines import worker_template
@@ -114,7 +114,7 @@ class WorkerPods:
         pod = worker_pod(observed.owner, role, revision, name, 1)
         manifest = stored_revision(observed.owner, role, revision)
         try:
-            await self._kubernetes.create(kinds.POD, pod, dry_run=True)
+            await self._shown(pod)
             await self._kubernetes.apply(kinds.CONTROLLER_REVISION, manifest)
         except ApiError as error:
             trouble = refusal(f"Pods {observed.owner.child_name(role)}: what they are to be made from", error)
@@ -123,6 +123,18 @@ class WorkerPods:
             raise _NotAccepted(trouble) from error
         self._accepted(at)
         return revision
+
+    async def _shown(self, pod: Json) -> None:
+        """Ask whether a pod would be accepted, but for a quota, which does not know that another leaves before.
+
+        Raises:
+            ApiError: it would not.
+        """
+        try:
+            await self._kubernetes.create(kinds.POD, pod, dry_run=True)
+        except ApiError as error:
+            if not over_quota(error):
+                raise
 
     async def carry_out(
         self,

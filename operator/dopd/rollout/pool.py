@@ -90,7 +90,11 @@ def pool_step(
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
     """
-    lost = [w for w in workers if not w.scheduled and now_seconds - w.created_seconds >= goal.pending_deadline_seconds]
+    lost = [
+        w
+        for w in workers  # who is given back and tried anew begins at the end of the queue
+        if not (w.scheduled or w.gated) and now_seconds - w.created_seconds >= goal.pending_deadline_seconds
+    ]
     ranked = sorted((w for w in workers if w not in lost), key=lambda worker: worker.preference)
     new = [w for w in ranked if w.available and w.revision == goal.revision][: goal.target]
     old = [w for w in ranked if w.available and w.revision != goal.revision]

@@ -26,6 +26,7 @@ class Worker:
         may_flip: it may be asked to change to the other role.
         answers: its revision has a partner, and a gateway of the two that clients reach.
         needed: the last one of its role behind a gateway that clients reach.
+        gated: a queue (Kueue, say) has not let it in yet, so no node is looked for.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
     """
 
@@ -47,6 +48,7 @@ class Worker:
     answers: bool = True
     needed: bool = False
     stranded: bool = False
+    gated: bool = False
 
     @property
     def available(self) -> bool:
