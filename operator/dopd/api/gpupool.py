@@ -54,9 +54,9 @@ class PoolMember(Model):
         ),
     )
 
-    namespace: Name
+    namespace: Annotated[Name, Field(max_length=63)]
     """Namespace of the resources."""
-    name: Name | None = None
+    name: Annotated[Name, Field(max_length=46)] | None = None
     """Name of the one resource that this is about; all others of the namespace together if absent."""
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     """Greater ones are served first, once everybody has what it is guaranteed."""
@@ -87,7 +87,7 @@ class GpuPoolSpec(Model):
         ),
         Rule(
             "!has(self.members) || self.members.all(a, self.members.exists_one(b, a.namespace == b.namespace"
-            " && (has(a.name) ? a.name : '') == (has(b.name) ? b.name : '')))",
+            " && has(a.name) == has(b.name) && (!has(a.name) || a.name == b.name)))",
             "names a member twice; remove one of them",
             ".members",
         ),
@@ -172,8 +172,6 @@ class MemberStatus(Model):
 class GpuPoolStatus(Model):
     """The ledger. Operators write it, each the rows of its own resources, and only over what it has read."""
 
-    observed_generation: int = 0
-    """Generation of the spec that this was computed from."""
     conditions: Annotated[
         list[Condition],
         Field(json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),

@@ -110,16 +110,15 @@ def read_ledger(stored: Json) -> Ledger:
     status = stored.get("status") or {}
     if depth_of(stored.get("spec")) > MOST_LEVELS or depth_of(status) > MOST_LEVELS:
         raise ValueError(f"it is nested more than {MOST_LEVELS} levels deep")
-    written = {key: value for key, value in status.items() if key != "observedGeneration" or value != -1}
     try:
         spec = GpuPoolSpec.model_validate(stored.get("spec"))
-        told = GpuPoolStatus.model_validate(written)
+        told = GpuPoolStatus.model_validate(status)
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     entries = {f"{m.namespace}/{m.name or ''}": Entry(m.priority, m.guaranteed, m.max) for m in spec.members}
     pool = Pool({kind.name: kind.gpus for kind in spec.gpu_types}, entries, seconds(spec.hold_time))
-    return Ledger({**stored, "status": written}, spec, pool, {row.name: row for row in map(_row, told.members)})
+    return Ledger({**stored, "status": status}, spec, pool, {row.name: row for row in map(_row, told.members)})
 
 
 def _row(told: MemberStatus) -> Row:
@@ -167,7 +166,6 @@ def ledger_status(ledger: Ledger, rows: Rows, now: datetime) -> Json:
     )
     sums = {part: sum(getattr(one, part) for one in types) for part in ("gpus", "wanted", "granted", "held")}
     return GpuPoolStatus(
-        observed_generation=generation,
         conditions=[condition],
         denied=len(lacking),
         types=types,
