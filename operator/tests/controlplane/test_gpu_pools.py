@@ -179,7 +179,6 @@ async def test_at_rest_nothing_is_written(run: Pooled):
     [
         ({"members": [{"namespace": "a", "guaranteed": {"h100": 9}}]}, "guarantees of a type add up to more"),
         ({"members": [{"namespace": "a", "guaranteed": {"a100": 1}}]}, "names a GPU type in guaranteed or max"),
-        ({"members": [{"namespace": "a"}, {"namespace": "a"}]}, "names a member twice"),
         ({"members": [{"namespace": "a", "guaranteed": {"h100": 3}, "max": {"h100": 2}}]}, "must not exceed max"),
         ({"holdTime": "2d"}, "must be 1s to 24h"),
     ],

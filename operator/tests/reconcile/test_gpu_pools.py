@@ -150,6 +150,13 @@ async def test_a_ledger_of_another_schema_is_not_used_at_all(api: Api):
     assert "members.0" in grant.message
 
 
+async def test_an_entry_that_stands_twice_is_named(api: Api):
+    api.pools["p"]["spec"] = {**POOL, "members": [{"namespace": "a"}, {"namespace": "a"}]}
+    grant = await operator(api).turn(want("a", (2, 2), (1, 1)), NOW)
+    assert grant.reason is Reason.NO_POOL
+    assert "names a/ twice" in grant.message
+
+
 async def test_a_new_ledger_counts_what_is_held_first(api: Api):
     of = {"prefill": {"desired": 2, "ready": 2, "summary": ""}, "decode": {"desired": 3, "ready": 3, "summary": ""}}
     spec = spec_of().model_dump(mode="json", by_alias=True, exclude_none=True)
