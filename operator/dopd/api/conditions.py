@@ -62,9 +62,13 @@ class ConditionType(StrEnum):
     """True: the plan rests on the forecast. False: it rests on the load as observed, since history is short or the
     forecast was worse than the last value. Present in the modes Auto and Advise once a profile is found."""
 
+    GPUS_GRANTED = "GpusGranted"
+    """True: the GpuPool grants the GPUs of all workers that are wanted. False: it grants fewer, for now or for good;
+    the message says who has them. Present with spec.gpuPool."""
+
     BUDGET_LIMITED = "BudgetLimited"
-    """True: a bound (max, ratio, GPU budget) keeps the target below what the load needs. False: none does. Present in
-    the modes Auto and Advise once a profile is found."""
+    """True: a bound (max, ratio, GPU budget, GpuPool) keeps the target below what the load needs. False: none does.
+    Present in the modes Auto and Advise once a profile is found."""
 
 
 class ConditionReason(StrEnum):
@@ -120,6 +124,10 @@ class ConditionReason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     """A pod fits no node. Free or add nodes with the GPUs that a worker requests, or lower the number of workers."""
 
+    QUEUED = "Queued"
+    """A queue, such as Kueue's, has not let a pod in. It counts in the budget and keeps its place until it is; it is
+    cancelled if it is not wanted any more. Look at the queue that the pod is in."""
+
     IMAGE_PULL = "ImagePull"
     """An image can not be pulled. Correct its name, or spec.engine.imagePullSecrets."""
 
@@ -143,6 +151,9 @@ class ConditionReason(StrEnum):
     NO_LEADER_WORKER_SETS = "LeaderWorkerSetsMissing"
     """spec.prefill.nodes or spec.decode.nodes is above 1, and the cluster has no LeaderWorkerSets
     (leaderworkerset.x-k8s.io/v1). Install them, or set nodes to 1; what ran before goes on."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """A ResourceQuota of the namespace has no room for a further pod; what there is serves on. Raise the quota that the
+    message names, or lower max or gpuBudget.max, so that plans stay within it."""
 
     NAME_TAKEN = "NameTaken"
     """An object of a child's name exists and belongs to someone else. Delete or rename it, or rename the resource."""
@@ -252,10 +263,31 @@ class ConditionReason(StrEnum):
     LIMITED = "Limited"
     """A bound of spec.scaling is lower than the load needs. Raise it, or accept the latency."""
 
+    POOL_LIMITED = "PoolLimited"
+    """The GpuPool gives fewer GPUs than are wanted: others come first, or its max is reached. Wait, or ask the admin of
+    the pool for a guarantee, a priority or more GPUs; the message names who has them."""
+
+    HAND_OVER = "HandOver"
+    """The GPUs are given, and others drain them still. Wait; spec.scaling.behavior.drainDeadline of theirs bounds
+    it."""
+
+    NO_POOL = "NoPool"
+    """There is no GpuPool of that name, or it can not be read. What was granted last holds. Apply it, or correct
+    spec.gpuPool.name."""
+
+    NOT_A_MEMBER = "NotAMember"
+    """No entry of the GpuPool is about this namespace or this resource, so it gets no GPU beyond those that it has. Ask
+    the admin of the pool for one."""
+
+    OTHER_GPU_TYPE = "OtherGpuType"
+    """Workers ask for GPUs that the GpuPool has not, so it gives none. Correct gpuResource or the nodeSelector in the
+    template of the role, or name another pool; the message says what is asked for."""
+
 
 _PODS = (
     ConditionReason.PARTIAL_GROUP,
     ConditionReason.UNSCHEDULABLE,
+    ConditionReason.QUEUED,
     ConditionReason.IMAGE_PULL,
     ConditionReason.CONFIG,
     ConditionReason.CRASHING,
@@ -264,6 +296,7 @@ _CHILDREN = (
     ConditionReason.SPEC_REFUSED,
     ConditionReason.CHILD_REFUSED,
     ConditionReason.NO_LEADER_WORKER_SETS,
+    ConditionReason.QUOTA_EXCEEDED,
     ConditionReason.NAME_TAKEN,
     ConditionReason.PORT_TAKEN,
 )
@@ -331,6 +364,14 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.STALE_HISTORY,
         ConditionReason.WORSE_THAN_LAST_VALUE,
         ConditionReason.BANDS_MISS,
+    ),
+    ConditionType.GPUS_GRANTED: (
+        ConditionReason.POOL_LIMITED,
+        ConditionReason.HAND_OVER,
+        ConditionReason.NO_POOL,
+        ConditionReason.NOT_A_MEMBER,
+        ConditionReason.OTHER_GPU_TYPE,
+        ConditionReason.API_FAILED,
     ),
     ConditionType.BUDGET_LIMITED: (ConditionReason.LIMITED,),
 }

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from dopd.api.base import GROUP, VERSION
+from dopd.api.gpupool import GpuPoolSpec, GpuPoolStatus
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.profile import EngineProfileSpec
 from dopd.api.scale import WorkerScaleSpec, WorkerScaleStatus
@@ -55,6 +56,23 @@ _PROFILE_COLUMNS = [
 ]
 
 
+_POOL_COLUMNS = [
+    _column("GPUs", ".status.gpus", "integer", "Most GPUs that members hold together"),
+    _column("Wanted", ".status.wanted", "integer", "GPUs that members want"),
+    _column("Granted", ".status.granted", "integer", "GPUs that members may hold"),
+    _column("Held", ".status.held", "integer", "GPUs that members hold"),
+    _column("Denied", ".status.denied", "integer", "Members that get fewer than they want"),
+    _column(
+        "Satisfied", ".status.conditions[?(@.type=='Satisfied')].status", description="Whether all get what they want"
+    ),
+    _column(
+        "Why",
+        ".status.conditions[?(@.type=='Satisfied')].message",
+        description="Who was denied what, and who has it",
+        wide=True,
+    ),
+    _AGE,
+]
 _SCALE_COLUMNS = [
     _column("Asked", ".spec.workers", "integer", "Workers that the scaler asks for"),
     _column("Workers", ".status.workers", "integer", "Workers that there are"),
@@ -85,6 +103,7 @@ def _crd(
     status: Manifest | None = None,
     rules: list[Manifest] | None = None,
     scale: Manifest | None = None,
+    scope: str = "Namespaced",
 ) -> Manifest:
     properties: Manifest = {
         "apiVersion": {"type": "string", "description": "Version of the schema of this object."},
@@ -119,7 +138,7 @@ def _crd(
         "metadata": {"name": f"{plural}.{GROUP}", "labels": {"app.kubernetes.io/name": "dopd"}},
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
                 "kind": kind,
                 "listKind": f"{kind}List",
@@ -151,6 +170,15 @@ def build() -> dict[str, Manifest]:
             "dopdprofile",
             structural_schema(EngineProfileSpec),
             columns=_PROFILE_COLUMNS,
+        ),
+        f"{GROUP}_gpupools.yaml": _crd(
+            "GpuPool",
+            "gpupools",
+            "dopdpool",
+            structural_schema(GpuPoolSpec),
+            columns=_POOL_COLUMNS,
+            status=structural_schema(GpuPoolStatus),
+            scope="Cluster",
         ),
         f"{GROUP}_workerscales.yaml": _crd(
             "WorkerScale",

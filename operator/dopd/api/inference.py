@@ -19,7 +19,7 @@ from dopd.api.router import Router
 from dopd.api.scheduling import Scheduling
 from dopd.api.secrets import SecretKey
 from dopd.api.topology import Topology
-from dopd.api.workers import Engine, ProfileRef, RoleSpec
+from dopd.api.workers import Engine, GpuPoolRef, ProfileRef, RoleSpec
 
 
 class IpFamily(StrEnum):
@@ -426,6 +426,9 @@ class DisaggregatedInferenceSpec(Model):
     """Let the operator choose the number of workers; static replicas if absent."""
     telemetry: Telemetry = Telemetry()
     """Where the load is read."""
+    gpu_pool: GpuPoolRef | None = None
+    """The GpuPool that the workers' GPUs are of. What may be taken there, and who comes first, the pool says. No pool
+    if absent."""
 
     def own_profile(self, role: Role) -> ProfileRef | None:
         """The EngineProfile that a role names for itself."""

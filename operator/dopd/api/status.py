@@ -220,6 +220,30 @@ class DecisionStatus(Model):
     """Change and reason in short, for kubectl get."""
 
 
+class WorkerPair(Model):
+    """Workers of both roles."""
+
+    prefill: int = 0
+    """Prefill workers."""
+    decode: int = 0
+    """Decode workers."""
+
+
+class GrantStatus(Model):
+    """What the GpuPool gave, as it was last read: it holds while the pool can not be read."""
+
+    name: str
+    """The GpuPool."""
+    wanted: WorkerPair
+    """Workers that were asked for."""
+    share: WorkerPair
+    """Workers that there are to be."""
+    types: Annotated[list[str], Field(max_length=2)] = []
+    """Types of the GPUs of a prefill and of a decode worker, as the pool calls them."""
+    granted: Annotated[dict[str, int], Field(json_schema_extra={"maxProperties": 2})] = {}
+    """GPUs by type that the pods may hold."""
+
+
 class DisaggregatedInferenceStatus(Model):
     """State as the operator sees it."""
 
@@ -248,6 +272,8 @@ class DisaggregatedInferenceStatus(Model):
     """Why the target is what it is: `dopd explain` reads it."""
     gpus: int | None = None
     """GPUs of the workers that are there, whatever they do."""
+    gpu_pool: GrantStatus | None = None
+    """What the GpuPool gave, with spec.gpuPool."""
     miss_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """How much is dared: the share of lead times in which the load may exceed what is held. Late requests lower it at
     once, calm raises it slowly. A restarted operator goes on from it; written when it moves by a tenth."""

@@ -140,6 +140,13 @@ class ProfileRef(Model):
     """Its name."""
 
 
+class GpuPoolRef(Model):
+    """A GpuPool of the cluster."""
+
+    name: Name
+    """Its name."""
+
+
 def _size(name: str, otherwise: str) -> str:
     given = f"has(self.parallelism) && has(self.parallelism.{name})"
     return f"({given} ? self.parallelism.{name} : {otherwise})"

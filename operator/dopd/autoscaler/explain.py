@@ -163,6 +163,7 @@ def bound_words(bound: Bound, policy: Policy) -> str:
         Bound.DECODE_MIN: f"spec.scaling.decode.min {policy.decode.min}",
         Bound.DECODE_MAX: f"spec.scaling.decode.max {policy.decode.max}",
         Bound.GPU_BUDGET: f"spec.scaling.gpuBudget.max {policy.gpu_budget}",
+        Bound.GPU_POOL: "the GpuPool of spec.gpuPool",
         Bound.GPU_BUDGET_MIN: f"spec.scaling.gpuBudget.min {policy.gpu_budget_min}",
     }
     if bound is Bound.RATIO and policy.ratio:

@@ -183,6 +183,17 @@ class Kubernetes:
             query={"fieldManager": FIELD_MANAGER},
         )
 
+    async def update_status(self, kind: Kind, read: Json, status: Json) -> Json:
+        """Put a status in the place of the one that was read, unless anybody wrote the object since.
+
+        Raises:
+            ApiError: 409 if somebody did.
+        """
+        meta = read["metadata"]
+        path = kind.path(meta.get("namespace"), meta["name"], "status")
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **read, "status": status}
+        return await self.request("PUT", path, body=body, query={"fieldManager": FIELD_MANAGER})
+
     async def create(self, kind: Kind, manifest: Json, *, dry_run: bool = False) -> Json:
         """Create an object, or ask whether it would be accepted. A field that nobody knows is refused."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}

@@ -6,7 +6,7 @@ from dopd.api.base import API_VERSION
 
 
 class Kind(NamedTuple):
-    """One namespaced kind."""
+    """One kind; of one that is in no namespace, that is None or empty."""
 
     api_version: str
     kind: str
@@ -31,6 +31,7 @@ class Kind(NamedTuple):
 
 INFERENCE = Kind(API_VERSION, "DisaggregatedInference", "disaggregatedinferences")
 PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
+GPU_POOL = Kind(API_VERSION, "GpuPool", "gpupools")
 WORKER_SCALE = Kind(API_VERSION, "WorkerScale", "workerscales")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")

@@ -46,6 +46,8 @@ class Bound(StrEnum):
     """spec.scaling.gpuBudget.max."""
     GPU_BUDGET_MIN = "GpuBudgetMin"
     """spec.scaling.gpuBudget.min: the load needs fewer GPUs than must be held."""
+    GPU_POOL = "GpuPool"
+    """spec.gpuPool: others have the GPUs, or an admin allows no more."""
 
 
 ABOUT_AS_MUCH = 0.9

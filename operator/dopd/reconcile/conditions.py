@@ -13,6 +13,7 @@ from dopd.api.topology import TopologyPolicy
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.gateway_watch import Difference, differences
+from dopd.reconcile.grants import Grant
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import NAMED_PODS, Trouble
@@ -40,7 +41,7 @@ _TRUST_REASONS = {
     TrustReason.WORSE_THAN_LAST_VALUE: Reason.WORSE_THAN_LAST_VALUE,
     TrustReason.BANDS_MISS: Reason.BANDS_MISS,
 }
-_LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET}
+_LIMITING = {Bound.PREFILL_MAX, Bound.DECODE_MAX, Bound.RATIO, Bound.GPU_BUDGET, Bound.GPU_POOL}
 
 
 _OF_THE_SERVER = {Reason.API_FAILED, Reason.PASS_FAILED}
@@ -54,6 +55,7 @@ def findings(
     targets: Mapping[Role, int],
     moved: Moved | None = None,
     lasting: Sequence[Difference] = (),
+    grant: Grant | None = None,
 ) -> list[Finding]:
     """All conditions of a resource.
 
@@ -65,6 +67,7 @@ def findings(
         targets: workers that should serve, by role.
         moved: what this pass did to the workers; None where it did not come to that.
         lasting: what gateways have listed otherwise than the pods are for longer than a change takes.
+        grant: what the GpuPool gives; None without one.
     """
     if observed.spec is None:
         message = f"{observed.spec_problem}. Correct the resource"
@@ -79,6 +82,9 @@ def findings(
         _spec_honored(observed, observed.spec),
         *topology_honored(observed, observed.spec, moved),
     ]
+    if grant is not None:
+        granted = Status.TRUE if grant.reason is Reason.AS_EXPECTED else Status.FALSE
+        result.append(Finding(Type.GPUS_GRANTED, granted, grant.reason, grant.message))
     ordered = order_verdict(observed.spec, observed.orders)
     if ordered is not None:
         result.append(Finding(Type.SCHEDULING_ACTIVE, *ordered))
@@ -105,15 +111,16 @@ def reconciled(troubles: Sequence[Trouble]) -> Finding:
 
 
 def _ready(observed: Observed, refused: Sequence[Trouble], targets: Mapping[Role, int]) -> Finding:
-    if refused:
-        return Finding(Type.READY, Status.FALSE, *refused[0])
+    lasting = [trouble for trouble in refused if trouble.reason is not Reason.QUOTA_EXCEEDED]
+    if lasting:
+        return Finding(Type.READY, Status.FALSE, *lasting[0])
     gateways = observed.pods[ROUTER_POOL]
     if asleep(observed, targets) and any(pod_reading.has_address(pod) for pod in gateways):
         return Finding(Type.READY, Status.TRUE, Reason.ASLEEP, _asleep_words(observed))
     for role, missing in ((Role.PREFILL, Reason.NO_PREFILL), (Role.DECODE, Reason.NO_DECODE)):
         if not any(w.labelled and w.ready for w in observed.workers[role]):
-            trouble = pod_reading.first_trouble(observed.pods[role]) or _starting(observed, role, missing)
-            return Finding(Type.READY, Status.FALSE, *trouble)
+            found = pod_reading.first_trouble(observed.pods[role]) or next(iter(refused), None)
+            return Finding(Type.READY, Status.FALSE, *(found or _starting(observed, role, missing)))
     if not any(pod_reading.has_address(pod) for pod in observed.pods[ROUTER_POOL]):
         trouble = pod_reading.first_trouble(observed.pods[ROUTER_POOL]) or _starting(
             observed, ROUTER_POOL, Reason.ROUTER_UNAVAILABLE

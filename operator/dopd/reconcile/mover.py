@@ -15,6 +15,7 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.adopt import adopt
 from dopd.reconcile.domains import divided
 from dopd.reconcile.gateways import pair_gateways
+from dopd.reconcile.grants import Grant
 from dopd.reconcile.groups import group_of
 from dopd.reconcile.moved import Moved, Told
 from dopd.reconcile.observe import Observed
@@ -58,6 +59,7 @@ class Mover:
         targets: Mapping[Role, int],
         now: datetime,
         flips: Flips = NO_FLIPS,
+        grant: Grant | None = None,
     ) -> Moved:
         """One step of both roles.
 
@@ -68,6 +70,7 @@ class Mover:
             targets: workers that should serve.
             now: the time.
             flips: workers that may change to a role instead of leaving the other.
+            grant: what its GpuPool gives it; None without a pool.
         """
         revisions, troubles = await self.pods.choose(observed, spec)
         adopting: set[Role] = set()
@@ -78,9 +81,13 @@ class Mover:
             adopting = set(Role)
         sides = {role: self._side(key, observed, spec, role, targets[role], revisions, now) for role in Role}
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
+        most = budget.max if budget else None
+        if grant is not None:
+            most = grant.budget(most)
+            sides = {role: replace(side, most_gpus=grant.most_gpus(role)) for role, side in sides.items()}
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
-        doors, most = pair_gateways(observed, now.timestamp()), budget.max if budget else None
+        doors = pair_gateways(observed, now.timestamp())
         steady, patience = self._clock.now(), seconds(deadline)
         division = divided(observed, spec, targets)
         if division and spec.topology:

@@ -224,12 +224,18 @@ def worker(pod: Pod, gateway: GatewayView, load: EngineLoad | None) -> Worker:
         revision=revision(pod),
         gpus=gpus(pod),
         turning=turning(pod),
+        gated=gated(pod),
         in_role=_in_role(pod, load),
         may_flip=_may_flip(pod),
         proving=proving(pod),
         domain=domain(pod),
         partial=bool((group := group_of(pod)) and group.partial),
     )
+
+
+def gated(pod: Pod) -> bool:
+    """Whether somebody has yet to let it in before a node is looked for."""
+    return bool(pod.get("spec", {}).get("schedulingGates"))
 
 
 def _in_role(pod: Pod, load: EngineLoad | None) -> bool | None:
@@ -286,13 +292,16 @@ def domain(pod: Pod) -> str:
 
 
 def gpus(pod: Pod) -> int:
-    """GPUs that a worker holds; of one that a Deployment made, those that its engine asks for."""
+    """GPUs that a worker holds: as its annotation says, and at least those that its engine asks for.
+
+    Whoever may write pods can change the annotation, and nobody the engine's request.
+    """
     told = pod["metadata"].get("annotations", {}).get(GPUS_ANNOTATION, "")
-    if told.isascii() and told.isdigit():
-        return int(told[:6])
+    said = int(told[:6]) if told.isascii() and told.isdigit() else 0
     containers = pod.get("spec", {}).get("containers") or []
     limits = next((c.get("resources", {}).get("limits") or {} for c in containers if c["name"] == ENGINE_CONTAINER), {})
-    return max((int(n) for kind, n in limits.items() if "gpu" in kind and str(n).isdigit()), default=1)
+    asked = max((int(n) for kind, n in limits.items() if "gpu" in kind and str(n).isdigit()), default=0)
+    return max(said, asked) or 1
 
 
 def comes_up(pod: Pod, now_seconds: float, deadline_seconds: float) -> bool:
@@ -307,7 +316,7 @@ def comes_up(pod: Pod, now_seconds: float, deadline_seconds: float) -> bool:
     if found.reason is ConditionReason.CRASHING:
         statuses = pod.get("status", {}).get("containerStatuses", [])
         return bool(sum(c.get("restartCount", 0) for c in statuses) < FAILED_STARTS)
-    if found.reason in (ConditionReason.UNSCHEDULABLE, ConditionReason.PARTIAL_GROUP):
+    if found.reason in (ConditionReason.UNSCHEDULABLE, ConditionReason.PARTIAL_GROUP, ConditionReason.QUEUED):
         return True
     return age_seconds < FAILED_SECONDS
 
@@ -327,6 +336,12 @@ def trouble(pod: Pod) -> Trouble | None:
     if (group := group_of(pod)) is not None:
         return _group_trouble(group)
     name, status = pod["metadata"]["name"], pod.get("status", {})
+    if gated(pod):
+        gates = ", ".join(str(gate.get("name")) for gate in pod["spec"]["schedulingGates"])
+        return Trouble(
+            ConditionReason.QUEUED,
+            f"pod {name} is not let in yet (scheduling gates: {gates}). Look at the queue that it is in",
+        )
     for condition in status.get("conditions", []):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
             return Trouble(

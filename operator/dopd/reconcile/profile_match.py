@@ -45,7 +45,7 @@ def profile_differences(spec: DisaggregatedInferenceSpec, profiles: Mapping[Role
         if not _same_model(profile.model, spec):
             served = spec.engine.model_path or spec.model
             found.append(f"{role} workers serve {served}, and {name} is of {profile.model}")
-        asked = {kind for label in _labels_asked_for(workers.template or {}) for kind in gpu_types(label)}
+        asked = {kind for label in labels_asked_for(workers.template or {}) for kind in gpu_types(label)}
         measured = gpu_types(profile.gpu)
         if asked and measured and not asked & measured:
             found.append(f"{role} pods ask for {', '.join(sorted(asked))} nodes, and {name} is of {profile.gpu}")
@@ -69,7 +69,7 @@ def _bare(model: str) -> str:
     return re.sub(r"-(instruct|chat|it|base|hf)$", "", name.removeprefix("meta-"))
 
 
-def _labels_asked_for(template: Mapping[str, Any]) -> Iterator[str]:
+def labels_asked_for(template: Mapping[str, Any]) -> Iterator[str]:
     """Values of labels that name GPUs in nodeSelector and in required node affinity."""
     pod = _mapping(template.get("spec"))
     for label, value in _mapping(pod.get("nodeSelector")).items():

@@ -28,6 +28,8 @@ from dopd.reconcile.conditions import Finding, findings
 from dopd.reconcile.external import asked_workers, scale_names, write_scales
 from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
 from dopd.reconcile.gateways import answers_unready, kept_gateways, named, serving_gateways
+from dopd.reconcile.gpu_pools import GpuPools, want_of
+from dopd.reconcile.grants import Grant, limited_plan
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -90,7 +92,9 @@ class Reconciler:
         executor_of: what does the slow parts of the forecasts of a namespace's resources.
         closed: gateways let nobody but the operator write to their list of workers. False where the operator can send
             them no key: outside the cluster.
+        namespaces: that this operator watches; empty for all.
         backlogs: what looks at the engines between two passes; run it beside the passes.
+        pools: what GpuPools give; tell it how to make a resource due.
     """
 
     kubernetes: Kubernetes
@@ -103,6 +107,7 @@ class Reconciler:
     executor_of: Callable[[str], Executor] = field(default_factory=_in_a_thread)
     record_folder: Path | None = None
     closed: bool = True
+    namespaces: Sequence[str] = ()
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
@@ -115,6 +120,7 @@ class Reconciler:
         self._gateways = GatewayWatch()
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
+        self.pools = GpuPools(self.kubernetes, self.monotonic, self.namespaces)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; seconds until the next is due, None when the resource is gone.
@@ -148,15 +154,18 @@ class Reconciler:
         except Exception as problem:  # what there is goes on, and what the spec says is made
             error = problem
         targets = _targets(observed, observed.spec, planned)
+        grant = await self._grant(key, observed, observed.spec, targets)
+        if grant is not None:
+            targets, planned = grant.targets, limited_plan(planned, grant)
         lasting = self._gateways.lasting(key, differences(observed), self._clock.now())
         with STAGE_SECONDS.labels("act").time():
-            moved, refused = await self._act(key, observed, observed.spec, targets, planned)
+            moved, refused = await self._act(key, observed, observed.spec, targets, planned, grant)
         troubles = [*moved.troubles, *refused]
         if error:
             troubles.append(failed("the plan", error))
-        found = findings(observed, troubles, planned, targets, moved, lasting)
+        found = findings(observed, troubles, planned, targets, moved, lasting, grant)
         with STAGE_SECONDS.labels("report").time():
-            await self._reporter.report(observed, found, targets, planned, self.now(), moved)
+            await self._reporter.report(observed, found, targets, planned, self.now(), moved, grant)
         metrics.report(key, observed, targets, planned, found)
         if error:
             raise _Reported(error)
@@ -172,8 +181,17 @@ class Reconciler:
         leads = self._lead_times[key].look(observed.lead_looks(), self._clock.now(), wall_seconds)
         return replace(observed, leads=leads)
 
+    async def _grant(
+        self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec, targets: dict[Role, int]
+    ) -> Grant | None:
+        if spec.gpu_pool is None:
+            self.pools.forget(key)
+            return None
+        return await self.pools.turn(want_of(key, observed, spec, targets, self.now()), self.now())
+
     def _forget(self, key: Key) -> None:
         self._stop_scaling(key)
+        self.pools.forget(key)
         self._actor.forget(key)
         self._mover.forget(key)
         self._gateways.forget(key)
@@ -241,8 +259,9 @@ class Reconciler:
         spec: DisaggregatedInferenceSpec,
         targets: dict[Role, int],
         planned: Planned | None,
+        grant: Grant | None,
     ) -> tuple[Moved, list[Trouble]]:
-        moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned))
+        moved = await self._mover.move(key, observed, spec, targets, self.now(), _flips(spec, planned), grant)
         placed = moved.placed(targets)
         should = Targets(placed[Role.PREFILL], placed[Role.DECODE], unready=answers_unready(observed, targets))
         settings = partial(order_settings, observed, spec, planned)

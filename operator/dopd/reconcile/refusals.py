@@ -34,6 +34,9 @@ def no_groups(spec: DisaggregatedInferenceSpec) -> str:
     fields = " and ".join(f"spec.{role}.nodes ({nodes})" for role, nodes in asked.items() if nodes > 1)
     kind = f"{kinds.LEADER_WORKER_SET.kind}s ({kinds.LEADER_WORKER_SET.api_version})"
     return f"{fields or 'a worker of several nodes'}: the cluster has no {kind}. Install them, or set nodes to 1"
+def over_quota(error: ApiError) -> bool:
+    """Whether a ResourceQuota has no room for what is acceptable otherwise: the API server asks quotas last."""
+    return error.status == 403 and "exceeded quota" in error.message
 
 
 def refusal(name: str, error: ApiError) -> Trouble:
@@ -41,6 +44,9 @@ def refusal(name: str, error: ApiError) -> Trouble:
     if "port is already allocated" in error.message:
         fix = "Choose another spec.router.service.nodePort, or leave it out"
         return Trouble(ConditionReason.PORT_TAKEN, f"{name}: {error.message}. {fix}")
+    if over_quota(error):
+        fix = "Raise that ResourceQuota, or lower max or gpuBudget.max; what there is serves on"
+        return Trouble(ConditionReason.QUOTA_EXCEEDED, f"{name} is refused: {error.message}. {fix}")
     passing_500 = error.status == 500 and any(words in error.message for words in _PASSING_WORDS)
     if error.status in _PASSING or passing_500:
         return Trouble(ConditionReason.API_FAILED, f"{name}: {error.message}")

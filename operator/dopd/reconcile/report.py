@@ -12,6 +12,7 @@ from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.events import post_event
 from dopd.reconcile import metrics
 from dopd.reconcile.conditions import Finding, reconciled
+from dopd.reconcile.grants import Grant
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
@@ -65,13 +66,14 @@ class Reporter:
         planned: Planned | None,
         now: datetime,
         moved: Moved | None = None,
+        grant: Grant | None = None,
     ) -> None:
         """Write the status if it differs from the stored one, and announce what is new in it."""
         resource = observed.resource
         decisions = stored_status(resource).decisions
         new = _new_decision(decisions, planned, now)
         partial = any(f.type is ConditionType.RECONCILED and f.status is ConditionStatus.FALSE for f in found)
-        status = build_status(observed, found, targets, [*new, *decisions], planned, now, moved, partial=partial)
+        status = build_status(observed, found, targets, [*new, *decisions], planned, now, moved, grant, partial=partial)
         for told in moved.told if moved else ():
             _LOG.info("%s/%s: %s: %s", observed.owner.namespace, observed.owner.name, told.reason, told.note)
             await post_event(self._kubernetes, resource, told.reason, told.note, now, warning=told.warning)

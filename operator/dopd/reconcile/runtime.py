@@ -90,7 +90,9 @@ async def run(options: Options) -> None:
         executor_of=forecasts.of,
         record_folder=options.record_folder,
         closed=in_cluster(),
+        namespaces=options.namespaces,
     )
+    reconciler.pools.wake = queue.add
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)

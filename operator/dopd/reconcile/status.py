@@ -24,6 +24,7 @@ from dopd.autoscaler import Decision
 from dopd.planning import Demand
 from dopd.reconcile.conditions import Finding, of_current_revision
 from dopd.reconcile.domains import domain_status
+from dopd.reconcile.grants import Grant
 from dopd.reconcile.leadtimes import LONGEST, Lead, Part
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.observe import Observed
@@ -50,6 +51,7 @@ def build_status(
     planned: Planned | None,
     now: datetime,
     moved: Moved | None = None,
+    grant: Grant | None = None,
     *,
     partial: bool = False,
 ) -> dict[str, Any]:
@@ -63,6 +65,7 @@ def build_status(
         planned: the latest plan; None without spec.scaling.
         now: the time of the look.
         moved: what the pass did to the workers; None where it did not come to that.
+        grant: what the GpuPool gives; None without one.
         partial: a part of the pass failed: what it would have found stays as stored.
     """
     resource = observed.resource
@@ -92,6 +95,7 @@ def build_status(
                 "load": load,
                 "plan": plan,
                 "gpus": _held_gpus(observed, observed.spec),
+                "gpu_pool": grant.status() if grant else None,
                 "miss_share": miss_share(planned, stored.miss_share),
                 "decisions": list(decisions[:KEPT_DECISIONS]),
             }

@@ -22,7 +22,7 @@ from dopd.reconcile.groups import Group, group_of
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
-from dopd.reconcile.refusals import no_groups, refusal, taken
+from dopd.reconcile.refusals import no_groups, over_quota, refusal, taken
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import PoolStep
 from dopd.workloads import Owner
@@ -124,7 +124,7 @@ class WorkerPods:
         manifest = stored_revision(observed.owner, role, revision)
         try:
             for kind, asked in _would_be(observed.owner, role, revision, name):
-                await self._kubernetes.create(kind, asked, dry_run=True)
+                await self._shown(kind, asked)
             await self._kubernetes.apply(kinds.CONTROLLER_REVISION, manifest)
         except ApiError as error:
             trouble = refusal(f"Pods {observed.owner.child_name(role)}: what they are to be made from", error)
@@ -133,6 +133,18 @@ class WorkerPods:
             raise _NotAccepted(trouble) from error
         self._accepted(at)
         return revision
+
+    async def _shown(self, kind: kinds.Kind, asked: Json) -> None:
+        """Ask whether a worker would be accepted, but for a quota, which does not know that another leaves before.
+
+        Raises:
+            ApiError: it would not.
+        """
+        try:
+            await self._kubernetes.create(kind, asked, dry_run=True)
+        except ApiError as error:
+            if not over_quota(error):
+                raise
 
     async def carry_out(
         self,

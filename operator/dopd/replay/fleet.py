@@ -60,7 +60,8 @@ class Fleet:
         heappush(self._heap, (at, self._sequence, kind, worker, epoch))
 
     @property
-    def _gpus(self) -> int:
+    def gpus_held(self) -> int:
+        """GPUs of all workers that are paid for: from the decision to start one until it has drained."""
         return sum(self.settings.gpus[role] * number for role, number in self._paid.items())
 
     def _charge(self, until: float) -> None:
@@ -70,7 +71,7 @@ class Fleet:
         if seconds > 0:
             for role, number in self._paid.items():
                 self.worker_seconds[role] += number * seconds
-            self.gpu_seconds += self._gpus * seconds
+            self.gpu_seconds += self.gpus_held * seconds
             self._charged_until = until
 
     # --- up and down --------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ class Fleet:
                 number -= 1
         for _ in range(number):
             worker = self._add(role)
-            if self._gpus > settings.gpu_limit:
+            if self.gpus_held > settings.gpu_limit:
                 self._paid[role] -= 1
                 worker.phase = Phase.PENDING
             else:
@@ -188,7 +189,7 @@ class Fleet:
             return
         for role in Role:
             for pending in [w for w in self.workers[role] if w.phase is Phase.PENDING]:
-                if self._gpus + self.settings.gpus[role] <= self.settings.gpu_limit:
+                if self.gpus_held + self.settings.gpus[role] <= self.settings.gpu_limit:
                     self._paid[role] += 1
                     self._start(pending)
 

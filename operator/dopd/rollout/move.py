@@ -7,6 +7,7 @@ for the GPUs that it frees.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from dopd.api.names import Role
 from dopd.rollout.flip import NO_FLIPS, Flips, with_flips
@@ -23,12 +24,14 @@ class Side:
         leaving: its pods that are being deleted and still hold their GPUs.
         goal: what it should become.
         gpus: of one new worker.
+        most_gpus: that its pods may hold; None for no limit of its own.
     """
 
     workers: Sequence[Worker]
     goal: Goal
     leaving: Sequence[Worker] = ()
     gpus: int = 1
+    most_gpus: int | None = None
 
     @property
     def gpus_held(self) -> int:
@@ -70,15 +73,15 @@ def move(
         steps = {role: step(replace(side, goal=replace(side.goal, held=True))) for role, side in sides.items()}
     if not any(taken.rolling for taken in steps.values()):  # the roles' revisions may not fit together
         steps = with_flips({role: side.workers for role, side in sides.items()}, steps, flips)
-    if budget_gpus is None:
+    if budget_gpus is None and all(side.most_gpus is None for side in sides.values()):
         return steps
-    free = budget_gpus - sum(side.gpus_held for side in sides.values())
+    free = inf if budget_gpus is None else budget_gpus - sum(side.gpus_held for side in sides.values())
     starts = _admitted(sides, {role: step.create for role, step in steps.items()}, free, first)
     return {role: replace(step, create=starts[role]) for role, step in steps.items()}
 
 
 def _admitted(
-    sides: Mapping[Role, Side], asked: Mapping[Role, int], free: int, first: Collection[Role]
+    sides: Mapping[Role, Side], asked: Mapping[Role, int], free: float, first: Collection[Role]
 ) -> dict[Role, int]:
     """Starts that the free GPUs allow, one at a time, to the role that is furthest from its target."""
     starts = dict.fromkeys(asked, 0)
@@ -88,8 +91,13 @@ def _admitted(
         comes_first = role in first and not starts[role]
         return not comes_first, (available(side.workers) + starts[role]) / max(side.goal.target, 1)
 
+    def fits(role: Role) -> bool:
+        side = sides[role]
+        of_role = inf if side.most_gpus is None else side.most_gpus - side.gpus_held - starts[role] * side.gpus
+        return side.gpus <= min(free, of_role)
+
     while True:
-        able = [role for role, most in asked.items() if starts[role] < most and sides[role].gpus <= free]
+        able = [role for role, most in asked.items() if starts[role] < most and fits(role)]
         if not able:
             return starts
         next_role = min(able, key=shortness)

@@ -5,7 +5,7 @@ one of either role stays until that gateway has left, a first pair is begun only
 roles are replaced at the same pace, since a worker without a partner serves nobody.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.api.names import Role
@@ -98,11 +98,18 @@ def _room(sides: Mapping[Role, Side], lacking: Collection[Role], budget_gpus: in
         goal, labelled = sides[role].goal, sum(worker.labelled for worker in sides[role].workers)
         if not spare[role] and goal.target + goal.surge <= labelled:
             return False
-    if budget_gpus is None:
+        if not _fits(sides[role].gpus, [sides[role]], spare[role], sides[role].most_gpus):
+            return False
+    first = sum(sides[role].gpus for role in lacking)
+    return _fits(first, sides.values(), [worker for workers in spare.values() for worker in workers], budget_gpus)
+
+
+def _fits(gpus: int, sides: Iterable[Side], spare: Iterable[Worker], most: int | None) -> bool:
+    """Whether new workers find GPUs under a limit, beside the old ones that are not spare."""
+    if most is None:
         return True
-    stay = sum(worker.gpus for side in sides.values() for worker in side.workers if worker.labelled)
-    freed = sum(worker.gpus for workers in spare.values() for worker in workers)
-    return sum(sides[role].gpus for role in lacking) <= budget_gpus - stay + freed
+    stay = sum(worker.gpus for side in sides for worker in side.workers if worker.labelled)
+    return gpus <= most - stay + sum(worker.gpus for worker in spare)
 
 
 def _spare(side: Side) -> list[Worker]:

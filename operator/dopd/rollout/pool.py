@@ -122,10 +122,11 @@ def pool_step(
 def _without_nodes(workers: Sequence[Worker], leaving: Sequence[Worker], before_seconds: float) -> list[Worker]:
     """Workers that were made before a time and have no node, to be given back.
 
+    One that a queue has not let in stays: who is given back and tried anew begins at the end of the queue.
     Of those of several nodes that hold a part of them one stays while others are on their way out: two halves would be
     given back at the same time, tried anew at the same time, and be two halves again.
     """
-    late = [w for w in workers if not w.scheduled and w.created_seconds <= before_seconds]
+    late = [w for w in workers if not (w.scheduled or w.gated) and w.created_seconds <= before_seconds]
     halves = sorted((w for w in late if w.partial and w.labelled), key=lambda w: (w.created_seconds, w.name))
     others_leave = len(halves) > 1 or bool(leaving) or any(not w.labelled and not w.turning for w in workers)
     return [w for w in late if w not in halves[:1]] if others_leave else late

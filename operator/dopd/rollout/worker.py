@@ -29,6 +29,7 @@ class Worker:
         needed: the last one of its role behind a gateway that clients reach.
         partial: some of its nodes hold GPUs for it and some are not found yet; of workers of several nodes alone.
         broken: a node of it is lost, so that it can not serve again; of workers of several nodes alone.
+        gated: a queue (Kueue, say) has not let it in yet, so no node is looked for.
         stranded: of an old revision to which no gateway will send any more, for want of the gateway or of a partner.
         domain: the KV-transfer domain that it was started for; "" for none.
     """
@@ -55,6 +56,7 @@ class Worker:
     domain: str = ""
     partial: bool = False
     broken: bool = False
+    gated: bool = False
 
     @property
     def available(self) -> bool:

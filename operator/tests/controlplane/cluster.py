@@ -63,7 +63,7 @@ class Cluster:
             if "deletionTimestamp" in pod["metadata"]:
                 self._api.request("DELETE", self._path(pod), json={"gracePeriodSeconds": 0})
             elif not pod["spec"].get("nodeName"):
-                if _gpus(pod) <= free:
+                if _gpus(pod) <= free and not pod["spec"].get("schedulingGates"):
                     free -= _gpus(pod)
                     self._bind(pod)
             elif pod.get("status", {}).get("phase") != "Running":
@@ -130,6 +130,11 @@ class Cluster:
     def _tell(self, pod: Json, *, ready: bool, statuses: list[Json]) -> None:
         status = {"conditions": [{"type": "Ready", "status": str(ready)}], "containerStatuses": statuses}
         self._api.patch(self._path(pod, "status"), json={"status": status}, headers=MERGE).raise_for_status()
+    def let_in(self, pod: Json) -> None:
+        """What a queue does: take the gates off."""
+        if pod["spec"].get("schedulingGates"):
+            gates = {"spec": {"schedulingGates": None}}
+            self._api.patch(self._path(pod), json=gates, headers=MERGE).raise_for_status()
 
     def evict(self, pod: Json) -> int:
         """Ask for an eviction as `kubectl drain` does; the answer's status."""

@@ -53,7 +53,7 @@ def crds(plane: ControlPlane, api: httpx.Client) -> None:
     """The custom resources, defined and served: established comes first, and their storage a moment later."""
     plane.kubectl("apply", f"--filename={_HERE.parents[2] / 'crds'}")
     plane.kubectl("wait", "--for=condition=Established", "customresourcedefinitions", "--all", "--timeout=20s")
-    for kind in (kinds.INFERENCE, kinds.PROFILE, kinds.WORKER_SCALE):
+    for kind in (kinds.INFERENCE, kinds.PROFILE, kinds.WORKER_SCALE, kinds.GPU_POOL):
         path = kind.path(None)
         eventually(lambda path=path: api.get(path).status_code == 200, f"{path} is served")  # type: ignore[misc]
 

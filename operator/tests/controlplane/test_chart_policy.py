@@ -145,6 +145,7 @@ def test_people_may_not_write_status():
     assert {resource for rule in rules for resource in rule["resources"]} == {
         "disaggregatedinferences",
         "engineprofiles",
+        "gpupools",
         "workerscales",
         "workerscales/scale",
     }

@@ -44,6 +44,7 @@ MAY_NOT: list[Right] = [
     ("update", "dopd.dev", "disaggregatedinferences/status"),
     *rights(kinds.PROFILE, "create", "update", "patch", "delete"),
     *rights(kinds.WORKER_SCALE, "update", "patch"),
+    *rights(kinds.GPU_POOL, "list", "watch", "create", "update", "patch", "delete"),
     *rights(kinds.POD, "update", "deletecollection"),
     *rights(kinds.REPLICA_SET, "get", "create", "patch"),
     *rights(kinds.LEADER_WORKER_SET, "get", "watch", "update"),
@@ -68,6 +69,8 @@ RARE = {(verb, kind.group, kind.plural) for kind in kinds.CHILD_KINDS for verb i
     ("get", "dopd.dev", "engineprofiles"),
     *rights(kinds.REPLICA_SET, "list", "delete"),
     *rights(kinds.LEADER_WORKER_SET, "list", "create", "patch", "delete"),
+    *rights(kinds.GPU_POOL, "get"),
+    ("update", "dopd.dev", "gpupools/status"),
     *rights(kinds.WORKER_SCALE, "create"),
     ("patch", "dopd.dev", "workerscales/status"),
 }
@@ -104,6 +107,8 @@ def test_it_may_do_what_it_needs_and_nothing_else(
         for verb in ("get", "update"):
             assert allowed(dopd, namespace, (verb, kinds.LEASE.group, kinds.LEASE.plural), "dopd")
         assert allowed(dopd, "default", ("get", "", "pods")) is not bool(values)
+        for right in (*rights(kinds.GPU_POOL, "get"), ("update", "dopd.dev", "gpupools/status")):
+            assert allowed(dopd, "", right) is not bool(values)
         assert not allowed(dopd, "default", ("create", kinds.LEASE.group, kinds.LEASE.plural))
 
 

@@ -1,6 +1,5 @@
 """Workers on their way against a real API server: rollouts, evictions, what a Deployment made, and the cap."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import pytest
 
 from dopd.cluster import kinds
 
+from .audited import workers_over_time
 from .cluster import serves
 from .resources import eventually, get
 from .runs import GPUS, Run, create
@@ -30,26 +30,8 @@ async def test_a_rollout_replaces_one_worker_after_the_other_on_their_own_gpus(r
 
 def most_pods_at_a_time(run: Run) -> int:
     """The most workers that were there at a time, as the API server's audit log tells."""
-    there: set[str] = set()
-    most = 0
-    for line in map(json.loads, run.plane.audit_log.read_text().splitlines()):
-        target = line.get("objectRef", {})
-        if target.get("namespace") != run.cluster.namespace or target.get("resource") != "pods":
-            continue
-        name, worked = target.get("name", ""), line.get("responseStatus", {}).get("code", 500) < 300
-        if (
-            line["stage"] != "ResponseComplete"
-            or not worked
-            or "dryRun" in line["requestURI"]
-            or not name.startswith(("m-prefill-", "m-decode-"))
-        ):
-            continue
-        if line["verb"] == "create" and not target.get("subresource"):
-            there.add(name)
-        if line["verb"] == "delete" and "httpx" in line.get("userAgent", ""):  # the kubelet's last word
-            there.discard(name)
-        most = max(most, len(there))
-    return most
+    of = [(run.cluster.namespace, "m")]
+    return max(counted.total() for counted in workers_over_time(run.plane.audit_log, of))
 
 
 async def test_what_needs_no_restart_causes_none(run: Run):

@@ -182,3 +182,19 @@ def test_a_worker_without_a_node_is_given_back_and_not_started_anew_at_once():
 def test_available_workers_are_those_that_serve_or_can_at_once():
     draining = worker("c", labelled=False, registered=True)
     assert available([worker("a"), drained("b"), draining]) == 2
+
+
+def test_a_start_that_a_queue_has_not_let_in_is_not_given_back():
+    """The next one would begin at the end of the queue. One that is not wanted any more goes first."""
+    queued = worker("queued", ready=False, scheduled=False, registered=False, gated=True)
+    assert step([worker("a"), queued], 2, pending_deadline_seconds=60.0) == PoolStep()
+    assert step([worker("a"), queued], 1, pending_deadline_seconds=60.0).drain == ("queued",)
+
+
+def test_a_role_with_a_limit_of_its_own_starts_no_more_than_that_holds():
+    sides = {
+        Role.PREFILL: Side([worker("p", gpus=2)], Goal(3), gpus=2, most_gpus=4),
+        Role.DECODE: Side([worker("d")], Goal(3), most_gpus=2),
+    }
+    steps = move(sides, None, now_seconds=NOW, drain_deadline_seconds=DEADLINE)
+    assert {role: taken.create for role, taken in steps.items()} == {Role.PREFILL: 1, Role.DECODE: 1}
