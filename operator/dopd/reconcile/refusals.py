@@ -34,6 +34,8 @@ def no_groups(spec: DisaggregatedInferenceSpec) -> str:
     fields = " and ".join(f"spec.{role}.nodes ({nodes})" for role, nodes in asked.items() if nodes > 1)
     kind = f"{kinds.LEADER_WORKER_SET.kind}s ({kinds.LEADER_WORKER_SET.api_version})"
     return f"{fields or 'a worker of several nodes'}: the cluster has no {kind}. Install them, or set nodes to 1"
+
+
 def over_quota(error: ApiError) -> bool:
     """Whether a ResourceQuota has no room for what is acceptable otherwise: the API server asks quotas last."""
     return error.status == 403 and "exceeded quota" in error.message

@@ -130,6 +130,7 @@ class Cluster:
     def _tell(self, pod: Json, *, ready: bool, statuses: list[Json]) -> None:
         status = {"conditions": [{"type": "Ready", "status": str(ready)}], "containerStatuses": statuses}
         self._api.patch(self._path(pod, "status"), json={"status": status}, headers=MERGE).raise_for_status()
+
     def let_in(self, pod: Json) -> None:
         """What a queue does: take the gates off."""
         if pod["spec"].get("schedulingGates"):
