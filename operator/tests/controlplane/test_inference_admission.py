@@ -46,6 +46,7 @@ GOOD: list[dict[str, Any]] = [
     {"spec.scaling.ratio": {"min": "1:1", "max": "1:1"}, "spec.scaling.mode": "Advise"},
     {"spec.scaling.gpuBudget": {"max": 4}},
     {"spec.scaling.gpuBudget": {"min": 8, "max": 8}},
+    {"spec.scaling.idle": {"after": "30m"}},
     {"spec.scaling.schedules": [{**NIGHT, "prefill": {"min": 1, "max": 2}}]},
     {
         "spec.scaling.schedules": [
@@ -259,6 +260,11 @@ BAD_TOGETHER: list[tuple[dict[str, Any], list[str]]] = [
     ({"spec.scaling.gpuBudget.max": 3}, ["spec.scaling.gpuBudget.max:", "raise it, or lower a min"]),
     ({"spec.scaling.gpuBudget.min": 9}, ["spec.scaling.gpuBudget.min:", "lower min or raise max"]),
     ({"spec.scaling.gpuBudget": {"min": 17, "max": 20}}, ["spec.scaling.gpuBudget.min:", "lower it, or raise a max"]),
+    ({"spec.scaling.idle": {"after": "30s"}}, ["spec.scaling.idle.after:"]),
+    (
+        {"spec.scaling.idle": {"after": "30m"}, "spec.scaling.gpuBudget": {"min": 8, "max": 8}},
+        ["spec.scaling.idle:", "gpuBudget.min holds GPUs at all times"],
+    ),
     ({"spec.scaling.schedules": [NIGHT]}, ["spec.scaling.schedules[0]:", "limits nothing; set prefill, decode or"]),
     (
         {"spec.scaling.schedules": [{**NIGHT, "duration": "8h", "decode": {"min": 1, "max": 2}}]},
