@@ -18,7 +18,8 @@ URL = {"prometheusURL": "https://thanos:9091"}
 
 def pod(**values: str) -> dict[str, Any]:
     """Spec of the operator's pods."""
-    (deployment,) = [m for m in render("here", **{**URL, **values}) if m["kind"] == "Deployment"]
+    deployments = [m for m in render("here", **{**URL, **values}) if m["kind"] == "Deployment"]
+    (deployment,) = [d for d in deployments if not d["metadata"]["name"].endswith("-counterfactual")]
     spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
     return spec
 
