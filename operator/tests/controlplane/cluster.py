@@ -41,7 +41,7 @@ class Cluster:
 
     def add_gpus(self, gpus: int) -> None:
         """More of them on the node."""
-        self._gpus += gpus
+        self.gpus += gpus
 
     def close(self) -> None:
         """Take the node away."""

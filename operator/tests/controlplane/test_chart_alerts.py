@@ -30,7 +30,8 @@ CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
     ("all is well", {}, "80h", set()),
     ("nobody acts", {"dopd_leader": "0x90"}, "6m", {"DopdNoActiveInstance"}),
     ("an outage of twenty minutes", {"dopd_late_share": "0x180 1x200"}, "200m", {FAST, MEDIUM, SLOW}),
-    ("and half an hour after it", {"dopd_late_share": "0x180 1x20 0x100"}, "231m", {SLOW}),
+    # Not at the very edge: promtool evaluates groups in any order, so an alert may see the minute before.
+    ("and half an hour after it", {"dopd_late_share": "0x180 1x20 0x100"}, "235m", {SLOW}),
     # 8 % late of 1 % allowed: too little for the fast one.
     ("some are late for hours", {"dopd_late_share": "0x400 0.08x800"}, "800m", {MEDIUM, SLOW}),
     ("a few are late for days", {"dopd_late_share": "0.015x5000"}, "80h", {SLOW}),

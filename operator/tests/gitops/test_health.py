@@ -39,6 +39,7 @@ FOR_ALERTS = {
     ConditionType.METRICS_AVAILABLE,
     ConditionType.FORECAST_TRUSTED,
     ConditionType.BUDGET_LIMITED,
+    ConditionType.GPUS_GRANTED,
 }
 """What says nothing of whether the cluster is as Git says."""
 
