@@ -183,17 +183,22 @@ def _order(made: dashboards.Dashboard) -> None:
     short = (
         "Share of prompts whose prefill ended after the objective, short and long (below and above the predicted mean)."
     )
-    made.with_panel(lines("Late prompts", short, 5, (f"{late} / ({every} > 0)", "{{length}}"), unit="percentunit"))
+    made.with_panel(lines("Late prompts", short, 4, (f"{late} / ({every} > 0)", "{{length}}"), unit="percentunit"))
     wait = f"histogram_quantile(0.9, {rate('wait_seconds_bucket', ' by (length, le)')})"
     began = "From arrival until prefill began, for short and long prompts."
-    made.with_panel(lines("Wait for prefill, P90", began, 5, (wait, "{{length}}"), unit="s"))
+    made.with_panel(lines("Wait for prefill, P90", began, 4, (wait, "{{length}}"), unit="s"))
     passed = "Prompts a second that began before one that came earlier; and prompts of which a part is computed now."
     unfinished = f"sum(dopd_prefill_unfinished_prompts{{{pool}}})"
-    made.with_panel(lines("Passed by", passed, 5, (rate("overtakings_total"), "passed by"), (unfinished, "unfinished")))
+    made.with_panel(lines("Passed by", passed, 4, (rate("overtakings_total"), "passed by"), (unfinished, "unfinished")))
     refused = f"sum(increase(dopd_prefill_refused_prompts_total{{{pool}}}[$__rate_interval]))"
     back = f"sum by (reason) (increase(dopd_prefill_order_fallbacks_total{{{pool}}}[$__rate_interval]))"
     given = "Prompts refused since they could not be on time any more; and times that the order was left to the engine."
-    made.with_panel(lines("Refused and given back", given, 5, (refused, "refused"), (back, "given back: {{reason}}")))
+    made.with_panel(lines("Refused and given back", given, 4, (refused, "refused"), (back, "given back: {{reason}}")))
+    batch = (
+        "Requests without a deadline, and their tokens, that prefill computed a second (spec.scheduling.batch)."
+    )
+    counted = (rate("batch_prompts_total"), "prompts"), (rate("batch_tokens_total"), "tokens")
+    made.with_panel(lines("Batch", batch, 4, *counted))
 
 
 def _cost(made: dashboards.Dashboard) -> None:
