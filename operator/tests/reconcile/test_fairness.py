@@ -44,13 +44,23 @@ async def passes_of_the_victim(cluster: MemoryCluster, ports: dict[str, int], ot
         for _ in range(LOOKS):
             queue.add(VICTIM)
             await asyncio.sleep(PACE_SECONDS)
+        kept = passes.copy()
+        while told(cluster).get("MetricsAvailable") != "True":  # its first reading takes as long as this machine takes
+            queue.add(VICTIM)
+            await asyncio.sleep(PACE_SECONDS)
     finally:
         loop.cancel()
         await asyncio.gather(loop, return_exceptions=True)
         servers.close()
         forecasts.shutdown()
         await http.close()
-    return passes
+    return kept
+
+
+def told(cluster: MemoryCluster) -> dict[str, str]:
+    """What the victim's conditions say."""
+    status = cluster.objects[kinds.INFERENCE.kind, *VICTIM].get("status", {})
+    return {one["type"]: one["status"] for one in status.get("conditions", [])}
 
 
 @pytest.mark.parametrize("same_namespace", [False, True])
@@ -76,6 +86,3 @@ async def test_eight_resources_that_hang_and_one_that_keeps_its_pace(same_namesp
             cluster.put(kinds.PROFILE, namespace, "p", spec=spec)
         passes = await passes_of_the_victim(cluster, ports, others)
     assert passes[VICTIM] >= LOOKS / 2
-    status = cluster.objects[kinds.INFERENCE.kind, *VICTIM]["status"]
-    told = {condition["type"]: condition["status"] for condition in status["conditions"]}
-    assert told["MetricsAvailable"] == "True"
