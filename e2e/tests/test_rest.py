@@ -14,20 +14,25 @@ from e2e.tests.resources import auto
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
 JUDGED_SECONDS = 150.0
 QUIET_SECONDS = 60.0
+SETTLING = 3
+"""So many minutes may go by until one is quiet: what is known of the first minutes is still told in one or two of them."""
 CHILDREN = (
     "deployments,controllerrevisions,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
 )
 
 
-@pytest.mark.timeout(400, func_only=True)
+@pytest.mark.timeout(540, func_only=True)
 def test_at_rest_only_the_lease_is_written_and_deletion_needs_no_operator(stack: Stack, apply: Apply) -> None:
     name = apply(auto("rest"))
     until_ready(stack, name)
     wait_for(lambda: judged(stack, name), "the forecaster is judged", timeout_seconds=JUDGED_SECONDS)
-    start = datetime.now().astimezone()
-    time.sleep(QUIET_SECONDS)
-    with docker_session(stack.cluster.docker_host) as docker:
-        done = writes(stack.audit_log(docker), since=start, user=OPERATOR_USER)
+    for _ in range(SETTLING):
+        start = datetime.now().astimezone()
+        time.sleep(QUIET_SECONDS)
+        with docker_session(stack.cluster.docker_host) as docker:
+            done = writes(stack.audit_log(docker), since=start, user=OPERATOR_USER)
+        if {write.resource for write in done} == {"leases"}:
+            break
     assert {write.resource for write in done} == {"leases"}
 
     stack.kubectl("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd", "--replicas=0")
