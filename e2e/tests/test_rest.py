@@ -15,7 +15,7 @@ OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
 JUDGED_SECONDS = 150.0
 QUIET_SECONDS = 60.0
 SETTLING = 3
-"""So many minutes may go by until one is quiet: what is known of the first minutes is still told in one or two of them."""
+"""So many minutes may go by until one is quiet: of what was learnt in the first ones the status still tells."""
 CHILDREN = (
     "deployments,controllerrevisions,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,configmaps"
 )
