@@ -1,15 +1,13 @@
 """A worker leaves in order, whoever sends it away: first out of the gateway, then what it runs, then its pod."""
 
-import time
 from datetime import datetime
 from typing import Any
 
 import httpx
 
 from e2e.cluster.daemon import docker_session
-from e2e.cluster.errors import ClusterError
 from e2e.load import Schedule
-from e2e.stack import OPERATOR_NAMESPACE, PODS_PATH, Stack, wait_for
+from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.audit import Write, writes
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.losses import none_lost
@@ -76,63 +74,6 @@ def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack
             assert all(pod["spec"]["nodeName"] != node for pod in stack.pods(name, "decode"))
         finally:
             stack.kubectl("uncordon", node)
-
-
-def test_a_worker_that_is_deleted_without_an_operator_is_out_of_the_gateway_first_and_idle_before_it_ends(
-    stack: Stack, apply: Apply
-) -> None:
-    name = apply(static("alone", prefill=2, decode=2, node_port=GATEWAY_NODE_PORT))
-    until_ready(stack, name)
-    wait_for(lambda: _settled(stack, name), "all workers serve", timeout_seconds=60)
-    scale = ("-n", OPERATOR_NAMESPACE, "scale", "deployment/dopd")
-    stack.kubectl(*scale, "--replicas=0")
-    try:
-        wait_for(lambda: not stack.items(OPERATOR_PODS_PATH), "no operator is there", timeout_seconds=90)
-        with none_lost(stack, SHORT_ANSWERS):
-            for role in ("decode", "prefill"):
-                _leaves_alone(stack, name, role)
-    finally:
-        stack.kubectl(*scale, "--replicas=1")
-    wait_for(lambda: _settled(stack, name), "the operator is back, and so are both workers", timeout_seconds=120)
-
-
-def _leaves_alone(stack: Stack, name: str, role: str) -> None:
-    """A worker of this role is deleted, and nobody is there but gateway, kubelet and engine."""
-    meta = stack.pods(name, role)[0]["metadata"]
-    pod, uid = meta["name"], meta["uid"]
-    wait_for(lambda: _worked(stack, pod), f"{pod} has work", timeout_seconds=30)
-    stack.kubectl("delete", "pod", pod, "--wait=false")
-    what = f"{pod} is idle, as it gets nothing new"
-    wait_for(lambda: _stays_idle(stack, pod), what, timeout_seconds=60, every_seconds=0.1)
-    assert uid in _uids(stack, name)
-    wait_for(lambda: uid not in _uids(stack, name), f"{pod} is gone", timeout_seconds=90)
-    assert len(stack.pods(name, role)) == 1, "nobody replaces it"
-
-
-def _load(stack: Stack, pod: str) -> Json | None:
-    """What an engine reports; None once it does not answer."""
-    try:
-        answer: Json = stack.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads") or {}
-    except ClusterError:
-        return None
-    return next(iter(answer.get("loads", [])), None)
-
-
-def _worked(stack: Stack, pod: str) -> bool:
-    load = _load(stack, pod)
-    return load is not None and load["total_prefill_uncached_tokens"] > 1
-
-
-def _stays_idle(stack: Stack, pod: str) -> bool:
-    """Whether an engine that still answers has nothing to do for a second, in which it would have had its share."""
-    end = time.monotonic() + 1.0
-    while time.monotonic() < end:
-        load = _load(stack, pod)
-        assert load is not None, f"{pod} ended before it was idle"
-        if load["num_running_reqs"] or load["num_waiting_reqs"]:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def _and_settles(stack: Stack, name: str, *disturb: str) -> None:
