@@ -194,9 +194,7 @@ def _order(made: dashboards.Dashboard) -> None:
     back = f"sum by (reason) (increase(dopd_prefill_order_fallbacks_total{{{pool}}}[$__rate_interval]))"
     given = "Prompts refused since they could not be on time any more; and times that the order was left to the engine."
     made.with_panel(lines("Refused and given back", given, 4, (refused, "refused"), (back, "given back: {{reason}}")))
-    batch = (
-        "Requests without a deadline, and their tokens, that prefill computed a second (spec.scheduling.batch)."
-    )
+    batch = "Requests without a deadline, and their tokens, that prefill computed a second (spec.scheduling.batch)."
     counted = (rate("batch_prompts_total"), "prompts"), (rate("batch_tokens_total"), "tokens")
     made.with_panel(lines("Batch", batch, 4, *counted))
 
