@@ -6,7 +6,6 @@ it with a bound on memory and time, below everything else in priority.
 
 import asyncio
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -21,6 +20,7 @@ from dopd.cli import resource
 from dopd.cli.arguments import NAMESPACES, namespaces, number, object_name, option, port
 from dopd.cli.clusters import cluster_options, connect, run
 from dopd.cli.errors import DONE, FAILED, Failed, Refused
+from dopd.cli.log_lines import log_to_stderr
 from dopd.cli.output import columns, show
 from dopd.cli.own_history import read, source_of, variant_of
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
@@ -84,9 +84,7 @@ def call(options: SimpleNamespace) -> int:
         settings, watched = connection_settings(options), namespaces(options.namespace)
     except ValueError as error:
         raise Refused(str(error)) from error
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
-    for noisy in ("httpx", "kubernetes"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    log_to_stderr()
     if not options.once and options.http_port:
         start_http_server(options.http_port)
     child = ProcessExecutor(
@@ -165,10 +163,10 @@ class Asked:
         Returns:
             The resources, and of how many it came to nothing.
         """
-        found = [one for name in watched or (None,) for one in await resource.listed(self._kubernetes, name)]
+        listed = [one for name in watched or (None,) for one in await resource.listed(self._kubernetes, name)]
+        found = {Key(one["metadata"]["namespace"], one["metadata"]["name"]): one for one in listed}
         failed = 0
-        for one in found:
-            key = Key(one["metadata"]["namespace"], one["metadata"]["name"])
+        for key, one in found.items():
             try:
                 await self._of(key, one)
             except Exception as error:  # one resource in trouble must not stop the others
@@ -177,7 +175,7 @@ class Asked:
                 metrics.FAILURES.labels(*key).inc()
                 metrics.forget(key)
                 failed += 1
-        return {Key(one["metadata"]["namespace"], one["metadata"]["name"]) for one in found}, failed
+        return set(found), failed
 
     async def _of(self, key: Key, stored: dict[str, Any]) -> None:
         began = time.monotonic()

@@ -1,18 +1,15 @@
 """`dopd run`: the operator itself."""
 
 import asyncio
-import json
-import logging
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import click
 
-from dopd.api.text import one_line
 from dopd.cli.arguments import NAMESPACES, choice, namespaces, number, object_name, option, port
+from dopd.cli.log_lines import log_to_stderr
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster.election import LeaseLost
 from dopd.reconcile.runtime import Options, run
@@ -90,7 +87,7 @@ def call(options: SimpleNamespace) -> int:
     if options.record_folder is not None and not options.record_folder.is_dir():
         print(f"dopd: --record-folder {options.record_folder}: expected a folder that exists; make it", file=sys.stderr)
         return 2
-    _log_to_stderr(options.log_format, options.verbose)
+    log_to_stderr(options.log_format, verbose=options.verbose)
     try:
         asyncio.run(
             run(
@@ -109,34 +106,3 @@ def call(options: SimpleNamespace) -> int:
         print(f"dopd: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-class _TextLines(logging.Formatter):
-    """Messages repeat servers and resources: none of them begins a line that looks like another record."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = one_line(record.message)
-        return super().formatMessage(record)
-
-
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        } | getattr(record, "fields", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line)
-
-
-def _log_to_stderr(log_format: str, verbose: bool) -> None:
-    handler = logging.StreamHandler()
-    text = _TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(_JsonLines() if log_format == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    if not verbose:
-        for noisy in ("httpx", "aiohttp.access"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)

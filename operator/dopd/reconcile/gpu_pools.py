@@ -18,6 +18,7 @@ from typing import Any
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import INSTANCE_LABEL, Role
+from dopd.api.status import Condition
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.planning.bounds import Pair
 from dopd.planning.pool import Row, Rows, divide, settle
@@ -236,17 +237,18 @@ def want_of(
         ending = (pod for pod in observed.ending[role] if not pod_reading.overdue(pod, now.timestamp()))
         return sum(map(pod_reading.gpus, (*observed.pods[role], *ending)))
 
-    told, last = stored_status(observed.resource).gpu_pool, None
+    status = stored_status(observed.resource)
+    told, last = status.gpu_pool, None
     if told and spec.gpu_pool and told.name == spec.gpu_pool.name:
         types = [*told.types, "", ""]
         last = Grant(told.name, pair, (told.share.prefill, told.share.decode), dict(told.granted), (types[0], types[1]))
-    surge = _surge(observed, spec, wanted)
+    surge = _surge(status.conditions, spec, wanted)
     return Want(key, spec, pair, lesser(pair, least), (held(Role.PREFILL), held(Role.DECODE)), surge, last)
 
 
-def _surge(observed: Observed, spec: DisaggregatedInferenceSpec, wanted: Mapping[Role, int]) -> Pair:
+def _surge(conditions: Sequence[Condition], spec: DisaggregatedInferenceSpec, wanted: Mapping[Role, int]) -> Pair:
     """GPUs that a rollout under way could use beyond the share, by role."""
-    rolled = next((c for c in stored_status(observed.resource).conditions if c.type == "RolledOut"), None)
+    rolled = next((c for c in conditions if c.type == "RolledOut"), None)
     if rolled is None or rolled.reason not in (ConditionReason.ROLLING_OUT, ConditionReason.NO_SPARE_GPU):
         return NOTHING
 
@@ -273,10 +275,7 @@ def _own(before: Row | None, want: Want, types: tuple[str, str]) -> Row:
 def _as_before(name: str, want: Want, reason: ConditionReason, message: str) -> Grant:
     """What was granted last, or what is held where nothing was."""
     if want.last is not None:
-        granted = {kind: n for kind, n in want.last.granted.items()}
-        return replace(
-            want.last, share=lesser(want.wanted, want.last.share), granted=granted, reason=reason, message=message
-        )
+        return replace(want.last, share=lesser(want.wanted, want.last.share), reason=reason, message=message)
     gpus = (want.spec.prefill.gpus, want.spec.decode.gpus)
     there = (want.held[0] // gpus[0], want.held[1] // gpus[1])
     return Grant(name, want.wanted, lesser(want.wanted, there), {"": sum(want.held)}, ("", ""), reason, message)

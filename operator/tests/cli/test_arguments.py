@@ -5,8 +5,8 @@ import logging
 import pytest
 
 from dopd.cli.arguments import namespaces
+from dopd.cli.log_lines import _TextLines
 from dopd.cli.main import main
-from dopd.cli.run import _TextLines
 
 ESTIMATE = ("profile", "estimate", "--name", "p", "--model", "m", "--gpu", "g", "--output")
 MEASURE = (

@@ -22,6 +22,7 @@ from dopd.telemetry.loads import LoadHistory
 from dopd.telemetry.present import LoadNow
 from e2e.cluster.controlplane import ControlPlane
 
+from ..kills.test_every_write import PROFILE as OF_KILLS
 from .audited import workers_over_time
 from .cluster import MERGE, Cluster
 from .resources import inference
@@ -30,19 +31,8 @@ Json = dict[str, Any]
 LENGTHS = Lengths(1000.0, 1_500_000.0, 200.0, 80_000.0, 1.0)
 PASS_SECONDS = 15.0
 PROFILE: Json = {
+    **{part: told for part, told in OF_KILLS.items() if part != "transfer"},
     "model": "demo",
-    "gpu": "g",
-    "gpus": 1,
-    "source": {"origin": "Synthetic", "description": "for tests", "date": "2026-11-24"},
-    "prefill": {"points": [{"tokens": 1, "seconds": 0.02}, {"tokens": 1024, "seconds": 0.3}], "chunkTokens": 4096},
-    "decode": {
-        "points": [
-            {"batch": 1, "contextTokens": 1024, "itlSeconds": 0.02},
-            {"batch": 16, "contextTokens": 1024, "itlSeconds": 0.03},
-        ],
-        "kvTokens": 200000,
-        "maxRunningRequests": 64,
-    },
     "startup": {"prefillSeconds": 20, "decodeSeconds": 20},
 }
 SCALING: Json = {

@@ -95,7 +95,11 @@ def differences(world: World, scenario: Scenario, whole: str) -> list[str]:
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_killed_after_every_write(name: str):
     scenario = SCENARIOS[name]
-    world = await begun(scenario)
+    await killed_after_every_write(await begun(scenario), scenario)
+
+
+async def killed_after_every_write(world: World, scenario: Scenario) -> None:
+    """The end is the same after whichever write of a change the operator is killed."""
     scenario.change(world)
     moments = await each_moment(world)
     whole = world.state()

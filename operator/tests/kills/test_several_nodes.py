@@ -16,7 +16,7 @@ from .api import MemoryApi
 from .groups import GroupWorld
 from .scenarios import Scenario, bounds
 from .scenarios import spec as spec_of_pods
-from .test_every_write import PROFILE, STRIDE, differences, each_moment, serving, to_the_end
+from .test_every_write import PROFILE, STRIDE, killed_after_every_write, serving, to_the_end
 from .world import NAME, World
 
 CAP = 6
@@ -84,17 +84,7 @@ async def begun(scenario: Scenario) -> GroupWorld:
 async def test_killed_after_every_write(name: str):
     scenario = replace(SCENARIOS[name])
     world = await begun(scenario)
-    scenario.change(world)
-    moments = await each_moment(world)
-    whole = world.state()
-    assert serving(world) == scenario.end
-    assert world.settled()
-    for count, killed in enumerate(moments):
-        last = killed.api.writes[-1:]
-        await to_the_end(killed)
-        assert not differences(killed, scenario, whole), (
-            f"killed after {count} of {len(moments) - 1} writes, the last {last}"
-        )
+    await killed_after_every_write(world, scenario)
 
 
 async def test_at_rest_no_worker_is_written_to():
