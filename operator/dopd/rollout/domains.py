@@ -65,6 +65,7 @@ def domain_move(
     rolling = next((name for name in used if name in division and _rolling(of[name])), None)
     free = None if limit is None else limit - sum(side.gpus_held for side in sides.values())
     made: dict[str, PairedStep] = {}
+    started = dict.fromkeys(Role, 0)
     for name in sorted(of, key=lambda n: _shortness(of[n])):
         one, held = of[name], sum(side.gpus_held for side in of[name].values())
         if name not in used:
@@ -81,6 +82,7 @@ def domain_move(
         if rolling not in (None, name) and _rolling(one):
             one = {role: replace(side, goal=replace(side.goal, held=True)) for role, side in one.items()}
         most = room.get(name, 0) if name in division else held
+        one = {role: _within(side, sides[role], started[role]) for role, side in one.items()}
         made[name] = paired_move(
             one,
             doors[name],
@@ -90,8 +92,10 @@ def domain_move(
             drain_deadline_seconds=drain_deadline_seconds,
             domain=name,
         )
+        taken = {role: step.create * one[role].gpus for role, step in made[name].steps.items()}
+        started = {role: gpus + taken[role] for role, gpus in started.items()}
         if free is not None:
-            free -= sum(step.create * one[role].gpus for role, step in made[name].steps.items())
+            free -= sum(taken.values())
     if not used and not any(step.gateways for step in made.values()):
         made[""] = PairedStep(dict.fromkeys(Role, PoolStep()), {Pair(goal[0], goal[1], next(iter(division))): replicas})
     return _together(made)
@@ -115,6 +119,13 @@ def _of_domain(sides: Mapping[Role, Side], name: str, counts: Counts | None, *, 
             leaving=[worker for worker in side.leaving if worker.domain == name],
         )
     return found
+
+
+def _within(mine: Side, whole: Side, started: int) -> Side:
+    """A role in one domain, within what it may hold in all of them; `started` are the GPUs of starts so far."""
+    if mine.most_gpus is None:
+        return mine
+    return replace(mine, most_gpus=mine.most_gpus - (whole.gpus_held - mine.gpus_held) - started)
 
 
 def _kept(

@@ -1,7 +1,7 @@
 """The model of a cluster of several KV-transfer domains, each with GPUs and gateways of its own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dopd.api.names import Role
 from dopd.api.pairs import Pair
@@ -15,9 +15,10 @@ from .paired_cluster import BOOT_TICKS, ROLES, Door, PairedCluster, PairWant
 
 @dataclass
 class DomainCluster(PairedCluster):
-    """`room`: GPUs that may be taken in each domain."""
+    """`room`: GPUs that may be taken in each domain; `most`: that the workers of each role may hold, None for any."""
 
     room: Mapping[str, int] = field(default_factory=dict)
+    most: int | None = None
 
     def serve_in(self, placed: Mapping[str, tuple[int, int]]) -> None:
         """Workers and gateways that serve already, by domain; "" for none."""
@@ -48,6 +49,7 @@ class DomainCluster(PairedCluster):
         sides = self.sides(want)
         for pool, role in ROLES.items():
             object.__setattr__(sides[role].goal, "revision", want.of(pool))
+            sides[role] = replace(sides[role], most_gpus=self.most)
         return domain_move(
             sides, self.division(want), self.room, self.seen_gateways(), want.gateways, self.budget,
             now_seconds=float(self.now), drain_deadline_seconds=DEADLINE,

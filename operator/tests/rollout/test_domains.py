@@ -111,3 +111,12 @@ def test_a_lost_worker_comes_back_in_its_domain():
     lost = cluster.pools["P"].pop(0)
     step = cluster.decide(PairWant(4, 8))
     assert step.steps[Role.PREFILL].domains == (lost.domain,)
+
+
+@given(st.integers(1, 6), counts, counts)
+def test_a_limit_of_a_role_holds_over_all_domains_together(most: int, prefill: int, decode: int):
+    cluster = DomainCluster(gpus=40, room=ROOM, most=most)
+    for _ in range(60):
+        cluster.tick(PairWant(prefill, decode))
+        for pool in "PD":
+            assert len(cluster.pools[pool]) <= most, cluster.lines[-1]
