@@ -29,6 +29,7 @@ from dopd.reconcile.grants import Grant, Ledger, grant_of, ledger_status, read_l
 from dopd.reconcile.observe import Observed, read_spec
 from dopd.reconcile.queue import Key
 from dopd.reconcile.stored import stored_status
+from dopd.workloads.groups import SET_LABEL
 
 _LOG = logging.getLogger(__name__)
 
@@ -289,12 +290,14 @@ def _by_type(of_roles: Pair, types: tuple[str, str]) -> dict[str, int]:
 
 
 def _held(pods: Sequence[Json]) -> Pair:
-    """GPUs of pods of both roles that have not ended."""
-    held = [
-        sum(pod_reading.gpus(pod) for pod in pods if pod_reading.pool(pod) == role and not pod_reading.finished(pod))
-        for role in Role
-    ]
-    return held[0], held[1]
+    """GPUs of pods of both roles that have not ended. Each pod of a group says what the group holds, so one counts."""
+    held: dict[Role, dict[str, int]] = {role: {} for role in Role}
+    for pod in pods:
+        role, meta = pod_reading.pool(pod), pod["metadata"]
+        if role in tuple(Role) and not pod_reading.finished(pod):
+            worker = meta.get("labels", {}).get(SET_LABEL) or meta["name"]
+            held[Role(role)][worker] = pod_reading.gpus(pod)
+    return sum(held[Role.PREFILL].values()), sum(held[Role.DECODE].values())
 
 
 def _names(resource: Json, pool: str) -> bool:

@@ -13,6 +13,7 @@ from dopd.cluster import ApiError, kinds
 from dopd.reconcile.gpu_pools import GpuPools, Want
 from dopd.reconcile.grants import types_of
 from dopd.reconcile.queue import Key
+from dopd.workloads.groups import SET_LABEL
 
 Json = dict[str, Any]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,7 +171,7 @@ async def test_a_resource_that_is_gone_counts_until_its_pods_are(api: Api):
     clock = iter(float(n) for n in range(0, 10_000, 100))
     pools = operator(api, clock=lambda: next(clock))
     await pools.turn(want("a", (3, 3)), NOW)
-    meta = {"namespace": "a", "labels": {POOL_LABEL: "decode"}, "annotations": {GPUS_ANNOTATION: "2"}}
+    meta = {"name": "d", "namespace": "a", "labels": {POOL_LABEL: "decode"}, "annotations": {GPUS_ANNOTATION: "2"}}
     api.pods = [{"metadata": meta, "of": "m", "status": {}}]
     pools.forget(Key("a", "m"))
     grant = await pools.turn(want("b", (4, 4)), NOW)
@@ -178,6 +179,18 @@ async def test_a_resource_that_is_gone_counts_until_its_pods_are(api: Api):
     api.pods = []
     grant = await pools.turn(want("b", (4, 4)), NOW)
     assert dict(grant.granted) == {"h100": 8}
+
+
+async def test_what_a_group_of_pods_holds_counts_once(api: Api):
+    clock = iter(float(n) for n in range(0, 10_000, 100))
+    pools = operator(api, clock=lambda: next(clock))
+    await pools.turn(want("a", (2, 2)), NOW)
+    labels = {POOL_LABEL: Role.PREFILL.value, SET_LABEL: "m-prefill-0"}
+    told = {"namespace": "a", "labels": labels, "annotations": {GPUS_ANNOTATION: "4"}}
+    api.pods = [{"metadata": {**told, "name": f"g-{n}"}, "of": "m", "status": {}} for n in range(2)]
+    pools.forget(Key("a", "m"))
+    grant = await pools.turn(want("b", (4, 4)), NOW)
+    assert dict(grant.granted) == {"h100": 4}
 
 
 async def test_rows_of_namespaces_that_others_watch_are_left_alone(api: Api):
