@@ -201,7 +201,7 @@ def test_dopd_turns_no_more_than_twice_an_hour_on_flat_loads_of_noisy_lengths(se
     def lengths(mean):
         return lambda generator, count: np.maximum(1, generator.lognormal(np.log(mean), 0.8, count))
 
-    rates, hours, reversals = (21.0, 26.0, 31.0, 41.0), 1.0, 0  # in the mean: next to an edge it may be four
+    rates, hours, reversals = (21.0, 26.0, 31.0, 41.0), 0.5, 0  # in the mean: next to an edge it may be four
     for rps in rates:
         trace = poisson(rps, int(rps * hours * 3600), lengths(1000), lengths(20), seed=7)
         start = static.first_counts(setting, trace)
