@@ -10,6 +10,7 @@ from pathlib import Path
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
 from e2e.endurance import report
+from e2e.endurance.engines import ENGINES
 from e2e.endurance.field import Field
 from e2e.endurance.plan import Kind, steps
 from e2e.endurance.rollouts import SCENARIOS
@@ -54,7 +55,8 @@ def _stack(name: str, *, keep: bool) -> Iterator[Stack]:
 
 def _run(stack: Stack, options: argparse.Namespace) -> int:
     flips = {"roleSwitching__enabled": True, "scaling__mode": "External"} if options.counts.get(Kind.FLIP) else {}
-    ground = Field(stack, "endurance", gpus=options.gpus, gateways=2, **flips)
+    engines = ENGINES[options.engines]
+    ground = Field(stack, "endurance", gpus=options.gpus, gateways=2, engines=engines, **flips)
     sequence = steps(options.counts, gpus=options.gpus, seed=options.seed)[options.first :]
     ground.create(sequence[0].start)
     try:
@@ -121,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--first", type=int, default=0, metavar="N", help="leave the first N of the sequence out")
     long.add_argument("--minutes", type=float, default=60.0, help="begin no disturbance later (default: %(default)s)")
     long.add_argument("--rate", type=float, default=6.0, help="requests a second (default: %(default)s)")
+    long.add_argument(
+        "--engines", choices=ENGINES, default="simulated",
+        help="what serves: simulated engines, or real SGLang without a GPU (default: %(default)s)",
+    )  # fmt: skip
     long.add_argument("--gpus", type=int, default=6, help="budget, one for each worker (default: %(default)s)")
     both = command("rollouts", "A rollout with no GPU left in the cluster, and one while the load doubles.")
     both.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)} (default: all)")

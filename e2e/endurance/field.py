@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+from e2e.endurance.engines import SIMULATED, Engines
 from e2e.endurance.plan import Pair
 from e2e.stack import PODS_PATH, Stack, condition, wait_for
-from e2e.tests.resources import GATEWAY_NODE_PORT, auto, changed, profile_objects
+from e2e.tests.resources import GATEWAY_NODE_PORT, changed
 
 Json = dict[str, Any]
 ROLES = ("prefill", "decode")
-SETTLE_SECONDS = 180.0
 _SETTLED = ("RolledOut", "WorkersAvailable", "RouterInSync")
 
 
@@ -21,18 +22,20 @@ class Field:
         stack: the cluster.
         name: of the resource.
         gpus: its budget; every worker has one.
+        engines: what its workers are.
     """
 
-    def __init__(self, stack: Stack, name: str, *, gpus: int, gateways: int = 1, **changes: Any) -> None:
-        self.stack, self.name, self.gpus = stack, name, gpus
-        self._resource = auto(
-            name,
-            router__replicas=gateways,
-            router__service={"type": "NodePort", "nodePort": GATEWAY_NODE_PORT},
-            scaling__gpuBudget={"max": gpus},
-            scaling__behavior__scaleDownStabilization="1s",
-            **changes,
-        )
+    def __init__(
+        self, stack: Stack, name: str, *, gpus: int, gateways: int = 1, engines: Engines = SIMULATED, **changes: Any
+    ) -> None:
+        self.stack, self.name, self.gpus, self.engines = stack, name, gpus, engines
+        own = {
+            "router__replicas": gateways,
+            "router__service": {"type": "NodePort", "nodePort": GATEWAY_NODE_PORT},
+            "scaling__gpuBudget": {"max": gpus},
+            "scaling__behavior__scaleDownStabilization": "1s",
+        }
+        self._resource = changed(engines.resource(name), own | changes)
         self._rollouts = 0
 
     @property
@@ -41,8 +44,8 @@ class Field:
         return self.stack.inference(self.name) or {}
 
     def create(self, workers: Pair) -> None:
-        """Apply profile and resource, and wait until so many workers serve."""
-        self.stack.apply(*profile_objects())
+        """Apply what the engines need and the resource, and wait until so many workers serve."""
+        self.engines.put(self.stack)
         self.scale(workers)
         self.until_settled(workers)
 
@@ -82,8 +85,12 @@ class Field:
         desired = tuple(status.get(role, {}).get("desired") for role in ROLES)
         return there == workers == desired
 
-    def until_settled(self, workers: Pair, *, gone: set[str] = frozenset(), seconds: float = SETTLE_SECONDS) -> float:  # type: ignore[assignment]
+    def until_settled(
+        self, workers: Pair, *, gone: AbstractSet[str] = frozenset(), seconds: float | None = None
+    ) -> float:
         """Wait until that holds, and none of the workers `gone` is there any more; returns how long it took, seconds.
+
+        It may take what the engines need, or the seconds that are given.
 
         Raises:
             TimeoutError: it did not in time; holds the conditions that do not say so.
@@ -93,8 +100,9 @@ class Field:
         def look() -> bool:
             return not gone & self.uids() and self.settled(workers)
 
+        most = self.engines.settle_seconds if seconds is None else seconds
         try:
-            wait_for(look, f"{self.name} at {workers[0]}+{workers[1]}", timeout_seconds=seconds, every_seconds=0.3)
+            wait_for(look, f"{self.name} at {workers[0]}+{workers[1]}", timeout_seconds=most, every_seconds=0.3)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {self.troubles()}") from None
         return time.monotonic() - began
@@ -105,25 +113,25 @@ class Field:
         bad = [f"{c['type']}={c['reason']}: {c.get('message', '')}" for c in said if c["status"] != "True"]
         return [*bad, *(f"{p['metadata']['name']} {p['status'].get('phase')}" for p in self.pods())]
 
-    def until(self, look: Callable[[], Any], what: str, seconds: float = SETTLE_SECONDS) -> float:
+    def until(self, look: Callable[[], Any], what: str, seconds: float = 180.0) -> float:
         """Wait until something holds; returns how long it took, seconds."""
         began = time.monotonic()
         wait_for(look, what, timeout_seconds=seconds, every_seconds=0.2)
         return time.monotonic() - began
 
-    def engines(self) -> dict[str, Json]:
+    def loads(self) -> dict[str, Json]:
         """What the engines report of their load, by pod; a pod that does not answer is absent."""
         names = [pod["metadata"]["name"] for pod in self.pods()]
-        return {name: load for name in names if (load := self.engine(name))}
+        return {name: load for name in names if (load := self.load(name))}
 
-    def engine(self, pod: str) -> Json:
+    def load(self, pod: str) -> Json:
         """What one engine reports of its load; nothing when it does not answer."""
         try:
             answer = self.stack.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads") or {"loads": [{}]}
         except Exception:  # a pod that starts or ends answers in many ways
             return {}
-        load: Json = answer["loads"][0]
-        return load
+        found: Json = answer["loads"][0]
+        return found
 
     def delete(self) -> None:
         """Delete it with all its pods."""

@@ -14,7 +14,6 @@ from e2e.load import BackgroundLoad, Target
 from e2e.load.client import Result
 from e2e.load.summary import summarize
 from e2e.stack import Stack, wait_for
-from e2e.tests.resources import MODEL
 
 Json = dict[str, Any]
 FILLERS = "gpu-fillers"
@@ -45,10 +44,10 @@ def _rolled_out(
     requests_per_second: float = 6.0,
     settle_seconds: float = 5.0,
 ) -> Json:
-    target = Target(ground.stack.gateway_url, MODEL)
-    loads = [BackgroundLoad(target, arrivals(requests_per_second, 1800, 1))]
+    target = Target(ground.stack.gateway_url, ground.engines.model)
+    loads = [BackgroundLoad(target, arrivals(ground.engines, requests_per_second, 1800, 1))]
     if extra_requests_per_second:
-        loads.append(BackgroundLoad(target, arrivals(extra_requests_per_second, 1800, 2)))
+        loads.append(BackgroundLoad(target, arrivals(ground.engines, extra_requests_per_second, 1800, 2)))
     loads[0].start()
     wait_for(lambda: len(loads[0].results) >= 10, "the load flows", timeout_seconds=60)
     time.sleep(settle_seconds)

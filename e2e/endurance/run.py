@@ -10,18 +10,16 @@ from typing import Any
 from e2e.cluster.daemon import docker_session
 from e2e.cluster.errors import ClusterError
 from e2e.endurance.cap import held, pod_events
+from e2e.endurance.engines import Engines
 from e2e.endurance.field import Field
 from e2e.endurance.moves import MOVES
 from e2e.endurance.plan import Kind, Step
 from e2e.load import Arrival, BackgroundLoad, Schedule, Target
 from e2e.load.client import Result
 from e2e.stack import wait_for
-from e2e.tests.resources import MODEL
 
 Json = dict[str, Any]
 LONGEST_SECONDS = 7200.0
-PROMPT_TOKENS, ANSWER_TOKENS = (50, 800), (20, 500)
-"""Shortest and longest prompt and answer."""
 
 
 @dataclass
@@ -58,12 +56,12 @@ class Record:
     broken_off: str = ""
 
 
-def arrivals(requests_per_second: float, seconds: float, seed: int) -> Schedule:
-    """Independent arrivals (exponential gaps) of prompts and answers of many lengths."""
+def arrivals(engines: Engines, requests_per_second: float, seconds: float, seed: int) -> Schedule:
+    """Independent arrivals (exponential gaps) of prompts and answers of all lengths that the engines are sent."""
     chance, at, found = random.Random(seed), 0.0, []
     while at < seconds:
         at += chance.expovariate(requests_per_second)
-        found.append(Arrival(at, chance.randint(*PROMPT_TOKENS), chance.randint(*ANSWER_TOKENS)))
+        found.append(Arrival(at, chance.randint(*engines.prompt_tokens), chance.randint(*engines.answer_tokens)))
     return Schedule(tuple(found))
 
 
@@ -87,7 +85,8 @@ def run(
         say: told of each step.
     """
     chance = random.Random(seed)
-    load = BackgroundLoad(Target(ground.stack.gateway_url, MODEL), arrivals(requests_per_second, LONGEST_SECONDS, seed))
+    schedule = arrivals(ground.engines, requests_per_second, LONGEST_SECONDS, seed)
+    load = BackgroundLoad(Target(ground.stack.gateway_url, ground.engines.model), schedule)
     record = Record(seed, ground.gpus, requests_per_second)
     zero = time.monotonic()
     with load:
@@ -141,7 +140,7 @@ def stuck(ground: Field, seconds: float = 30.0) -> dict[str, Json]:
     def busy() -> dict[str, Json]:
         return {
             pod: load
-            for pod, load in ground.engines().items()
+            for pod, load in ground.loads().items()
             if load["num_running_reqs"] or load["num_waiting_reqs"] or load["token_usage"] > 0.001
         }
 

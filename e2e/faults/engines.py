@@ -34,14 +34,14 @@ def _killed(role: str) -> Callable[[Trial], Outcome]:
         ground = trial.ground
         victim = ground.pods(role)[0]
         name = victim["metadata"]["name"]
-        load = ground.engine(name)
+        load = ground.load(name)
         restarts = nodes.restarts(victim)
         trial.begin()
         nodes.kill_container(trial.docker, victim)
 
         def back() -> bool:
             pod = next(p for p in ground.pods(role) if p["metadata"]["name"] == name)
-            return nodes.restarts(pod) > restarts and _worked(ground.engine(name)) and ground.settled((3, 3))
+            return nodes.restarts(pod) > restarts and _worked(ground.load(name)) and ground.settled((3, 3))
 
         took = trial.until(back, "it serves again")
         held = load.get("num_running_reqs", 0) + load.get("num_waiting_reqs", 0)

@@ -15,11 +15,10 @@ from typing import Any, Self
 from e2e.cluster.docker import Docker
 from e2e.endurance.cap import held, pod_events
 from e2e.endurance.field import Field
-from e2e.endurance.run import PROMPT_TOKENS, stuck
+from e2e.endurance.run import stuck
 from e2e.load import Arrival, BackgroundLoad, Schedule, Target
 from e2e.load.client import Result
 from e2e.stack import Stack, wait_for
-from e2e.tests.resources import MODEL
 
 Json = dict[str, Any]
 LOAD_SECONDS = 1500.0
@@ -61,11 +60,11 @@ class Trial:
 
     def __enter__(self) -> Self:
         self._since = datetime.now().astimezone()
-        chance, at, arrivals = random.Random(1), 0.0, []
+        chance, at, arrivals, engines = random.Random(1), 0.0, [], self.ground.engines
         while at < LOAD_SECONDS:
             at += chance.expovariate(self.rate)
-            arrivals.append(Arrival(at, chance.randint(*PROMPT_TOKENS), chance.randint(*self.answer_tokens)))
-        self.load = BackgroundLoad(Target(self.stack.gateway_url, MODEL), Schedule(tuple(arrivals)))
+            arrivals.append(Arrival(at, chance.randint(*engines.prompt_tokens), chance.randint(*self.answer_tokens)))
+        self.load = BackgroundLoad(Target(self.stack.gateway_url, engines.model), Schedule(tuple(arrivals)))
         self.load.start()
         wait_for(lambda: len(self.load.results) >= 10, "the load flows", timeout_seconds=90)
         self._over = threading.Event()
