@@ -19,7 +19,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.group_writes import GroupWrites
 from dopd.reconcile.groups import Group, group_of
-from dopd.reconcile.observe import Observed
+from dopd.reconcile.observe import Observed, belongs
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import no_groups, over_quota, refusal, taken
@@ -233,12 +233,19 @@ class WorkerPods:
                 await self._kubernetes.create(kind, made)
             except ApiError as error:
                 exists = error.reason == "AlreadyExists"
+                if exists and await self._is_there(kind, owner, name):
+                    continue
                 trouble = taken(f"{kind.kind} {name}") if exists else refusal(f"{kind.kind} {name}", error)
                 self._pauses.failed(at)
                 self._refused[at] = (revision.name, trouble)
                 return [trouble]
         self._accepted(at)
         return []
+
+    async def _is_there(self, kind: kinds.Kind, owner: Owner, name: str) -> bool:
+        """Whether a worker that was not there at the look is of this resource: another operator was faster."""
+        found = await self._kubernetes.get(kind, owner.namespace, name)
+        return found is not None and belongs(found, owner)
 
     def _accepted(self, at: _At) -> None:
         self._refused.pop(at, None)
