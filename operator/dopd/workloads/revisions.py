@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dopd.api.names import GPUS_ANNOTATION, REVISION_LABEL, ROLE_LABEL, Role
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.spread import spread
 from dopd.workloads.topology import in_domain
 
 
@@ -94,7 +95,7 @@ def worker_pod(owner: Owner, role: Role, revision: Revision, name: str, gpus: in
         },
         "spec": revision.template["spec"],
     }
-    return in_domain(pod, domain)
+    return in_domain(spread(pod, owner.selector(role)), domain)
 
 
 def new_names(owner: Owner, role: Role, revision: Revision, taken: Collection[str], count: int) -> list[str]:

@@ -29,6 +29,7 @@ from dopd.workloads.connection import (
     listening_host,
 )
 from dopd.workloads.meta import Manifest, Owner, pod_labels
+from dopd.workloads.spread import over_nodes
 from dopd.workloads.template import pod_template
 
 
@@ -130,6 +131,7 @@ def router_deployment(
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "topologySpreadConstraints": over_nodes(owner.selector(ROUTER_POOL) | pair.labels),
         "containers": [container],
     }
     template: Manifest = {"metadata": {"labels": pod_labels(owner, ROUTER_POOL, **pair.labels)}, "spec": pod}

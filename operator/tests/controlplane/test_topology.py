@@ -95,7 +95,7 @@ def racks() -> Iterator[httpx.Client]:
     """An API server with a real scheduler, and two racks of two nodes with two GPUs each."""
     with control_plane(controllers=False, scheduler=True) as plane, connect(plane.kubeconfig) as api:
         for number, rack in enumerate("aabb"):
-            meta = {"name": f"node-{number}", "labels": {RACK: rack}}
+            meta = {"name": f"node-{number}", "labels": {RACK: rack, "kubernetes.io/hostname": f"node-{number}"}}
             node = {"apiVersion": "v1", "kind": "Node", "metadata": meta}
             api.post("/api/v1/nodes", json=node).raise_for_status()
             room = {"cpu": "8", "memory": "64Gi", "pods": "20", "nvidia.com/gpu": "2"}
@@ -117,7 +117,11 @@ def pods(racks: httpx.Client) -> Iterator[httpx.Client]:
 
 
 def start(api: httpx.Client, role: Role, name: str, where: str = "", **topology: Any) -> None:
-    spec = json.loads(inference("m", topology={"domainKey": RACK, **topology}))["spec"]
+    put(api, role, name, where, topology={"domainKey": RACK, **topology})
+
+
+def put(api: httpx.Client, role: Role, name: str, where: str = "", **fields: Any) -> None:
+    spec = json.loads(inference("m", **fields))["spec"]
     owner = Owner("m", "default", "00000000-0000-0000-0000-000000000000")
     template = worker_template(owner, DisaggregatedInferenceSpec.model_validate(spec), role)
     pod = worker_pod(owner, role, revision_of(owner, role, template), name, 1, where)
@@ -157,3 +161,22 @@ def test_a_worker_with_a_domain_goes_there(pods: httpx.Client):
         start(pods, Role.PREFILL, f"w{number}", rack, domains=listed)
     eventually(lambda: len(racks_of(pods)) == 4, "all were tried")
     assert racks_of(pods) == {"w0": "b", "w1": "a", "w2": "a", "w3": "b"}
+
+
+def test_workers_of_a_role_go_to_different_nodes(pods: httpx.Client):
+    """Though the scheduler would rather fill the nodes that are free of other work."""
+    for number in range(3):
+        busy = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "4"}}}
+        spec = {"nodeName": f"node-{number}", "containers": [busy]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"busy-{number}"}, "spec": spec}
+        pods.post(kinds.POD.path("default"), json=pod).raise_for_status()
+    for role in Role:
+        for number in range(2):
+            put(pods, role, f"{role}-{number}")
+            eventually(lambda name=f"{role}-{number}": name in nodes_of(pods), "it has a node")
+    found = nodes_of(pods)
+    assert all(found[f"{role}-0"] != found[f"{role}-1"] for role in Role)
+
+
+def nodes_of(api: httpx.Client) -> dict[str, str]:
+    return {p["metadata"]["name"]: node for p in get(api, "default", kinds.POD) if (node := p["spec"].get("nodeName"))}

@@ -1,6 +1,7 @@
-"""Two operators act on one resource at once, each from a look that the other makes old: a mistake, and yet nothing goes.
+"""Two operators act on one resource at once, each from a look that the other makes old.
 
-The end is that of one operator, the cap holds, no worker is released before it is idle, and each role serves throughout.
+It is a mistake, and does no harm: the end is that of one operator, the cap holds, no worker is released before it is
+idle, and each role serves throughout.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from .api import NAMESPACE, Json, MemoryApi
 from .scenarios import CAP, SCENARIOS, Scenario, spec
 from .test_every_write import PROFILE, QUIET_PASSES, serving, to_the_end
 from .world import NAME, World
-
 
 MOST_TICKS = 300
 

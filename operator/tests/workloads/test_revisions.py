@@ -9,6 +9,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner
 from dopd.workloads.engines import worker_template
+from dopd.workloads.meta import Manifest
 from dopd.workloads.revisions import Revision, new_names, revision_of, stored_revision, worker_pod
 
 
@@ -63,6 +64,25 @@ def test_the_same_workers_get_the_same_names_whoever_starts_them(owner: Owner):
     revision = Revision("a1", {"spec": {}})
     taken = {"llama-decode-a1-0", "llama-decode-a1-2"}
     assert new_names(owner, Role.DECODE, revision, taken, 2) == ["llama-decode-a1-1", "llama-decode-a1-3"]
+
+
+@pytest.mark.parametrize(
+    ("said", "spread"),
+    [
+        ({}, True),
+        ({"affinity": {"nodeAffinity": {}}}, True),
+        ({"affinity": {"podAntiAffinity": {}}}, False),
+        ({"topologySpreadConstraints": []}, False),
+    ],
+)
+def test_workers_of_a_role_keep_apart_unless_the_template_says_where_they_go(
+    owner: Owner, said: Manifest, spread: bool
+):
+    pod = worker_pod(owner, Role.DECODE, Revision("a1", {"spec": said}), "w", 1)
+    assert (pod["spec"] != said) is spread
+    for constraint in pod["spec"].get("topologySpreadConstraints", []):
+        assert constraint["whenUnsatisfiable"] == "ScheduleAnyway", "a full cluster takes them all the same"
+        assert constraint["labelSelector"] == {"matchLabels": owner.selector(Role.DECODE)}
 
 
 def test_a_worker_belongs_to_the_resource_and_tells_its_revision(owner: Owner, spec: DisaggregatedInferenceSpec):
