@@ -71,6 +71,7 @@ def _gateway_killed(trial: Trial) -> Outcome:
 
 def _kubelet_stopped(trial: Trial) -> Outcome:
     node = _node_without_gateway(trial)
+    _moved_off(trial, node)
     trial.begin()
     with nodes.paused(trial.docker, node, "kubelet"):
         time.sleep(KUBELET_AWAY_SECONDS)
@@ -81,6 +82,7 @@ def _kubelet_stopped(trial: Trial) -> Outcome:
 
 def _node_lost(trial: Trial) -> Outcome:
     node = _node_without_gateway(trial)
+    _moved_off(trial, node)
     held = [pod for pod in trial.ground.pods() if pod["spec"]["nodeName"] == node]
     trial.begin()
     with nodes.cut_off(trial.docker, node):
@@ -101,6 +103,27 @@ def _node_lost(trial: Trial) -> Outcome:
 def _node_without_gateway(trial: Trial) -> str:
     gateway = trial.stack.pods(trial.ground.name, "router")[0]["spec"]["nodeName"]
     return next(node for node in trial.stack.cluster.workers if node != gateway)
+
+
+def _moved_off(trial: Trial, node: str) -> None:
+    """The operator goes to another node. An installation for work has two, apart; the tests' has one."""
+    there = [
+        pod["metadata"]["name"] for pod in trial.stack.items(OPERATOR_PODS_PATH) if pod["spec"]["nodeName"] == node
+    ]
+    if not there:
+        return
+
+    def elsewhere() -> bool:
+        pods = trial.stack.items(OPERATOR_PODS_PATH)
+        states = [status for pod in pods for status in pod["status"].get("containerStatuses", [])]
+        return all(pod["spec"].get("nodeName") not in (None, node) for pod in pods) and any(s["ready"] for s in states)
+
+    trial.stack.kubectl("cordon", node)
+    try:
+        trial.stack.kubectl("-n", OPERATOR_NAMESPACE, "delete", "pods", *there)
+        trial.until(elsewhere, "the operator acts on another node", 120)
+    finally:
+        trial.stack.kubectl("uncordon", node)
 
 
 def _prometheus_down(trial: Trial) -> Outcome:
