@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from dopd.api.text import one_line
 
-NOISY = ("httpx", "aiohttp.access")
+NOISY = ("httpx", "aiohttp.access", "kopf.objects")
+"""They tell of each request, and of each event of each object that is watched."""
 
 
 class _TextLines(logging.Formatter):
@@ -37,7 +38,7 @@ def log_to_stderr(log_format: str = "text", *, verbose: bool = False) -> None:
 
     Args:
         log_format: text or json.
-        verbose: requests, too.
+        verbose: each request and each event, too.
     """
     handler = logging.StreamHandler()
     text = _TextLines("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
