@@ -90,7 +90,7 @@ def _caused(grounds: Grounds, docker: Docker, fault: Fault) -> Finding:
     with Trial(grounds.of(fault), docker, answer_tokens=fault.answer_tokens) as trial:
         outcome = fault.cause(trial)
     problems = list(outcome.problems)
-    if trial.most_gpus > GPUS:
+    if trial.most_gpus > GPUS + outcome.lost_gpus:
         problems.append(f"{trial.most_gpus} GPUs were held, of {GPUS}")
     if trial.lost and fault.loses is Loses.NONE:
         problems.append("no request should be lost")

@@ -28,11 +28,13 @@ class Outcome:
         recovery: after how long all was well again, and since when that counts.
         problems: what should not have been.
         saw: what is to be said of the users beside the requests.
+        lost_gpus: of a node that is lost: the audit log counts its pods until it is back, and nobody else can use them.
     """
 
     recovery: str
     problems: tuple[str, ...] = ()
     saw: str = ""
+    lost_gpus: int = 0
 
 
 @dataclass(frozen=True)

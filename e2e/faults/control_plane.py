@@ -96,7 +96,8 @@ def _node_lost(trial: Trial) -> Outcome:
     trial.until_settled((3, 3), 240)
     return Outcome(
         f"{took:.0f} s after the loss of {len(held)} workers (of it {TOLERATION_SECONDS} s toleration,"
-        f" {GRACE_SECONDS + 5} s grace, 60 s more until their GPUs count as free; Kubernetes' own toleration is 300 s)"
+        f" {GRACE_SECONDS + 5} s grace, 60 s more until their GPUs count as free; Kubernetes' own toleration is 300 s)",
+        lost_gpus=len(held),
     )
 
 
