@@ -71,7 +71,7 @@ _MOVING = (
     ConditionType.WORKERS_AVAILABLE,
     ConditionType.ROUTER_IN_SYNC,
 )
-_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ADOPTING)
+_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ROLLOUT_OUTAGE, ConditionReason.ADOPTING)
 """A rollout that waits for a person or for pods goes on at their events."""
 
 

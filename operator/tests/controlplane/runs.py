@@ -103,7 +103,8 @@ async def running(plane: ControlPlane, api: httpx.Client, cluster: Cluster, kind
     await kubernetes.close()
 
 
-def create(run: Run, prefill: int, decode: int, **spec: Any) -> None:
+def create(run: Run, prefill: int | None, decode: int | None, **spec: Any) -> None:
+    """A resource m; no number of workers where a scaler says it."""
     manifest = json.loads(inference("m", prefill, decode, **spec))
     answer = run.api.post(kinds.INFERENCE.path(run.cluster.namespace), json=manifest)
     assert answer.status_code == 201, answer.text
