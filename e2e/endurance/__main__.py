@@ -137,7 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--minutes", type=float, default=60.0, help="begin no disturbance later (default: %(default)s)")
     long.add_argument("--rate", type=float, default=6.0, help="requests a second (default: %(default)s)")
     long.add_argument("--gpus", type=int, default=6, help="budget, one for each worker (default: %(default)s)")
-    both = command("rollouts", "A rollout with no GPU left in the cluster, and one while the load doubles.")
+    both = command(
+        "rollouts",
+        "Rollouts: no GPU is left in the cluster, the load doubles, an outage is accepted.",
+    )
     both.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)} (default: all)")
     each = command("times", "Seconds from a decision to the first answer of a worker that starts or changes its role.")
     each.add_argument("--starts", type=int, default=10, help="workers that start (default: %(default)s)")

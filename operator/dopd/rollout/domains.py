@@ -62,7 +62,12 @@ def domain_move(
     limit = _limit(sides, division, of, budget_gpus)
     used = [name for name, one in of.items() if any(side.goal.target for side in one.values())]
     pods = _gateway_pods({name: of[name] for name in used}, sides, replicas)
-    rolling = next((name for name in used if name in division and _rolling(of[name])), None)
+    away = {
+        name
+        for name in used
+        if outage and any(d.replicas and d.pair != Pair(goal[0], goal[1], name) for d in doors[name])
+    }
+    rolling = next((name for name in used if name in division and (name in away or _rolling(of[name]))), None)
     free = None if limit is None else limit - sum(side.gpus_held for side in sides.values())
     made: dict[str, PairedStep] = {}
     started = dict.fromkeys(Role, 0)

@@ -71,14 +71,14 @@ def paired_move(
     seen = {role: replace(side, workers=plan.seen(role, side.workers, goal)) for role, side in sides.items()}
     lacking = {role for role, side in seen.items() if not any(w.labelled for w in _new(side))}
     waiting: frozenset[Role] = frozenset()
-    outage = not plan.answering and _accepts_outage(sides) and _replaces(sides, goal, gateways)
+    begins, goes_on = False, not plan.answering and _accepts_outage(sides) and _replaces(sides, goal, gateways)
     if ANY in plan.present and plan.replicas.keys() - {ANY, goal}:
         seen = {role: _waits(side) for role, side in seen.items()}  # it would pair new workers with the old ones
     elif lacking and plan.answering - {goal}:
         if _room(seen, lacking, budget_gpus):
             seen = _in_step(seen)
         elif _accepts_outage(sides) and _room(alone := _without_last(seen), lacking, budget_gpus):
-            seen, outage = _in_step(alone), True
+            seen, begins = _in_step(alone), True
         else:
             waiting = frozenset(lacking)
             seen = {role: _waits(side) for role, side in seen.items()}
@@ -92,7 +92,8 @@ def paired_move(
         flips=flips,
         first=lacking,
     )
-    return PairedStep(steps, plan.replicas, waiting, outage=outage and not any(step.held for step in steps.values()))
+    outage = goes_on or (begins and any(step.drain for step in steps.values()))
+    return PairedStep(steps, plan.replicas, waiting, outage=outage)
 
 
 def _new(side: Side) -> list[Worker]:

@@ -78,6 +78,18 @@ async def test_with_a_full_budget_both_roles_wait_until_an_outage_is_allowed(run
     assert "spec.rollout.allowOutage accepts it" in notes[0]
 
 
+async def test_an_accepted_outage_comes_also_where_the_budget_has_room_and_the_cluster_has_not(run: Run):
+    limits = {"prefill": {"min": 1, "max": 1}, "decode": {"min": 1, "max": 1}, "gpuBudget": {"max": 4}}
+    create(run, None, None, scaling={"mode": "External", **limits}, rollout={"allowOutage": True})
+    await run.until("all serve", lambda: run.settled(1, 1))
+    run.cluster.gpus, before = 2, run.uids()
+    run.change(engine={"args": ["--chunked-prefill-size", "4096"]})
+    run.fewest_serving = 1
+    await run.until("both wait for a node beside the old ones", lambda: len(run.uids()) == 4)
+    run.fewest_serving, run.later_seconds = 0, 601.0
+    await run.until("both are replaced", lambda: run.settled(1, 1) and not before & run.uids())
+
+
 async def test_a_revision_that_does_not_come_up_is_held_and_takes_one_worker_of_a_role(run: Run):
     create(run, 2, 2)
     await run.until("all serve", lambda: run.settled(2, 2))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from .cluster import DEADLINE
+from .domain_cluster import DomainCluster
 from .paired_cluster import PairedCluster, PairWant
 
 SETTLE_TICKS = 200
@@ -78,6 +79,22 @@ def test_nobody_is_left_without_where_there_is_room(prefill: int, decode: int, s
     for _ in range(SETTLE_TICKS):
         checked_tick(cluster, want)
         assert answers(cluster), "\n".join(cluster.lines[-4:])
+    assert cluster.settled(want)
+
+
+def test_a_domain_without_a_spare_gpu_is_rolled_out():
+    cluster = DomainCluster(gpus=2, budget=2, room={"x": 2})
+    cluster.serve_in({"x": (1, 1)})
+    settle(cluster, PairWant(1, 1, "b", fewest=0))
+
+
+def test_while_one_domain_serves_nobody_the_other_does_and_no_outage_is_told():
+    cluster, want = DomainCluster(gpus=4, budget=4, room={"x": 2, "y": 2}), PairWant(2, 2, "b", fewest=0)
+    cluster.serve_in({"x": (1, 1), "y": (1, 1)})
+    for _ in range(SETTLE_TICKS):
+        checked_tick(cluster, want)
+        assert answers(cluster), "\n".join(cluster.lines[-4:])
+        assert not cluster.outage
     assert cluster.settled(want)
 
 
