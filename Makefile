@@ -103,7 +103,7 @@ kills: $(READY) ## the operator killed after every single write of every machine
 	EVERY_WRITE=1 $(BIN)/pytest operator/tests/kills
 
 .PHONY: endurance
-endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: two hard ones)
+endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: three hard ones)
 	$(BIN)/python -m e2e.endurance $(ENDURANCE)
 
 .PHONY: faults

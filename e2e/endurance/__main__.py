@@ -1,4 +1,4 @@
-"""Command line: `python -m e2e.endurance run|rollouts|table`."""
+"""Command line: `python -m e2e.endurance run|rollouts|times|table`."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from e2e import stack as stacks
 from e2e.cluster.errors import ClusterError
-from e2e.endurance import report
+from e2e.endurance import report, serving, times
 from e2e.endurance.engines import ENGINES
 from e2e.endurance.field import Field
 from e2e.endurance.plan import Kind, steps
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(report.table([json.loads(path.read_text()) for path in options.files]), end="")
             return 0
         with _stack(options.name, keep=options.keep) as stack:
-            return _run(stack, options) if options.command == "run" else _rollouts(stack, options)
+            return {"run": _run, "rollouts": _rollouts, "times": _times}[options.command](stack, options)
     except (ClusterError, TimeoutError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -90,6 +90,21 @@ def _rollouts(stack: Stack, options: argparse.Namespace) -> int:
     return 0 if all(each["passed"] for each in found.values()) else 1
 
 
+def _times(stack: Stack, options: argparse.Namespace) -> int:
+    found = times.measure(stack, starts=options.starts, flips=options.flips, say=lambda line: print(line, flush=True))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    made = serving.table(found["moves"])
+    print(made, end="")
+    print(f"{found['requests']} requests, {found['lost']} lost")
+    if not times.passed(found):
+        print(f"what the cluster looked like: {stacks.collect(stack, 'times')}", file=sys.stderr)
+        return 1
+    if options.docs:
+        times.PAGE.write_text(times.with_table(times.PAGE.read_text(), made))
+    return 0
+
+
 def _counts(text: str) -> dict[Kind, int]:
     try:
         named = dict(part.split("=") for part in text.split(","))
@@ -128,8 +143,15 @@ def _parser() -> argparse.ArgumentParser:
         help="what serves: simulated engines, or real SGLang without a GPU (default: %(default)s)",
     )  # fmt: skip
     long.add_argument("--gpus", type=int, default=6, help="budget, one for each worker (default: %(default)s)")
-    both = command("rollouts", "A rollout with no GPU left in the cluster, and one while the load doubles.")
+    both = command(
+        "rollouts",
+        "Rollouts: no GPU is left in the cluster, the load doubles, an outage is accepted.",
+    )
     both.add_argument("scenarios", nargs="*", help=f"of {', '.join(SCENARIOS)} (default: all)")
+    each = command("times", "Seconds from a decision to the first answer of a worker that starts or changes its role.")
+    each.add_argument("--starts", type=int, default=10, help="workers that start (default: %(default)s)")
+    each.add_argument("--flips", type=int, default=10, help="workers that change their role (default: %(default)s)")
+    each.add_argument("--docs", action="store_true", help="write the table into docs/faults.md")
     table = commands.add_parser("table", help="Several runs together as Markdown.")
     table.add_argument("files", nargs="+", type=Path, help="what `run --json` wrote")
     return parser

@@ -1,8 +1,9 @@
-"""Two rollouts that are hard: no GPU is left in the cluster, and the load doubles meanwhile."""
+"""Rollouts that are hard: no GPU is left in the cluster, the load doubles meanwhile, and an outage is accepted."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 from e2e.cluster.daemon import docker_session
@@ -36,6 +37,13 @@ def while_the_load_doubles(stack: Stack) -> Json:
     return _rolled_out(ground, None, extra_requests_per_second=9.0, requests_per_second=9.0, settle_seconds=45.0)
 
 
+def with_an_accepted_outage(stack: Stack) -> Json:
+    """One worker of each role and no GPU beside them: requests are refused for a while, and none is broken off."""
+    ground = Field(stack, "outage", gpus=2, rollout__allowOutage=True)
+    ground.create((1, 1))
+    return _rolled_out(ground, (1, 1), extra_requests_per_second=0.0, outage=True)
+
+
 def _rolled_out(
     ground: Field,
     workers: tuple[int, int] | None,
@@ -43,6 +51,7 @@ def _rolled_out(
     extra_requests_per_second: float,
     requests_per_second: float = 6.0,
     settle_seconds: float = 5.0,
+    outage: bool = False,
 ) -> Json:
     target = Target(ground.stack.gateway_url, ground.engines.model)
     loads = [BackgroundLoad(target, arrivals(ground.engines, requests_per_second, 1800, 1))]
@@ -65,6 +74,8 @@ def _rolled_out(
         most = max(h.gpus for h in held(pod_events(ground.stack, docker), ground.name))
     ground.delete()
     summary = summarize(results)
+    refused = [result for result in results if outage and result.status != HTTPStatus.OK]
+    refused.sort(key=lambda result: result.at_seconds)
     return {
         "seconds": round(took, 1),
         "workers": f"{at_first[0]}+{at_first[1]} -> {at_last[0]}+{at_last[1]}",
@@ -72,9 +83,11 @@ def _rolled_out(
         "failed": summary.failed,
         "truncated": summary.truncated,
         "first_error": summary.first_error,
+        "refused": len(refused),
+        "refused_for_seconds": round(refused[-1].at_seconds - refused[0].at_seconds, 1) if refused else 0.0,
         "most_gpus": most,
         "gpus": ground.gpus,
-        "passed": summary.ok == summary.requests and most <= ground.gpus,
+        "passed": summary.ok + len(refused) == summary.requests and most <= ground.gpus,
     }
 
 
@@ -125,4 +138,5 @@ def _filler(node: str, gpus: int) -> Json:
 SCENARIOS: dict[str, Callable[[Stack], Json]] = {
     "full-cluster": on_a_full_cluster,
     "load-doubles": while_the_load_doubles,
+    "outage": with_an_accepted_outage,
 }

@@ -18,8 +18,6 @@ OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
 LOAD = Schedule.steady(requests_per_second=6, seconds=200, input_tokens=200, output_tokens=400)
 
-SHORT_ANSWERS = Schedule.steady(requests_per_second=6, seconds=300, input_tokens=200, output_tokens=100)
-
 
 def test_a_smaller_number_of_workers_loses_no_request(stack: Stack, apply: Apply) -> None:
     resource = static("drain", prefill=2, decode=3, node_port=GATEWAY_NODE_PORT)
@@ -42,13 +40,13 @@ def test_a_rollout_takes_no_gpu_more_and_loses_no_request(stack: Stack, apply: A
     resource = static("roll", prefill=2, decode=2, node_port=GATEWAY_NODE_PORT)
     name = apply(resource)
     until_ready(stack, name)
-    before = _uids(stack, name)
+    before = uids(stack, name)
     most = 0
 
     def replaced() -> bool:
         nonlocal most
         most = max(most, len(stack.pods(name, "prefill")) + len(stack.pods(name, "decode")))
-        return not before & _uids(stack, name) and _settled(stack, name)
+        return not before & uids(stack, name) and settled(stack, name)
 
     with none_lost(stack, LOAD):
         stack.apply(changed(resource, {"engine__env": [{"name": "ROLLED_OUT", "value": "1"}]}))
@@ -61,7 +59,7 @@ def test_a_rollout_takes_no_gpu_more_and_loses_no_request(stack: Stack, apply: A
 def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack, apply: Apply) -> None:
     name = apply(static("evict", prefill=2, decode=2, node_port=GATEWAY_NODE_PORT))
     until_ready(stack, name)
-    wait_for(lambda: _settled(stack, name), "all workers serve", timeout_seconds=60)
+    wait_for(lambda: settled(stack, name), "all workers serve", timeout_seconds=60)
     with none_lost(stack, LOAD):
         for role in ("decode", "prefill"):
             pod = stack.pods(name, role)[0]["metadata"]["name"]
@@ -77,19 +75,19 @@ def test_a_deleted_pod_an_eviction_and_a_node_drain_lose_no_request(stack: Stack
 
 
 def _and_settles(stack: Stack, name: str, *disturb: str) -> None:
-    before = _uids(stack, name)
+    before = uids(stack, name)
     stack.kubectl(*disturb)
-    wait_for(lambda: not before <= _uids(stack, name) and _settled(stack, name), "it is replaced", timeout_seconds=90)
+    wait_for(lambda: not before <= uids(stack, name) and settled(stack, name), "it is replaced", timeout_seconds=90)
 
 
-def _settled(stack: Stack, name: str) -> bool:
+def settled(stack: Stack, name: str) -> bool:
     status: Json = (stack.inference(name) or {}).get("status", {})
     conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
     told = all(conditions.get(kind) == "True" for kind in ("RolledOut", "WorkersAvailable", "RouterInSync"))
     return told and _present(stack, name) == tuple(status[role]["desired"] for role in ("prefill", "decode"))
 
 
-def _uids(stack: Stack, name: str) -> set[str]:
+def uids(stack: Stack, name: str) -> set[str]:
     return {pod["metadata"]["uid"] for role in ("prefill", "decode") for pod in stack.pods(name, role)}
 
 

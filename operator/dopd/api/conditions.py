@@ -108,8 +108,13 @@ class ConditionReason(StrEnum):
 
     NO_SPARE_GPU = "NoSpareGpu"
     """There are no GPUs for the first new worker of a role beside the old ones that must serve, so nothing is replaced.
-    Raise spec.scaling.gpuBudget.max or free GPUs, raise spec.rollout.maxUnavailable of the other role, or set
-    spec.rollout.allowOutage."""
+    Raise spec.scaling.gpuBudget.max or free GPUs, raise spec.rollout.maxUnavailable of a role, or set
+    spec.rollout.allowOutage. The message says which of these helps."""
+
+    ROLLOUT_OUTAGE = "RolloutOutage"
+    """The last old workers leave before their successors serve, since there are no GPUs beside them, and
+    spec.rollout.allowOutage accepts it. Requests fail until a prefill and a decode worker of the new revision serve.
+    Wait."""
 
     ADOPTING = "Adopting"
     """Workers that a Deployment of an earlier version made are being taken over. Wait."""
@@ -327,6 +332,7 @@ REASONS: Mapping[ConditionType, tuple[ConditionReason, ...]] = {
         ConditionReason.ROLLOUT_HELD,
         ConditionReason.ROLLED_BACK,
         ConditionReason.NO_SPARE_GPU,
+        ConditionReason.ROLLOUT_OUTAGE,
         ConditionReason.ADOPTING,
         *_CHILDREN,
     ),

@@ -34,8 +34,9 @@ class Rollout(Model):
     decode: RoleRollout = RoleRollout()
     """The decode workers."""
     allow_outage: bool = False
-    """Whether the only worker of a role may leave before its successor serves. Without, a rollout of a single worker
-    waits until there are GPUs for a second one; with, requests fail while the successor starts."""
+    """Whether a rollout may leave nobody to serve. Without, one that finds no GPUs for a first new worker of each role
+    beside the last old ones waits for them. With, the last old ones leave first where there are none (by the budget, or
+    unknown without one), finish what they have, and new requests fail until the successors serve."""
     on_failure: OnFailure = OnFailure.HOLD
     """What happens when a new worker does not come up. Hold: no further old worker leaves, and the new ones stay to be
     looked at. RollBack: the workers become those of the revision before, until the spec changes again."""

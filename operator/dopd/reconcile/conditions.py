@@ -12,6 +12,7 @@ from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
 from dopd.api.topology import TopologyPolicy
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile import rollout_words
 from dopd.reconcile.gateway_watch import Difference, differences
 from dopd.reconcile.grants import Grant
 from dopd.reconcile.moved import Moved
@@ -201,16 +202,13 @@ def rolled_out(observed: Observed, moved: Moved) -> Finding:
     if moved.adopting:
         return Finding(kind, Status.FALSE, Reason.ADOPTING, f"workers of {' and '.join(sorted(moved.adopting))}")
     old = {role: old_workers(observed, moved, role) for role in Role}
+    if moved.outage:
+        return Finding(kind, Status.FALSE, Reason.ROLLOUT_OUTAGE, rollout_words.outage(old))
     if not any(old.values()):
         return Finding(kind, Status.TRUE, Reason.AS_EXPECTED)
     counted = [f"{count} {role} workers" for role, count in old.items() if count]
     if moved.waiting:
-        roles = " and ".join(f"a {role} worker" for role in sorted(moved.waiting))
-        message = (
-            f"nothing is replaced: there are no GPUs for {roles} beside those that must serve. Raise gpuBudget.max, or "
-            "in spec.rollout maxUnavailable of the other role or allowOutage"
-        )
-        return Finding(kind, Status.FALSE, Reason.NO_SPARE_GPU, message)
+        return Finding(kind, Status.FALSE, Reason.NO_SPARE_GPU, rollout_words.no_spare_gpu(observed, moved))
     return Finding(kind, Status.FALSE, Reason.ROLLING_OUT, f"{' and '.join(counted)} are yet to be replaced")
 
 

@@ -31,6 +31,7 @@ class Moved:
         rejected: revisions of the spec that did not come up and are rolled back, by role.
         adopting: roles whose workers are being taken over from a Deployment.
         waiting: roles for whose first new worker there are no GPUs.
+        outage: nobody serves until the new workers do, as spec.rollout.allowOutage accepts.
         told: what happened to workers that change their role.
         gateways: pods of each gateway; None where they stay as they are.
         division: how the workers are divided over domains; None where they are not.
@@ -42,6 +43,7 @@ class Moved:
     rejected: Mapping[Role, str] = field(default_factory=dict)
     adopting: frozenset[Role] = frozenset()
     waiting: frozenset[Role] = frozenset()
+    outage: bool = False
     told: tuple[Told, ...] = ()
     gateways: Mapping[Pair, int] | None = None
     division: Division | None = None

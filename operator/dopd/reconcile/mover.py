@@ -25,7 +25,7 @@ from dopd.reconcile.refusals import failed
 from dopd.reconcile.timing import SteadyClock
 from dopd.reconcile.turns import Turns
 from dopd.reconcile.worker_pods import WorkerPods, rejected
-from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, domain_move, paired_move
+from dopd.rollout import NO_FLIPS, Flips, Goal, PoolStep, Side, Worker, available, domain_move, paired_move
 from dopd.workloads.revisions import Revision
 
 
@@ -79,11 +79,15 @@ class Mover:
         except ApiError as error:
             troubles.append(failed("adoption of workers", error))
             adopting = set(Role)
-        sides = {role: self._side(key, observed, spec, role, targets[role], revisions, now) for role in Role}
         budget = limits_at(spec.scaling, now.timestamp()).gpu_budget if spec.scaling else None
         most = budget.max if budget else None
         if grant is not None:
             most = grant.budget(most)
+        sides = {
+            role: self._side(key, observed, spec, role, targets[role], revisions, now, room_is_known=most is not None)
+            for role in Role
+        }
+        if grant is not None:
             sides = {role: replace(side, most_gpus=grant.most_gpus(role)) for role, side in sides.items()}
         behavior = spec.scaling.behavior if spec.scaling else None
         deadline = behavior.drain_deadline if behavior else spec.engine.termination_grace_period
@@ -129,6 +133,7 @@ class Mover:
             rejected=_rejected(observed, spec, steps, revisions),
             adopting=frozenset(adopting),
             waiting=step.waiting,
+            outage=step.outage,
             told=(*given_back, *turned.told),
             gateways=step.gateways,
             division=division,
@@ -143,12 +148,16 @@ class Mover:
         target: int,
         revisions: Mapping[Role, Revision],
         now: datetime,
+        *,
+        room_is_known: bool,
     ) -> Side:
         role_spec = spec.prefill if role is Role.PREFILL else spec.decode
         rollout = spec.rollout.prefill if role is Role.PREFILL else spec.rollout.decode
-        single = target == 1 and not spec.rollout.allow_outage
-        pending_seconds = seconds(spec.rollout.pending_deadline)
+        outage, pending_seconds = spec.rollout.allow_outage, seconds(spec.rollout.pending_deadline)
         given_back = self._gave_back.get((key, role))
+        may_start = given_back is None or self._clock.now() - given_back >= pending_seconds
+        # Where an outage is accepted, a single worker's successor starts beside it only as long as a GPU may be free.
+        single = target == 1 and (not outage or (room_is_known and may_start))
         revision = revisions.get(role)
         deadline = seconds(spec.rollout.start_deadline)
         goal = Goal(
@@ -156,9 +165,9 @@ class Mover:
             revision=revision.name if revision else next((w.revision for w in observed.workers[role]), ""),
             max_unavailable=rollout.max_unavailable,
             surge=max(rollout.max_surge_gpus // role_spec.gpus, int(single)),
-            fewest=0 if spec.rollout.allow_outage else 1,
+            fewest=0 if outage else 1,
             pending_deadline_seconds=pending_seconds,
-            may_start=given_back is None or self._clock.now() - given_back >= pending_seconds,
+            may_start=may_start or (outage and not available(observed.workers[role])),  # nobody serves meanwhile
             held=revision is None,
         )
         seen = [

@@ -204,18 +204,30 @@ async def observe(
     resource: Json,
     *,
     closed: bool = True,
+    scales: bool = True,
 ) -> Observed:
-    """Read everything about a resource; `closed`: the gateways' control plane asks for its key."""
+    """Read everything about a resource.
+
+    Args:
+        kubernetes: where from.
+        http: the way to gateways and engines.
+        orders: reads the state of the order of prompts.
+        key: of the resource.
+        resource: as it is stored.
+        closed: the gateways' control plane asks for its key.
+        scales: there may be WorkerScales; they are looked for anyway where the spec wants them.
+    """
+    spec, problem = read_spec(resource)
+    child_kinds = kinds.CHILD_KINDS if scales or wants_scales(spec) else kinds.APPLIED_KINDS
     selector = f"{INSTANCE_LABEL}={key.name}"
     kind_lists, pod_list = await asyncio.gather(
-        asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in kinds.CHILD_KINDS)),
+        asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in child_kinds)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
     owner = Owner.of(resource)
     children = {
         (item["kind"], item["metadata"]["name"]): item for items in kind_lists for item in items if belongs(item, owner)
     }
-    spec, problem = read_spec(resource)
     sets, groups_known = await _sets(kubernetes, key, selector, owner, spec, [*children.values(), *pod_list])
     pod_list = [*pod_reading.of_resource(pod_list, owner), *groups.as_workers(pod_list, sets, owner)]
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
@@ -265,6 +277,11 @@ async def observe(
         orders=orders_now,
         requests=requests,
     )
+
+
+def wants_scales(spec: DisaggregatedInferenceSpec | None) -> bool:
+    """Whether a scaler of the user's own decides, so that there are WorkerScales; also of a spec that is not known."""
+    return spec is None or (spec.scaling is not None and spec.scaling.mode is ScalingMode.EXTERNAL)
 
 
 async def requests_if_wanted(

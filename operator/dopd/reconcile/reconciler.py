@@ -33,7 +33,7 @@ from dopd.reconcile.grants import Grant, limited_plan
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
-from dopd.reconcile.observe import Observed, observe
+from dopd.reconcile.observe import Observed, observe, wants_scales
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
@@ -71,7 +71,7 @@ _MOVING = (
     ConditionType.WORKERS_AVAILABLE,
     ConditionType.ROUTER_IN_SYNC,
 )
-_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ADOPTING)
+_ROLLING = (ConditionReason.ROLLING_OUT, ConditionReason.ROLLOUT_OUTAGE, ConditionReason.ADOPTING)
 """A rollout that waits for a person or for pods goes on at their events."""
 
 
@@ -111,6 +111,8 @@ class Reconciler:
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
+    _scales: dict[Key, bool] = field(default_factory=dict)
+    """Whether a resource may have WorkerScales: at its last look it had some, or wanted them."""
 
     def __post_init__(self) -> None:
         self._actor = Actor(self.kubernetes, self.monotonic, closed=self.closed)
@@ -172,7 +174,13 @@ class Reconciler:
         return self._next(key, found)
 
     async def _look(self, key: Key, resource: Json) -> Observed:
-        return await observe(self.kubernetes, self.http, self._orders, key, resource, closed=self.closed)
+        scales = self._scales.get(key, True)  # unknown to an operator that begins
+        observed = await observe(
+            self.kubernetes, self.http, self._orders, key, resource, closed=self.closed, scales=scales
+        )
+        there = any(kind == kinds.WORKER_SCALE.kind for kind, _ in observed.children)
+        self._scales[key] = there or wants_scales(observed.spec)
+        return observed
 
     def _with_leads(self, key: Key, observed: Observed) -> Observed:
         if key not in self._lead_times:
@@ -198,6 +206,7 @@ class Reconciler:
         self._reporter.forget(key)
         self._paces.pop(key, None)
         self._lead_times.pop(key, None)
+        self._scales.pop(key, None)
         metrics.forget(key)
 
     async def _plan(self, key: Key, observed: Observed, spec: DisaggregatedInferenceSpec) -> Planned | None:

@@ -48,7 +48,7 @@ def domain_move(
         budget_gpus: GPUs of all domains together; None for no limit.
         now_seconds: seconds since the epoch.
         drain_deadline_seconds: a draining worker is released after this long even when it is busy.
-        outage: the only worker of a role may leave before its successor serves.
+        outage: the only worker of a role may leave before its successor serves, where there is no GPU beside it.
     """
     goal = [sides[role].goal.revision for role in Role]
     there = _domains(sides, gateways)
@@ -62,7 +62,12 @@ def domain_move(
     limit = _limit(sides, division, of, budget_gpus)
     used = [name for name, one in of.items() if any(side.goal.target for side in one.values())]
     pods = _gateway_pods({name: of[name] for name in used}, sides, replicas)
-    rolling = next((name for name in used if name in division and _rolling(of[name])), None)
+    away = {
+        name
+        for name in used
+        if outage and any(d.replicas and d.pair != Pair(goal[0], goal[1], name) for d in doors[name])
+    }
+    rolling = next((name for name in used if name in division and (name in away or _rolling(of[name]))), None)
     free = None if limit is None else limit - sum(side.gpus_held for side in sides.values())
     made: dict[str, PairedStep] = {}
     started = dict.fromkeys(Role, 0)
@@ -98,7 +103,8 @@ def domain_move(
             free -= sum(taken.values())
     if not used and not any(step.gateways for step in made.values()):
         made[""] = PairedStep(dict.fromkeys(Role, PoolStep()), {Pair(goal[0], goal[1], next(iter(division))): replicas})
-    return _together(made)
+    nobody = not answering - {name for name, step in made.items() if step.outage}
+    return replace(whole := _together(made), outage=whole.outage and nobody)
 
 
 def _domains(sides: Mapping[Role, Side], gateways: Iterable[Gateway]) -> set[str]:
@@ -111,7 +117,8 @@ def _of_domain(sides: Mapping[Role, Side], name: str, counts: Counts | None, *, 
     found = {}
     for role, side in sides.items():
         target = counts[role] if counts else 0
-        goal = replace(side.goal, target=target, surge=max(side.goal.surge, int(target == 1 and not outage)))
+        beside = target == 1 and (side.goal.may_start or not outage)  # else one beside it found no node a moment ago
+        goal = replace(side.goal, target=target, surge=max(side.goal.surge, int(beside)))
         found[role] = replace(
             side,
             goal=goal,
@@ -272,4 +279,4 @@ def _together(made: Mapping[str, PairedStep]) -> PairedStep:
     for step in made.values():
         gateways |= step.gateways or {}
     waiting = frozenset(role for step in made.values() for role in step.waiting)
-    return PairedStep(steps, gateways, waiting)
+    return PairedStep(steps, gateways, waiting, outage=any(step.outage for step in made.values()))

@@ -142,7 +142,7 @@ def _may_leave(
 ) -> bool:
     """Whether the others carry the load without this pair. One that is broken leaves once any other answers."""
     others = ready - {pair}
-    if pair not in whole:
+    if pair not in whole or not others:
         return bool(others)
     serving = {role: _serving(sides[role].workers, role, others) for role in Role}
     return not held and all(serving[role] >= sides[role].goal.floor for role in Role)

@@ -3,6 +3,9 @@
 What `move` would do is bounded from here: a worker counts as serving only behind a gateway that clients reach, the last
 one of either role stays until that gateway has left, a first pair is begun only where both of it find GPUs, and both
 roles are replaced at the same pace, since a worker without a partner serves nobody.
+
+Where an outage is accepted and a first pair finds no GPUs, the last old ones leave by the same drain and make room.
+Their gateway stays until the new pair answers: should the spec go back, it has them again at once.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,11 +28,13 @@ class PairedStep:
         steps: of the workers, by role.
         gateways: pods of each gateway; what is not named is to leave. None: as they are.
         waiting: roles for whose first new worker there are no GPUs, so that nothing is replaced.
+        outage: nobody serves until the new pair does, as is accepted.
     """
 
     steps: Mapping[Role, PoolStep]
     gateways: Mapping[Pair, int] | None
     waiting: frozenset[Role] = field(default_factory=frozenset)
+    outage: bool = False
 
 
 def paired_move(
@@ -66,11 +71,14 @@ def paired_move(
     seen = {role: replace(side, workers=plan.seen(role, side.workers, goal)) for role, side in sides.items()}
     lacking = {role for role, side in seen.items() if not any(w.labelled for w in _new(side))}
     waiting: frozenset[Role] = frozenset()
+    begins, goes_on = False, not plan.answering and _accepts_outage(sides) and _replaces(sides, goal, gateways)
     if ANY in plan.present and plan.replicas.keys() - {ANY, goal}:
         seen = {role: _waits(side) for role, side in seen.items()}  # it would pair new workers with the old ones
     elif lacking and plan.answering - {goal}:
         if _room(seen, lacking, budget_gpus):
             seen = _in_step(seen)
+        elif _accepts_outage(sides) and _room(alone := _without_last(seen), lacking, budget_gpus):
+            seen, begins = _in_step(alone), True
         else:
             waiting = frozenset(lacking)
             seen = {role: _waits(side) for role, side in seen.items()}
@@ -84,11 +92,32 @@ def paired_move(
         flips=flips,
         first=lacking,
     )
-    return PairedStep(steps, plan.replicas, waiting)
+    outage = goes_on or (begins and any(step.drain for step in steps.values()))
+    return PairedStep(steps, plan.replicas, waiting, outage=outage)
 
 
 def _new(side: Side) -> list[Worker]:
     return [worker for worker in side.workers if worker.revision == side.goal.revision]
+
+
+def _accepts_outage(sides: Mapping[Role, Side]) -> bool:
+    """Whether the last worker of a role may leave before its successor serves, and workers are wanted at all."""
+    return all(side.goal.target and not side.goal.fewest for side in sides.values())
+
+
+def _replaces(sides: Mapping[Role, Side], goal: Pair, gateways: Iterable[Gateway]) -> bool:
+    """Whether something of before is there: a worker, or the gateway that stays until the new one answers."""
+    workers = ((worker, side) for side in sides.values() for worker in (*side.workers, *side.leaving))
+    old = any(worker.revision != side.goal.revision for worker, side in workers)
+    return old or any(gateway.replicas and gateway.pair != goal for gateway in gateways)
+
+
+def _without_last(sides: Mapping[Role, Side]) -> dict[Role, Side]:
+    """The roles where no worker is kept for being the last one."""
+    return {
+        role: replace(side, workers=[replace(worker, needed=False) for worker in side.workers])
+        for role, side in sides.items()
+    }
 
 
 def _room(sides: Mapping[Role, Side], lacking: Collection[Role], budget_gpus: int | None) -> bool:

@@ -22,8 +22,8 @@ CHILDREN = {
 }
 
 
-def inference(name: str, prefill: int = 1, decode: int = 1, **spec: Any) -> str:
-    """Manifest of a static resource."""
+def inference(name: str, prefill: int | None = 1, decode: int | None = 1, **spec: Any) -> str:
+    """Manifest of a static resource; of a scaled one without numbers."""
     return json.dumps(
         {
             "apiVersion": "dopd.dev/v1alpha1",

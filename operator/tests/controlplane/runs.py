@@ -1,8 +1,10 @@
 """One resource against a real API server, brought on its way pass by pass on machines that are played."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
@@ -22,17 +24,29 @@ GPUS = 4
 
 
 class Run:
-    """One resource m, brought on its way pass by pass; what must hold is looked at after each."""
+    """One resource m, brought on its way pass by pass; what must hold is looked at after each.
+
+    Attributes:
+        fewest_serving: workers of each role that must answer after each pass.
+        most_gpus: that workers may hold.
+        later_seconds: how far the operator's clocks are ahead: time that is let pass at once.
+    """
 
     def __init__(self, plane: ControlPlane, api: httpx.Client, cluster: Cluster, kubernetes: Kubernetes) -> None:
         self.plane, self.api, self.cluster, self._kubernetes = plane, api, cluster, kubernetes
+        self.later_seconds = 0.0
         self.restart()
         self.fewest_serving = 0
         self.most_gpus = GPUS
 
     def restart(self) -> None:
         """The operator begins anew, with nothing remembered."""
-        self._reconciler = Reconciler(self._kubernetes, self.cluster)  # type: ignore[arg-type]
+        self._reconciler = Reconciler(
+            self._kubernetes,
+            self.cluster,  # type: ignore[arg-type]
+            now=lambda: datetime.now(UTC) + timedelta(seconds=self.later_seconds),
+            monotonic=lambda: time.monotonic() + self.later_seconds,
+        )
 
     @property
     def resource(self) -> Json:
@@ -103,7 +117,8 @@ async def running(plane: ControlPlane, api: httpx.Client, cluster: Cluster, kind
     await kubernetes.close()
 
 
-def create(run: Run, prefill: int, decode: int, **spec: Any) -> None:
+def create(run: Run, prefill: int | None, decode: int | None, **spec: Any) -> None:
+    """A resource m; no number of workers where a scaler says it."""
     manifest = json.loads(inference("m", prefill, decode, **spec))
     answer = run.api.post(kinds.INFERENCE.path(run.cluster.namespace), json=manifest)
     assert answer.status_code == 201, answer.text

@@ -45,12 +45,49 @@ async def test_what_needs_no_restart_causes_none(run: Run):
     assert before < run.uids()
 
 
-async def test_the_only_workers_wait_for_a_spare_gpu_unless_an_outage_is_allowed(run: Run):
+async def test_the_only_workers_are_replaced_beside_them_where_there_is_room(run: Run):
     create(run, 1, 1)
     await run.until("all serve", lambda: run.settled(1, 1))
     before, run.fewest_serving = run.uids(), 1
     run.change(engine={"args": ["--chunked-prefill-size", "4096"]})
     await run.until("all are replaced", lambda: run.settled(1, 1) and not before & run.uids())
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["one operator", "restarted before each pass"])
+async def test_with_a_full_budget_both_roles_wait_until_an_outage_is_allowed(run: Run, restarts: bool):
+    limits = {"prefill": {"min": 1, "max": 1}, "decode": {"min": 1, "max": 1}, "gpuBudget": {"max": 2}}
+    create(run, None, None, scaling={"mode": "External", **limits})
+    run.most_gpus = 2
+    await run.until("all serve", lambda: run.settled(1, 1))
+    before, run.fewest_serving = run.uids(), 1
+    run.change(engine={"args": ["--chunked-prefill-size", "4096"]})
+    await run.until("it waits", lambda: run.condition("RolledOut")["reason"] == "NoSpareGpu")
+    for words in ("raise spec.scaling.gpuBudget.max", "set spec.rollout.allowOutage to true"):
+        assert words in run.condition("RolledOut")["message"]
+    assert run.uids() == before
+
+    run.fewest_serving = 0
+    run.change(rollout={"allowOutage": True})
+    await run.until("it is told", lambda: run.condition("RolledOut")["reason"] == "RolloutOutage", passes=3)
+    assert "nobody serves until" in run.condition("RolledOut")["message"]
+    await run.until("both are replaced", lambda: run.settled(1, 1) and not before & run.uids(), restarts=restarts)
+    assert most_pods_at_a_time(run) == 2
+    events = run.api.get(kinds.EVENT.path(run.cluster.namespace)).raise_for_status().json()["items"]
+    notes = [event.get("note", event.get("message", "")) for event in events if event["reason"] == "RolloutOutage"]
+    assert len(notes) == 1, "it is told once"
+    assert "spec.rollout.allowOutage accepts it" in notes[0]
+
+
+async def test_an_accepted_outage_comes_also_where_the_budget_has_room_and_the_cluster_has_not(run: Run):
+    limits = {"prefill": {"min": 1, "max": 1}, "decode": {"min": 1, "max": 1}, "gpuBudget": {"max": 4}}
+    create(run, None, None, scaling={"mode": "External", **limits}, rollout={"allowOutage": True})
+    await run.until("all serve", lambda: run.settled(1, 1))
+    run.cluster.gpus, before = 2, run.uids()
+    run.change(engine={"args": ["--chunked-prefill-size", "4096"]})
+    run.fewest_serving = 1
+    await run.until("both wait for a node beside the old ones", lambda: len(run.uids()) == 4)
+    run.fewest_serving, run.later_seconds = 0, 601.0
+    await run.until("both are replaced", lambda: run.settled(1, 1) and not before & run.uids())
 
 
 async def test_a_revision_that_does_not_come_up_is_held_and_takes_one_worker_of_a_role(run: Run):

@@ -78,6 +78,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rebalance": Scenario((3, 2), _scaled(1, 4), (1, 4)),
     "rollout": Scenario((2, 3), _rolled, (2, 3)),
     "rollout of single workers": Scenario((1, 1), _rolled, (1, 1)),
+    "rollout with an outage, every GPU in use": Scenario((1, 4), _rolled, (1, 4), {"rollout": {"allowOutage": True}}),
     "rollout while it scales": Scenario((2, 3), _rolled_and_scaled, (3, 1)),
     "rollout that is rolled back": Scenario(
         (2, 3),

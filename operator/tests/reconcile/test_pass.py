@@ -72,15 +72,20 @@ class Cluster:
         self._call("replace", kind, name)
         self.resource["status"] = status
 
-    async def create(self, kind: kinds.Kind, manifest: Json, *, dry_run: bool = False) -> None:
+    async def create(self, kind: kinds.Kind, manifest: Json, *, dry_run: bool = False) -> Json:
         if kind == kinds.EVENT:
             self.events.append((manifest["reason"], manifest["note"]))
-            return
+            return manifest
         name = manifest["metadata"]["name"]
         self._call("ask" if dry_run else "create", kind, name)
         if not dry_run:
             meta = {"uid": name, "creationTimestamp": "2026-01-01T00:00:00Z", **manifest["metadata"]}
             self.kept[kind.kind, name] = copy.deepcopy({**manifest, "metadata": meta})
+        return copy.deepcopy(self.kept.get((kind.kind, name), manifest))
+
+    async def delete(self, kind: kinds.Kind, namespace: str, name: str, *_: Any, **__: Any) -> None:
+        self._call("delete", kind, name)
+        self.kept.pop((kind.kind, name), None)
 
     async def merge_patch(self, kind: kinds.Kind, namespace: str, name: str, patch: Json) -> None:
         self._call("patch", kind, name)

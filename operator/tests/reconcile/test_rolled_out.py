@@ -14,7 +14,7 @@ from dopd.reconcile.pods import Trouble
 from dopd.rollout import PoolStep
 from dopd.workloads.revisions import Revision
 
-from .test_conditions import look, pod, waiting
+from .test_conditions import SPEC, look, pod, waiting
 
 NEW = {role: Revision("new", {}, 2) for role in Role}
 
@@ -56,6 +56,7 @@ OLD = (of_revision("prefill", "old"), of_revision("decode", "old"), pod("router"
     [
         ({"rejected": {Role.DECODE: "new"}}, ConditionReason.ROLLED_BACK, "decode new did not come up"),
         ({"waiting": frozenset({Role.DECODE})}, ConditionReason.NO_SPARE_GPU, "no GPUs for a decode worker"),
+        ({"outage": True}, ConditionReason.ROLLOUT_OUTAGE, "1 prefill workers and 1 decode workers of before leave"),
         ({"adopting": frozenset({Role.PREFILL})}, ConditionReason.ADOPTING, "prefill"),
         ({}, ConditionReason.ROLLING_OUT, "1 prefill workers and 1 decode workers"),
         (
@@ -64,7 +65,7 @@ OLD = (of_revision("prefill", "old"), of_revision("decode", "old"), pod("router"
             "refused",
         ),
     ],
-    ids=["rolled back", "no GPU", "adopting", "rolling", "refused"],
+    ids=["rolled back", "no GPU", "outage", "adopting", "rolling", "refused"],
 )
 def test_what_stands_in_its_way(moved: dict[str, Any], reason: ConditionReason, words: str):
     found = told(look(*OLD), **moved)
@@ -79,3 +80,53 @@ def test_a_held_rollout_names_the_worker_and_what_is_wrong_with_it():
     assert found.reason is ConditionReason.ROLLOUT_HELD
     assert "m-decode-new-0 did not come up: " in found.message
     assert "kubectl logs m-decode-new-0" in found.message
+
+
+SCALED = {
+    **SPEC,
+    "prefill": {"gpus": 1},
+    "decode": {"gpus": 1},
+    "scaling": {"gpuBudget": {"max": 2}, "prefill": {"min": 1, "max": 4}, "decode": {"min": 1, "max": 4}},
+    "slo": {"ttftSeconds": 2, "itlSeconds": 0.05},
+}
+BUDGET, OUTAGE = "raise spec.scaling.gpuBudget.max", "set spec.rollout.allowOutage to true"
+
+
+def a_role(name: str, count: int) -> list[dict[str, Any]]:
+    pods = [of_revision(name, "old") for _ in range(count)]
+    for number, one in enumerate(pods):
+        one["metadata"]["name"] += f"-{number}"
+    return pods
+
+
+@pytest.mark.parametrize(
+    ("spec", "decode", "helps", "is_of_no_use"),
+    [
+        (SCALED, 1, [BUDGET, OUTAGE], ["maxUnavailable"]),
+        (SCALED, 3, [BUDGET, OUTAGE, "raise spec.rollout.decode.maxUnavailable, which is 1"], ["rollout.prefill"]),
+        (SPEC, 1, [OUTAGE], ["gpuBudget"]),
+        (
+            {**SCALED, "rollout": {"allowOutage": True, "decode": {"maxUnavailable": 0}}},
+            2,
+            [BUDGET, "set spec.rollout.decode.maxUnavailable to 1"],
+            ["allowOutage"],
+        ),
+    ],
+    ids=["one of each role", "the other role has more", "no budget", "an outage is accepted already"],
+)
+def test_without_a_spare_gpu_it_says_which_fields_help(
+    spec: dict[str, Any], decode: int, helps: list[str], is_of_no_use: list[str]
+):
+    observed = look(*a_role("prefill", 1), *a_role("decode", decode), pod("router"), spec=spec)
+    assert observed.spec, observed.spec_problem
+    message = told(observed, waiting=frozenset(Role)).message
+    assert "a prefill worker and a decode worker of the new revision (2 GPUs)" in message
+    assert all(words in message for words in helps), message
+    assert not any(words in message for words in is_of_no_use), message
+
+
+def test_nobody_serves_is_told_until_the_new_ones_do_though_no_old_one_is_left():
+    found = told(look(of_revision("prefill", "new"), of_revision("decode", "new"), pod("router")), outage=True)
+    assert (found.status, found.reason) == (ConditionStatus.FALSE, ConditionReason.ROLLOUT_OUTAGE)
+    assert "spec.rollout.allowOutage accepts it" in found.message
+    assert "those of before have left" in found.message

@@ -52,13 +52,14 @@ class DomainCluster(PairedCluster):
             sides[role] = replace(sides[role], most_gpus=self.most)
         return domain_move(
             sides, self.division(want), self.room, self.seen_gateways(), want.gateways, self.budget,
-            now_seconds=float(self.now), drain_deadline_seconds=DEADLINE,
+            now_seconds=float(self.now), drain_deadline_seconds=DEADLINE, outage=not want.fewest,
         )  # fmt: skip
 
     def tick(self, want: Want, writes: int | None = None) -> int:
         assert isinstance(want, PairWant)
         assert writes is None
         step, said = self.decide(want), []
+        self.outage = step.outage
         for pool, role in ROLES.items():
             of_role = step.steps[role]
             said += [f"{name} on" for name in of_role.serve] + [f"{name} off" for name in of_role.drain]

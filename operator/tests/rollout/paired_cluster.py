@@ -39,6 +39,8 @@ class Door:
 class PairedCluster(Cluster):
     doors: dict[Pair, list[Door]] = field(default_factory=dict)
     replicas: dict[Pair, int] = field(default_factory=dict)
+    outage: bool = False
+    """What the last pass said: that nobody serves, as is accepted."""
 
     def serve(self, prefill: int, decode: int, requests: int = 0) -> None:
         super().serve(prefill, decode, requests)
@@ -124,6 +126,8 @@ class PairedCluster(Cluster):
                 said.append(f"gateways {'-'.join(pair)}: {wanted.get(pair, 0)}")
                 self.scale(pair, wanted.get(pair, 0))
         said += [f"waits for a GPU: {' '.join(sorted(step.waiting))}"] if step.waiting else []
+        said += ["nobody serves, as is accepted"] if step.outage else []
+        self.outage = step.outage
         pools = "  ".join(f"{pool}[{' '.join(map(self.show, pods))}]" for pool, pods in self.pools.items())
         doors = " ".join(f"{'-'.join(g.pair)}:{g.ready}/{g.replicas}" for g in self.seen_gateways())
         asked = f"want {want.prefill}+{want.decode}{want.of('P')}{want.of('D')}"

@@ -12,6 +12,7 @@ import pytest
 from .cluster import Cluster, Want
 from .flipping import FlippingCluster
 from .group_cluster import GroupCluster
+from .paired_cluster import PairedCluster, PairWant
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -128,6 +129,32 @@ def two_halves_of_groups(cluster: Cluster) -> None:
     run(cluster, Want(2, 0, pending_deadline=4.0), 16)
 
 
+def both_roles_of_a_full_budget_wait(cluster: Cluster) -> None:
+    cluster.serve(1, 1, requests=1)
+    run(cluster, PairWant(1, 1, "b", surge=1), 3)
+
+
+def both_roles_of_a_full_budget_with_an_outage_allowed(cluster: Cluster) -> None:
+    cluster.serve(1, 1, requests=2)
+    run(cluster, PairWant(1, 1, "b", surge=1, fewest=0), 13)
+
+
+def one_prefill_worker_and_three_of_decode_with_an_outage_allowed(cluster: Cluster) -> None:
+    cluster.serve(1, 3, requests=1)
+    run(cluster, PairWant(1, 3, "b", surge=1, fewest=0), 16)
+
+
+def an_outage_is_allowed_and_there_is_room(cluster: Cluster) -> None:
+    cluster.serve(1, 1, requests=1)
+    run(cluster, PairWant(1, 1, "b", surge=1, fewest=0), 14)
+
+
+def an_outage_that_is_called_off(cluster: Cluster) -> None:
+    cluster.serve(1, 1, requests=4)
+    run(cluster, PairWant(1, 1, "b", surge=1, fewest=0), 3)
+    run(cluster, PairWant(1, 1, "a", surge=1, fewest=0), 6)
+
+
 SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (scale_down, Cluster(gpus=8)),
     (rebalance_within_a_budget, Cluster(gpus=8, budget=4)),
@@ -142,6 +169,11 @@ SCENARIOS: list[tuple[Callable[[Cluster], None], Cluster]] = [
     (load_grows_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (load_falls_while_a_rollout_runs, Cluster(gpus=8, budget=8)),
     (a_bad_revision_stops_at_the_first_worker, Cluster(gpus=5, budget=5, broken=frozenset("b"))),
+    (both_roles_of_a_full_budget_wait, PairedCluster(gpus=2, budget=2)),
+    (both_roles_of_a_full_budget_with_an_outage_allowed, PairedCluster(gpus=2, budget=2)),
+    (one_prefill_worker_and_three_of_decode_with_an_outage_allowed, PairedCluster(gpus=4, budget=4)),
+    (an_outage_is_allowed_and_there_is_room, PairedCluster(gpus=4, budget=4)),
+    (an_outage_that_is_called_off, PairedCluster(gpus=2, budget=2)),
     (two_halves_of_groups, GroupCluster(gpus=2)),
     (flip, FlippingCluster(gpus=4, budget=4)),
     (flips_there_and_back, FlippingCluster(gpus=4, budget=4)),
