@@ -19,8 +19,8 @@ PORT = int(sys.argv[1])
 class Played(DirectPodHttp):
     """Pods whose every port is one."""
 
-    async def _request(self, pod: Any, port: int, path: str, query: Any, body: Any = None) -> Any:
-        return await super()._request(pod, PORT, path, query, body)
+    async def _request(self, pod: Any, port: int, *arguments: Any) -> Any:
+        return await super()._request(pod, PORT, *arguments)
 
 
 setattr(runtime, "DirectPodHttp", Played)  # noqa: B010, for mypy it is not the module's own

@@ -36,6 +36,11 @@ class Poster(Protocol):
     ) -> tuple[int, Any]:
         """See PodPost."""
 
+    async def write_json(
+        self, pod: dict[str, Any], port: int, method: str, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
+        """See PodPost."""
+
 
 class PostWithKey:
     """The same way to change pods, with a key in each request; with none if it is empty."""
@@ -50,6 +55,16 @@ class PostWithKey:
         token = _KEY.set(self._key)
         try:
             return await self._http.post_json(pod, port, path, body, timeout_seconds)
+        finally:
+            _KEY.reset(token)
+
+    async def write_json(
+        self, pod: dict[str, Any], port: int, method: str, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
+        """See PodPost."""
+        token = _KEY.set(self._key)
+        try:
+            return await self._http.write_json(pod, port, method, path, body, timeout_seconds)
         finally:
             _KEY.reset(token)
 

@@ -72,6 +72,15 @@ class PodPost(Protocol):
             PodHttpError: no answer in time, too much of it, or no JSON.
         """
 
+    async def write_json(
+        self, pod: Pod, port: int, method: str, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
+        """The same with another method, PUT or DELETE; the body may be None.
+
+        Raises:
+            PodHttpError: no answer in time, too much of it, or no JSON.
+        """
+
 
 class PodAccess(PodHttp, PodPost, Protocol):
     """Both."""
@@ -105,12 +114,18 @@ class _Guarded:
             return body.decode(errors="replace")
 
     async def post_json(self, pod: Pod, port: int, path: str, body: Any, timeout_seconds: float) -> tuple[int, Any]:
+        """See PodPost."""
+        return await self.write_json(pod, port, "POST", path, body, timeout_seconds)
+
+    async def write_json(
+        self, pod: Pod, port: int, method: str, path: str, body: Any, timeout_seconds: float
+    ) -> tuple[int, Any]:
         """See PodPost. It may take long, so it holds no place among those that are looked at, and leads to no pause."""
         name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace", "")
         place = self._room.place(namespace, LARGEST_ANSWER_BYTES)
         try:
             async with asyncio.timeout(timeout_seconds):
-                response = await self._request(pod, port, path, None, body)
+                response = await self._request(pod, port, path, None, body, method)
                 return response.status, parse_json(await self._read(response, place, json=True))
         except TimeoutError as error:
             raise PodHttpError(f"pod {name} {path}: no whole answer within {timeout_seconds:g} s") from error
@@ -170,8 +185,9 @@ class _Guarded:
         finally:
             response.release()  # a connection whose answer was not read to its end is closed
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
-        """GET, or with a body POST."""
+    async def _request(
+        self, pod: Pod, port: int, path: str, query: Query, body: Any = None, method: str = "GET"
+    ) -> aiohttp.ClientResponse:
         raise NotImplementedError
 
 
@@ -194,7 +210,9 @@ class DirectPodHttp(_Guarded):
         if self._session:
             await self._session.close()
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
+    async def _request(
+        self, pod: Pod, port: int, path: str, query: Query, body: Any = None, method: str = "GET"
+    ) -> aiohttp.ClientResponse:
         address = pod.get("status", {}).get("podIP")
         if not address:
             raise PodHttpError(f"pod {pod['metadata']['name']} has no address yet")
@@ -208,7 +226,7 @@ class DirectPodHttp(_Guarded):
         host = f"[{address}]" if ":" in address else address
         url = f"http://{host}:{port}{path}"
         return await self._session.request(
-            "GET" if body is None else "POST",
+            method,
             url,
             params=query,
             json=body,
@@ -230,18 +248,20 @@ class ProxyPodHttp(_Guarded):
         no_redirects.on_request_redirect.append(_refuse_redirect)
         self._api.configuration.trace_configs = [no_redirects]
 
-    async def _request(self, pod: Pod, port: int, path: str, query: Query, body: Any = None) -> aiohttp.ClientResponse:
+    async def _request(
+        self, pod: Pod, port: int, path: str, query: Query, body: Any = None, method: str = "GET"
+    ) -> aiohttp.ClientResponse:
         meta = pod["metadata"]
         target = kinds.POD.path(meta["namespace"], f"{meta['name']}:{port}", "proxy") + path
         request = await self._api.param_serialize(
-            "GET" if body is None else "POST",
+            method,
             target,
             query_params=list((query or {}).items()),
             header_params={} if body is None else {"Content-Type": "application/json"},
             body=body,
             auth_settings=["BearerToken"],
         )
-        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS if body is None else None)
+        answer = await self._api.call_api(*request, _request_timeout=TIMEOUT_SECONDS if method == "GET" else None)
         response: aiohttp.ClientResponse = answer.response
         return response
 

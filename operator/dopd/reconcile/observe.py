@@ -73,6 +73,7 @@ class Observed:
         profiles: what the model was made of, by role; empty where it is not known.
         api_key: what gateways and engines ask for; "" where they ask for none.
         api_key_problem: why it is not known though they do; "" otherwise.
+        control_key: what the control plane of the gateways asks for; "" where it asks for none.
     """
 
     resource: Json
@@ -91,11 +92,16 @@ class Observed:
     profiles: Mapping[Role, EngineProfileSpec] = field(default_factory=dict)
     api_key: str = field(default="", repr=False)
     api_key_problem: str = ""
+    control_key: str = field(default="", repr=False)
     leaving: frozenset[str] = frozenset()
     leads: Mapping[Role, Lead] = field(default_factory=dict)
     closing: tuple[Json, ...] = ()
     requests: Counts | None = None
     groups_known: bool = True
+
+    def gateway_key(self, pod: Json) -> str:
+        """What a gateway asks the operator for."""
+        return gateway_key(pod, self.control_key, self.api_key)
 
     @property
     def owner(self) -> Owner:
@@ -241,13 +247,11 @@ async def observe(
     keyed = WithKey(http, api_key)
     if not admin_key_problem:
         admin_key = admin_key or control_key(owner)
-
-    def gateway_key(pod: Json) -> str:
-        return admin_key if closed and any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
-
+    if not closed:
+        admin_key = api_key
     async with outside():
         gateway, loads, orders_now, requests = await asyncio.gather(
-            read_gateways(WithKey(http, gateway_key), pools[ROUTER_POOL]),
+            read_gateways(WithKey(http, lambda pod: gateway_key(pod, admin_key, api_key)), pools[ROUTER_POOL]),
             read_loads(keyed, [pod for role in Role for pod in ready[role]]),
             orders.read(ready[Role.PREFILL] if ordering else ()),
             requests_if_wanted(http, spec, pools[ROUTER_POOL]),
@@ -274,6 +278,7 @@ async def observe(
         profiles=profiles,
         api_key=api_key,
         api_key_problem=api_key_problem or admin_key_problem,
+        control_key=admin_key,
         orders=orders_now,
         requests=requests,
     )
@@ -282,6 +287,11 @@ async def observe(
 def wants_scales(spec: DisaggregatedInferenceSpec | None) -> bool:
     """Whether a scaler of the user's own decides, so that there are WorkerScales; also of a spec that is not known."""
     return spec is None or (spec.scaling is not None and spec.scaling.mode is ScalingMode.EXTERNAL)
+
+
+def gateway_key(pod: Json, control: str, api_key: str) -> str:
+    """The key for a gateway: one that an earlier version made has no control plane of its own."""
+    return control if any(Pair.of_labels(pod["metadata"].get("labels", {}))) else api_key
 
 
 async def requests_if_wanted(

@@ -40,6 +40,7 @@ from dopd.reconcile.queue import Key
 from dopd.reconcile.refusals import failed
 from dopd.reconcile.report import Reporter
 from dopd.reconcile.scaling import Planned, ScalingLoop, recorder
+from dopd.reconcile.stand_ins import write_stand_ins
 from dopd.reconcile.status import stored_leads, stored_miss
 from dopd.reconcile.stored import stored_asleep, stored_status
 from dopd.reconcile.timing import STAGE_SECONDS, SteadyClock
@@ -284,6 +285,7 @@ class Reconciler:
         gateways = named(observed, repaired.replicas)
         troubles += await self._actor.apply(observed, spec, should, gateways, settings, others)
         self._gateways.repaired(key, len(repaired.delete), self._clock.now())
+        troubles += await write_stand_ins(self.http, observed)
         return moved, troubles + await self._actor.replace(observed, repaired.delete)
 
     def _next(self, key: Key, found: list[Finding]) -> float:

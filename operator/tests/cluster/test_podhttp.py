@@ -100,6 +100,23 @@ async def test_a_post_has_its_body_and_key_and_any_status_is_an_answer(http: Dir
     assert seen == [("POST /pd_role_switch", True, b'{"new_role": "decode"}')]
 
 
+@pytest.mark.parametrize(("method", "body"), [("PUT", {"url": "u"}), ("DELETE", None)])
+async def test_another_method_goes_with_the_same_key_and_limits(http: DirectPodHttp, method: str, body: object):
+    seen = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append((head.split(b" HTTP")[0].decode(), b"Bearer k-1" in head))
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await PostWithKey(http, "k-1").write_json(POD, port, method, "/workers/1", body, 5.0) == (202, {})
+    assert seen == [(f"{method} /workers/1", True)]
+
+
 async def test_a_post_waits_as_long_as_it_is_told_to(http: DirectPodHttp):
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(30)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dopd.api.names import ROLE_LABEL, ROUTER_METRICS_PORT, ROUTER_POOL, Role
+from dopd.api.names import POOL_LABEL, ROLE_LABEL, ROUTER_METRICS_PORT, ROUTER_POOL, Role
 from dopd.cluster import kinds
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reconciler import Reconciler
@@ -15,33 +15,83 @@ from ..reconcile.test_scaling import Loads
 from .api import NAMESPACE, MemoryApi
 from .scenarios import BOTH, CAP, spec
 from .test_every_write import PROFILE
-from .world import NAME, World
+from .world import NAME, World, is_ready
 
 Json = dict[str, Any]
 KEY = Key(NAMESPACE, NAME)
+MODEL = "m"
 AFTER_SECONDS = 60
 pytestmark = pytest.mark.timeout(60)
 
 
 @dataclass
+class Row:
+    """The stand-in in a gateway's list: of which model, and whether the real one is still its alias."""
+
+    model: str
+    alias: bool = False
+
+
+@dataclass
 class Quiet(World):
-    """A cluster whose engines hold nothing.
+    """A cluster whose engines hold nothing, and whose gateways answer as SMG 1.13.0 does.
 
     Attributes:
         counted: requests that the first gateway has counted; others none.
         silent: it does not tell how many.
         first: name of that gateway.
         loads: what Prometheus tells.
+        stand_ins: in the lists of gateways, by uid.
+        written: to their control planes.
+        answers: what a client got from each gateway that the Service sends to, pass by pass.
     """
 
     counted: int = 7
     silent: bool = False
     first: str = ""
     loads: Loads = field(default_factory=lambda: Loads([0.0]))
+    stand_ins: dict[str, Row] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
 
     async def get_json(self, pod: Json, *arguments: Any, **named: Any) -> Any:
         self.requests.clear()
-        return await super().get_json(pod, *arguments, **named)
+        answer = await super().get_json(pod, *arguments, **named)
+        if row := self.stand_ins.get(pod["metadata"]["uid"]):
+            url = {"url": "http://127.0.0.1:8000", "id": "u", "worker_type": "prefill"}
+            answer["workers"].append({**url, "status": "ready", "model_id": row.model})
+        return answer
+
+    async def write_json(self, pod: Json, port: int, method: str, path: str, body: Any, *_: Any) -> tuple[int, Any]:
+        uid = pod["metadata"]["uid"]
+        self.written.append(method)
+        assert (path == "/workers") == (method == "POST") == (uid not in self.stand_ins)
+        if method == "DELETE":
+            del self.stand_ins[uid]
+        else:
+            [model] = body["models"]
+            self.stand_ins[uid] = Row(model["id"], bool(model.get("aliases")) and not self.lists.get(uid))
+        return 202, {}
+
+    def pass_time(self) -> None:
+        super().pass_time()
+        for uid, mine in self.lists.items():
+            if uid in self.stand_ins and mine:
+                self.stand_ins[uid].alias = False
+        reached = [p for p in self.pods(ROUTER_POOL) if p["metadata"]["uid"] in self.lists]
+        if not self.service.get("publishNotReadyAddresses"):
+            reached = [p for p in reached if is_ready(p)]
+        self.answers += [self.answer(pod["metadata"]["uid"]) for pod in reached]
+
+    def answer(self, gateway: str) -> str:
+        """Of SMG with service discovery, by what its list has."""
+        workers = {p["metadata"]["uid"]: p["metadata"]["labels"][POOL_LABEL] for p in self.workers()}
+        roles, row = {workers[uid] for uid in self.lists[gateway]}, self.stand_ins.get(gateway)
+        if roles == set(Role):
+            return "200"
+        if "decode" in roles and row and row.model == MODEL:
+            return "503 no_compatible_pd_pair"
+        return "503" if roles or (row and (row.model == MODEL or row.alias)) else "404"
 
     async def get_text(self, pod: Json, port: int, path: str) -> str:
         if port != ROUTER_METRICS_PORT:
@@ -123,6 +173,7 @@ async def test_both_roles_go_to_zero_by_the_drain_and_the_gateway_stays():
     await passes(world, operator, 3)
     assert len(world.pods(ROUTER_POOL)) == 1
     assert world.service["publishNotReadyAddresses"] is True, "clients reach a gateway that says 503"
+    assert world.answers[-1] == "503"
     assert world.ready == ("True", "Asleep")
     assert world.reason == "Idle"
     status = world.resource["status"]
@@ -133,8 +184,10 @@ async def test_at_zero_it_writes_nothing():
     world = quiet()
     operator = await slept(world)
     world.api.writes.clear()
+    world.written.clear()
     await passes(world, operator, 40)
     assert world.api.writes == []
+    assert world.written == []
 
 
 async def test_the_first_request_wakes_both_roles_between_two_passes():
@@ -156,6 +209,64 @@ async def test_the_first_request_wakes_both_roles_between_two_passes():
     assert await until(world, operator, 0) >= AFTER_SECONDS - 15, "a wake holds"
 
 
+TOLD_TO_COME_AGAIN = {"200", "503"}
+
+
+async def test_clients_get_whole_answers_or_503_from_the_first_silence_to_the_second():
+    world = quiet()
+    operator = world.operator()
+    await until(world, operator, 2)
+    await passes(world, operator, 3)
+    world.answers.clear()
+    world.written.clear()
+    for _ in range(2):
+        await until(world, operator, 0)
+        await passes(world, operator, 5)
+        assert world.answers[-1] == "503"
+        world.counted += 1
+        await until(world, operator, 2)
+        await passes(world, operator, 5)
+        assert world.answers[-1] == "200"
+    assert set(world.answers) == TOLD_TO_COME_AGAIN
+    assert world.written == ["POST", "PUT", "DELETE"] * 2, "and while they serve no gateway has more than workers"
+
+
+async def test_the_worker_of_one_role_that_is_there_long_before_the_other_changes_no_answer():
+    world = quiet()
+    operator = await slept(world)
+    world.answers.clear()
+    world.counted += 1
+    await passes(world, operator, 1)
+    [late] = world.pods(Role.PREFILL)
+    for _ in range(20):
+        world.born[late["metadata"]["uid"]] = world.tick  # its node takes longer
+        await passes(world, operator, 1)
+    assert [world.listed(pod) for pod in world.pods(Role.DECODE)] == [True]
+    assert set(world.answers) == {"503"}
+    await until(world, operator, 2)
+    await passes(world, operator, 3)
+    assert set(world.answers) == TOLD_TO_COME_AGAIN
+
+
+async def test_a_gateway_that_begins_anew_while_all_sleep_knows_the_model_again():
+    world = quiet()
+    operator = await slept(world)
+    world.stand_ins.clear()
+    await passes(world, operator, 2)
+    assert world.answers[-1] == "503"
+    await passes(world, world.operator(), 2)
+    assert world.written[-1] == "POST"
+    assert world.answers[-2:] == ["503", "503"]
+
+
+async def test_without_the_field_a_gateways_stand_in_goes():
+    world = quiet()
+    operator = await slept(world)
+    world.change(scaling={"idle": None})
+    await until(world, operator, 2)
+    assert world.stand_ins == {}
+
+
 async def test_a_request_while_the_last_workers_drain_takes_the_same_workers_back():
     world = quiet()
     operator = world.operator()
@@ -166,6 +277,7 @@ async def test_a_request_while_the_last_workers_drain_takes_the_same_workers_bac
     world.counted += 1
     await until(world, operator, 2)
     await passes(world, operator, 10)
+    assert set(world.answers[-10:]) == {"200"}
     assert {pod["metadata"]["uid"] for pod in world.workers()} == before
     assert all(world.listed(pod) for pod in world.workers())
 

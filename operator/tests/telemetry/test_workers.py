@@ -14,6 +14,7 @@ from dopd.telemetry import engines
 from dopd.telemetry.doors import BadAnswer
 from dopd.telemetry.engines import parse_loads, read_loads
 from dopd.telemetry.gateway import parse_workers, read_gateways
+from dopd.telemetry.stand_in import StandIn
 
 from .test_answers import ANY_JSON
 
@@ -104,6 +105,16 @@ async def test_one_silent_gateway_makes_absence_unknown_and_presence_known():
     assert view.registered("10.0.0.1:30000") is True
     assert view.registered("10.0.0.3:30000") is None
     assert view.silent == ("gw-2",)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "http://[::1]:8000"])
+async def test_the_stand_in_of_a_gateway_is_no_worker(url: str):
+    row = {**listed("10.0.0.1", "prefill", "draining"), "url": url, "id": "u-1", "model_id": "dopd-asleep"}
+    http = Pods({"gw": {"workers": [row, listed("10.0.0.2", "decode"), listed("10.0.0.3", "decode", "draining")]}})
+    view = await read_gateways(http, [pod("gw", "10.0.0.9")])
+    assert view.roles == ({"10.0.0.2:30000": "decode"},)
+    assert view.lists == {"gw": {"10.0.0.2:30000", "10.0.0.3:30000"}} == {"gw": view.listed}
+    assert view.stand_ins == {"gw": StandIn("u-1", "dopd-asleep", going=True)}
 
 
 async def test_a_gateway_without_an_address_lists_nobody():
