@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import click
 from click.shell_completion import CompletionItem
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.profile import EngineProfileSpec
@@ -53,6 +54,12 @@ class Found:
     def condition(self, kind: str) -> Condition | None:
         """A condition; None where it is absent."""
         return next((one for one in self.status.conditions if one.type == kind), None)
+
+    @property
+    def asleep(self) -> str:
+        """What its condition says while both roles are at zero for want of requests; "" while they are not."""
+        ready = self.condition("Ready")
+        return ready.message or ready.reason if ready and ready.reason == ConditionReason.ASLEEP else ""
 
     @property
     def readable_spec(self) -> DisaggregatedInferenceSpec:
@@ -251,6 +258,8 @@ def why_no_plan(found: Found) -> str:
     spec, told = found.readable_spec, f"{KIND} {found.key} has no plan yet"
     if spec.scaling is None:
         return f"{told}: spec.scaling is absent, so its replicas are static; add spec.scaling"
+    if found.asleep:
+        return f"{told}: it is asleep (spec.scaling.idle): {found.asleep}"
     for kind in ("ProfileFound", "MetricsAvailable"):
         condition = found.condition(kind)
         if condition and condition.status != "True":

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.base import seconds
+from dopd.api.conditions import ConditionReason, ConditionType
 from dopd.api.inference import ScalingMode
 from dopd.api.names import INSTANCE_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
@@ -18,6 +19,8 @@ from dopd.reconcile.observe import read_api_key, read_control_key, read_profiles
 from dopd.reconcile.pool_selfcheck import Named, check_pools
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
+from dopd.reconcile.spec_selfcheck import check_fields
+from dopd.reconcile.stored import stored_status
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
 from dopd.telemetry.windows import POOLS
@@ -74,6 +77,8 @@ async def _check_spec(
         return
     if spec.gpu_pool:
         pooled.append((key, spec))
+    async for check in check_fields(kubernetes, key, spec):
+        yield check
     _, problem = await read_api_key(kubernetes, key, spec)
     if problem:
         yield Check(str(key), "API key", Verdict.FAIL, problem)
@@ -105,11 +110,16 @@ async def _check_spec(
     labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
     interval = seconds(spec.scaling.behavior.interval)
     ready = await _ready(kubernetes, key)
-    wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready)
+    wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready, _asleep(resource))
     servers.setdefault(url, []).append(wanted)
     own = url.rstrip("/") == settings.url.rstrip("/")
     if far_url := spec.telemetry.history_url or (settings.history_url if own else ""):
         servers.setdefault(far_url, [])  # whether it answers, and its clock
+
+
+def _asleep(resource: dict[str, Any]) -> bool:
+    found = stored_status(resource).conditions
+    return any(one.type == ConditionType.READY and one.reason == ConditionReason.ASLEEP for one in found)
 
 
 async def _ready(kubernetes: Kubernetes, key: Key) -> dict[str, int]:
