@@ -266,6 +266,8 @@ def why_no_plan(found: Found) -> str:
             return f"{told}: {kind} is {condition.status}, {condition.message}"
     if not found.status.conditions:
         return f"{told}: no operator has looked at it; run dopd doctor"
+    if spec.scaling.mode == "External":
+        return f"{told}: spec.scaling.mode is External, so a scaler decides; set it to Advise or Auto"
     if spec.scaling.mode == "Paused":
         return f"{told}: spec.scaling.mode is Paused; set it to Advise or Auto"
     return f"{told}: the first reading of the load is not there; wait a quarter of a minute, or run dopd doctor"
