@@ -19,7 +19,7 @@ from dopd.api.crds import build
 from dopd.autoscaler import Cause, Reason, decision
 from dopd.cli import counterfactual_metrics
 from dopd.planning import Bound, bounds
-from dopd.reconcile import metrics
+from dopd.reconcile import metrics, pool_metrics
 from dopd.workloads.sglang_versions import Feature
 
 FOLDER = Path(__file__).parent / "reference"
@@ -104,6 +104,7 @@ def _conditions() -> str:
         ("Reasons of conditions", "What each means, and what to do about it.", conditions, conditions.ConditionReason),
         ("Reasons of a decision", "In `status.decisions`, Events and `dopd_decisions_total`.", decision, Reason),
         ("What decided", "The load that decided the workers of a role.", decision, Cause),
+        ("Reasons of a GpuPool", "Of its condition `Satisfied`.", conditions, conditions.PoolReason),
         ("Bounds", "In `status.decisions[].limitedBy`.", bounds, Bound),
     ):
         lines += ["", f"## {heading}", "", where, ""]
@@ -135,6 +136,12 @@ def _metrics() -> str:
         "by the operator that acts (`dopd_leader` is 1).",
         "",
         *_metric_rows(metrics),
+        "",
+        "## Of GpuPools",
+        "",
+        "On the same page. Operators that share a pool each show the whole of it, so take the `max` over them.",
+        "",
+        *_metric_rows(pool_metrics),
         "",
         "## Of `dopd counterfactual`",
         "",

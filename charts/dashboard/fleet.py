@@ -64,4 +64,36 @@ def text() -> str:
     profiled = ("vector(1)", "as profiled")
     fits = "Measured over profiled time of the engines."
     made.with_panel(lines("Engines and profiles", fits, 12, factor, profiled, limits=["as profiled"]))
+    _pools(made)
     return written(made)
+
+
+def _pools(made: dashboards.Dashboard) -> None:
+    """Who has the GPUs of a GpuPool. Operators that share one each show the whole of it."""
+    made.with_row(dashboards.Row("GPU pools"))
+
+    def of(state: str) -> str:
+        return f'max by (pool, type) (dopd_pool_gpus{{state="{state}"}})'
+
+    states = ("cap", "guaranteed", "wanted", "granted", "held")
+    denied = (f"max by (pool) (dopd_pool_denied_members) + on (pool) group_right() (0 * {of('cap')})", "denied members")
+    made.with_panel(
+        rows(
+            "By pool",
+            "GPUs by type. Granted: what members may hold. Denied: members of the pool that get fewer than they want.",
+            12,
+            *((of(state), state) for state in states),
+            denied,
+        )
+    )
+    cap = ("vector(1)", "cap")
+    used = tuple((f"{of(state)} / ({of('cap')} > 0)", "{{pool}} {{type}} " + state) for state in ("held", "wanted"))
+    share = "GPUs that members hold and want, over the cap."
+    made.with_panel(lines("Pools and their caps", share, 12, *used, cap, unit="percentunit", limits=["cap"]))
+    workers = "max by (namespace, inference, pool, role) (dopd_pool_denied_workers) > 0"
+    made.with_panel(
+        lines("Workers denied by a pool", "Wanted and not given.", 12, (workers, _NAME + " {{role}}, {{pool}}"))
+    )
+    lacking = "max by (namespace, inference, pool, type) (dopd_pool_lacking_guaranteed_gpus)"
+    told = "GPUs that a resource wants and is guaranteed, and that others drain still: for as long as a drain takes."
+    made.with_panel(lines("Guarantees not met yet", told, 12, (lacking, _NAME + " {{type}}, {{pool}}")))

@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from dopd.api.conditions import REASONS, ConditionReason, ConditionType
+from dopd.api.conditions import REASONS, ConditionReason, ConditionType, PoolReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.cli.main import command as dopd
 
@@ -140,10 +140,13 @@ def test_modules_and_scripts_exist(found: Command):
         assert (ROOT / words[0]).exists(), words[0]
 
 
-@pytest.mark.parametrize("kind", ConditionType)
-def test_each_condition_has_a_runbook_that_names_its_reasons(kind: ConditionType):
+CONDITIONS: dict[str, Sequence[str]] = {**REASONS, "Satisfied": tuple(PoolReason)}
+
+
+@pytest.mark.parametrize("kind", [*ConditionType, "Satisfied"])
+def test_each_condition_has_a_runbook_that_names_its_reasons(kind: str):
     text = (ROOT / "docs" / "operate.md").read_text()
     section = re.search(rf"^### {kind}\n(.*?)^##", text, re.MULTILINE | re.DOTALL)
     assert section, kind
-    reasons = {reason for reason in REASONS[kind] if reason is not ConditionReason.AS_EXPECTED}
+    reasons = {reason for reason in CONDITIONS[kind] if reason != ConditionReason.AS_EXPECTED}
     assert {reason for reason in reasons if f"`{reason}`" not in section[1]} == set()

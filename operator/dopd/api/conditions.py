@@ -289,6 +289,21 @@ class ConditionReason(StrEnum):
     template of the role, or name another pool; the message says what is asked for."""
 
 
+class PoolReason(StrEnum):
+    """Why condition Satisfied of a GpuPool has its status."""
+
+    AS_EXPECTED = "AsExpected"
+    """Every member has what it wants."""
+
+    DENIED = "Denied"
+    """Some members get fewer GPUs than they want; the message says which, how many, and who has them. Nothing to do
+    where priorities and guarantees are meant; else change them, or raise gpus."""
+
+    OVER_CAP = "OverCap"
+    """Members hold more GPUs than gpus says: it was lowered, or they came with more. They drain, those of the lowest
+    priority first. Wait; if it lasts, look at what drains."""
+
+
 _PODS = (
     ConditionReason.PARTIAL_GROUP,
     ConditionReason.UNSCHEDULABLE,

@@ -269,7 +269,8 @@ class DisaggregatedInferenceStatus(Model):
     load: LoadStatus | None = None
     """Load as observed and as forecast."""
     plan: PlanStatus | None = None
-    """Why the target is what it is: `dopd explain` reads it."""
+    """Why the target is what it is: `dopd explain` reads it. While both roles are at zero (reason Asleep), why it was
+    what it was before."""
     gpus: int | None = None
     """GPUs of the workers that are there, whatever they do."""
     gpu_pool: GrantStatus | None = None

@@ -22,9 +22,9 @@ from dopd.cli.clusters import cluster_options, connect, run
 from dopd.cli.errors import DONE, FAILED, Failed, Refused
 from dopd.cli.log_lines import log_to_stderr
 from dopd.cli.output import columns, show
-from dopd.cli.own_history import read, source_of, variant_of
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cli.replay_options import length_of_time
+from dopd.cli.resource_history import read, source_of, variant_of
 from dopd.cluster import ApiError, Kubernetes
 from dopd.reconcile.queue import Key
 from dopd.replay.counterfactual import POLICIES, WouldHave, newest, would_have

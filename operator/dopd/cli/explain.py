@@ -16,6 +16,7 @@ import click
 from dopd.api.status import PlanStatus
 from dopd.autoscaler.explain import bound_words
 from dopd.cli import resource
+from dopd.cli.around_plan import asleep_lines, not_planned
 from dopd.cli.clusters import cluster_options, namespace_option
 from dopd.cli.errors import DONE
 from dopd.cli.output import columns, facts, format_option, painted, show, structured
@@ -35,6 +36,10 @@ def command(**given: Any) -> int:
     """Arguments of `dopd explain`."""
     options = SimpleNamespace(**given)
     found, at = resource.found(options, options.name), resource.now()
+    if found.asleep:
+        told = {"namespace": found.key.namespace, "name": found.key.name, "asleep": True, "message": found.asleep}
+        show(asleep_lines(found, at) if options.form == "table" else structured(told, options.form).splitlines())
+        return DONE
     planned = resource.demands(found)
     engine, policy = resource.engine_and_policy(found, at)
     plan = found.status.plan
@@ -74,6 +79,7 @@ def lines(found: Found, plan: PlanStatus, worked: Workings, policy: Policy, at: 
     yield from columns(list(_loads(plan)))
     bit = [bound_words(Bound(name), policy) for name in plan.limited_by if name in set(Bound)]
     yield f"bounds that bit: {'; '.join(bit) or 'none'}"
+    yield from not_planned(found)
     yield ""
     yield from _prefill(worked, policy, prefill)
     yield ""
@@ -203,6 +209,9 @@ def together(worked: Workings, policy: Policy) -> Iterator[str]:
         short = "" if row.expected.attainment >= aim else "misses the objective"
         note = "the target" + (f", {short}" if short else "") if index == 0 else short or "would do, too"
         rows.append([f"  {row.pair[0]}+{row.pair[1]}", str(row.gpus), *pair_cells(row), note])
+    if not worked.pairs:
+        yield "  a role has no worker, so no request is served"
+        return
     yield from columns_indented(rows)
 
 

@@ -153,7 +153,7 @@ def _of_resource(options: SimpleNamespace) -> list[Plan]:
     engine, policy = resource.engine_and_policy(found, at)
     plan = found.status.plan
     assert plan
-    now = planned("now", expected, engine, policy, pair(plan.target))
+    now = planned("before its sleep" if found.asleep else "now", expected, engine, policy, pair(plan.target))
     if other:
         engine, policy = resource.engine_and_policy(other, at)
     if options.profile:

@@ -11,9 +11,9 @@ from dopd.cli import resource
 from dopd.cli.errors import DONE, FAILED, Failed, Refused
 from dopd.cli.manifests import read_manifest
 from dopd.cli.output import show
-from dopd.cli.own_history import read, source_of, variant_of
 from dopd.cli.prometheus_flags import connection_settings
 from dopd.cli.resource import KIND, Found
+from dopd.cli.resource_history import read, source_of, variant_of
 from dopd.replay.change_report import ChangeReport
 from dopd.replay.own_history import Variant, replayed, trace_of
 from dopd.telemetry.connection import Connector

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import click
 from click.shell_completion import CompletionItem
 
+from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.profile import EngineProfileSpec
@@ -53,6 +54,12 @@ class Found:
     def condition(self, kind: str) -> Condition | None:
         """A condition; None where it is absent."""
         return next((one for one in self.status.conditions if one.type == kind), None)
+
+    @property
+    def asleep(self) -> str:
+        """What its condition says while both roles are at zero for want of requests; "" while they are not."""
+        ready = self.condition("Ready")
+        return ready.message or ready.reason if ready and ready.reason == ConditionReason.ASLEEP else ""
 
     @property
     def readable_spec(self) -> DisaggregatedInferenceSpec:
@@ -251,12 +258,16 @@ def why_no_plan(found: Found) -> str:
     spec, told = found.readable_spec, f"{KIND} {found.key} has no plan yet"
     if spec.scaling is None:
         return f"{told}: spec.scaling is absent, so its replicas are static; add spec.scaling"
+    if found.asleep:
+        return f"{told}: it is asleep (spec.scaling.idle): {found.asleep}"
     for kind in ("ProfileFound", "MetricsAvailable"):
         condition = found.condition(kind)
         if condition and condition.status != "True":
             return f"{told}: {kind} is {condition.status}, {condition.message}"
     if not found.status.conditions:
         return f"{told}: no operator has looked at it; run dopd doctor"
+    if spec.scaling.mode == "External":
+        return f"{told}: spec.scaling.mode is External, so a scaler decides; set it to Advise or Auto"
     if spec.scaling.mode == "Paused":
         return f"{told}: spec.scaling.mode is Paused; set it to Advise or Auto"
     return f"{told}: the first reading of the load is not there; wait a quarter of a minute, or run dopd doctor"

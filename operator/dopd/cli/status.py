@@ -14,6 +14,7 @@ import click
 
 from dopd.api.status import DecisionStatus, PlanStatus, RoleStatus
 from dopd.cli import resource
+from dopd.cli.around_plan import given
 from dopd.cli.clusters import cluster_options, namespace_of, namespace_option
 from dopd.cli.errors import DONE, FAILED
 from dopd.cli.output import columns, facts, format_option, painted, show, structured
@@ -67,12 +68,12 @@ def _table(found: list[Found], at: datetime, wide: bool, namespaces: bool) -> It
             status.decode.summary if status.decode else "-",
             "-" if status.gpus is None else str(status.gpus),
             status.mode or "-",
-            ready.status.value if ready else "-",
-            status.plan.attainment.summary if status.plan else "-",
+            "asleep" if one.asleep else ready.status.value if ready else "-",
+            status.plan.attainment.summary if status.plan and not one.asleep else "-",
             age(last.time, at) if last else "-",
         ]
         rate = f"{status.load.demand.requests_per_second:.3g}/s" if status.load else "-"
-        limits = ",".join(status.plan.limited_by) if status.plan else ""
+        limits = ",".join(status.plan.limited_by) if status.plan and not one.asleep else ""
         yield row + [last.summary or last.to if last else "-", rate, limits or "-"] * wide
 
 
@@ -104,21 +105,33 @@ def lines(found: Found, at: datetime, wide: bool = False) -> Iterator[str]:
         wide: show all decisions and their reasons in full.
     """
     status, ready = found.status, found.condition("Ready")
+    plan = None if found.asleep else status.plan  # which is then that of before
     word = ready.status.value if ready else "Unknown"
     colour = {"True": "green", "False": "red"}.get(word, "yellow")
-    state = "Ready" if word == "True" else f"not ready: {ready.reason}" if ready else "no operator has looked at it"
+    state = (
+        "asleep"
+        if found.asleep
+        else "Ready"
+        if word == "True"
+        else f"not ready: {ready.reason}"
+        if ready
+        else "no operator has looked at it"
+    )
     yield f"{painted(str(found.key), bold=True)}   {status.mode or 'mode not known'}   {painted(state, fg=colour)}"
     if status.prefill and status.decode:
         yield ""
         yield from columns(
             [
                 ["ROLE", "DESIRED", "READY", "STARTING", "DRAINING", "LEAD TIME", "DECIDED BY"],
-                _role("prefill", status.prefill, status.plan),
-                _role("decode", status.decode, status.plan),
+                _role("prefill", status.prefill, plan),
+                _role("decode", status.decode, plan),
             ]
         )
+    if status.domains:
+        yield ""
+        yield from columns([["DOMAIN", "PREFILL", "DECODE", "GPUS AT MOST"], *_domains(found)])
     yield ""
-    yield from facts(_facts(found, at))
+    yield from facts(_facts(found, plan, at))
     bad = [one for one in status.conditions if (one.status == "True") is (one.type in GOOD_WHEN_FALSE)]
     if bad:
         yield ""
@@ -153,15 +166,29 @@ def _role(name: str, role: RoleStatus, plan: PlanStatus | None) -> list[str]:
     ]
 
 
-def _facts(found: Found, at: datetime) -> Iterator[tuple[str, str]]:
+def _domains(found: Found) -> Iterator[list[str]]:
+    """Workers that serve of those that should, by domain."""
+    listed = found.spec.topology.domains if found.spec and found.spec.topology else []
+    room = {domain.name: str(domain.gpus) for domain in listed}
+    for one in found.status.domains or []:
+        counts = [f"{role.ready}/{role.desired}" for role in (one.prefill, one.decode)]
+        yield [one.name or "none", *counts, room.get(one.name, "not listed")]
+
+
+def _facts(found: Found, plan: PlanStatus | None, at: datetime) -> Iterator[tuple[str, str]]:
     status = found.status
+    yield "Asleep", found.asleep
     yield "Endpoint", status.endpoint or ""
     if status.ratio:
         yield "Ratio", f"{status.ratio.current} serve, {status.ratio.desired} desired"
     budget = found.spec.scaling.gpu_budget if found.spec and found.spec.scaling else None
     if status.gpus is not None:
         yield "GPUs", f"{status.gpus} held" + (f", at most {budget.max}" if budget else "")
-    load, plan = status.load, status.plan
+    yield from _of_spec(found)
+    if grant := status.gpu_pool:
+        held = ", ".join(f"{gpus} {kind or 'other'}" for kind, gpus in grant.granted.items()) or "none"
+        yield "GPU pool", f"{given(grant)}; GPUs that may be held: {held}"
+    load = status.load
     if load:
         now = load.demand
         yield (
@@ -179,6 +206,19 @@ def _facts(found: Found, at: datetime) -> Iterator[tuple[str, str]]:
     if plan:
         yield "On time", on_time(plan)
         yield "Limited by", ", ".join(plan.limited_by) or "nothing"
+
+
+def _of_spec(found: Found) -> Iterator[tuple[str, str]]:
+    """What of the spec makes a worker or a load other than usual."""
+    if found.spec is None:
+        return
+    roles = (("prefill", found.spec.prefill), ("decode", found.spec.decode))
+    wide = [f"a {name} worker is {of.gpus} GPUs on {of.nodes} nodes" for name, of in roles if of.nodes > 1]
+    yield "Several nodes", ", ".join(wide)
+    if batch := found.spec.scheduling.batch:
+        share = found.spec.scaling.batch_share if found.spec.scaling else 0.0
+        adds = f"{percent(share)} to the load while any waits" if share else "nothing to the load"
+        yield "Batch", f"{percent(batch.slot_share)} of the slots at most, adds {adds}"
 
 
 def on_time(plan: PlanStatus) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dopd.planning.bounds import ABOUT_AS_MUCH, Pair
-from dopd.planning.sharing import NOTHING, Claim, Entry, Gpus, lesser, share
+from dopd.planning.sharing import NOTHING, Claim, Entry, Gpus, guaranteed, lesser, share
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,20 @@ def denied(pool: Pool, rows: Rows, row: Row) -> str:
             f"wants {wants[kind]} {kind} GPUs and gets {gets[kind]} of {cap}" + (f": {who}{more}" if who else "")
         )
     return "; ".join(parts)
+
+
+def lacking(pool: Pool, rows: Rows, row: Row) -> dict[str, int]:
+    """GPUs by type that a resource wants and is guaranteed, in whole workers, and may not hold yet: others drain them.
+
+    A type for which it is guaranteed nothing is left out.
+    """
+    if not is_member(pool, row):
+        return {}
+    members = [one for _, one in sorted(rows.items()) if is_member(pool, one)]
+    claims = [one.claim(pool.entry_of(one.name) or "") for one in members]
+    of_entry = pool.entries[pool.entry_of(row.name) or ""].guaranteed
+    due = row.cost(guaranteed(claims, pool.entries, pool.caps)[row.name])
+    return {kind: max(0, gpus - row.granted.get(kind, 0)) for kind, gpus in due.items() if of_entry.get(kind)}
 
 
 _NAMED = 3

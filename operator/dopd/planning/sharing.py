@@ -86,13 +86,23 @@ def share(claims: Sequence[Claim], entries: Mapping[str, Entry], caps: Gpus) -> 
     Returns:
         Workers by name of the claim; (0, 0) for one whose minimum finds no room.
     """
-    division = _Division(entries, caps, {claim.name: NOTHING for claim in claims})
-    division.fill(claims, division.guaranteed)
+    division = _of_guarantees(claims, entries, caps)
     levels = sorted({entries[claim.entry].priority for claim in claims}, reverse=True)
     for room in (division.kept, division.free):
         for priority in levels:
             division.fill([claim for claim in claims if entries[claim.entry].priority == priority], room)
     return division.given
+
+
+def guaranteed(claims: Sequence[Claim], entries: Mapping[str, Entry], caps: Gpus) -> dict[str, Pair]:
+    """Workers by name of the claim that it wants and is guaranteed: the part of `share` that no priority takes."""
+    return _of_guarantees(claims, entries, caps).given
+
+
+def _of_guarantees(claims: Sequence[Claim], entries: Mapping[str, Entry], caps: Gpus) -> "_Division":
+    division = _Division(entries, caps, {claim.name: NOTHING for claim in claims})
+    division.fill(claims, division.guaranteed)
+    return division
 
 
 class _Division:

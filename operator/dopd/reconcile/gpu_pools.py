@@ -23,9 +23,9 @@ from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.planning.bounds import Pair
 from dopd.planning.pool import Row, Rows, divide, settle
 from dopd.planning.sharing import NOTHING, lesser
-from dopd.reconcile import metrics
 from dopd.reconcile import pods as pod_reading
-from dopd.reconcile.grants import Grant, Ledger, grant_of, ledger_status, read_ledger, types_of
+from dopd.reconcile import pool_metrics
+from dopd.reconcile.grants import Grant, Ledger, grant_of, ledger_status, named_twice, read_ledger, types_of
 from dopd.reconcile.observe import Observed, read_spec
 from dopd.reconcile.queue import Key
 from dopd.reconcile.stored import stored_status
@@ -87,9 +87,13 @@ class GpuPools:
         pool = self._pool_of.pop(key, None)
         if pool is None:
             return
+        pool_metrics.forget_member(key)
         self._swept[pool] = -inf
-        for other in [other for other, name in self._pool_of.items() if name == pool][:1]:
-            self.wake(other, 0.0)
+        others = [other for other, name in self._pool_of.items() if name == pool]
+        if others:
+            self.wake(others[0], 0.0)
+        else:
+            pool_metrics.forget_pool(pool)
 
     async def turn(self, want: Want, now: datetime) -> Grant:
         """What a resource may do now.
@@ -105,12 +109,14 @@ class GpuPools:
         self._pool_of[want.key] = ref.name
         async with self._locks.setdefault(ref.name, asyncio.Lock()):
             try:
-                return await self._turn(ref.name, want, now)
+                grant = await self._turn(ref.name, want, now)
             except _Unusable as fault:
-                return _as_before(ref.name, want, fault.reason, str(fault))
+                grant = _as_before(ref.name, want, fault.reason, str(fault))
             except ApiError as error:
                 words = f"GpuPool {ref.name}: {error.message}"
-                return _as_before(ref.name, want, ConditionReason.API_FAILED, words)
+                grant = _as_before(ref.name, want, ConditionReason.API_FAILED, words)
+        pool_metrics.report_grant(want.key, grant)
+        return grant
 
     async def _turn(self, name: str, want: Want, now: datetime) -> Grant:
         for _ in range(MOST_TRIES):
@@ -126,7 +132,7 @@ class GpuPools:
             rows[mine] = settle(ledger.pool, rows, mine, _by_type(want.surge, types))
             status = ledger_status(ledger, rows, now)
             grant = grant_of(name, ledger.pool, rows, rows[mine], problem)
-            metrics.report_pool(name, status)
+            pool_metrics.report_pool(name, ledger.pool, status)
             if status == ledger.stored.get("status"):
                 return grant
             try:
@@ -142,8 +148,10 @@ class GpuPools:
     async def _read(self, name: str) -> Ledger:
         stored = await self.kubernetes.get(kinds.GPU_POOL, "", name)
         if stored is None or "deletionTimestamp" in stored["metadata"]:
+            pool_metrics.forget_pool(name)
             words = f"there is no GpuPool {name}, and what was granted last holds"
             raise _Unusable(ConditionReason.NO_POOL, f"{words}. Apply it, or correct spec.gpuPool.name")
+        pool_metrics.report_entries(name, named_twice(stored))
         try:
             return read_ledger(stored)
         except ValueError as error:

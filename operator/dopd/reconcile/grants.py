@@ -1,5 +1,6 @@
 """What a GpuPool gives a resource, and how its ledger is read and written as a status. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -8,14 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from dopd.api.base import seconds
-from dopd.api.conditions import ConditionReason, ConditionStatus
+from dopd.api.conditions import ConditionReason, ConditionStatus, PoolReason
 from dopd.api.gpupool import GpuPoolSpec, GpuPoolStatus, GpuType, MemberGpus, MemberStatus, TypeStatus
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.api.status import Condition, GrantStatus, WorkerPair
 from dopd.cluster.decode import depth_of
 from dopd.planning.bounds import Bound, Pair
-from dopd.planning.pool import Pool, Row, Rows, denied, is_member
+from dopd.planning.pool import Pool, Row, Rows, denied, is_member, lacking
 from dopd.planning.sharing import Entry
 from dopd.reconcile.pods import epoch_seconds
 from dopd.reconcile.profile_match import labels_asked_for
@@ -40,6 +41,7 @@ class Grant:
         types: types of the GPUs of both roles.
         reason: why it is not all that is wanted; AsExpected if it is.
         message: the same for people.
+        lacking: GPUs by type that it wants and is guaranteed, and may not hold yet.
     """
 
     pool: str
@@ -49,6 +51,7 @@ class Grant:
     types: tuple[str, str]
     reason: ConditionReason = ConditionReason.AS_EXPECTED
     message: str = ""
+    lacking: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def targets(self) -> dict[Role, int]:
@@ -101,6 +104,18 @@ class Ledger:
         return bool(self.stored.get("status"))
 
 
+def named_twice(stored: Json) -> list[str]:
+    """Entries of a stored GpuPool that stand in it more than once: NAMESPACE/NAME, or NAMESPACE/ for all others there.
+
+    The schema refuses them; they were stored before it did.
+    """
+    spec = stored.get("spec")
+    members = spec.get("members") if isinstance(spec, dict) else None
+    said = [one for one in members if isinstance(one, dict)] if isinstance(members, list) else []
+    names = Counter(f"{one.get('namespace', '')}/{one.get('name') or ''}" for one in said)
+    return sorted(name for name, times in names.items() if times > 1)
+
+
 def read_ledger(stored: Json) -> Ledger:
     """A stored GpuPool.
 
@@ -145,17 +160,17 @@ def ledger_status(ledger: Ledger, rows: Rows, now: datetime) -> Json:
         of_kind = [one for member in members for one in member.gpus if one.type == kind]
         sums = {part: sum(getattr(one, part) for one in of_kind) for part in ("wanted", "granted", "held")}
         types.append(TypeStatus(name=kind, gpus=cap, **sums))
-    lacking = [member for member in members if member.message]
+    short = [member for member in members if member.message]
     generation = ledger.stored["metadata"].get("generation", 0)
     stored = GpuPoolStatus.model_validate(ledger.stored.get("status") or {})
     old = next((c for c in stored.conditions if c.type == SATISFIED), None)
     over = [one.name for one in types if one.granted > one.gpus]
-    told = "; ".join(f"{one.namespace}/{one.name} {one.message}" for one in lacking[:NAMED])
-    told += f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-    reason = "OverCap" if over else "Denied" if lacking else "AsExpected"
+    told = "; ".join(f"{one.namespace}/{one.name} {one.message}" for one in short[:NAMED])
+    told += f"; and {len(short) - NAMED} more" if len(short) > NAMED else ""
+    reason = PoolReason.OVER_CAP if over else PoolReason.DENIED if short else PoolReason.AS_EXPECTED
     if over:
         told = f"members hold more {', '.join(over)} GPUs than the cap, and drain" + (f"; {told}" if told else "")
-    status = ConditionStatus.FALSE if over or lacking else ConditionStatus.TRUE
+    status = ConditionStatus.FALSE if over or short else ConditionStatus.TRUE
     condition = Condition(
         type=SATISFIED,
         status=status,
@@ -167,7 +182,7 @@ def ledger_status(ledger: Ledger, rows: Rows, now: datetime) -> Json:
     sums = {part: sum(getattr(one, part) for one in types) for part in ("gpus", "wanted", "granted", "held")}
     return GpuPoolStatus(
         conditions=[condition],
-        denied=len(lacking),
+        denied=len(short),
         types=types,
         members=members,
         **sums,
@@ -233,10 +248,11 @@ def grant_of(name: str, pool: Pool, rows: Rows, row: Row, problem: str) -> Grant
         reason, message = ConditionReason.POOL_LIMITED, f"GpuPool {name}: {denied(pool, rows, row)}"
     elif row.waits:
         reason = ConditionReason.HAND_OVER
-        lacks = {kind: n - row.granted.get(kind, 0) for kind, n in row.cost(row.share).items()}
-        told = ", ".join(f"{n} {kind} GPUs" for kind, n in sorted(lacks.items()) if n > 0)
+        waits_for = {kind: n - row.granted.get(kind, 0) for kind, n in row.cost(row.share).items()}
+        told = ", ".join(f"{n} {kind} GPUs" for kind, n in sorted(waits_for.items()) if n > 0)
         message = f"GpuPool {name}: {told} are given and drained by others still"
-    return Grant(name, row.wanted, row.share, row.granted, row.types, reason, message)
+    lacks = lacking(pool, rows, row)
+    return Grant(name, row.wanted, row.share, row.granted, row.types, reason, message, lacks)
 
 
 def pair_status(pair: Pair) -> WorkerPair:

@@ -5,7 +5,6 @@ it scrapes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -158,12 +157,6 @@ ROLE_CHANGE_SECONDS = Gauge(
     "The last change to a role: from the loss of a worker's label until it came back.",
     ["namespace", "inference", "role"],
 )
-POOL_GPUS = Gauge(
-    "dopd_pool_gpus",
-    "GPUs of a GpuPool by type and state: cap, wanted, granted, held.",
-    ["pool", "type", "state"],
-)
-POOL_DENIED = Gauge("dopd_pool_denied_members", "Members of a GpuPool that get fewer GPUs than they want.", ["pool"])
 CONDITION = Gauge("dopd_condition", "1 where a condition is True.", ["namespace", "inference", "type"])
 CONDITION_REASON = Gauge(
     "dopd_condition_reason", "1 at the reason of each condition.", ["namespace", "inference", "type", "reason"]
@@ -250,15 +243,6 @@ def report(
     if planned and planned.reading:
         _report_reading(key, planned.reading)
         _report_outlook(key, planned)
-
-
-def report_pool(name: str, status: dict[str, Any]) -> None:
-    """Set the gauges of one GpuPool."""
-    POOL_GPUS.remove_by_labels({"pool": name})  # of types that it has no more
-    for kind in status["types"]:
-        for state in ("gpus", "wanted", "granted", "held"):
-            POOL_GPUS.labels(name, kind["name"], "cap" if state == "gpus" else state).set(kind[state])
-    POOL_DENIED.labels(name).set(status["denied"])
 
 
 def _report_objectives(key: Key, slo: Slo) -> None:

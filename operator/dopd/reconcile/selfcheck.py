@@ -10,13 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dopd.api.base import seconds
+from dopd.api.conditions import ConditionReason, ConditionType
 from dopd.api.inference import ScalingMode
 from dopd.api.names import INSTANCE_LABEL, Role
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.observe import read_api_key, read_control_key, read_profiles, read_spec
+from dopd.reconcile.pool_selfcheck import Named, check_pools
 from dopd.reconcile.profile_match import PROFILE_FIX, profile_differences
 from dopd.reconcile.queue import Key
+from dopd.reconcile.spec_selfcheck import check_fields
+from dopd.reconcile.stored import stored_status
 from dopd.telemetry.connection import ConnectionSettings, Connector, NoAnswer
 from dopd.telemetry.selfcheck import Check, Verdict, Wanted, check_prometheus
 from dopd.telemetry.windows import POOLS
@@ -32,6 +36,7 @@ async def check_resources(
 ) -> AsyncIterator[Check]:
     """All checks of the resources in some namespaces (or all), and of each Prometheus that they name."""
     servers: dict[str, list[Wanted]] = {}
+    pooled: list[Named] = []
     count = 0
     for namespace in namespaces or (None,):
         try:
@@ -42,11 +47,13 @@ async def check_resources(
             continue
         for resource in resources:
             count += 1
-            async for check in _check_spec(kubernetes, resource, connector.settings, servers):
+            async for check in _check_spec(kubernetes, resource, connector.settings, servers, pooled):
                 yield check
     if not count:
         where = ", ".join(namespaces) or "any namespace"
         yield Check(where, "resources", Verdict.SKIPPED, "no DisaggregatedInference, so no load to read")
+    async for check in check_pools(kubernetes, pooled):
+        yield check
     if connector.settings.url:
         servers.setdefault(connector.settings.url, [])
     for url, wanted in servers.items():
@@ -57,13 +64,21 @@ async def check_resources(
 
 
 async def _check_spec(
-    kubernetes: Kubernetes, resource: dict[str, Any], settings: ConnectionSettings, servers: dict[str, list[Wanted]]
+    kubernetes: Kubernetes,
+    resource: dict[str, Any],
+    settings: ConnectionSettings,
+    servers: dict[str, list[Wanted]],
+    pooled: list[Named],
 ) -> AsyncIterator[Check]:
     key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
     spec, problem = read_spec(resource)
     if spec is None:
         yield Check(str(key), "spec", Verdict.FAIL, problem, "a spec of this version", "Correct it and apply it anew")
         return
+    if spec.gpu_pool:
+        pooled.append((key, spec))
+    async for check in check_fields(kubernetes, key, spec):
+        yield check
     _, problem = await read_api_key(kubernetes, key, spec)
     if problem:
         yield Check(str(key), "API key", Verdict.FAIL, problem)
@@ -95,11 +110,16 @@ async def _check_spec(
     labels = {**settings.for_url(url).series_labels, **spec.telemetry.labels}
     interval = seconds(spec.scaling.behavior.interval)
     ready = await _ready(kubernetes, key)
-    wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready)
+    wanted = Wanted(key, seconds(forecast.bin), forecast.history_seconds, interval, labels, ready, _asleep(resource))
     servers.setdefault(url, []).append(wanted)
     own = url.rstrip("/") == settings.url.rstrip("/")
     if far_url := spec.telemetry.history_url or (settings.history_url if own else ""):
         servers.setdefault(far_url, [])  # whether it answers, and its clock
+
+
+def _asleep(resource: dict[str, Any]) -> bool:
+    found = stored_status(resource).conditions
+    return any(one.type == ConditionType.READY and one.reason == ConditionReason.ASLEEP for one in found)
 
 
 async def _ready(kubernetes: Kubernetes, key: Key) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from dopd.api.names import Role
 from dopd.telemetry import clock, queries
 from dopd.telemetry.connection import Answer, NoAnswer, Prometheus
 from dopd.telemetry.history import fine_points, pieces
@@ -92,6 +93,7 @@ class Wanted:
         interval_seconds: between two readings.
         labels: that its series must carry.
         ready: its pods that serve, by pool; a pool that is not named is not counted.
+        asleep: no worker runs, since no request comes and spec.scaling.idle wants it so.
     """
 
     key: InstanceKey
@@ -100,6 +102,7 @@ class Wanted:
     interval_seconds: float = 15.0
     labels: Mapping[str, str] = field(default_factory=dict)
     ready: Mapping[str, int] = field(default_factory=dict)
+    asleep: bool = False
 
     @property
     def name(self) -> str:
@@ -229,8 +232,8 @@ def _check_resources(
 
 
 def _scraped(asked: _Asked, one: Wanted, pods: Mapping[str, float]) -> Check:
-    missing = [pool for pool, count in pods.items() if not count]
-    found = ", ".join(f"{n:.0f} {pool}" for pool, n in pods.items())
+    missing = [pool for pool, count in pods.items() if not count and not (one.asleep and pool in tuple(Role))]
+    found = ", ".join(f"{n:.0f} {pool}" for pool, n in pods.items()) + ("; asleep, so no worker" * one.asleep)
     if not missing:
         fewer = [f"{ready} {pool}" for pool, ready in one.ready.items() if pods[pool] < ready]
         if not fewer:

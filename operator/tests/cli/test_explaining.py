@@ -144,6 +144,14 @@ def test_why_there_is_no_plan(change: dict[str, object], words: str):
         resource.demands(found(plan=None, **change))
 
 
+def test_where_a_scaler_decides_there_is_no_plan():
+    with pytest.raises(Failed, match=r"mode is External, so a scaler decides"):
+        resource.demands(found(spec(mode="External"), plan=None, conditions=[READY]))
+
+
+READY = Condition(type="Ready", status=ConditionStatus.TRUE, reason="AsExpected", last_transition_time="")
+
+
 def test_a_static_resource_has_nothing_to_explain():
     one = found()
     assert one.spec

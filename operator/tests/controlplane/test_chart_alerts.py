@@ -14,6 +14,8 @@ from .chart import render
 RUNBOOK = Path(__file__).parents[3] / "docs" / "operate.md"
 WHO = 'namespace="ns", inference="llama"'
 FAST, MEDIUM, SLOW = "DopdErrorBudgetBurnsFast", "DopdErrorBudgetBurns", "DopdErrorBudgetLeaks"
+LACKING = f'dopd_pool_lacking_guaranteed_gpus{{{WHO}, pool="p", type="h100"}}'
+POOL = 'dopd_pool_gpus{{pool="p", type="h100", state="{}"}}'
 CALM = {
     "dopd_leader": "1x5000",
     f"dopd_objective_attainment{{{WHO}}}": "0.99x5000",
@@ -61,11 +63,18 @@ CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
         "70m",
         set(),
     ),
+    ("a guarantee that is not met", {LACKING: "0x20 2x40"}, "50m", {"DopdPoolShort"}),
+    ("one that a drain is on its way to", {LACKING: "0x20 2x40"}, "30m", set()),
+    ("a pool over its cap", {POOL.format("held"): "9x60", POOL.format("cap"): "8x60"}, "30m", {"DopdPoolOverCap"}),
+    ("a pool that is full", {POOL.format("held"): "8x60", POOL.format("cap"): "8x60"}, "30m", set()),
+    ("a member twice", {'dopd_pool_named_twice_members{pool="p"}': "0x20 1x40"}, "40m", {"DopdPoolMemberTwice"}),
     ("infeasible", {"dopd_objectives_infeasible": "1x90"}, "31m", {"DopdObjectivesInfeasible"}),
 ]  # fmt: skip
 REASONS = [
     ("WorkersAvailable", "Unschedulable", "20m", {"DopdWorkersUnschedulable"}),
     ("WorkersAvailable", "Crashing", "20m", set()),
+    ("GpusGranted", "NoPool", "20m", {"DopdPoolMissing"}),
+    ("GpusGranted", "PoolLimited", "20m", set()),
     ("ForecastTrusted", "WorseThanLastValue", "7h", {"DopdForecastDistrusted"}),
     ("ForecastTrusted", "ShortHistory", "7h", set()),
 ]

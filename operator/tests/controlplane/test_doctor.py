@@ -92,6 +92,8 @@ def test_what_is_wrong_is_named(
     nowhere = "http://127.0.0.1:1"
     for manifest in (scaling("good", nowhere, "p"), scaling("bad", "http://127.0.0.1:2", "gone")):
         plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=manifest)
+    pooled = json.loads(inference("pooled", gpuPool={"name": "gone"}))
+    plane.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(pooled))
     user = plane.kubeconfig_for("bob")
     reader = ("--clusterrole=view", "--user=bob", f"--namespace={namespace}")
     plane.kubectl("create", "rolebinding", "reader", *reader)
@@ -103,6 +105,7 @@ def test_what_is_wrong_is_named(
     assert "has none of that name" in lines[f"{namespace}/bad: profile"]
     assert "no Lease dopd that can be read" in lines["operator: Lease"]
     assert "refused" in lines[f"{nowhere}: connection"]
+    assert f"there is none of that name; named by {namespace}/pooled" in lines["GpuPool gone: pool"]
     assert "refused" in lines["http://127.0.0.1:2: connection"]
 
     status, lines = doctor(user, "--quiet", *flags)

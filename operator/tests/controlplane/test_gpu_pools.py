@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dopd.api.gpupool import MOST_MEMBERS
 from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane
 
@@ -183,16 +184,32 @@ async def test_at_rest_nothing_is_written(run: Pooled):
         ({"members": [{"namespace": "a", "guaranteed": {"h100": 9}}]}, "guarantees of a type add up to more"),
         ({"members": [{"namespace": "a", "guaranteed": {"a100": 1}}]}, "names a GPU type in guaranteed or max"),
         ({"members": [{"namespace": "a", "guaranteed": {"h100": 3}, "max": {"h100": 2}}]}, "must not exceed max"),
+        ({"members": [{"namespace": "a"}, {"namespace": "b"}, {"namespace": "a"}]}, "twice; remove one"),
+        ({"members": [{"namespace": "a"}, *[{"namespace": "a", "name": "m"}] * 2]}, "twice; remove one"),
         ({"holdTime": "2d"}, "must be 1s to 24h"),
     ],
 )
 def test_what_can_not_be_meant_is_refused(api: httpx.Client, crds: None, spec: Json, words: str):
+    answer = asked(api, spec)
+    assert answer.status_code == 422, answer.text
+    assert words in answer.json()["message"]
+
+
+def asked(api: httpx.Client, spec: Json) -> httpx.Response:
+    """What the API server says of a pool of eight GPUs."""
     manifest = {
         "apiVersion": "dopd.dev/v1alpha1",
         "kind": "GpuPool",
-        "metadata": {"name": "refused"},
+        "metadata": {"name": "asked"},
         "spec": {"gpuTypes": [{"name": "h100", "gpus": 8}], **spec},
     }
-    answer = api.post(kinds.GPU_POOL.path(None), params={"dryRun": "All"}, json=manifest)
-    assert answer.status_code == 422, answer.text
-    assert words in answer.json()["message"]
+    return api.post(kinds.GPU_POOL.path(None), params={"dryRun": "All"}, json=manifest)
+
+
+def test_as_many_members_as_there_may_be_are_compared(api: httpx.Client, crds: None):
+    """Each with each, with the longest names: the API server gives a rule so much and no more."""
+    names = [{"namespace": "n" * 63, "name": "m" * 44 + f"{k:02}"} for k in range(MOST_MEMBERS)]
+    assert asked(api, {"members": names}).status_code == 201
+    twice = asked(api, {"members": [*names[:-1], names[0]]})
+    assert twice.status_code == 422
+    assert "twice; remove one" in twice.json()["message"]

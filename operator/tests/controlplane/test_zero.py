@@ -1,6 +1,9 @@
 """Zero and back on a real API server: the endpoints that clients reach while no worker runs."""
 
+import asyncio
+import io
 import json
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +11,7 @@ import httpx
 import pytest
 
 from dopd.api.names import ROUTER_METRICS_PORT
+from dopd.cli.main import main
 from dopd.cluster import kinds
 from dopd.reconcile.reconciler import Reconciler
 from e2e.cluster.controlplane import ControlPlane
@@ -78,6 +82,15 @@ class Quiet(Run):
         return bool(service["spec"].get("publishNotReadyAddresses"))
 
 
+async def said(plane: ControlPlane, command: str, namespace: str) -> str:
+    """What a command says of resource m, in a thread: it runs a loop of its own."""
+    arguments = [command, "m", "--namespace", namespace, "--kubeconfig", str(plane.kubeconfig)]
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert await asyncio.to_thread(main, arguments) == 0
+    return out.getvalue()
+
+
 def _create(api: httpx.Client, namespace: str) -> None:
     profile = {"apiVersion": kinds.PROFILE.api_version, "kind": kinds.PROFILE.kind, "metadata": {"name": "p"}}
     manifest = json.loads(inference("m", scaling=SCALING))
@@ -96,6 +109,8 @@ async def test_clients_reach_the_gateway_at_zero_and_the_first_request_brings_bo
         await run.until("one of each serves", lambda: run.settled(1, 1))
         await run.until("nobody asks", lambda: not run.cluster.workers())
         await run.until("it says so", lambda: run.condition("Ready")["reason"] == "Asleep")
+        for command in ("status", "explain"):
+            assert "asleep" in await said(plane, command, namespace)
         assert run.cluster.gateways() == [], "the gateway is not ready: it has no workers"
         eventually(lambda: run.reached() == [True], "and clients reach it all the same")
         columns = plane.kubectl("get", "pdi", "m", f"--namespace={namespace}").splitlines()[1].split()

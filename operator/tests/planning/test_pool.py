@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dopd.planning.pool import Pool, Row, denied, divide, settle
+from dopd.planning.pool import Pool, Row, denied, divide, lacking, settle
 from dopd.planning.sharing import NOTHING, Entry
 
 GOLDEN = Path(__file__).parent / "golden" / "pool"
@@ -222,3 +222,16 @@ def test_golden():
     assert path.exists(), "write it with DOPD_WRITE_GOLDEN=1"
     if path.read_text() != found:
         pytest.fail(f"{path.name} differs; DOPD_WRITE_GOLDEN=1 writes it anew\n{found}")
+
+
+def test_what_is_guaranteed_and_held_by_others_still_is_lacking_in_whole_workers():
+    pool = Pool({"gpu": 24}, {"a/m": Entry(0, {"gpu": 12}), "b/m": Entry(5)})
+    mine = replace(row("a/m", (1, 1), gpus=(4, 4)), granted={"gpu": 4})
+    rows = {"a/m": mine, "b/m": replace(row("b/m", (10, 10)), share=(8, 8), granted={"gpu": 20})}
+    assert lacking(pool, rows, mine) == {"gpu": 4}
+    assert lacking(pool, rows, replace(mine, granted={"gpu": 8})) == {"gpu": 0}
+    assert lacking(pool, rows, rows["b/m"]) == {}, "nothing is guaranteed"
+    more = replace(row("a/m", (1, 2), gpus=(8, 8)), minimum=(0, 1), granted={"gpu": 8})
+    assert lacking(pool, {**rows, "a/m": more}, more) == {"gpu": 0}, "twelve are one worker of eight"
+    stranger = row("c/m", (1, 1))
+    assert lacking(pool, {**rows, "c/m": stranger}, stranger) == {}

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 
 from charts.dashboard.__main__ import boards
 from dopd.cli import counterfactual_metrics
-from dopd.reconcile import metrics, timing  # noqa: F401  (timing registers its metric)
+from dopd.reconcile import metrics, pool_metrics, timing  # noqa: F401  (timing registers its metric)
 from dopd.telemetry import queries
 from dopd.telemetry.prompt_order import PLUGIN_METRICS
 
@@ -75,6 +75,13 @@ def test_every_gauge_of_a_resource_is_shown():
     }
     names = {gauge._name for gauge in (*metrics._OF_INSTANCE, *counterfactual_metrics.GAUGES)}
     assert {name for name in names if name not in TEXT} == hidden
+
+
+def test_every_gauge_of_a_pool_is_shown_or_alerted_on():
+    text = FILES["dopd-fleet.json"] + (CHART / "templates" / "alerts.yaml").read_text()
+    names = {value._name for value in vars(pool_metrics).values() if isinstance(value, Gauge)}
+    assert len(names) == 5
+    assert {name for name in names if name not in text} == set()
 
 
 def test_every_metric_of_the_plugin_but_its_state_is_shown():

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from dopd.api.conditions import ConditionReason as Reason
 from dopd.api.inference import DisaggregatedInferenceSpec
@@ -155,7 +156,7 @@ async def test_an_entry_that_stands_twice_is_named(api: Api):
     api.pools["p"]["spec"] = {**POOL, "members": [{"namespace": "a"}, {"namespace": "a"}]}
     grant = await operator(api).turn(want("a", (2, 2), (1, 1)), NOW)
     assert grant.reason is Reason.NO_POOL
-    assert "names a/ twice" in grant.message
+    assert "a/ is named twice" in grant.message
 
 
 async def test_a_new_ledger_counts_what_is_held_first(api: Api):
@@ -220,3 +221,51 @@ def test_types_are_told_by_resource_and_by_the_nodes_that_are_asked_for(api: Api
     assert found == ("any", "")
     assert "decode workers ask for amd.com/gpu of any product" in problem
     assert Role.DECODE.value in problem
+
+
+def shown(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, {"pool": "p", **labels})
+
+
+async def test_a_pool_and_what_each_resource_is_denied_are_metrics(api: Api):
+    api.put({**POOL, "members": [{"namespace": "a", "priority": 10}, {"namespace": "b", "guaranteed": {"h100": 4}}]})
+    pools = operator(api)
+    await pools.turn(want("a", (4, 4), (4, 4)), NOW)
+    await pools.turn(want("b", (2, 3)), NOW)
+    grant = await pools.turn(want("a", (4, 4), (4, 4)), NOW)
+    states = {state: shown("dopd_pool_gpus", type="h100", state=state) for state in STATES}
+    assert states == {"cap": 8, "guaranteed": 4, "wanted": 13, "granted": 8, "held": 8}
+    assert shown("dopd_pool_denied_members") == 2
+    assert shown("dopd_pool_named_twice_members") == 0
+    of_a = {"namespace": "a", "inference": "m"}
+    denied = [shown("dopd_pool_denied_workers", **of_a, role=role) for role in ("prefill", "decode")]
+    assert denied == [4 - grant.share[0], 4 - grant.share[1]]
+    assert sum(number or 0 for number in denied) == 4
+    assert shown("dopd_pool_lacking_guaranteed_gpus", namespace="b", inference="m", type="h100") == 4
+    assert shown("dopd_pool_lacking_guaranteed_gpus", **of_a, type="h100") is None, "it is guaranteed nothing"
+    await pools.turn(want("a", (4, 4), (2, 2)), NOW)
+    await pools.turn(want("b", (2, 3)), NOW)
+    assert shown("dopd_pool_lacking_guaranteed_gpus", namespace="b", inference="m", type="h100") == 0
+    pools.forget(Key("a", "m"))
+    assert shown("dopd_pool_denied_workers", **of_a, role="prefill") is None
+    assert shown("dopd_pool_gpus", type="h100", state="cap") == 8
+    pools.forget(Key("b", "m"))
+    assert shown("dopd_pool_gpus", type="h100", state="cap") is None
+
+
+STATES = ("cap", "guaranteed", "wanted", "granted", "held")
+
+
+async def test_a_pool_that_is_gone_or_names_one_twice_shows_no_old_numbers(api: Api):
+    pools = operator(api)
+    await pools.turn(want("a", (1, 1)), NOW)
+    api.pools["p"]["spec"] = {**POOL, "members": [{"namespace": "a"}, {"namespace": "a"}, {"namespace": "b"}]}
+    grant = await pools.turn(want("a", (4, 4), (1, 1)), NOW)
+    assert grant.reason is Reason.NO_POOL
+    assert shown("dopd_pool_named_twice_members") == 1
+    assert shown("dopd_pool_denied_workers", namespace="a", inference="m", role="decode") == 3, "and it gets no more"
+    del api.pools["p"]
+    await pools.turn(want("a", (4, 4), (1, 1)), NOW)
+    assert shown("dopd_pool_named_twice_members") is None
+    assert shown("dopd_pool_gpus", type="h100", state="cap") is None
+    pools.forget(Key("a", "m"))

@@ -1,20 +1,23 @@
 """The look at start: every resource that scales, and a line in the log for each problem."""
 
+import copy
 import logging
 from typing import Any
 
 import pytest
 
 from dopd.cluster import ApiError, kinds
+from dopd.reconcile import selfcheck
 from dopd.reconcile.selfcheck import check_resources, log_problems
 from dopd.telemetry.connection import Connector
-from dopd.telemetry.selfcheck import Verdict
+from dopd.telemetry.selfcheck import Verdict, Wanted
 
 NOWHERE = "http://127.0.0.1:1"
+BOUNDS = {"min": 1, "max": 2}
+SCALING = {"prefill": BOUNDS, "decode": BOUNDS, "profileRef": {"name": "p"}}
 
 
 def resource(name: str, **spec: Any) -> dict[str, Any]:
-    bounds = {"min": 1, "max": 2}
     return {
         "metadata": {"namespace": "ns", "name": name},
         "spec": {
@@ -23,7 +26,7 @@ def resource(name: str, **spec: Any) -> dict[str, Any]:
             "prefill": {"gpus": 1},
             "decode": {"gpus": 1},
             "router": {"image": "r"},
-            "scaling": {"prefill": bounds, "decode": bounds, "profileRef": {"name": "p"}},
+            "scaling": copy.deepcopy(SCALING),
             **spec,
         },
     }
@@ -76,6 +79,21 @@ async def test_what_keeps_the_load_from_being_read(spec: dict[str, Any], name: s
     verdict, text = (await checks(resource("m", **spec)))[name]
     assert verdict is Verdict.FAIL
     assert words in text
+
+
+@pytest.mark.parametrize(("reason", "asleep"), [("Asleep", True), ("AsExpected", False)])
+async def test_of_one_that_sleeps_no_series_of_workers_are_expected(
+    monkeypatch: pytest.MonkeyPatch, reason: str, asleep: bool
+):
+    seen: list[Wanted] = []
+    monkeypatch.setattr(
+        selfcheck, "check_prometheus", lambda _client, _url, wanted, _now: seen.extend(wanted) or iter(())
+    )
+    one = resource("m", telemetry={"prometheusURL": NOWHERE}, scaling={**SCALING, "idle": {"after": "30m"}})
+    ready = {"type": "Ready", "status": "True", "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    one["status"] = {"conditions": [ready]}
+    await checks(one)
+    assert [wanted.asleep for wanted in seen] == [asleep]
 
 
 async def test_resources_that_may_not_be_listed_hide_no_others():

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from dopd.telemetry.connection import ConnectionSettings, Connector
+
 EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
 
 
@@ -121,3 +123,13 @@ def make_certificates(folder: Path) -> Certificates:
 def _openssl(*arguments: str | Path) -> None:
     done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def settings_of(server: Server, **others: Any) -> ConnectionSettings:
+    """Settings with which a server is the operator's own."""
+    return ConnectionSettings(server.url, **others)
+
+
+def ask(settings: ConnectionSettings, url: str | None = None) -> list[dict[str, Any]]:
+    """An instant query of a URL, or of the operator's own."""
+    return Connector(settings)(url or settings.url).custom_query("up", params={"time": "1.5"})

@@ -75,6 +75,7 @@ SERIES = [
     *pods("unlabelled", **{queries.INSTANCE: "", queries.POOL: ""}),
     *pods("moved", namespace="monitoring"),
     *pods("workerless", pools=("router",)),
+    *pods("asleep", pools=("router",), per_scrape=0),
 ]
 
 
@@ -127,6 +128,14 @@ def test_one_query_serves_all_resources(url: str):
         assert len(list(check_prometheus(client, url, wanted, NOW))) > 10
         counts.append(client.asked)
     assert counts[0] == counts[1]
+
+
+def test_who_is_asleep_lacks_no_workers(url: str):
+    wanted = Wanted(("ns", "asleep"), BIN_SECONDS, HISTORY_SECONDS, asleep=True)
+    checks = list(check_prometheus(Then(url), url, [wanted], NOW))
+    assert failures(checks) == {}
+    assert "0 prefill, 0 decode; asleep" in next(one.found for one in checks if one.name == "scraped")
+    assert set(failures(check(url, "asleep"))) == {"scraped"}, "and who is not asleep does"
 
 
 def test_no_traffic_is_no_failure(url: str):
