@@ -10,6 +10,7 @@ import pytest
 from dopd.cluster import kinds
 from e2e.cluster import programs
 from e2e.cluster.controlplane import ControlPlane, control_plane
+from e2e.sglang.install import gateway_command
 
 from .cluster import Cluster
 from .resources import connect, eventually
@@ -32,6 +33,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if wanted and not session.config.option.collectonly:
         programs.kube()
         programs.helm()
+        gateway_command()
 
 
 @pytest.fixture(scope="session")

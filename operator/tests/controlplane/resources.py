@@ -50,7 +50,7 @@ def connect(kubeconfig: Path) -> httpx.Client:
         pem.write(_decode(user["client-certificate-data"]) + _decode(user["client-key-data"]))
         pem.flush()
         context.load_cert_chain(pem.name)
-    return httpx.Client(base_url=cluster["server"], verify=context, trust_env=False)
+    return httpx.Client(base_url=cluster["server"], verify=context, trust_env=False, timeout=30)
 
 
 def _decode(data: str) -> str:

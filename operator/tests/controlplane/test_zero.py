@@ -30,7 +30,6 @@ SCALING = {
     "gpuBudget": {"max": GPUS},
     "profileRef": {"name": "p"},
     "behavior": {"interval": "5s", "scaleDownStabilization": "1s"},
-    "idle": {"after": "2m"},
 }
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,6 +38,9 @@ class Counting(Cluster):
     """A cluster whose gateways have counted some requests."""
 
     counted = 3
+
+    async def write_json(self, *_: Any) -> tuple[int, Any]:
+        return 202, {}
 
     async def get_text(self, pod: Json, port: int, path: str) -> str:
         return f"smg_router_requests_total {self.counted}\n" if port == ROUTER_METRICS_PORT else ""
@@ -91,9 +93,10 @@ async def said(plane: ControlPlane, command: str, namespace: str) -> str:
     return out.getvalue()
 
 
-def _create(api: httpx.Client, namespace: str) -> None:
+def create_sleeper(api: httpx.Client, namespace: str, after: str = "2m") -> None:
+    """The resource m, which falls asleep after so long, and its profile."""
     profile = {"apiVersion": kinds.PROFILE.api_version, "kind": kinds.PROFILE.kind, "metadata": {"name": "p"}}
-    manifest = json.loads(inference("m", scaling=SCALING))
+    manifest = json.loads(inference("m", scaling={**SCALING, "idle": {"after": after}}))
     for role in ("prefill", "decode"):
         del manifest["spec"][role]["replicas"]
     for kind, thing in ((kinds.PROFILE, {**profile, "spec": PROFILE}), (kinds.INFERENCE, manifest)):
@@ -105,7 +108,7 @@ async def test_clients_reach_the_gateway_at_zero_and_the_first_request_brings_bo
     plane: ControlPlane, api: httpx.Client, crds: None, namespace: str
 ):
     async with running(plane, api, Counting(api, namespace, GPUS), Quiet) as run:
-        _create(api, namespace)
+        create_sleeper(api, namespace)
         await run.until("one of each serves", lambda: run.settled(1, 1))
         await run.until("nobody asks", lambda: not run.cluster.workers())
         await run.until("it says so", lambda: run.condition("Ready")["reason"] == "Asleep")

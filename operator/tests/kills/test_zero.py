@@ -21,7 +21,7 @@ Json = dict[str, Any]
 KEY = Key(NAMESPACE, NAME)
 MODEL = "m"
 AFTER_SECONDS = 60
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass
