@@ -1,4 +1,4 @@
-"""Quantiles of weighted samples, many rows at once."""
+"""Quantiles of samples, many rows at once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,26 @@ def upper(values: Floats, weights: Floats, misses: Floats) -> Floats:
     Returns:
         Shape (rows, chances): the least value up to which a share of at least 1 - miss of the weight lies.
     """
-    order = np.argsort(values, axis=1)
-    reached = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    order, row = np.argsort(values, axis=1), np.arange(len(values))[:, None]
+    reached = np.cumsum(weights[row, order], axis=1)
     total = reached[:, -1:]
     wanted = total * (1 - np.broadcast_to(misses, (len(values), misses.shape[-1])))
     at = np.stack([(reached < one[:, None]).sum(axis=1) for one in wanted.T], axis=1)
     at = np.minimum(at, values.shape[1] - 1)
-    found = np.take_along_axis(values, np.take_along_axis(order, at, axis=1), axis=1)
-    return np.where(total > 0, found, np.nan)
+    return np.where(total > 0, values[row, order[row, at]], np.nan)
+
+
+def middle(values: Floats) -> Floats:
+    """The median along axis 1 of what is not NaN; numpy's own goes by masked arrays, and takes most of a plan's time.
+
+    Args:
+        values: shape (rows, samples, columns).
+
+    Returns:
+        Shape (rows, columns); NaN where all are.
+    """
+    ordered = np.sort(values, axis=1)  # NaN comes last
+    known = (~np.isnan(values)).sum(axis=1)
+    row, column = np.ogrid[: values.shape[0], : values.shape[2]]
+    lower, higher = np.maximum(known - 1, 0) // 2, known // 2
+    return np.asarray((ordered[row, lower, column] + ordered[row, higher, column]) / 2)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dopd.autoscaler.origins import DAY_ORIGINS, ORIGIN_SECONDS, Origins
+from dopd.autoscaler.quantiles import middle
 from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
 
@@ -82,8 +83,9 @@ class Records:
         if not weights.sum() > 0:
             return {name: 1 / len(spoken) for name in spoken}
         # A voice that said nothing is taken to be as good as the others were.
-        usual = np.nanmedian(np.where(known.any(axis=1, keepdims=True), losses, 0.0), axis=1)
-        losses = np.where(known, losses, usual[:, None])
+        some = np.flatnonzero(~known.all(axis=(1, 2)))
+        usual = middle(np.where(known[some].any(axis=1, keepdims=True), losses[some], 0.0))
+        losses[some] = np.where(known[some], losses[some], usual[:, None])
         total = weights.sum()
         sums = np.einsum("i,ijk->jk", weights, losses)
         prior = tuning.prior_leads

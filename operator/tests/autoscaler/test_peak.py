@@ -46,20 +46,21 @@ def test_a_load_that_stands_still_needs_no_margin_once_that_is_known():
     assert after([10.0] * 4 * 60 * 12).quantile(0.05) == pytest.approx(10.0, rel=0.02)
 
 
-@pytest.mark.parametrize("miss", [0.4, 0.1])
-def test_the_peak_exceeds_it_as_often_as_is_said(miss: float):
-    """A load that wanders around a level, as most do: an autoregression, two days of it."""
+def test_the_peak_exceeds_it_as_often_as_is_said():
+    """A load that wanders around a level, as most do: an autoregression, two days of it, asked each half lead."""
     generator, value, values = np.random.default_rng(3), 0.0, []
     for _ in range(2880):
         value = 0.98 * value + generator.normal(0, 1)
         values.append(max(1.0, 40 + value))
-    peak, missed = PeakForecast(Tuning(spacing_seconds=60.0), 600.0), []
+    peak = PeakForecast(Tuning(spacing_seconds=60.0), 600.0)
+    missed: dict[float, list[bool]] = {0.4: [], 0.1: []}
     for i, load in enumerate(values[:-10]):
         peak.observe(60.0 * i, load)
-        said = peak.quantile(miss)
-        if i > 720:
-            missed.append(max(values[i + 1 : i + 11]) > said)
-    assert miss / 2 < np.mean(missed) < 1.5 * miss
+        if i > 720 and i % 5 == 0:
+            for miss, found in missed.items():
+                found.append(max(values[i + 1 : i + 11]) > peak.quantile(miss))
+    for miss, found in missed.items():
+        assert miss / 2 < np.mean(found) < 1.5 * miss
 
 
 def mornings(days: int) -> np.ndarray:
