@@ -27,7 +27,7 @@ def upper(values: Floats, weights: Floats, misses: Floats) -> Floats:
 
 
 def middle(values: Floats) -> Floats:
-    """The median along axis 1 of what is not NaN; numpy's own goes by masked arrays, and takes most of a plan's time.
+    """The median along axis 1 of what is not NaN; numpy's own goes by masked arrays, which take longer.
 
     Args:
         values: shape (rows, samples, columns).

@@ -59,7 +59,7 @@ def test_engines_that_do_both_are_compared_with_a_split_at_equal_gpus(trace, tmp
 
 def test_dopd_at_the_hours_of_a_peer_costs_no_more_than_it(tmp_path):
     trace, report = tmp_path / "waves.csv", tmp_path / "out.json"
-    lines = [f"{k / 8},{2000 + k % 7 * 300},{20 + k % 5}" for k in range(2400) if k // 600 % 2 or k % 4 == 0]
+    lines = [f"{k / 8},{2000 + k % 7 * 300},{20 + k % 5}" for k in range(1200) if k // 300 % 2 or k % 4 == 0]
     trace.write_text("arrival_s,input_tokens,output_tokens\n" + "\n".join(lines) + "\n")
     arguments = ["replay", str(trace), "--policies", "dopd,oracle", "--equal-hours", "oracle", "--quiet"]
     assert main([*arguments, "--profile", "llama-3.1-8b-l40s", "--json", str(report)]) == 0

@@ -77,7 +77,7 @@ class World:
             assert r.held.get("gpu", 0) <= r.granted.get("gpu", 0)
 
 
-wants = st.lists(st.tuples(*(st.tuples(st.integers(1, 6), st.integers(1, 6)) for _ in "abc")), min_size=5, max_size=40)
+wants = st.lists(st.tuples(*(st.tuples(st.integers(1, 6), st.integers(1, 6)) for _ in "abc")), min_size=5, max_size=25)
 ENTRIES = {"n/a": Entry(0, {"gpu": 4}), "n/b": Entry(0, {"gpu": 2}), "n/": Entry(5)}
 
 
@@ -115,7 +115,7 @@ def test_what_a_member_was_given_stays_with_it_for_the_hold_time(load, drain):
         world.losses.clear()
 
 
-@given(st.lists(st.integers(-1, 1), min_size=20, max_size=60), st.integers(4, 9))
+@given(st.lists(st.integers(-1, 1), min_size=20, max_size=40), st.integers(4, 9))
 def test_equals_that_waver_by_a_worker_do_not_trade(noise, base):
     """Two that want about as much each, and more than there is: nobody drains a worker for a moment's noise."""
     world = World(Pool({"gpu": 12}, {"n/a": Entry(), "n/b": Entry()}, 60.0))
