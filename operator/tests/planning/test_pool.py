@@ -90,7 +90,8 @@ def test_the_cap_holds_at_every_step_and_nobody_waits_for_ever_for_its_guarantee
         order.shuffle(turns)
         for name, wanted in turns:
             world.turn(name, wanted)
-    for _ in range(3 * drain + 8):  # all want as much as they can get, and every hand-over ends
+    held_ticks = 2 * int(hold // 15)  # what was given last is held, and so is what comes of it
+    for _ in range(3 * drain + 8 + held_ticks):  # all want as much as they can get, and every hand-over ends
         world.seconds += 15
         for name in ("n/a", "n/b", "n/c"):
             world.turn(name, (6, 6))
