@@ -38,6 +38,7 @@ RECORD_FOLDER = "/tmp"
 PROMETHEUS_NAMESPACE = "monitoring"
 INFERENCE_PATH = "/apis/dopd.dev/v1alpha1/namespaces/default/disaggregatedinferences"
 PODS_PATH = "/api/v1/namespaces/default/pods"
+OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 
 
 class Stack:
@@ -103,6 +104,24 @@ class Stack:
         """The pods of a DisaggregatedInference, or of one of its pools."""
         selector = f"dopd.dev/instance={name}" + (f",dopd.dev/pool={pool}" if pool else "")
         return self.items(PODS_PATH, labelSelector=selector)
+
+    def engine_load(self, pod: str) -> Json | None:
+        """What an engine reports of its load, by rank in `loads`; None when there is no such pod.
+
+        Raises:
+            ClusterError: it does not answer.
+        """
+        return self.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads")
+
+    def evict(self, pod: str) -> None:
+        """Evict a pod of the default namespace by the API.
+
+        Raises:
+            ClusterError: it was refused, by a disruption budget for instance.
+        """
+        meta = {"name": pod, "namespace": "default"}
+        eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta})
+        self.kubectl("create", "--raw", f"{PODS_PATH}/{pod}/eviction", "-f", "-", stdin=eviction)
 
     def audit_log(self, docker: Docker) -> list[Json]:
         """The events of the API server's audit log, oldest first."""

@@ -5,10 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from e2e.cluster.daemon import docker_session
-from e2e.cluster.images import SGLANG, build_sglang
-from e2e.cluster.load import load
-from e2e.sglang.model import model_folder
+from e2e.cluster.images import SGLANG
 from e2e.sglang.tests.cluster import resource as real
 from e2e.stack import Stack
 from e2e.tests import resources as simulated
@@ -31,7 +28,7 @@ class Engines:
 
     model: str
     resource: Callable[[str], Json]
-    put: Callable[[Stack], None]
+    put: Callable[[Stack], object]
     prompt_tokens: tuple[int, int]
     answer_tokens: tuple[int, int]
     settle_seconds: float
@@ -47,15 +44,6 @@ SIMULATED = Engines(
 )
 
 
-def _real_put(stack: Stack) -> None:
-    with docker_session(stack.cluster.docker_host) as docker:
-        load(docker, stack.cluster, build_sglang(docker))
-    files = [f"--from-file={path}" for path in sorted(model_folder().iterdir())]
-    stack.kubectl("delete", "configmap", real.MODEL_MAP, "--ignore-not-found")
-    stack.kubectl("create", "configmap", real.MODEL_MAP, *files)  # `apply` would keep a second copy, too large for it
-    stack.apply(real.profile())
-
-
 def _real_resource(name: str) -> Json:
     made = copy.deepcopy(real.resource(SGLANG.reference))
     made["metadata"]["name"] = name
@@ -65,7 +53,7 @@ def _real_resource(name: str) -> Json:
 REAL = Engines(
     model=real.MODEL,
     resource=_real_resource,
-    put=_real_put,
+    put=real.put,
     prompt_tokens=(16, 128),
     answer_tokens=(16, 96),
     settle_seconds=900.0,  # each engine takes seconds of all cores to import torch; several start at once

@@ -7,7 +7,7 @@ from typing import Any
 
 from e2e.endurance.engines import SIMULATED, Engines
 from e2e.endurance.plan import Pair
-from e2e.stack import PODS_PATH, Stack, condition, wait_for
+from e2e.stack import Stack, condition, wait_for
 from e2e.tests.resources import GATEWAY_NODE_PORT, changed
 
 Json = dict[str, Any]
@@ -127,7 +127,7 @@ class Field:
     def load(self, pod: str) -> Json:
         """What one engine reports of its load; nothing when it does not answer."""
         try:
-            answer = self.stack.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads") or {"loads": [{}]}
+            answer = self.stack.engine_load(pod) or {"loads": [{}]}
         except Exception:  # a pod that starts or ends answers in many ways
             return {}
         found: Json = answer["loads"][0]

@@ -1,13 +1,11 @@
 """What a disturbance does to the cluster, by kind: one entry each."""
 
-import json
 import random
 from collections.abc import Callable
 
 from e2e.cluster.errors import ClusterError
 from e2e.endurance.field import ROLES, Field
 from e2e.endurance.plan import Kind, Step
-from e2e.stack import PODS_PATH
 
 DRAIN_SECONDS = 170
 REFUSED_SECONDS = 60.0
@@ -27,12 +25,10 @@ def _rolled_out(field: Field, _: Step, __: random.Random) -> set[str]:
 def _evicted(field: Field, _: Step, chance: random.Random) -> set[str]:
     pod = chance.choice(field.pods(chance.choice(ROLES)))
     name = pod["metadata"]["name"]
-    meta = {"name": name, "namespace": "default"}
-    eviction = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta})
 
     def accepted() -> bool:
         try:
-            field.stack.kubectl("create", "--raw", f"{PODS_PATH}/{name}/eviction", "-f", "-", stdin=eviction)
+            field.stack.evict(name)
         except ClusterError as error:
             if "disruption budget" not in str(error):
                 raise

@@ -13,6 +13,7 @@ from e2e.endurance.plan import Pair
 from e2e.endurance.run import arrivals
 from e2e.endurance.serving import Arrivals, Look, decided_at, moves, summary
 from e2e.load import BackgroundLoad, Target
+from e2e.marked import marked
 from e2e.stack import Stack, wait_for
 
 Json = dict[str, Any]
@@ -82,11 +83,8 @@ def with_table(page: str, table: str) -> str:
     Raises:
         ValueError: it has no marks.
     """
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"the page has no marks {BEGIN} and {END}")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}{END}{after}"
+    head, _, tail = marked(page, BEGIN, END)
+    return f"{head}\n{table}{tail}"
 
 
 def _moved(ground: Field, start: Pair, end: Pair, say: Callable[[str], None]) -> list[Json]:

@@ -12,7 +12,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.faults import nodes
 from e2e.faults.catalog import Fault, Loses, Outcome
 from e2e.faults.trial import Trial
-from e2e.stack import OPERATOR_NAMESPACE, PROMETHEUS_NAMESPACE, condition
+from e2e.stack import OPERATOR_NAMESPACE, OPERATOR_PODS_PATH, PROMETHEUS_NAMESPACE, condition
 from e2e.tests.resources import Json
 
 API_AWAY_SECONDS, ETCD_AWAY_SECONDS, KUBELET_AWAY_SECONDS = 60.0, 30.0, 90.0
@@ -20,7 +20,6 @@ TOLERATION_SECONDS, GRACE_SECONDS = 20, 20
 LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/dopd"
 SECOND = "second-operator"
-OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 THIEF = "a-thief"
 
 

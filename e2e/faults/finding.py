@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from e2e.marked import marked
+
 COLUMNS = ("fault", "what users see", "what dopd does", "conditions seen", "well again")
 NOT_MEASURED = "not measured yet"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -47,12 +49,9 @@ def with_rows(page: str, found: list[Finding], known: Mapping[str, str]) -> str:
     Raises:
         ValueError: the page has no marks.
     """
-    head, begin, rest = page.partition(BEGIN)
-    table, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} and {END}; put them where the table belongs")
+    head, table, tail = marked(page, BEGIN, END)
     rows = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[3:] if line.startswith("| ")}
     nothing = [Finding(title, NOT_MEASURED, does, "", "") for title, does in known.items() if title not in rows]
     rows |= {finding.title: finding.row for finding in (*nothing, *found)}
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS), *(rows[title] for title in known)]
-    return f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}"
+    return f"{head}\n" + "\n".join(lines) + f"\n{tail}"

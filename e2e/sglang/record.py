@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from e2e.marked import marked
+
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 KINDS = ("real", "simulated")
 
@@ -113,8 +115,5 @@ def replace_table(page: str, table: str) -> str:
     Raises:
         ValueError: the page lacks a mark.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {BEGIN} with {END} after it: put them where the table shall be")
-    return f"{before}{BEGIN}\n\n{table.strip()}\n\n{END}{after}"
+    head, _, tail = marked(page, BEGIN, END)
+    return f"{head}\n\n{table.strip()}\n\n{tail}"

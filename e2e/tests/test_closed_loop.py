@@ -5,7 +5,7 @@ from typing import Any
 
 from e2e.cluster.daemon import docker_session
 from e2e.load import BackgroundLoad, Schedule, Target
-from e2e.stack import OPERATOR_NAMESPACE, PODS_PATH, Stack, wait_for
+from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.resources import MODEL, auto, replicas
 
@@ -104,8 +104,6 @@ def decisions(stack: Stack, name: str) -> list[Json]:
 def waiting_tokens(stack: Stack, name: str) -> int:
     """Prompt tokens that wait at the prefill workers, as their engines say."""
     loads = [
-        stack.read(f"{PODS_PATH}/{pod['metadata']['name']}:30000/proxy/v1/loads")
-        for pod in stack.pods(name, "prefill")
-        if pod["status"].get("podIP")
+        stack.engine_load(pod["metadata"]["name"]) for pod in stack.pods(name, "prefill") if pod["status"].get("podIP")
     ]
     return sum(rank["num_waiting_uncached_tokens"] for load in loads if load for rank in load["loads"])

@@ -14,7 +14,6 @@ from e2e.tests.losses import none_lost
 from e2e.tests.resources import GATEWAY_NODE_PORT, changed, static
 
 Json = dict[str, Any]
-OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:dopd"
 LOAD = Schedule.steady(requests_per_second=6, seconds=200, input_tokens=200, output_tokens=400)
 

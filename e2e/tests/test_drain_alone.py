@@ -1,17 +1,16 @@
 """A worker that is sent away while no operator runs: gateway, kubelet and preStop alone bring it out without a loss."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from e2e.load import Schedule
-from e2e.stack import OPERATOR_NAMESPACE, PODS_PATH, Stack, wait_for
+from e2e.stack import OPERATOR_NAMESPACE, OPERATOR_PODS_PATH, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.losses import none_lost
 from e2e.tests.resources import GATEWAY_NODE_PORT, static
-from e2e.tests.test_drain import OPERATOR_PODS_PATH, settled, uids
+from e2e.tests.test_drain import settled, uids
 
 Json = dict[str, Any]
 SHORT_ANSWERS = Schedule.steady(requests_per_second=6, seconds=300, input_tokens=200, output_tokens=100)
@@ -50,7 +49,7 @@ def test_a_worker_that_is_sent_away_without_an_operator_is_out_of_the_gateway_an
         wait_for(lambda: not stack.items(OPERATOR_PODS_PATH), "no operator is there", timeout_seconds=90)
         with none_lost(stack, SHORT_ANSWERS):
             _leaves_alone(stack, name, "decode", _delete)
-            _leaves_alone(stack, name, "prefill", _evict)
+            _leaves_alone(stack, name, "prefill", Stack.evict)
     finally:
         stack.kubectl(*scale, "--replicas=1")
     wait_for(lambda: settled(stack, name), "the operator is back, and so are both workers", timeout_seconds=120)
@@ -58,11 +57,6 @@ def test_a_worker_that_is_sent_away_without_an_operator_is_out_of_the_gateway_an
 
 def _delete(stack: Stack, pod: str) -> None:
     stack.kubectl("delete", "pod", pod, "--wait=false")
-
-
-def _evict(stack: Stack, pod: str) -> None:
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "default"}}
-    stack.kubectl("create", "--raw", f"{PODS_PATH}/{pod}/eviction", "-f", "-", stdin=json.dumps(eviction))
 
 
 def _leaves_alone(stack: Stack, name: str, role: str, send_away: Callable[[Stack, str], None]) -> None:
@@ -90,7 +84,7 @@ def _leaves_alone(stack: Stack, name: str, role: str, send_away: Callable[[Stack
 def _look(stack: Stack, pod: str) -> Sample | None:
     """What an engine reports; None where it does not answer."""
     try:
-        answer: Json = stack.read(f"{PODS_PATH}/{pod}:30000/proxy/v1/loads") or {}
+        answer: Json = stack.engine_load(pod) or {}
         load = answer["loads"][0]
     except Exception:  # a pod that ends answers in many ways
         return None

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from e2e.cluster.daemon import docker_session
-from e2e.stack import OPERATOR_NAMESPACE, Stack, wait_for
+from e2e.stack import OPERATOR_NAMESPACE, OPERATOR_PODS_PATH, Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.resources import changed, static
 
 LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/dopd"
-OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
 MARGIN_SECONDS = 10.0
 
 

@@ -108,15 +108,12 @@ def lines(found: Found, at: datetime, wide: bool = False) -> Iterator[str]:
     plan = None if found.asleep else status.plan  # which is then that of before
     word = ready.status.value if ready else "Unknown"
     colour = {"True": "green", "False": "red"}.get(word, "yellow")
-    state = (
-        "asleep"
-        if found.asleep
-        else "Ready"
-        if word == "True"
-        else f"not ready: {ready.reason}"
-        if ready
-        else "no operator has looked at it"
-    )
+    if found.asleep:
+        state = "asleep"
+    elif word == "True":
+        state = "Ready"
+    else:
+        state = f"not ready: {ready.reason}" if ready else "no operator has looked at it"
     yield f"{painted(str(found.key), bold=True)}   {status.mode or 'mode not known'}   {painted(state, fg=colour)}"
     if status.prefill and status.decode:
         yield ""

@@ -5,7 +5,8 @@ the API server no key can be sent, since it takes the header for its own: an ope
 engine that asks for one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -16,6 +17,16 @@ def key_headers() -> dict[str, str]:
     """Headers of a request to a pod that is made now."""
     key = _KEY.get()
     return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+@contextmanager
+def _sent(key: str) -> Iterator[None]:
+    """Requests that begin within have this key."""
+    token = _KEY.set(key)
+    try:
+        yield
+    finally:
+        _KEY.reset(token)
 
 
 class Getter(Protocol):
@@ -52,21 +63,15 @@ class PostWithKey:
         self, pod: dict[str, Any], port: int, path: str, body: Any, timeout_seconds: float
     ) -> tuple[int, Any]:
         """See PodPost."""
-        token = _KEY.set(self._key)
-        try:
+        with _sent(self._key):
             return await self._http.post_json(pod, port, path, body, timeout_seconds)
-        finally:
-            _KEY.reset(token)
 
     async def write_json(
         self, pod: dict[str, Any], port: int, method: str, path: str, body: Any, timeout_seconds: float
     ) -> tuple[int, Any]:
         """See PodPost."""
-        token = _KEY.set(self._key)
-        try:
+        with _sent(self._key):
             return await self._http.write_json(pod, port, method, path, body, timeout_seconds)
-        finally:
-            _KEY.reset(token)
 
 
 class WithKey:
@@ -83,16 +88,10 @@ class WithKey:
 
     async def get_json(self, pod: dict[str, Any], port: int, path: str, query: dict[str, str] | None = None) -> Any:
         """See PodHttp."""
-        token = _KEY.set(self._key_of(pod))
-        try:
+        with _sent(self._key_of(pod)):
             return await self._http.get_json(pod, port, path, query)
-        finally:
-            _KEY.reset(token)
 
     async def get_text(self, pod: dict[str, Any], port: int, path: str) -> str:
         """See PodHttp."""
-        token = _KEY.set(self._key_of(pod))
-        try:
+        with _sent(self._key_of(pod)):
             return await self._http.get_text(pod, port, path)
-        finally:
-            _KEY.reset(token)

@@ -7,11 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster.daemon import docker_session
-from e2e.cluster.images import build_sglang
-from e2e.cluster.load import load
-from e2e.sglang.model import model_folder
-from e2e.sglang.tests.cluster.resource import MODEL_MAP, NAME, profile, resource
+from e2e.sglang.tests.cluster.resource import MODEL_MAP, NAME, put, resource
 from e2e.stack import Stack, wait_for
 from e2e.tests import conftest as e2e
 from e2e.tests.conftest import delete, until_ready
@@ -32,22 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def sglang_image(stack: Stack) -> str:
-    """The image with SGLang for machines without a GPU, on every node."""
-    with docker_session(stack.cluster.docker_host) as docker:
-        images = build_sglang(docker)
-        load(docker, stack.cluster, images)
-    (reference,) = images
-    return reference
-
-
-@pytest.fixture(scope="session")
-def served(stack: Stack, sglang_image: str) -> Iterator[Stack]:
+def served(stack: Stack) -> Iterator[Stack]:
     """The cluster, with the resource Ready."""
-    files = [f"--from-file={path}" for path in sorted(model_folder().iterdir())]
-    stack.kubectl("delete", "configmap", MODEL_MAP, "--ignore-not-found")
-    stack.kubectl("create", "configmap", MODEL_MAP, *files)  # `apply` would keep a second copy, too large for it
-    stack.apply(profile(), resource(sglang_image))
+    stack.apply(resource(put(stack)))
     until_ready(stack, NAME, timeout_seconds=START_SECONDS)
     yield stack
     delete(stack, NAME)

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+from e2e.cluster.daemon import docker_session
+from e2e.cluster.images import build_sglang
+from e2e.cluster.load import load
 from e2e.sglang.engines import CPU_FLAGS, CPU_PAIR_FLAGS
 from e2e.sglang.install import CPU_ENVIRONMENT
+from e2e.sglang.model import model_folder
+from e2e.stack import Stack
 
 Json = dict[str, Any]
 NAME = "sglang"
@@ -11,6 +16,23 @@ MODEL = "tiny"
 MODEL_MAP = "tiny-model"
 """Name of the ConfigMap that holds the model's files."""
 GATEWAY_NODE_PORT = 30080
+
+
+def put(stack: Stack) -> str:
+    """Load the image with SGLang for machines without a GPU onto every node, and apply model and profile.
+
+    Returns:
+        The reference of the image.
+    """
+    with docker_session(stack.cluster.docker_host) as docker:
+        images = build_sglang(docker)
+        load(docker, stack.cluster, images)
+    (reference,) = images
+    files = [f"--from-file={path}" for path in sorted(model_folder().iterdir())]
+    stack.kubectl("delete", "configmap", MODEL_MAP, "--ignore-not-found")
+    stack.kubectl("create", "configmap", MODEL_MAP, *files)  # `apply` would keep a second copy, too large for it
+    stack.apply(profile())
+    return reference
 
 
 def profile() -> Json:
