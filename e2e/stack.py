@@ -39,6 +39,7 @@ PROMETHEUS_NAMESPACE = "monitoring"
 INFERENCE_PATH = "/apis/dopd.dev/v1alpha1/namespaces/default/disaggregatedinferences"
 PODS_PATH = "/api/v1/namespaces/default/pods"
 OPERATOR_PODS_PATH = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
+OPERATOR_DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/dopd"
 
 
 class Stack:
@@ -133,20 +134,29 @@ class Stack:
         self.kubectl("apply", "-k", str(MANIFESTS / "prometheus"))
         self.kubectl("-n", PROMETHEUS_NAMESPACE, "rollout", "status", "deployment/prometheus", "--timeout=90s")
 
-    def install_operator(self, image: str) -> None:
+    def install_operator(self, image: str, chart: Path = CHART) -> None:
         """Install the operator from its chart, or bring it up to date, and wait until it is ready.
 
         Args:
             image: its image, under a tag that no other content has.
+            chart: folder of the chart.
         """
         repository, _, tag = image.rpartition(":")
-        self._helm(
-            f"--set-string=image.repository={repository},image.tag={tag},image.pullPolicy=Never", "--set=replicas=1"
-        )
+        options = f"--set-string=image.repository={repository},image.tag={tag},image.pullPolicy=Never"
+        self._upgrade(chart, options, "--set=replicas=1")
 
     def change_operator(self, **values: int) -> None:
         """Change values of the operator's chart, and wait until it is ready."""
-        self._helm("--reuse-values", *(f"--set={name}={value}" for name, value in values.items()))
+        self._upgrade(CHART, "--reuse-values", *(f"--set={name}={value}" for name, value in values.items()))
+
+    def roll_operator_back(self) -> None:
+        """Go back to what was installed before, chart and image, and wait until it is ready."""
+        self._helm("rollback", "dopd")
+
+    def operator_image(self) -> str:
+        """The image that is installed."""
+        pod = (self.read(OPERATOR_DEPLOYMENT_PATH) or {})["spec"]["template"]["spec"]
+        return str(pod["containers"][0]["image"])
 
     def record_decisions(self) -> None:
         """Let the operator write down what its autoscalers are told and decide, from a restart on."""
@@ -164,23 +174,21 @@ class Stack:
         text = self.kubectl("-n", OPERATOR_NAMESPACE, "exec", "deployment/dopd", "--", "cat", file)
         return text[: text.rfind("\n") + 1]  # the last line may be half written
 
-    def _helm(self, *options: str) -> None:
-        command: list[str | Path] = [
-            programs.helm(),
+    def _upgrade(self, chart: Path, *options: str) -> None:
+        self._helm(
             "upgrade",
             "--install",
             "dopd",
-            CHART,
-            f"--kubeconfig={self.cluster.kubeconfig}",
-            f"--namespace={OPERATOR_NAMESPACE}",
+            chart,
             "--create-namespace",
             "--take-ownership",  # of CustomResourceDefinitions that an earlier chart left beside the release,
             "--force-conflicts",  # and that kubectl wrote
             *options,
-            "--wait",
-            "--timeout=90s",
-        ]
-        output(command, timeout_seconds=120.0)
+        )
+
+    def _helm(self, *command: str | Path) -> None:
+        where = (f"--kubeconfig={self.cluster.kubeconfig}", f"--namespace={OPERATOR_NAMESPACE}")
+        output([programs.helm(), *command, *where, "--wait", "--timeout=90s"], timeout_seconds=120.0)
 
 
 def cluster_name(purpose: str) -> str:

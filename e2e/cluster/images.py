@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dopd
@@ -74,8 +74,9 @@ class Image:
         return (self.folder / "Dockerfile", *self.locks, *self.sources)
 
 
+OPERATOR = Image("operator", "dev", Path("operator"), (lockfiles.BUILD, lockfiles.OPERATOR), _PROJECT_SOURCES)
 IMAGES = (
-    Image("operator", "dev", Path("operator"), (lockfiles.BUILD, lockfiles.OPERATOR), _PROJECT_SOURCES),
+    OPERATOR,
     Image(
         "simulator",
         "dev",
@@ -147,6 +148,25 @@ def take(docker: Docker, image: Image, registry: str) -> str:
     return published
 
 
+def build_operator(docker: Docker, root: Path, version: str) -> dict[str, str]:
+    """Build the operator's image from another checkout, beside that of this one; see `build_all`.
+
+    Args:
+        docker: the Docker that builds.
+        root: where that checkout is.
+        version: its name in the image's tag.
+
+    Raises:
+        ClusterError: a wheel cannot be fetched, a build failed, or the checkout has its parts in other places.
+    """
+    image = replace(OPERATOR, name="earlier-operator", tag=version)
+    missing = [str(path) for path in image.inputs if not (root / path).exists()]
+    if missing:
+        raise ClusterError(f"{version} has no {', '.join(missing)}: its image is made in another way; name a later one")
+    with exclusive(cache_dir() / "locks" / "images", waiting_for="it builds images"):
+        return {image.reference: _build(docker, image, {"BASE": _base(docker)}, root)}
+
+
 def build_sglang(docker: Docker) -> dict[str, str]:
     """Build the SGLang worker without a GPU, and nothing else; see `build_all`."""
     with exclusive(cache_dir() / "locks" / "images", waiting_for="it builds images"):
@@ -168,15 +188,15 @@ def _base(docker: Docker) -> str:
     return published
 
 
-def _build(docker: Docker, image: Image, bases: dict[str, str]) -> str:
+def _build(docker: Docker, image: Image, bases: dict[str, str], root: Path = REPOSITORY) -> str:
     machine = docker.machine()
     parts: list[str | Path] = [docker.image_id(base) for base in bases.values()]
-    parts += [REPOSITORY / path for path in image.inputs]
+    parts += [root / path for path in image.inputs]
     parts += [machine] if image.locks else []
     exact = f"dopd.dev/{image.name}:{digest(*parts)}"
     if not docker.has_image(exact):
         with tempfile.TemporaryDirectory(prefix="dopd-context-") as context:
-            fill(Path(context), image, machine)
+            fill(Path(context), image, machine, root)
             docker.build(
                 exact,
                 Path(context),
@@ -190,17 +210,17 @@ def _build(docker: Docker, image: Image, bases: dict[str, str]) -> str:
     return exact
 
 
-def fill(context: Path, image: Image, machine: str) -> None:
+def fill(context: Path, image: Image, machine: str, root: Path = REPOSITORY) -> None:
     """Lay the build context of an image: its inputs at their places in the repository, and wheels in wheelhouse/."""
     for path in image.inputs:
-        source, target = REPOSITORY / path, context / path
+        source, target = root / path, context / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
     for lock in image.locks:
-        shutil.copytree(wheelhouse(REPOSITORY / lock, machine), context / "wheelhouse", dirs_exist_ok=True)
+        shutil.copytree(wheelhouse(root / lock, machine), context / "wheelhouse", dirs_exist_ok=True)
 
 
 def _forget_former(docker: Docker, image: Image, exact: str) -> None:
@@ -234,7 +254,7 @@ def wheelhouse(lock: Path, machine: str) -> Path:
             f"--dest={target}",
             f"--requirement={lock}",
         ]
-        what = f"fetching the wheels of {lock.relative_to(REPOSITORY)}"
+        what = f"fetching the wheels of {lock.parent.name}/{lock.name}"
         run(command, what=what, usually="20 s", log=build_log("wheels"))
 
     return cached("wheels", PYTHON_VERSION, digest(lock, machine), fetch)

@@ -12,13 +12,18 @@ from e2e.cluster.errors import ClusterError
 from e2e.faults import nodes
 from e2e.faults.catalog import Fault, Loses, Outcome
 from e2e.faults.trial import Trial
-from e2e.stack import OPERATOR_NAMESPACE, OPERATOR_PODS_PATH, PROMETHEUS_NAMESPACE, condition
+from e2e.stack import (
+    OPERATOR_DEPLOYMENT_PATH,
+    OPERATOR_NAMESPACE,
+    OPERATOR_PODS_PATH,
+    PROMETHEUS_NAMESPACE,
+    condition,
+)
 from e2e.tests.resources import Json
 
 API_AWAY_SECONDS, ETCD_AWAY_SECONDS, KUBELET_AWAY_SECONDS = 60.0, 30.0, 90.0
 TOLERATION_SECONDS, GRACE_SECONDS = 20, 20
 LEASES_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases"
-DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/dopd"
 SECOND = "second-operator"
 THIEF = "a-thief"
 
@@ -173,7 +178,7 @@ def _lease_stolen(trial: Trial) -> Outcome:
 def _another_operator(trial: Trial) -> Iterator[None]:
     """Of the same version, under a Lease of another name: somebody installed it twice."""
     stack = trial.stack
-    stack.apply(*_second(stack.read(DEPLOYMENT_PATH) or {}))
+    stack.apply(*_second(stack.read(OPERATOR_DEPLOYMENT_PATH) or {}))
     try:
         trial.until(lambda: _lease(trial, SECOND).get("holderIdentity"), "the second operator acts", 90)
         yield
