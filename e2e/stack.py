@@ -174,6 +174,10 @@ class Stack:
         text = self.kubectl("-n", OPERATOR_NAMESPACE, "exec", "deployment/dopd", "--", "cat", file)
         return text[: text.rfind("\n") + 1]  # the last line may be half written
 
+    def uninstall_operator(self) -> None:
+        """Take the operator away, and wait until it is gone."""
+        self._helm("uninstall", "dopd")
+
     def _upgrade(self, chart: Path, *options: str) -> None:
         self._helm(
             "upgrade",

@@ -32,7 +32,10 @@ USUAL = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 when nothing was lost and the cap held, 1 when not, 2 when it could not be run."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command == "run" and options.first >= (total := sum(options.counts.values())):
+        parser.error(f"--first {options.first}: expected less than the {total} disturbances of the sequence")
     try:
         if options.command == "table":
             print(report.table([json.loads(path.read_text()) for path in options.files]), end="")
@@ -114,6 +117,12 @@ def _counts(text: str) -> dict[Kind, int]:
         raise argparse.ArgumentTypeError(f"{text!r}: expected KIND=COUNT,... of the kinds {kinds}") from error
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of 0 or more")
+    return int(text)
+
+
 def _written(counts: dict[Kind, int]) -> str:
     return ",".join(f"{kind}={count}" for kind, count in counts.items())
 
@@ -135,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"disturbances of each kind (default: {_written(USUAL)}; with flips: {_written(FLIPS)})",
     )  # fmt: skip
     long.add_argument("--seed", type=int, default=24, help="of order, numbers and load (default: %(default)s)")
-    long.add_argument("--first", type=int, default=0, metavar="N", help="leave the first N of the sequence out")
+    long.add_argument("--first", type=_count, default=0, metavar="N", help="leave the first N of the sequence out")
     long.add_argument("--minutes", type=float, default=60.0, help="begin no disturbance later (default: %(default)s)")
     long.add_argument("--rate", type=float, default=6.0, help="requests a second (default: %(default)s)")
     long.add_argument(
