@@ -27,9 +27,10 @@ PUBLISHED ?=
 export DOPD_PUBLISHED := $(PUBLISHED)
 
 RELEASE = $(BIN)/python -m e2e.release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
-# Options of `make endurance` and `make faults`: see `python -m e2e.endurance --help` and `python -m e2e.faults --help`.
+# Options of `make endurance`, `make faults` and `make soak`: see `python -m e2e.endurance --help`, and so on.
 ENDURANCE ?= run
 FAULTS ?=
+SOAK ?=
 
 # Options of `make demo`.
 SCENARIO ?= first-light
@@ -105,6 +106,10 @@ kills: $(READY) ## the operator killed after every single write of every machine
 .PHONY: endurance
 endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (ENDURANCE=rollouts: three hard ones)
 	$(BIN)/python -m e2e.endurance $(ENDURANCE)
+
+.PHONY: soak
+soak: $(READY) ## eight simulated hours with seeded random faults on kind, about 45 minutes (SOAK="--html soak.html")
+	$(BIN)/python -m e2e.soak $(SOAK)
 
 .PHONY: faults
 faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)

@@ -112,8 +112,9 @@ def agreement(
     for one, two in pairwise(decisions):
         if two.before != one.to:
             found.disagreements.append(Disagreement(two.at_seconds, one.to, two.before, "a decision is missing"))
-    ends = [each.at_seconds - MARGIN_SECONDS for each in decisions[1:]] + [end_seconds]
-    for decision, end in zip(decisions, ends, strict=True):
+    for number, decision in enumerate(decisions):
+        later = decisions[number + 1 :]
+        end = later[0].at_seconds - MARGIN_SECONDS if later else end_seconds
         quiet = list(_quiet(max(decision.at_seconds + stand_seconds, 0.0), min(end, end_seconds), disturbed))
         found.checked += bool(quiet)
         for left, right in quiet:

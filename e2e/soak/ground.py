@@ -1,4 +1,4 @@
-"""What is soaked: a resource that the planner sizes, on simulated engines slow enough that the day needs all of them."""
+"""What is soaked: a resource that the planner sizes, on simulated engines so slow that the day needs all of them."""
 
 import copy
 from typing import Any

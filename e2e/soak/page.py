@@ -38,19 +38,18 @@ def page(found: Json) -> str:
 
 
 def _facts(found: Json) -> str:
-    return " ".join(
-        (
-            f"A working day of {found['hours']:g} hours in {found['seconds'] / 60:g} minutes, begun at {found['began']},"
-            " on a kind cluster with simulated engines; Prometheus, gateways, operator and Kubernetes are real.",
-            "A request is lost when it fails, is cut, or tells another number of tokens than asked for, but for clear"
-            " errors within the seconds of a fault that may cost them.",
-            f"Memory is that of the operator's process, without the one that estimates forecasts and ends after its work;"
-            f" it is flat below {FLAT_SHARE_PER_HOUR:.0%} of its mean an hour, {WARM_UP_SECONDS:.0f} s of warm-up left"
-            " out.",
-            f"A decision is compared with the workers of the audit log once it has stood for {STAND_SECONDS:.0f} s,"
-            " outside of faults.",
-        )
+    minutes, warm_up = f"{found['seconds'] / 60:g}", f"{WARM_UP_SECONDS:.0f} s"
+    sentences = (
+        f"A working day of {found['hours']:g} hours in {minutes} minutes, begun at {found['began']}, on a kind cluster"
+        " with simulated engines; Prometheus, gateways, operator and Kubernetes are real.",
+        "A request is lost when it fails, is cut, or tells another number of tokens than asked for, but for clear"
+        " errors within the seconds of a fault that may cost them.",
+        "Memory is that of the operator's process, without the one that estimates forecasts and ends after its work; it"
+        f" is flat below {FLAT_SHARE_PER_HOUR:.0%} of its mean an hour, {warm_up} of warm-up left out.",
+        f"A decision is compared with the workers of the audit log once it has stood for {STAND_SECONDS:.0f} s, outside"
+        " of faults.",
     )
+    return " ".join(sentences)
 
 
 def course(found: Json) -> list[Chart]:

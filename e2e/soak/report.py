@@ -18,7 +18,7 @@ Json = dict[str, Any]
 BIN_SECONDS = 10.0
 KINDS_HEAD = ("fault", "times", "well again, median s", "longest s", "requests that it cost")
 RESTART_SECONDS = 60.0
-"""After a fault by which the operator may end, it may still do so: its Lease runs out, or Kubernetes starts it again."""
+"""So long after a fault that may end the operator it may still do so: its Lease runs out, say."""
 
 
 def as_json(record: Record) -> Json:
