@@ -98,7 +98,7 @@ def plan(
     chance = random.Random(seed)
     once = chance.sample(kinds, len(kinds))
     at, found = FIRST_SECONDS, []
-    while fitting := [kind for kind in kinds if _fits(kind, at, minutes)]:
+    while fitting := [kind for kind in kinds if fits(kind, at, minutes)]:
         waiting = [kind for kind in once if kind in fitting]
         weights = [TRAITS[kind].weight for kind in fitting]
         kind = waiting[0] if waiting else chance.choices(fitting, weights)[0]
@@ -108,7 +108,8 @@ def plan(
     return found
 
 
-def _fits(kind: Kind, at_seconds: float, minutes: float) -> bool:
+def fits(kind: Kind, at_seconds: float, minutes: float) -> bool:
+    """Whether a fault that begins then is over in time, and leaves the operator alone for long enough afterwards."""
     over = at_seconds + TRAITS[kind].usual_seconds <= 60 * minutes
     return over and at_seconds <= latest_seconds(kind, minutes)
 

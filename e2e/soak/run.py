@@ -17,7 +17,7 @@ from e2e.soak.agreement import Decision
 from e2e.soak.causes import CAUSES, Place, until_well
 from e2e.soak.losses import Happened, whole
 from e2e.soak.memory import Reading
-from e2e.soak.plan import TRAITS, Planned
+from e2e.soak.plan import Planned, fits
 from e2e.soak.watch import Look, Watch
 from e2e.stack import wait_for
 
@@ -124,7 +124,7 @@ class Run:
         earliest = 0.0
         for number, planned in enumerate(self.record.planned, 1):
             at = max(planned.at_seconds, earliest)
-            if at + TRAITS[planned.kind].usual_seconds > self.record.seconds:
+            if not fits(planned.kind, at, self.record.seconds / 60):
                 self._say(f"{number}. {planned.kind} has no time left")
                 continue
             self._wait_until(at, load, watch)

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -116,6 +116,13 @@ def test_a_fault_for_which_no_time_is_left_is_told_and_left_out(world: World, re
     late = Planned(601 - TRAITS[Kind.ROLLOUT].usual_seconds, Kind.ROLLOUT, 1)
     assert world.played(empty(record, late)).faults == []
     assert "1. rollout has no time left" in world.said
+
+
+def test_an_operator_is_not_killed_so_late_that_its_memory_can_not_be_judged(world: World, record: Record) -> None:
+    planned = (Planned(1190.0, Kind.EVICTION, 1), Planned(1199.0, Kind.OPERATOR_KILL, 2))
+    found = world.played(replace(empty(record, *planned), seconds=2400.0))
+    assert [fault.kind for fault in found.faults] == [Kind.EVICTION]
+    assert "2. operator-kill has no time left" in world.said
 
 
 @pytest.mark.parametrize("error", [TimeoutError("not well within 300 s"), OSError("refused"), KeyboardInterrupt()])
