@@ -27,9 +27,10 @@ PUBLISHED ?=
 export DOPD_PUBLISHED := $(PUBLISHED)
 
 RELEASE = $(BIN)/python -m e2e.release $(1) --registry "$(REGISTRY)" $(if $(DRY_RUN),--dry-run)
-# Options of `make endurance`, `make faults` and `make upgrade`: see `python -m e2e.endurance --help`, and so on.
+# Options of `make endurance`, `make faults`, `make soak` and `make upgrade`: see `python -m e2e.endurance --help`, and so on.
 ENDURANCE ?= run
 FAULTS ?=
+SOAK ?=
 UPGRADE ?=
 
 # Options of `make demo`.
@@ -110,6 +111,10 @@ endurance: $(READY) ## an hour of moves under load on kind, all tokens counted (
 .PHONY: upgrade
 upgrade: $(READY) ## the operator replaced and rolled back in the middle of moves under load (UPGRADE="--from REVISION")
 	$(BIN)/python -m e2e.upgrade $(UPGRADE)
+
+.PHONY: soak
+soak: $(READY) ## eight simulated hours with seeded random faults on kind, about 45 minutes (SOAK="--html soak.html")
+	$(BIN)/python -m e2e.soak $(SOAK)
 
 .PHONY: faults
 faults: $(READY) ## cause each fault on kind under load and write docs/faults.md (FAULTS="NAME ..." some)

@@ -32,9 +32,13 @@ class Held:
 
 
 def pod_events(stack: Stack, docker: Docker) -> list[Json]:
-    """Creations, bindings and deletions of pods in the audit log, oldest first; picked on the node: it is long."""
+    """Creations, bindings and deletions of pods in the audit log; picked on the node: it is long.
+
+    The API server puts a full log aside (100 MB) under its name with the time, and begins the next one.
+    """
     pattern = r'"verb":"(create|delete)".*"resource":"pods"'
-    found = docker.execute(stack.cluster.control_plane, "sh", "-c", f"grep -E '{pattern}' {AUDIT_LOG} || true")
+    logs = AUDIT_LOG.replace(".log", "*.log")
+    found = docker.execute(stack.cluster.control_plane, "sh", "-c", f"grep -hE '{pattern}' {logs} || true")
     return [json.loads(line) for line in found.splitlines()]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from e2e.cluster.docker import Docker
 from e2e.cluster.errors import ClusterError
 from e2e.faults import nodes
 from e2e.faults.catalog import Fault, Loses, Outcome
@@ -17,6 +18,7 @@ from e2e.stack import (
     OPERATOR_NAMESPACE,
     OPERATOR_PODS_PATH,
     PROMETHEUS_NAMESPACE,
+    Stack,
     condition,
 )
 from e2e.tests.resources import Json
@@ -237,22 +239,23 @@ def _operator_killed(trial: Trial) -> Outcome:
     for workers in ((1, 1), (4, 2), (2, 4)):
         ground.scale(workers)
         time.sleep(3)
-        _kill_operator(trial)
+        kill_operator(trial.stack, trial.docker)
         trial.until_settled(workers)
     before = ground.uids()
     ground.new_revision()
     time.sleep(8)
-    _kill_operator(trial)
+    kill_operator(trial.stack, trial.docker)
     ground.until_settled((2, 4), gone=before, seconds=240)
     return Outcome(f"all four changes done in {time.monotonic() - began:.0f} s")
 
 
-def _kill_operator(trial: Trial) -> None:
-    """Its pod is killed and deleted, so that no pause for restarts of a container counts."""
-    pod = next(p for p in trial.stack.items(OPERATOR_PODS_PATH) if p["status"]["containerStatuses"][0]["ready"])
-    nodes.kill_container(trial.docker, pod)
+def kill_operator(stack: Stack, docker: Docker) -> Json:
+    """Kill the operator and delete its pod, so that no pause for restarts of a container counts; returns the pod."""
+    pod = next(p for p in stack.items(OPERATOR_PODS_PATH) if p["status"]["containerStatuses"][0]["ready"])
+    nodes.kill_container(docker, pod)
     name = pod["metadata"]["name"]
-    trial.stack.kubectl("-n", OPERATOR_NAMESPACE, "delete", "pod", name, "--force", "--grace-period=0")
+    stack.kubectl("-n", OPERATOR_NAMESPACE, "delete", "pod", name, "--force", "--grace-period=0")
+    return pod
 
 
 _TOLERANT = [

@@ -21,6 +21,12 @@ def restarts(pod: Json) -> int:
     return int(pod["status"]["containerStatuses"][0]["restartCount"])
 
 
+def ready(pod: Json) -> bool:
+    """Whether all containers of a pod are ready, and it is to stay."""
+    states = pod["status"].get("containerStatuses", [])
+    return bool(states) and all(state["ready"] for state in states) and "deletionTimestamp" not in pod["metadata"]
+
+
 @contextmanager
 def paused(docker: Docker, node: str, program: str) -> Iterator[None]:
     """A program of a node does nothing (SIGSTOP), and goes on afterwards."""

@@ -53,6 +53,7 @@ class Chart:
         bottom: lower end of the vertical axis; that of the values if None.
         ratio: values are log2 of prefill over decode, shown as P:D.
         shaded: part of the horizontal axis that is set apart.
+        marked: parts of the horizontal axis that are marked, each for what happened then.
     """
 
     title: str
@@ -63,6 +64,7 @@ class Chart:
     bottom: float | None = 0.0
     ratio: bool = False
     shaded: tuple[float, float] | None = None
+    marked: Sequence[tuple[float, float]] = ()
     kind: Literal["chart"] = "chart"
 
     def data(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class Chart:
             "bottom": self.bottom,
             "ratio": self.ratio,
             "shaded": self.shaded,
+            "marked": self.marked,
         }
 
 

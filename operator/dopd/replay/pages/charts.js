@@ -16,11 +16,15 @@
     zooming = false;
   };
 
-  const shade = shaded => plot => {
-    if (!shaded) return;
-    const [left, right] = shaded.map(x => plot.valToPos(x, "x", true));
-    plot.ctx.fillStyle = css("--shade");
-    plot.ctx.fillRect(left, plot.bbox.top, right - left, plot.bbox.height);
+  const shade = data => plot => {
+    const fill = ([from, to], colour) => {
+      const { left, top, width, height } = plot.bbox;
+      const [begin, end] = [from, to].map(x => Math.min(Math.max(plot.valToPos(x, "x", true), left), left + width));
+      plot.ctx.fillStyle = css(colour);
+      plot.ctx.fillRect(begin, top, end - begin, height);
+    };
+    if (data.shaded) fill(data.shaded, "--shade");
+    data.marked.forEach(part => fill(part, "--marked"));
   };
 
   const axis = more => ({
@@ -63,7 +67,7 @@
         cursor: { sync: { key: "page" }, focus: { prox: 24 }, drag: { x: true, y: false } },
         focus: { alpha: 0.35 },
         legend: { live: true },
-        hooks: { drawClear: [shade(data.shaded)], setScale: [zoomAll] },
+        hooks: { drawClear: [shade(data)], setScale: [zoomAll] },
       },
       lines.length ? uPlot.join(lines.map(line => [line.x, line.y])) : [[]],
       box,
