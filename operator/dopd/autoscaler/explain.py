@@ -197,12 +197,13 @@ def message(told: Told) -> str:
     parts.append(
         f"prefill {told.target[0]}: {causes[0]}; {prefill.now:.2f} busy now, up to {prefill.peak:.2f} within "
         f"{prefill.lead_seconds:.0f} s ({prompts.requests_per_second:.3g} requests/s of "
-        f"{prompts.mean_seconds:.3g} s each), {told.weighed.prefill.needed} needed"
+        f"{prompts.mean_seconds:.3g} s each), {told.weighed.prefill.needed} needed{_spare(told.policy.prefill.spare)}"
     )
     parts.append(
         f"decode {told.target[1]}: {causes[1]}; {decode.now:.2f} full now, up to {decode.peak:.2f} within "
         f"{decode.lead_seconds:.0f} s ({answers.requests_per_second:.3g} requests/s at batch "
         f"{sizes.decode.batch_limit}, limited by {sizes.decode.batch_limited_by}), {told.weighed.decode.needed} needed"
+        f"{_spare(told.policy.decode.spare)}"
     )
     together = told.together
     if told.until_start is not None and together is not None:
@@ -236,6 +237,10 @@ def message(told: Told) -> str:
     if infeasible:
         parts.append(f"objectives can not be met: {infeasible}")
     return "; ".join(parts)
+
+
+def _spare(workers: int) -> str:
+    return f" and {workers} spare" if workers else ""
 
 
 def _said(remedy: Remedy) -> str:

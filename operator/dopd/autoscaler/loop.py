@@ -34,7 +34,7 @@ from dopd.autoscaler.until_start import UntilStart, leads_of, leads_with_sum
 from dopd.autoscaler.work import RequestWork, Work, of_both
 from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
-from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
+from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds, with_spare
 from dopd.planning.demand import Demand
 from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
@@ -313,6 +313,8 @@ class Autoscaler:
         if policy.batch:  # it waits for the slots and the KV cache that others leave, and asks for no worker by that
             workers = replace(workers, decode=replace(workers.decode, waiting_requests=None, kv_use=None))
         before = self.last.pair if self.last else (workers.prefill.supply, workers.decode.supply)
+        # Loads are weighed against what is there for them.
+        there = (max(0, before[0] - policy.prefill.spare), max(0, before[1] - policy.decode.spare))
         engine = self.calibration.corrected(model)
         if seen is None:
             return blind(workers, before, self._blind_since_seconds, now_seconds, engine, policy, self.last)
@@ -329,30 +331,34 @@ class Autoscaler:
         kept = (max(needed[0], sized.kept.prefill.prefill), max(needed[1], sized.kept.decode.decode))
         over = windows(model, policy, self._tuning, seen.into)
         held = (
-            self._stabilization.prefill.held(kept[0], before[0], now_seconds, over.prefill),
-            self._stabilization.decode.held(kept[1], before[1], now_seconds, over.decode),
+            self._stabilization.prefill.held(kept[0], there[0], now_seconds, over.prefill),
+            self._stabilization.decode.held(kept[1], there[1], now_seconds, over.decode),
         )
         wanted = (max(needed[0], held[0]), max(needed[1], held[1]))
         together, over_budget = None, False
         if sized.together is not None and sized.apart is not None:
-            together = self._together(sized.together, sum(needed), sum(before), now_seconds, model, policy)
+            together = self._together(sized.together, sum(needed), sum(there), now_seconds, model, policy)
             total = max(together.needed, together.held)
             if policy.gpu_budget is not None and policy.gpus(total, 0) > policy.gpu_budget:
                 total, over_budget = policy.gpu_budget // policy.prefill.gpus, True
-            wanted = divide(total, wanted, before, sized.apart, workers, seen.into, policy)
+            wanted = divide(total, wanted, there, sized.apart, workers, seen.into, policy)
+        all_wanted, cut = with_spare(wanted, policy)
         try:
-            target, hard = apply_bounds(wanted, before, policy, by_now)
+            target, hard = apply_bounds(all_wanted, before, policy, by_now)
             no_room = ""
         except NoRoomError as error:
             target, hard, no_room = before, (), str(error)
-        if over_budget and Bound.GPU_BUDGET not in hard:
+        if (over_budget or cut) and Bound.GPU_BUDGET not in hard:
             hard = (*hard, Bound.GPU_BUDGET)
+        spare = tuple(a - w for a, w in zip(all_wanted, wanted, strict=True))
+        for_load = tuple(t - s for t, s in zip(target, spare, strict=True))
         leaders = [role.leader for role in seen.outlook]
-        columns = zip(by_now, by_demand, backlog, kept, held, wanted, target, leaders, strict=True)
+        columns = zip(by_now, by_demand, backlog, kept, held, wanted, for_load, leaders, strict=True)
         weighed = PerRole(*(explain.weighed(*of_role) for of_role in columns))
-        backlogged, grows = needed != by_demand, any(n > b for n, b in zip(needed, before, strict=True))
+        backlogged, grows = needed != by_demand, any(n > t for n, t in zip(needed, there, strict=True))
         soft = explain.soft_bounds(needed, (max(held[0], wanted[0]), max(held[1], wanted[1])))
-        found = remedies(target, needed, workers, engine, seen.into) if policy.switches else ()
+        needed_now = (needed[0] + spare[0], needed[1] + spare[1])
+        found = remedies(target, needed_now, workers, engine, seen.into) if policy.switches else ()
         expected = joined(sized.peak.prefill.load, sized.peak.decode.load).expect(*target) if min(target) else None
         bit = soft + hard
         told = explain.Told(

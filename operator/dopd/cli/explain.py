@@ -76,7 +76,7 @@ def lines(found: Found, plan: PlanStatus, worked: Workings, policy: Policy, at: 
         yield f"last change: {last.from_} to {last.to} {age(last.time, at)} ago, {last.reason}"
     yield ""
     yield painted("Loads that were weighed, as workers that they need", bold=True)
-    yield from columns(list(_loads(plan)))
+    yield from columns(list(_loads(plan, policy)))
     bit = [bound_words(Bound(name), policy) for name in plan.limited_by if name in set(Bound)]
     yield f"bounds that bit: {'; '.join(bit) or 'none'}"
     yield from not_planned(found)
@@ -99,12 +99,15 @@ def _differs(needed: Pair, plan: PlanStatus) -> bool:
     return any(here > role.peak or here < role.peak != role.now for here, role in roles)
 
 
-def _loads(plan: PlanStatus) -> Iterator[list[str]]:
+def _loads(plan: PlanStatus, policy: Policy) -> Iterator[list[str]]:
     roles = (plan.prefill, plan.decode)
+    spare = (policy.prefill.spare, policy.decode.spare)
     leads = " / ".join(f"{role.lead_seconds:.0f} s" for role in roles)
     yield ["LOAD", "PREFILL", "DECODE"]
     yield ["what arrives now", *(f"{role.now} ({role.busy_now:.2f} busy)" for role in roles)]
     yield [f"greatest within {leads}", *(f"{role.peak} ({role.busy_peak:.2f} busy)" for role in roles)]
+    if any(spare):
+        yield ["spare, beside them", *(str(workers or "-") for workers in spare)]
     yield ["backlog in the engines", *(str(role.backlog or "-") for role in roles)]
     yield ["held, as needed lately", *(str(role.held) for role in roles)]
     yield ["decided by", *(_WORDS.get(role.decided_by, role.decided_by) for role in roles)]

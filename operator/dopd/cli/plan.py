@@ -25,7 +25,7 @@ from dopd.cli.output import columns, format_option, painted, show, structured
 from dopd.cli.profiles import INPUT_CV, OUTPUT_CV
 from dopd.perf import EngineModel
 from dopd.planning import Demand, PerRole, Policy
-from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds
+from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds, with_spare
 from dopd.planning.policy import Objectives, RoleBounds
 from dopd.planning.workings import PairRow, Workings, at_lengths, work_out
 from dopd.reconcile.plan_status import percent
@@ -138,7 +138,9 @@ def planned(name: str, demands: PerRole[Demand], engine: EngineModel, policy: Po
     policy = replace(policy, max_step=ANY_STEP)
     worked = work_out(demands, engine, policy)
     try:
-        target, bit = apply_bounds(worked.needed, before or worked.needed, policy)
+        wanted, cut = with_spare(worked.needed, policy)
+        target, bit = apply_bounds(wanted, before or wanted, policy)
+        bit = tuple(dict.fromkeys((*bit, *cut)))
         problem = ""
     except NoRoomError as error:
         target, bit, problem = worked.needed, (), str(error)

@@ -100,6 +100,22 @@ def apply_bounds(
     return allowed, tuple(bit)
 
 
+def with_spare(wanted: Pair, policy: Policy) -> tuple[Pair, tuple[Bound, ...]]:
+    """What is wanted and the spare workers beside it, as many as the budget has room for, and the bound that bit.
+
+    Nobody waits for less because of a spare worker: they have what the others leave. Where that is not enough for all,
+    both roles get as many, up to what each asks for.
+    """
+    spare = (policy.prefill.spare, policy.decode.spare)
+    room = policy.gpu_budget
+    most = max(spare)
+    for each in range(most, -1, -1):
+        pair = (wanted[0] + min(spare[0], each), wanted[1] + min(spare[1], each))
+        if room is None or policy.gpus(*pair) <= room:
+            return pair, (() if each == most else (Bound.GPU_BUDGET,))
+    return wanted, ((Bound.GPU_BUDGET,) if most else ())
+
+
 class NoRoomError(ValueError):
     """The policy allows no pair at all: its bounds contradict each other."""
 

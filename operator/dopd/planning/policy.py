@@ -29,11 +29,12 @@ class Objectives:
 
 @dataclass(frozen=True)
 class RoleBounds:
-    """Fewest and most workers of one role, and the GPUs of one worker."""
+    """Fewest and most workers of one role, the GPUs of one worker, and the workers beside those that are needed."""
 
     min: int = 1
     max: int = 1000
     gpus: int = 1
+    spare: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,8 @@ class Policy:
         budget, stabilization = limits.gpu_budget, scaling.behavior.scale_down_stabilization
         return cls(
             objectives=Objectives(spec.slo.ttft_seconds, spec.slo.itl_seconds, spec.slo.attainment),
-            prefill=RoleBounds(limits.prefill.min, limits.prefill.max, spec.prefill.gpus),
-            decode=RoleBounds(limits.decode.min, limits.decode.max, spec.decode.gpus),
+            prefill=RoleBounds(limits.prefill.min, limits.prefill.max, spec.prefill.gpus, limits.prefill.spare),
+            decode=RoleBounds(limits.decode.min, limits.decode.max, spec.decode.gpus, limits.decode.spare),
             gpu_budget=budget.max if budget else None,
             gpu_budget_min=(budget.min or 0) if budget else 0,
             ratio=Ratio.from_spec(scaling.ratio) if scaling.ratio else None,

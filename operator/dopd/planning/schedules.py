@@ -91,7 +91,7 @@ def limits_ahead(scaling: Scaling, now_seconds: float, lead_seconds: Mapping[Rol
 
 
 def _raised(now: Bounds, later: Bounds) -> Bounds:
-    return now if later.min <= now.min else Bounds(min=later.min, max=max(now.max, later.min))
+    return now if later.min <= now.min else now.model_copy(update={"min": later.min, "max": max(now.max, later.min)})
 
 
 def _raised_budget(now: GpuBudget | None, later: GpuBudget | None) -> GpuBudget | None:
@@ -168,7 +168,11 @@ def last_seconds(cron: str, zone: ZoneInfo, now_seconds: float) -> float | None:
 def _greatest(scheduled: Sequence[Bounds], otherwise: Bounds) -> Bounds:
     if not scheduled:
         return otherwise
-    return Bounds(min=max(b.min for b in scheduled), max=max(b.max for b in scheduled))
+    return Bounds(
+        min=max(b.min for b in scheduled),
+        max=max(b.max for b in scheduled),
+        spare=max([otherwise.spare, *(b.spare for b in scheduled)]),
+    )
 
 
 def _greatest_budget(scheduled: Sequence[GpuBudget], otherwise: GpuBudget | None) -> GpuBudget | None:

@@ -228,6 +228,34 @@ def test_in_a_full_budget_what_arrives_comes_before_what_is_expected(model):
     assert decisions[-1].weighed.decode.cause is Cause.BOUND
 
 
+SPARE = replace(POLICY, prefill=RoleBounds(1, 40, spare=1), decode=RoleBounds(1, 40, spare=2))
+
+
+def test_spare_workers_stand_beside_those_that_each_load_needs_and_are_told(model):
+    loads = [5, 40, 90, 60, 150, 20] * 5
+    plain, spared = run(model, loads, start=(1, 1)), run(model, loads, policy=SPARE, start=(2, 3))
+    assert [(d.prefill + 1, d.decode + 2) for d in plain] == [d.pair for d in spared]
+    assert {d.weighed.decode.cause for d in spared} == {d.weighed.decode.cause for d in plain}
+    assert f"{spared[0].weighed.prefill.needed} needed and 1 spare" in spared[0].message
+
+
+def test_a_budget_without_room_for_the_spare_ones_serves_what_arrives_first(model):
+    load = demand(100)
+    needed = alone(model, load, POLICY).pair
+    policy = replace(SPARE, gpu_budget=sum(needed))
+    for _ in range(3):
+        tight = alone(model, load, policy)
+        assert tight.pair == needed, "no worker of one role goes for a spare one of the other"
+        assert Bound.GPU_BUDGET in tight.limited_by
+
+
+def test_a_maximum_holds_for_the_spare_ones_too(model):
+    policy = replace(SPARE, decode=RoleBounds(1, 2, spare=2))
+    decision = alone(model, demand(5), policy)
+    assert decision.decode == 2
+    assert decision.limited_by == (Bound.DECODE_MAX,)
+
+
 def test_a_changed_bound_is_obeyed_even_without_telemetry(model):
     autoscaler, fleet = Autoscaler(forecaster=None), workers(8, 4)
     look(autoscaler, demand(200), model, fleet=fleet)

@@ -62,6 +62,16 @@ def test_explain_names_loads_formulas_and_what_one_worker_less_would_do():
     assert "bounds that bit: none" in said
 
 
+def test_explain_tells_spare_workers_apart_from_those_that_a_load_needs():
+    plain, spared = found(), found(spec(decode={"min": 1, "max": 20, "spare": 2}))
+    said = explained(spared)
+    assert "spare, beside them" not in explained(plain)
+    assert any(line.split() == ["spare,", "beside", "them", "-", "2"] for line in said.splitlines())
+    assert "worked out here" not in said
+    before, after = (explain.pair(one.status.plan.target) for one in (plain, spared) if one.status.plan)
+    assert after == (before[0], before[1] + 2)
+
+
 def test_explain_names_the_field_of_a_bound_and_a_queue_without_end():
     said = explained(found(spec(gpuBudget={"max": 3})))
     assert "bounds that bit: spec.scaling.gpuBudget.max 3" in said

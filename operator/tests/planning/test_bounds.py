@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dopd.planning import Bound, Policy, Ratio, RoleBounds
-from dopd.planning.bounds import NoRoomError, apply_bounds
+from dopd.planning.bounds import NoRoomError, apply_bounds, with_spare
 
 
 @st.composite
@@ -159,3 +159,20 @@ def test_a_budget_below_the_minimum_is_refused_with_the_numbers():
         apply_bounds((2, 1), (2, 1), policy)
     with pytest.raises(NoRoomError, match=r"while night of spec.scaling.schedules holds"):
         apply_bounds((2, 1), (2, 1), replace(policy, schedules=("night",)))
+
+
+@given(policies(), pairs, st.tuples(st.integers(0, 4), st.integers(0, 4)))
+def test_spare_workers_have_what_the_budget_leaves_and_take_nothing(policy, wanted, spare):
+    prefill, decode = (replace(role, spare=n) for role, n in zip((policy.prefill, policy.decode), spare, strict=True))
+    policy = replace(policy, prefill=prefill, decode=decode)
+    pair, bit = with_spare(wanted, policy)
+    held = tuple(p - w for p, w in zip(pair, wanted, strict=True))
+    assert all(0 <= had <= asked for had, asked in zip(held, spare, strict=True))
+    assert bit == (() if held == spare else (Bound.GPU_BUDGET,))
+    if held == spare or policy.gpu_budget is None:
+        assert held == spare
+        return
+    assert pair == wanted or policy.gpus(*pair) <= policy.gpu_budget
+    each = max(held)
+    one_more = tuple(min(asked, each + 1) for asked in spare)
+    assert policy.gpus(wanted[0] + one_more[0], wanted[1] + one_more[1]) > policy.gpu_budget

@@ -122,6 +122,17 @@ def test_of_overlapping_schedules_the_greatest_min_and_the_greatest_max_count():
         assert limits.gpu_budget == GpuBudget(min=5, max=30)
 
 
+def test_spare_workers_are_held_at_all_times_and_more_where_a_schedule_says_so():
+    bounds = {"prefill": {"min": 1, "max": 6, "spare": 1}}
+    office = schedule(prefill={"min": 4, "max": 9}), schedule(name="sale", prefill={"min": 4, "max": 9, "spare": 3})
+    assert limits_at(scaling(office[0], **bounds), at("2026-11-24 12:00")).prefill == Bounds(min=4, max=9, spare=1)
+    assert limits_at(scaling(*office, **bounds), at("2026-11-24 12:00")).prefill == Bounds(min=4, max=9, spare=3)
+    assert limits_at(scaling(*office, **bounds), at("2026-11-28 12:00")).prefill == Bounds(min=1, max=6, spare=1)
+    leads = {role: 3600.0 for role in Role}
+    soon = limits_ahead(scaling(office[0], **bounds), at("2026-11-24 05:30"), leads)
+    assert soon.prefill == Bounds(min=4, max=6, spare=1)
+
+
 def test_the_policy_of_a_resource_is_that_of_the_time():
     spec = DisaggregatedInferenceSpec.model_validate(
         {

@@ -16,9 +16,9 @@ HINDSIGHT_FACTORS = (1.0, 1.15, 1.3, 1.5)
 """Factors on the load that policies with hindsight are tried with where prefixes are cached: what is cached depends on
 the number of workers, so that a size taken from another replay may be too small."""
 
-OURS = ("dopd", "dopd@flips", "dopd@no-forecast", "dopd@idle")
-"""dopd itself, dopd that lets workers change their role, dopd that knows neither history nor forecaster, and dopd that
-lets no worker run after half an hour without a request."""
+OURS = ("dopd", "dopd@flips", "dopd@no-forecast", "dopd@idle", "dopd@spare")
+"""dopd itself, dopd that lets workers change their role, dopd that knows neither history nor forecaster, dopd that lets
+no worker run after half an hour without a request, and dopd with a spare worker of each role."""
 IDLE_AFTER_SECONDS = 1800.0
 HINDSIGHT = ("optimum", "oracle")
 """Know all of the trace in advance: bounds, not peers."""
@@ -27,7 +27,7 @@ NAMES = (
 )  # fmt: skip
 DEFAULT = ("dopd", "hpa", "keda", "fixed", "optimum")
 """Run when none is named: searches of all peers take a hundred replays."""
-VARIANTS = ("dopd@flips", "dopd@no-forecast", "dopd@idle", "static-1-3", "static-peak", "oracle")
+VARIANTS = ("dopd@flips", "dopd@no-forecast", "dopd@idle", "dopd@spare", "static-1-3", "static-peak", "oracle")
 """Run only when asked for."""
 
 
@@ -56,6 +56,7 @@ def search(name: str, setting: Setting, trace: Trace, engine: EngineModel | None
         "dopd@flips": lambda: listed([Try("", start, lambda: Dopd(setting, role_switching=True))]),
         "dopd@no-forecast": lambda: listed([Try("", start, lambda: Dopd(setting, forecast=False))]),
         "dopd@idle": lambda: listed([Try("", start, lambda: Dopd(setting, idle_after_seconds=IDLE_AFTER_SECONDS))]),
+        "dopd@spare": lambda: listed([Try("", start, lambda: Dopd(setting, spare=1))]),
         "dopd-paper": lambda: listed([Try("", start, lambda: Paper(setting))]),
         "dynamo-sla": lambda: searches.dynamo_sla(setting, start),
         "dynamo-load": lambda: searches.dynamo_load(setting, start),

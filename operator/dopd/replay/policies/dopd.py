@@ -22,6 +22,7 @@ class Dopd:
         forecast: whether to know the history, and to have a forecaster.
         load_share: share of the load that the planner is told, to make it spend less or more than it would.
         tuning: constants of the autoscaler.
+        spare: workers of each role beside those that are needed.
         changes: other fields of the policy.
 
     Attributes:
@@ -35,13 +36,14 @@ class Dopd:
         forecast: bool = True,
         load_share: float = 1.0,
         tuning: Tuning | None = None,
+        spare: int = 0,
         **changes: float | bool | None,
     ) -> None:
         self.setting, self._window, self._load_share = setting, window_seconds, load_share
         policy = Policy(
             objectives=setting.objectives,
-            prefill=RoleBounds(1, setting.most, setting.prefill_gpus),
-            decode=RoleBounds(1, setting.most, setting.decode_gpus),
+            prefill=RoleBounds(1, setting.most, setting.prefill_gpus, spare),
+            decode=RoleBounds(1, setting.most, setting.decode_gpus, spare),
             on_time_first=setting.on_time_first,
         )
         self.policy = replace(policy, **changes)  # type: ignore[arg-type]
