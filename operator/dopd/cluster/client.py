@@ -5,6 +5,7 @@ and does not look into them.
 """
 
 import builtins
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import FIELD_MANAGER
 from dopd.cluster.decode import decode
-from dopd.cluster.kinds import Kind
+from dopd.cluster.kinds import Kind, namespace_and_plural
 
 Json = dict[str, Any]
 
@@ -52,10 +53,15 @@ class ApiError(Exception):
 
 
 class Kubernetes:
-    """One connection to the API server."""
+    """One connection to the API server.
+
+    Attributes:
+        writes: begins and ends of writes, by namespace and plural of the kind.
+    """
 
     def __init__(self, api: client.ApiClient) -> None:
         self.api = api
+        self.writes: Counter[tuple[str, str]] = Counter()
 
     @classmethod
     async def connect(cls, kubeconfig: str = "", context: str = "") -> "Kubernetes":
@@ -242,7 +248,14 @@ class Kubernetes:
         Raises:
             ApiError: the server refused it, or did not answer in time.
         """
-        raw = await self._read(method, path, body=body, query=query, content_type=content_type)
+        written = None if method == "GET" else namespace_and_plural(path)
+        try:
+            if written:
+                self.writes[written] += 1
+            raw = await self._read(method, path, body=body, query=query, content_type=content_type)
+        finally:
+            if written:  # also where no answer came: it may have been done
+                self.writes[written] += 1
         return _decoded(raw, f"{method} {path}")
 
     async def _read(

@@ -29,6 +29,13 @@ class Kind(NamedTuple):
         return "/".join(part for part in (f"{root}{scope}", self.plural, name, subresource) if part)
 
 
+def namespace_and_plural(path: str) -> tuple[str, str] | None:
+    """Of the path of an object or a collection in a namespace, as `Kind.path` makes it; None for others."""
+    _, found, rest = path.partition("/namespaces/")
+    namespace, _, below = rest.partition("/")
+    return (namespace, below.partition("/")[0]) if found and below else None
+
+
 INFERENCE = Kind(API_VERSION, "DisaggregatedInference", "disaggregatedinferences")
 PROFILE = Kind(API_VERSION, "EngineProfile", "engineprofiles")
 GPU_POOL = Kind(API_VERSION, "GpuPool", "gpupools")

@@ -5,7 +5,7 @@ and write no annotation (Git sees no drift). What an event says is not used eith
 itself. So kopf gets a session of ours that lets names and labels through and nothing else (`session`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import kopf
@@ -22,17 +22,27 @@ PAGE = 25
 """Objects of a list that are asked for at a time: the metadata of one may be 1.2 MB."""
 
 
-def registry(queue: KeyQueue) -> kopf.OperatorRegistry:
-    """The handlers, feeding `queue`."""
+def registry(queue: KeyQueue, changed: Callable[[Key, kinds.Kind], None]) -> kopf.OperatorRegistry:
+    """The handlers.
+
+    Args:
+        queue: gets the key of each resource that an event concerns.
+        changed: told of each child of a resource that came, changed or went, before that.
+    """
     handlers = kopf.OperatorRegistry()
 
     async def inference(*, name: str, namespace: str | None, **_: Any) -> None:
         queue.add(Key(namespace or "", name))
 
-    async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        instance = labels.get(INSTANCE_LABEL)
-        if instance:
-            queue.add(Key(namespace or "", instance))
+    def of_child(kind: kinds.Kind) -> Callable[..., Any]:
+        async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+            instance = labels.get(INSTANCE_LABEL)
+            if instance:
+                key = Key(namespace or "", instance)
+                changed(key, kind)
+                queue.add(key)
+
+        return child
 
     async def profile(*, namespace: str | None, **_: Any) -> None:
         queue.add_namespace(namespace or "")
@@ -41,7 +51,7 @@ def registry(queue: KeyQueue) -> kopf.OperatorRegistry:
     kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(inference)
     kopf.on.event(GROUP, VERSION, kinds.PROFILE.plural, registry=handlers)(profile)
     for kind in WATCHED_CHILDREN:
-        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(child)
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(of_child(kind))
     return handlers
 
 

@@ -1,7 +1,7 @@
 """One consistent look at a resource and everything around it. Reads only.
 
-Everything is read afresh on each pass, from the API server and not from a cache, so a pass never acts on what it wrote
-itself a moment ago and did not see yet.
+Pods, the resource and what it names are read afresh on each pass; its other children where one of them may have changed
+(`kept_lists`). So a pass never acts on what it wrote itself a moment ago and did not see yet.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Workers
 from dopd.reconcile import groups
 from dopd.reconcile import pods as pod_reading
+from dopd.reconcile.kept_lists import KeptLists
 from dopd.reconcile.leadtimes import Lead, Look
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
@@ -211,6 +212,7 @@ async def observe(
     *,
     closed: bool = True,
     scales: bool = True,
+    lists: KeptLists | None = None,
 ) -> Observed:
     """Read everything about a resource.
 
@@ -222,12 +224,17 @@ async def observe(
         resource: as it is stored.
         closed: the gateways' control plane asks for its key.
         scales: there may be WorkerScales; they are looked for anyway where the spec wants them.
+        lists: of children, as far as they are kept; None to ask for all.
     """
     spec, problem = read_spec(resource)
     child_kinds = kinds.CHILD_KINDS if scales or wants_scales(spec) else kinds.APPLIED_KINDS
     selector = f"{INSTANCE_LABEL}={key.name}"
+
+    async def ask(kind: kinds.Kind) -> list[Json]:
+        return await _children(kubernetes, kind, key.namespace, selector)
+
     kind_lists, pod_list = await asyncio.gather(
-        asyncio.gather(*(_children(kubernetes, kind, key.namespace, selector) for kind in child_kinds)),
+        asyncio.gather(*((lists.read(key, kind, ask) if lists else ask(kind)) for kind in child_kinds)),
         kubernetes.list(kinds.POD, key.namespace, selector),
     )
     owner = Owner.of(resource)

@@ -30,6 +30,7 @@ from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
 from dopd.reconcile.gateways import answers_unready, kept_gateways, named, serving_gateways
 from dopd.reconcile.gpu_pools import GpuPools, want_of
 from dopd.reconcile.grants import Grant, limited_plan
+from dopd.reconcile.kept_lists import KeptLists
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
@@ -94,6 +95,7 @@ class Reconciler:
         closed: gateways let nobody but the operator write to their list of workers. False where the operator can send
             them no key: outside the cluster.
         namespaces: that this operator watches; empty for all.
+        lists: of children that are kept from pass to pass, where watches tell of changes; None where nothing watches.
         backlogs: what looks at the engines between two passes; run it beside the passes.
         pools: what GpuPools give; tell it how to make a resource due.
     """
@@ -109,6 +111,7 @@ class Reconciler:
     record_folder: Path | None = None
     closed: bool = True
     namespaces: Sequence[str] = ()
+    lists: KeptLists | None = None
     _loops: dict[Key, ScalingLoop] = field(default_factory=dict)
     _paces: dict[Key, "Pace"] = field(default_factory=dict)
     _lead_times: dict[Key, LeadTimes] = field(default_factory=dict)
@@ -177,7 +180,7 @@ class Reconciler:
     async def _look(self, key: Key, resource: Json) -> Observed:
         scales = self._scales.get(key, True)  # unknown to an operator that begins
         observed = await observe(
-            self.kubernetes, self.http, self._orders, key, resource, closed=self.closed, scales=scales
+            self.kubernetes, self.http, self._orders, key, resource, closed=self.closed, scales=scales, lists=self.lists
         )
         there = any(kind == kinds.WORKER_SCALE.kind for kind, _ in observed.children)
         self._scales[key] = there or wants_scales(observed.spec)
@@ -200,6 +203,8 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._stop_scaling(key)
+        if self.lists:
+            self.lists.forget(key)
         self.pools.forget(key)
         self._actor.forget(key)
         self._mover.forget(key)

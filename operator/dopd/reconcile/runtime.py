@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -25,6 +26,7 @@ from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
 from dopd.cluster.room import Room
 from dopd.reconcile import handlers, metrics
+from dopd.reconcile.kept_lists import KeptLists
 from dopd.reconcile.places import Places
 from dopd.reconcile.queue import REST_AFTER_FAILURE_SECONDS, REST_SECONDS, Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
@@ -79,7 +81,7 @@ async def run(options: Options) -> None:
     connector = Connector(options.prometheus, room)
     servers = Servers(connector)
     labels = options.prometheus.series_labels
-    forecasts = ProcessExecutor()
+    forecasts, lists = ProcessExecutor(), KeptLists(kubernetes, time.monotonic)
     far_urls = {options.prometheus.url: options.prometheus.history_url}
     reconciler = Reconciler(
         kubernetes,
@@ -91,6 +93,7 @@ async def run(options: Options) -> None:
         record_folder=options.record_folder,
         closed=in_cluster(),
         namespaces=options.namespaces,
+        lists=lists,
     )
     reconciler.pools.wake = queue.add
     identity = f"{socket.gethostname()}_{os.getpid()}"
@@ -113,7 +116,9 @@ async def run(options: Options) -> None:
     _set_at_signals(stopping)
     server = await _serve(options.http_port, watching)
     leading = asyncio.create_task(election.run(lead))
-    watches = asyncio.create_task(_watch(queue, options.namespaces, watching, stopping))
+    watches = asyncio.create_task(
+        _watch(handlers.registry(queue, lists.changed), options.namespaces, watching, stopping)
+    )
     stopped = asyncio.create_task(stopping.wait())
     try:
         done, _ = await asyncio.wait((leading, watches, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -136,12 +141,15 @@ async def run(options: Options) -> None:
 
 
 async def _watch(
-    queue: KeyQueue, namespaces: tuple[str, ...], watching: asyncio.Event, stopping: asyncio.Event
+    registry: kopf.OperatorRegistry,
+    namespaces: tuple[str, ...],
+    watching: asyncio.Event,
+    stopping: asyncio.Event,
 ) -> None:
     """What kopf does, but for signals: they set `stopping`, and whoever waits for that cancels this."""
     before = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
-        registry=handlers.registry(queue),
+        registry=registry,
         settings=handlers.settings(),
         clusterwide=not namespaces,
         namespaces=namespaces,
