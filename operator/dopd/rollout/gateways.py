@@ -76,7 +76,13 @@ class GatewayPlan:
 
 
 def plan_gateways(
-    sides: Mapping[Role, Side], goal: Pair, gateways: Sequence[Gateway], replicas: int, *, held: bool = False
+    sides: Mapping[Role, Side],
+    goal: Pair,
+    gateways: Sequence[Gateway],
+    replicas: int,
+    *,
+    held: bool = False,
+    gives_way: bool = False,
 ) -> GatewayPlan:
     """The gateways that there should be now.
 
@@ -86,6 +92,7 @@ def plan_gateways(
         gateways: those that there are.
         replicas: gateway pods where there is one pair alone.
         held: no gateway leaves whose pair is whole: the workers of the goal do not come up.
+        gives_way: one old pair leaves though too few serve without it, if another answers: nothing else can go on.
     """
     there = {gateway.pair: gateway for gateway in gateways}
     counts = {pair: _counts(sides, pair) for pair in (goal, *there)}
@@ -94,9 +101,10 @@ def plan_gateways(
     present = frozenset(pair for pair, gateway in there.items() if gateway.open)
     staying = {pair for pair, gateway in there.items() if gateway.replicas}
     for pair in sorted(staying - {goal}):
-        if _may_leave(pair, counts, ready, whole, sides, held=held):
+        if _may_leave(pair, counts, ready, whole, sides, held=held, gives_way=gives_way):
             staying.discard(pair)
             ready.discard(pair)
+            gives_way = False
     if goal in staying or goal in whole or not staying & whole:
         staying.add(goal)
     if not staying - {ANY} & whole and (lost := _without_gateway(sides, goal, earlier=ANY in there)):
@@ -139,13 +147,15 @@ def _may_leave(
     sides: Mapping[Role, Side],
     *,
     held: bool,
+    gives_way: bool,
 ) -> bool:
     """Whether the others carry the load without this pair. One that is broken leaves once any other answers."""
     others = ready - {pair}
     if pair not in whole or not others:
         return bool(others)
     serving = {role: _serving(sides[role].workers, role, others) for role in Role}
-    return not held and all(serving[role] >= sides[role].goal.floor for role in Role)
+    enough = all(serving[role] >= sides[role].goal.floor for role in Role)
+    return not held and (enough or (gives_way and all(serving.values())))
 
 
 def _serving(workers: Sequence[Worker], role: Role, pairs: set[Pair]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from dopd.api.names import Role
 from dopd.api.pairs import ANY, Pair
 from dopd.rollout.flip import NO_FLIPS, Flips
-from dopd.rollout.gateways import Gateway, plan_gateways
+from dopd.rollout.gateways import Gateway, GatewayPlan, plan_gateways
 from dopd.rollout.move import Side, move
 from dopd.rollout.pool import PoolStep
 from dopd.rollout.worker import Worker
@@ -92,8 +92,30 @@ def paired_move(
         flips=flips,
         first=lacking,
     )
+    if not held and _stuck(seen, steps, plan, gateways):
+        plan = plan_gateways(sides, goal, gateways, replicas, gives_way=True)
     outage = goes_on or (begins and any(step.drain for step in steps.values()))
     return PairedStep(steps, plan.replicas, waiting, outage=outage)
+
+
+def _stuck(
+    sides: Mapping[Role, Side], steps: Mapping[Role, PoolStep], plan: GatewayPlan, gateways: Iterable[Gateway]
+) -> bool:
+    """Whether a rollout stands still: workers are missing, for which there are no GPUs, and nothing else moves.
+
+    The last old pair holds them: too few would serve without it, and there are no more while it stays.
+    """
+    workers = [worker for side in sides.values() for worker in side.workers]
+    leaving = [worker for side in sides.values() for worker in side.leaving]
+    if leaving or not all(worker.serves for worker in workers):
+        return False
+    if any(step.serve or step.drain or step.release or step.create or step.flip for step in steps.values()):
+        return False
+    if any(one.ready != plan.replicas.get(one.pair, 0) or one.replicas != one.ready for one in gateways):
+        return False
+    lacking = [role for role, step in steps.items() if step.lacks]
+    rolling = any(step.rolling for step in steps.values())
+    return rolling and bool(lacking) and all(sides[role].goal.may_start for role in lacking)
 
 
 def _new(side: Side) -> list[Worker]:

@@ -19,11 +19,11 @@ from dopd_forecasting import ProcessExecutor
 from .hostile import ByNamespace, MemoryCluster, blanks, brackets, drips, drips_header, endpoints, hangs, honest
 
 VICTIM = Key("victim", "victim")
-LOOKS, PACE_SECONDS = 12, 0.25
+PASSES, PACE_SECONDS = 8, 0.25
 
 
 async def passes_of_the_victim(cluster: MemoryCluster, ports: dict[str, int], others: list[Key]) -> Counter[Key]:
-    """Passes while the victim is named at its pace, and the others stand in the queue as they do."""
+    """Passes until the victim, named at its pace, has had some; the others stand in the queue as they do."""
     passes: Counter[Key] = Counter()
 
     class Counting(Reconciler):
@@ -41,7 +41,7 @@ async def passes_of_the_victim(cluster: MemoryCluster, ports: dict[str, int], ot
     try:
         await asyncio.sleep(PACE_SECONDS)  # until the others have all begun
         passes.clear()
-        for _ in range(LOOKS):
+        while passes[VICTIM] < PASSES:  # however long a pass takes on this machine
             queue.add(VICTIM)
             await asyncio.sleep(PACE_SECONDS)
         kept = passes.copy()
@@ -63,6 +63,7 @@ def told(cluster: MemoryCluster) -> dict[str, str]:
     return {one["type"]: one["status"] for one in status.get("conditions", [])}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("same_namespace", [False, True])
 async def test_eight_resources_that_hang_and_one_that_keeps_its_pace(same_namespace: bool):
     bad: dict[str, Any] = {
@@ -85,4 +86,4 @@ async def test_eight_resources_that_hang_and_one_that_keeps_its_pace(same_namesp
             spec = profile.model_dump(mode="json", by_alias=True, exclude_none=True)
             cluster.put(kinds.PROFILE, namespace, "p", spec=spec)
         passes = await passes_of_the_victim(cluster, ports, others)
-    assert passes[VICTIM] >= LOOKS / 2
+    assert all(2 * passes[key] <= PASSES for key in others), "who waits for them has no more passes than they have"

@@ -67,6 +67,15 @@ def test_any_sequence_of_specs_settles_within_the_cap(
     settle(cluster, last)
 
 
+@pytest.mark.parametrize("fewest", [0, 1])
+def test_the_last_old_pair_gives_way_where_it_holds_the_gpus_that_the_new_one_lacks(fewest: int):
+    """The spec asks for more workers and another revision while the budget holds one pair of each revision."""
+    cluster, fewer = full(1, 3), PairWant(1, 1, "a", fewest=fewest)
+    for _ in range(4):
+        checked_tick(cluster, fewer)
+    settle(cluster, PairWant(1, 3, "b", surge=1, fewest=fewest))
+
+
 @pytest.mark.parametrize("decode_revision", ["", "a"], ids=["both roles", "prefill alone"])
 @pytest.mark.parametrize(("prefill", "decode"), [(1, 1), (1, 3), (3, 1)])
 def test_a_full_budget_is_rolled_out(prefill: int, decode: int, decode_revision: str):
