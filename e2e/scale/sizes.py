@@ -31,7 +31,7 @@ def manifest(name: str, workers: int, prometheus_url: str, interval_seconds: int
             "prefill": {"gpus": 1},
             "decode": {"gpus": 1},
             "router": {**image, "replicas": 1},
-            "slo": {"ttftSeconds": 1.0, "itlSeconds": 0.05},
+            "slo": {"ttftSeconds": 2.0, "itlSeconds": 0.05},
             "scaling": {
                 "mode": "Auto",
                 "prefill": bounds,
