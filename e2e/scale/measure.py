@@ -137,7 +137,7 @@ def _floor(ground: Field, found: Figures, interval_seconds: int) -> None:
 
 
 def _until_quiet(ground: Field) -> Calls:
-    """All calls until for a while nothing was written but a status: it tells how much is dared, which moves for an hour."""
+    """All calls until nothing but a status was written for a while: how much is dared stands there, and moves."""
     total, quiet_since = Calls(), time.monotonic()
     while time.monotonic() - quiet_since < QUIET_SECONDS or ground.ready() < len(ground.names):
         time.sleep(2)
