@@ -119,7 +119,7 @@ def _rest(ground: Field, found: Figures, interval_seconds: int, periods: int) ->
         sum(counts.values()) / passed for counts in (calls.reads, calls.writes)
     )
     steps = {name: (value - metrics.get(name, 0.0)) / passed for name, value in metrics_after.items()}
-    found.passes_of_period = steps.get('dopd_reconciles_total{result="done"}', 0.0)
+    found.passes_of_period = steps.get('dopd_reconciles_total{outcome="done"}', 0.0)
     found.details["rest"] = {**_details(calls), "asked": grown, "operator": {k: v for k, v in steps.items() if v}}
 
 
