@@ -57,12 +57,12 @@
       if (data.bottom == null) return uPlot.rangeNum(min ?? 0, top, 0.1, true);
       return [data.bottom, Math.max(data.whole ? Math.ceil(top) + 0.5 : top + 0.06 * (top - data.bottom), data.bottom + (data.whole ? 1.5 : 1e-6))];
     };
-    return new uPlot(
+    const plot = new uPlot(
       {
         width: box.clientWidth,
         height: 220,
         scales: { x: { time: false }, y: { range } },
-        series: [{ label: data.xUnit, value: (_, v) => (v == null ? "–" : v.toFixed(data.xUnit === "s" ? 0 : 2)) }, ...series],
+        series: [{ label: "at", value: (_, v) => (v == null ? "–" : `${v.toFixed(data.xUnit === "s" ? 0 : 2)} ${data.xUnit}`) }, ...series],
         axes: [axis({ values: (_, all) => all.map(v => `${shown(v)} ${data.xUnit}`), space: 70 }), axis({ size: 56, ...vertical })],
         cursor: { sync: { key: "page" }, focus: { prox: 24 }, drag: { x: true, y: false } },
         focus: { alpha: 0.35 },
@@ -72,6 +72,10 @@
       lines.length ? uPlot.join(lines.map(line => [line.x, line.y])) : [[]],
       box,
     );
+    // In the order of the page, the place of the cursor last.
+    const names = [...plot.root.querySelectorAll(".u-legend .u-series")];
+    names.forEach((name, index) => { name.style.order = index ? names.length - index : names.length; });
+    return plot;
   };
 
   const drawAll = () => {
