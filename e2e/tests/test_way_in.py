@@ -37,9 +37,9 @@ def test_status_and_explain_tell_why_there_are_so_many_workers(stack: Stack, app
 
         def planned() -> bool:
             load: Json = (stack.inference(name) or {}).get("status", {}).get("load", {})
-            return bool(load.get("demand", {}).get("requestsPerSecond", 0) > 2)
+            return all(load.get(of, {}).get("requestsPerSecond", 0) > 3 for of in ("demand", "prefill", "decode"))
 
-        wait_for(planned, "the load is in the status", timeout_seconds=90)
+        wait_for(planned, "the load is planned for", timeout_seconds=90)
         told, why = kubectl_dopd(stack, "status", name), kubectl_dopd(stack, "explain", name)
     resource = stack.inference(name) or {}
     assert f"default/{name}   Auto   Ready" in told
