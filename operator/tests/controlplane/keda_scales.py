@@ -4,6 +4,7 @@ Not run with the other tests: the first build of KEDA takes half an hour.
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from dopd.cluster import kinds
 from e2e.cluster.controlplane import ControlPlane, control_plane
 from e2e.cluster.keda import API, keda
+from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.ports import LOOPBACK
 
 from .resources import eventually
@@ -24,6 +26,7 @@ from .test_external import asked, external, make
 __all__ = ["external"]
 Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(600)
+DOCUMENTED = REPOSITORY / "docs" / "external-scalers.md"
 SCALED_OBJECTS = "/apis/keda.sh/v1alpha1/namespaces/{}/scaledobjects"
 
 
@@ -39,6 +42,7 @@ def logs(plane: ControlPlane) -> Iterator[Path]:
     """KEDA, and the folder of its logs."""
     with keda(plane) as folder:
         plane.kubectl("wait", "--for=condition=Available", f"apiservice/{API}", "--timeout=50s")
+        plane.kubectl("wait", "--for=condition=Established", "customresourcedefinition/scaledobjects.keda.sh")
         yield folder
 
 
@@ -79,25 +83,25 @@ def queue() -> Iterator[Queue]:
     told.server.server_close()
 
 
-def scaled_object(url: str) -> Json:
-    """It may ask for more than the resource allows: the bounds of the resource hold."""
-    return {
-        "apiVersion": "keda.sh/v1alpha1",
-        "kind": "ScaledObject",
-        "metadata": {"name": "m-decode"},
-        "spec": {
-            "scaleTargetRef": {"apiVersion": "dopd.dev/v1alpha1", "kind": "WorkerScale", "name": "m-decode"},
-            "minReplicaCount": 1,
-            "maxReplicaCount": 9,
-            "pollingInterval": 1,
-            "triggers": [
-                {"type": "metrics-api", "metadata": {"url": url, "valueLocation": "waiting", "targetValue": "10"}}
-            ],
-            "advanced": {
-                "horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}
-            },
-        },
-    }
+def scaled_object(url: str, **spec: Any) -> Json:
+    """The one of the documentation, for m-decode: it may ask for more than the resource allows."""
+    blocks = re.findall(r"```yaml\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
+    [found] = [one for one in map(yaml.safe_load, blocks) if one.get("kind") == "ScaledObject"]
+    found["metadata"]["name"] = found["spec"]["scaleTargetRef"]["name"] = "m-decode"
+    found["spec"]["triggers"][0]["metadata"]["url"] = url
+    quick = {"behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}}}
+    found["spec"] |= {"pollingInterval": 1, "advanced": {"horizontalPodAutoscalerConfig": quick}, **spec}
+    return dict(found)
+
+
+def asks(run: Run, logs: Path, workers: int) -> None:
+    """Wait until KEDA asks for so many decode workers."""
+
+    def log() -> str:
+        return (logs / "operator.log").read_text()[-2000:]
+
+    # The controller manager reads anew which kinds there are every 30 s.
+    eventually(lambda: asked(run) == workers, f"it asks for {workers}: {log()}", seconds=90.0)
 
 
 async def test_a_scaled_object_drives_decode_within_its_bounds_and_leaves_it_as_it_is(
@@ -105,35 +109,43 @@ async def test_a_scaled_object_drives_decode_within_its_bounds_and_leaves_it_as_
 ):
     api, path = external.api, SCALED_OBJECTS.format(external.cluster.namespace)
     queue.waiting = 20
-    eventually(lambda: api.get(path).status_code == 200, "ScaledObjects are served")
     make(api, path, scaled_object(queue.url))
-
-    def log() -> str:
-        return (logs / "operator.log").read_text()[-3000:]
-
-    # The controller manager reads anew which kinds there are every 30 s.
-    eventually(lambda: asked(external) == 2, f"it asks for two: {log()}", seconds=90.0)
+    asks(external, logs, 2)
     await external.until("two decode workers serve", lambda: external.settled(1, 2))
     queue.waiting = 90
-    eventually(lambda: asked(external) == 9, "it asks for nine", seconds=90.0)
+    asks(external, logs, 9)
     await external.until("three serve", lambda: external.settled(1, 3))
     await external.until("it is told", lambda: external.condition("BudgetLimited")["status"] == "True")
     assert "a scaler asks for 1 prefill and 9 decode workers" in external.condition("BudgetLimited")["message"]
     queue.waiting = 5
-    eventually(lambda: asked(external) == 1, "it asks for one", seconds=90.0)
+    asks(external, logs, 1)
     await external.until("the others drain and go", lambda: external.settled(1, 1))
     assert external.condition("BudgetLimited")["status"] == "False"
 
     queue.waiting = 20
-    eventually(lambda: asked(external) == 2, "it asks for two again", seconds=90.0)
+    asks(external, logs, 2)
     await external.until("two decode workers serve", lambda: external.settled(1, 2))
     before = external.uids()
     api.delete(f"{path}/m-decode").raise_for_status()
     autoscalers = f"/apis/autoscaling/v2/namespaces/{external.cluster.namespace}/horizontalpodautoscalers"
     gone = f"{path}/m-decode", f"{autoscalers}/keda-hpa-m-decode"
     eventually(lambda: all(api.get(one).status_code == 404 for one in gone), "it is gone, with its autoscaler")
-    scale = kinds.WORKER_SCALE.path(external.cluster.namespace, "m-decode")
-    assert api.get(scale).json()["spec"]["workers"] == 2
     await external.until("a pass", lambda: True)
+    assert asked(external) == 2
     assert external.settled(1, 2)
     assert external.uids() == before, "nothing moved"
+
+
+async def test_zero_of_keda_counts_as_the_minimum_and_ends_when_its_trigger_is_active(
+    external: Run, logs: Path, queue: Queue
+):
+    path = SCALED_OBJECTS.format(external.cluster.namespace)
+    before, external.fewest_serving = external.uids(), 1
+    make(external.api, path, scaled_object(queue.url, minReplicaCount=0, cooldownPeriod=1))
+    asks(external, logs, 0)
+    for _ in range(5):
+        await external.until("it stays", lambda: external.settled(1, 1))
+    assert external.uids() == before
+    queue.waiting = 20
+    asks(external, logs, 2)
+    await external.until("two decode workers serve", lambda: external.settled(1, 2))
