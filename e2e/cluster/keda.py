@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster import programs
+from e2e.cluster.beside import running
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.ports import LOOPBACK, free_ports
-from e2e.cluster.steps import leashed
+from e2e.cluster.steps import Command
 
 NAMESPACE = "keda"
 SERVICE = "keda-metrics-apiserver"
@@ -45,7 +45,7 @@ def keda(plane: ControlPlane) -> Iterator[Path]:
     metrics, adapter, *others = free_ports(6)
     objects = {"apiVersion": "v1", "kind": "List", "items": _objects(adapter, (certificates / "ca.crt").read_bytes())}
     plane.kubectl("apply", "--filename=-", stdin=json.dumps(objects))
-    commands: dict[str, list[str | Path]] = {
+    commands: dict[str, Command] = {
         "operator": [
             found / "operator",
             f"--kubeconfig={plane.kubeconfig}",
@@ -70,23 +70,10 @@ def keda(plane: ControlPlane) -> Iterator[Path]:
             f"--metrics-service-address=localhost:{metrics}",
         ],
     }
-    running: list[subprocess.Popen[bytes]] = []
     try:
-        for name, command in commands.items():
-            with (folder / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    leashed(command, "KILL"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(plane),
-                )
-            running.append(process)
-        yield folder
+        with running(commands, folder, _environment(plane)):
+            yield folder
     finally:
-        for process in running:
-            process.kill()
-            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
