@@ -125,6 +125,16 @@ gitops: $(READY) ## a real Argo CD syncs a model; its first build takes a quarte
 	$(BIN)/python -c "from e2e.cluster import programs; programs.argocd()"
 	$(BIN)/pytest operator/tests/controlplane/argocd_syncs.py
 
+.PHONY: keda
+keda: $(READY) ## a real KEDA scales a role; its first build takes half an hour
+	$(BIN)/python -c "from e2e.cluster import programs; programs.keda()"
+	$(BIN)/pytest operator/tests/controlplane/keda_scales.py
+
+.PHONY: kueue
+kueue: $(READY) ## a real Kueue lets workers in and preempts them; its first build takes a quarter of an hour
+	$(BIN)/python -c "from e2e.cluster import programs; programs.kueue()"
+	$(BIN)/pytest operator/tests/controlplane/kueue_admits.py
+
 .PHONY: test-sglang
 test-sglang: $(READY) ## real SGLang on this machine, no GPU needed, beside the simulator; writes docs/conformance.md
 	$(BIN)/python -m e2e.sglang test

@@ -9,7 +9,6 @@ ApplicationSet controller, no notifications.
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from e2e.cluster import programs
+from e2e.cluster.beside import running
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.ports import LOOPBACK, free_ports
-from e2e.cluster.steps import leashed
 
 NAMESPACE = "argocd"
 LOOKS_EVERY_SECONDS = 3
@@ -44,23 +43,10 @@ def argo_cd(plane: ControlPlane, health: Mapping[str, str]) -> Iterator[Path]:
     plane.kubectl(
         "apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": _core(health)})
     )
-    running: list[subprocess.Popen[bytes]] = []
     try:
-        for name, command in _commands(found, plane).items():
-            with (folder / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    leashed(command, "KILL"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(folder, plane),
-                )
-            running.append(process)
-        yield folder
+        with running(_commands(found, plane), folder, _environment(folder, plane)):
+            yield folder
     finally:
-        for process in running:
-            process.kill()
-            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

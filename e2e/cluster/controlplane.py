@@ -19,29 +19,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from e2e.cluster import programs, versions
+from e2e.cluster import programs
+from e2e.cluster.certificates import Authority
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import BUILD_FILES
 from e2e.cluster.ports import LOOPBACK, free_ports
 from e2e.cluster.steps import leashed, output, tail
 
 READY_TIMEOUT_SECONDS = 60.0
-
-# kubeadm is our certificate authority. It refuses a loopback address to advertise, and the certificates carry 127.0.0.1
-# anyway: this one, reserved for documentation, only keeps it from looking for a network interface.
-_KUBEADM_CONFIG = """\
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: ClusterConfiguration
-kubernetesVersion: {version}
-certificatesDir: {certificates}
-encryptionAlgorithm: ECDSA-P256
-controlPlaneEndpoint: {host}:{port}
-apiServer: {{certSANs: ["{host}", localhost]}}
----
-apiVersion: kubeadm.k8s.io/v1beta4
-kind: InitConfiguration
-localAPIEndpoint: {{advertiseAddress: 192.0.2.1, bindPort: {port}}}
-"""
+_FRONT_PROXY = ("front-proxy-ca", "front-proxy-client")
 
 
 class ControlPlane:
@@ -54,19 +40,25 @@ class ControlPlane:
         audit_log: the API server's audit log, one JSON object a line; written only when asked for.
     """
 
-    def __init__(self, folder: Path, program_folder: Path, *, controllers: bool, scheduler: bool, audit: bool) -> None:
+    def __init__(
+        self, folder: Path, program_folder: Path, *, controllers: bool, scheduler: bool, audit: bool, aggregation: bool
+    ) -> None:
         self.folder = folder
         self.audit_log = folder / "audit.log"
         self._programs = program_folder
-        self._certificates = folder / "certificates"
         self._etcd_port, self._etcd_peer_port, self._port = free_ports(3)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"https://{LOOPBACK}:{self._port}"
-        self._make_certificates()
+        self._authority = Authority(program_folder / "kubeadm", folder, self._port)
+        self._certificates = self._authority.folder
+        self._authority.make("ca", "apiserver", "sa", *(_FRONT_PROXY if aggregation else ()))
         self.kubeconfig = self.kubeconfig_for("admin", groups=["system:masters"])
         self._commands: dict[str, list[str | Path]] = {
             "etcd": self._etcd(),
-            "kube-apiserver": self._apiserver(audit=audit, service_accounts=controllers),
+            "kube-apiserver": [
+                *self._apiserver(audit=audit, service_accounts=controllers),
+                *(self._aggregation() if aggregation else ()),
+            ],
         }
         if controllers:
             self._commands["kube-controller-manager"] = self._controller_manager()
@@ -87,8 +79,7 @@ class ControlPlane:
         For a service account use `service_account_kubeconfig`.
         """
         path = self.folder / f"{user.replace(':', '_').replace('/', '_')}.kubeconfig"
-        organizations = [f"--org={group}" for group in groups]
-        path.write_text(self._kubeadm("kubeconfig", "user", f"--client-name={user}", *organizations))
+        path.write_text(self._authority.kubeconfig(user, groups))
         path.chmod(0o600)
         return path
 
@@ -96,6 +87,11 @@ class ControlPlane:
         """Write a kubeconfig with which RBAC sees the service account `name` of `namespace`, and return its path."""
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
         return self.kubeconfig_for(f"system:serviceaccount:{namespace}:{name}", groups)
+
+    def certificates_for(self, name: str, addressed_as: Sequence[str]) -> Path:
+        """Make certificates for a program beside the control plane; return their folder, see `Authority.make_for`."""
+        self._authority.make_for(self.folder / name, addressed_as)
+        return self.folder / name
 
     def start(self, part: str) -> None:
         """Start one part (`etcd`, `kube-apiserver`, ...) that does not run; does not wait until it serves.
@@ -168,19 +164,6 @@ class ControlPlane:
         process.send_signal(how)
         process.wait()
 
-    def _kubeadm(self, *arguments: str) -> str:
-        config = self.folder / "kubeadm.yaml"
-        return output([self._programs / "kubeadm", *arguments, "--config", config])
-
-    def _make_certificates(self) -> None:
-        (self.folder / "kubeadm.yaml").write_text(
-            _KUBEADM_CONFIG.format(
-                version=versions.KUBERNETES, certificates=self._certificates, host=LOOPBACK, port=self._port
-            )
-        )
-        for name in ("ca", "apiserver", "sa"):
-            self._kubeadm("init", "phase", "certs", name)
-
     def _etcd(self) -> list[str | Path]:
         client, peer = f"http://{LOOPBACK}:{self._etcd_port}", f"http://{LOOPBACK}:{self._etcd_peer_port}"
         return [
@@ -223,6 +206,19 @@ class ControlPlane:
             command += ["--disable-admission-plugins=ServiceAccount"]
         return command
 
+    def _aggregation(self) -> list[str]:
+        """What lets the API server pass requests on to the server of an APIService, as the user who made them."""
+        certificates = self._certificates
+        return [
+            f"--requestheader-client-ca-file={certificates / 'front-proxy-ca.crt'}",
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-username-headers=X-Remote-User",
+            f"--proxy-client-cert-file={certificates / 'front-proxy-client.crt'}",
+            f"--proxy-client-key-file={certificates / 'front-proxy-client.key'}",
+        ]
+
     def _controller_manager(self) -> list[str | Path]:
         return [
             self._programs / "kube-controller-manager",
@@ -244,13 +240,16 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(*, controllers: bool = True, scheduler: bool = False, audit: bool = False) -> Iterator[ControlPlane]:
+def control_plane(
+    *, controllers: bool = True, scheduler: bool = False, audit: bool = False, aggregation: bool = False
+) -> Iterator[ControlPlane]:
     """Run a control plane of its own on free ports, and end it afterwards.
 
     Args:
         controllers: run the controller manager, so that Deployments make pods and deletion is cascading.
         scheduler: run the scheduler; there is no node unless the test registers one.
         audit: write `audit_log`.
+        aggregation: let an APIService name a server of its own, which a Service of type ExternalName leads to.
 
     Raises:
         ClusterError: it cannot be built or does not become ready.
@@ -259,7 +258,14 @@ def control_plane(*, controllers: bool = True, scheduler: bool = False, audit: b
     folder = Path(tempfile.mkdtemp(prefix="dopd-controlplane-"))
     plane = None
     try:
-        plane = ControlPlane(folder, program_folder, controllers=controllers, scheduler=scheduler, audit=audit)
+        plane = ControlPlane(
+            folder,
+            program_folder,
+            controllers=controllers,
+            scheduler=scheduler,
+            audit=audit,
+            aggregation=aggregation,
+        )
         plane.start_all()
         yield plane
     finally:

@@ -17,7 +17,7 @@ from e2e.cluster import versions
 from e2e.cluster.cache import build_log, cached, digest, entry
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import BUILD_FILES
-from e2e.cluster.steps import run
+from e2e.cluster.steps import output, run
 
 KUBE_PROGRAMS = (
     "etcd",
@@ -62,15 +62,45 @@ def argocd() -> Path:
         _go_build("argocd", versions.ARGOCD, target, "-s -w", "15 min on two cores")
         for name in ARGOCD_PROGRAMS:
             (target / name).symlink_to("argocd")
-        module = ["go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-cd/v3"]
-        where = subprocess.run(
-            module, cwd=BUILD_FILES / "argocd", env=_go_environment(), capture_output=True, text=True, check=True
-        )
-        (target / "crds").mkdir()
-        for name in ("application-crd.yaml", "applicationset-crd.yaml", "appproject-crd.yaml"):
-            shutil.copyfile(Path(where.stdout.strip()) / "manifests" / "crds" / name, target / "crds" / name)
+        _copy_crds(_sources("argocd", "github.com/argoproj/argo-cd/v3") / "manifests" / "crds", "*-crd.yaml", target)
 
     return cached("argocd", versions.ARGOCD, _key("argocd"), build)
+
+
+def keda() -> Path:
+    """Return the folder with KEDA: `operator`, `adapter`, and in `crds` its definitions."""
+
+    def build(target: Path) -> None:
+        _go_build("keda", versions.KEDA, target, "-s -w", "25 min on two cores", tools=True)
+        _copy_crds(_sources("keda", "github.com/kedacore/keda/v2") / "config" / "crd" / "bases", "*.yaml", target)
+
+    return cached("keda", versions.KEDA, _key("keda"), build)
+
+
+def kueue() -> Path:
+    """Return the folder with Kueue: its manager `kueue`, and `manifests.yaml` as its releases have them."""
+
+    def build(target: Path) -> None:
+        _go_build("kueue", versions.KUEUE, target, "-s -w", "10 min on two cores", tools=True)
+        manifests = _sources("kueue", "sigs.k8s.io/kueue") / "config" / "default"
+        (target / "manifests.yaml").write_text(output([kubectl(), "kustomize", manifests]))
+
+    return cached("kueue", versions.KUEUE, _key("kueue"), build)
+
+
+def _sources(name: str, module: str) -> Path:
+    """Folder of a module that a program is built from."""
+    command = ["go", "list", "-m", "-f", "{{.Dir}}", module]
+    where = subprocess.run(
+        command, cwd=BUILD_FILES / name, env=_go_environment(), capture_output=True, text=True, check=True
+    )
+    return Path(where.stdout.strip())
+
+
+def _copy_crds(source: Path, pattern: str, target: Path) -> None:
+    (target / "crds").mkdir()
+    for path in source.glob(pattern):
+        shutil.copyfile(path, target / "crds" / path.name)
 
 
 def coredns() -> Path:
@@ -205,7 +235,8 @@ def _key(name: str, flags: str = "") -> str:
     return digest(BUILD_FILES / name, flags, platform.system(), platform.machine())
 
 
-def _go_build(name: str, version: str, target: Path, link_flags: str, usually: str) -> None:
+def _go_build(name: str, version: str, target: Path, link_flags: str, usually: str, *, tools: bool = False) -> None:
+    """Build the program of a folder of ours or, with `tools`, those that its go.mod names."""
     command: list[str | Path] = [
         "go",
         "build",
@@ -214,8 +245,7 @@ def _go_build(name: str, version: str, target: Path, link_flags: str, usually: s
         "-ldflags",
         link_flags,
         "-o",
-        target / name,
-        ".",
+        *([f"{target}/", "tool"] if tools else [target / name, "."]),
     ]
     run(
         command,

@@ -1,6 +1,6 @@
 """Every version that the harness pins, in one place.
 
-The `go.mod` files under `build/` repeat two of them because Go reads its own file; a test holds the two equal.
+The `go.mod` files under `build/` repeat some of them because Go reads its own file; a test holds the two equal.
 """
 
 KUBERNETES = "v1.36.3"
@@ -9,6 +9,8 @@ CONTAINERD = "v2.4.2"
 COREDNS = "v1.14.2"
 HELM = "v4.3.1"
 ARGOCD = "v3.2.1"
+KEDA = "v2.21.0"
+KUEUE = "v0.17.0"
 KWOK = "v0.8.0"
 
 # Installed ones that will do: from the first, below the second. kubectl may be a minor older or newer than the API

@@ -60,7 +60,7 @@ GATE = "kueue.x-k8s.io/admission"
 
 
 async def test_a_worker_that_a_queue_has_not_let_in_is_named_and_serves_once_it_is(run: Run):
-    """The gate is that of Kueue's webhook; here the template sets it, and the test lets in."""
+    """The gate is that of Kueue's webhook; the template sets it, and the test lets in (kueue_admits.py: a real one)."""
     create(run, 1, 1)
     await run.until("both serve", lambda: run.settled(1, 1))
     before, run.fewest_serving = run.uids(), 1
