@@ -205,7 +205,7 @@ def _spread(hours: Table, part: str, middles: Floats, recent: Lengths | None, re
             if part == queries.INPUT
             else (recent.output_tokens, recent.output_tokens_second_moment)
         )
-        if mean > 0:
+        if mean >= 1:  # no request has less than a token: the square of less may be nothing
             times, values = np.append(times, recent_seconds), np.append(values, max(1.0, second / mean**2))
     nearest = _nearest(times, middles)
     return None if nearest is None else values[nearest]
