@@ -312,11 +312,14 @@ async def requests_if_wanted(
 
 async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:
     try:
-        return await kubernetes.list(kind, namespace, selector, MOST_CHILDREN)
+        found = await kubernetes.list(kind, namespace, selector, MOST_CHILDREN)
     except ApiError as error:
         if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
             return []
         raise
+    for item in found:  # a third of an object and more, and lists are kept
+        item["metadata"].pop("managedFields", None)
+    return found
 
 
 async def _sets(
