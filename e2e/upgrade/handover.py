@@ -34,7 +34,7 @@ class Handover:
         requests: that were sent.
         lost: that were not answered in whole.
         users_saw: what became of the requests, in words.
-        most_gpus: the most that were held at an event of the audit log, of `GPUS`.
+        most_gpus: the most that were held at an event of the audit log, of `GPUS`; 0 where no worker came or went.
         problems: what should not have been.
     """
 
@@ -116,7 +116,7 @@ def table(found: list[Handover], version: str) -> str:
     ]
     for each in found:
         cells = (each.middle, each.way, f"{each.move_seconds:.0f}", f"{each.exchange_seconds:.0f}", each.requests,
-                 each.lost, f"{each.most_gpus} of {GPUS}")  # fmt: skip
+                 each.lost, f"{each.most_gpus} of {GPUS}" if each.most_gpus else "-")  # fmt: skip
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [f"\n**{each.middle}, {each.way}: {problem}.**" for each in found for problem in each.problems]
     return "\n".join(lines) + "\n"
