@@ -42,18 +42,18 @@ class KeptLists:
 
     def __init__(self, kubernetes: Kubernetes, monotonic: Callable[[], float]) -> None:
         self._kubernetes, self._monotonic = kubernetes, monotonic
-        self._changes: Counter[tuple[Key, Kind]] = Counter()
         self._kept: dict[Key, dict[Kind, _Kept]] = {}
+        self._changes: dict[Key, Counter[Kind]] = {}
 
     def changed(self, key: Key, kind: Kind) -> None:
         """A watch told of a child that came, changed or went."""
-        if key in self._kept:
-            self._changes[key, kind] += 1
+        if key in self._changes:
+            self._changes[key][kind] += 1
 
     def forget(self, key: Key) -> None:
         """The resource is gone, or nobody looks at it any more."""
-        for kind in self._kept.pop(key, {}):
-            self._changes.pop((key, kind), None)
+        self._kept.pop(key, None)
+        self._changes.pop(key, None)
 
     async def read(self, key: Key, kind: Kind, ask: Ask) -> list[Json]:
         """The children of a kind; whoever is handed them leaves them as they are.
@@ -63,8 +63,8 @@ class KeptLists:
             kind: of the children.
             ask: lists them. What it raises is passed on, and nothing is kept.
         """
-        of_key = self._kept.setdefault(key, {})
-        known, changes, writes = of_key.get(kind), self._changes[key, kind], self._writes(key, kind)
+        of_key, told = self._kept.setdefault(key, {}), self._changes.setdefault(key, Counter())
+        known, changes, writes = of_key.get(kind), told[kind], self._writes(key, kind)
         now = self._monotonic()
         if known and (known.changes, known.writes) == (changes, writes) and now - known.at_seconds < KEPT_SECONDS:
             return known.items

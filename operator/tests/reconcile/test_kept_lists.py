@@ -135,6 +135,7 @@ async def test_a_resource_that_is_forgotten_leaves_nothing():
     lists = kept(store, Clock())
     await seen(lists, store)
     lists.changed(KEY, KIND)
+    lists.changed(KEY, kinds.POD)
     lists.forget(KEY)
     lists.changed(KEY, KIND)
     assert not vars(lists)["_kept"]
