@@ -26,7 +26,7 @@ class Bounds(Model):
     """Most workers."""
     spare: Annotated[int, Field(ge=0, le=100)] = 0
     """Workers beside those that the load needs, so that the objectives hold while as many fail or are moved.
-    They serve like the others, and count in max and in gpuBudget. Of no effect in mode External. 0 if absent."""
+    They serve like the others, and count in max and in gpuBudget. Of no effect in mode External."""
 
 
 class GpuBudget(Model):

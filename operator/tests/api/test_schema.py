@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from pydantic import Field, TypeAdapter, ValidationError
@@ -55,7 +55,7 @@ def defaults(model: type[Model], path: str) -> Iterator[tuple[str, Any]]:
         nested = next((kind for kind in types if issubclass(kind, Model)), None)
         default = info.get_default(call_default_factory=True, validated_data={})
         if nested:
-            yield from defaults(nested, here)
+            yield from defaults(nested, f"{here}[]" if get_origin(info.annotation) is list else here)
         elif default not in (None, PydanticUndefined, [], {}):
             yield here, default
 
