@@ -123,8 +123,8 @@ class GpuPools:
             ledger = await self._read(name)
             rows = dict(ledger.rows)
             if not ledger.begun:
-                rows |= await self._found(name, ledger)
-            rows = await self._without_gone(name, ledger, rows)
+                rows |= await self._found(name, ledger, now.timestamp())
+            rows = await self._without_gone(name, ledger, rows, now.timestamp())
             types, problem = types_of(want.spec, ledger.spec.gpu_types)
             mine = str(want.key)
             rows[mine] = _own(rows.get(mine), want, types)
@@ -158,7 +158,7 @@ class GpuPools:
             words = f"GpuPool {name} can not be read, and what was granted last holds: {error}"
             raise _Unusable(ConditionReason.NO_POOL, f"{words}. Apply it anew") from error
 
-    async def _found(self, name: str, ledger: Ledger) -> dict[str, Row]:
+    async def _found(self, name: str, ledger: Ledger, now_seconds: float) -> dict[str, Row]:
         """Rows of the resources that name a pool of which the ledger has just begun: they hold what they hold."""
         rows = {}
         for namespace in self.namespaces or (None,):
@@ -169,7 +169,7 @@ class GpuPools:
                 status, meta = stored_status(resource), resource["metadata"]
                 types, _ = types_of(spec, ledger.spec.gpu_types)
                 pods = await self._pods(meta["namespace"], meta["name"])
-                held = _by_type(_held(pods), types)
+                held = _by_type(_held(pods, now_seconds), types)
                 pair = tuple(of.desired if of else 0 for of in (status.prefill, status.decode))
                 gpus = (spec.prefill.gpus, spec.decode.gpus)
                 row = Row(f"{meta['namespace']}/{meta['name']}", (pair[0], pair[1]), NOTHING, gpus, types, held=held)
@@ -177,7 +177,7 @@ class GpuPools:
                 rows[row.name] = replace(row, share=row.wanted, granted=granted)
         return rows
 
-    async def _without_gone(self, name: str, ledger: Ledger, rows: Rows) -> dict[str, Row]:
+    async def _without_gone(self, name: str, ledger: Ledger, rows: Rows, now_seconds: float) -> dict[str, Row]:
         """The rows, without those of resources that are gone, or name the pool no more, as far as their pods are."""
         kept, now = dict(rows), self.monotonic()
         if now - self._swept.setdefault(name, now) < SWEEP_SECONDS:  # not at once: after a start all turns are to come
@@ -190,7 +190,7 @@ class GpuPools:
             try:
                 resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
                 gone = resource is None or "deletionTimestamp" in resource["metadata"]
-                held = _by_type(_held(await self._pods(*key)), row.types) if gone else {}
+                held = _by_type(_held(await self._pods(*key), now_seconds), row.types) if gone else {}
             except ApiError as error:
                 _LOG.warning("GpuPool %s: whether %s is gone is not known: %s", name, row.name, error)
                 continue
@@ -297,12 +297,17 @@ def _by_type(of_roles: Pair, types: tuple[str, str]) -> dict[str, int]:
     return {kind: gpus for kind, gpus in found.items() if gpus}
 
 
-def _held(pods: Sequence[Json]) -> Pair:
-    """GPUs of pods of both roles that have not ended. Each pod of a group says what the group holds, so one counts."""
+def _held(pods: Sequence[Json], now_seconds: float) -> Pair:
+    """GPUs of pods of both roles. Each pod of a group says what the group holds, so one counts.
+
+    A pod that is being deleted counts until it is gone, as everywhere, unless its node is lost.
+    """
     held: dict[Role, dict[str, int]] = {role: {} for role in Role}
     for pod in pods:
         role, meta = pod_reading.pool(pod), pod["metadata"]
-        if role in tuple(Role) and not pod_reading.finished(pod):
+        leaves = "deletionTimestamp" in meta
+        counts = not (pod_reading.overdue(pod, now_seconds) if leaves else pod_reading.finished(pod))
+        if role in tuple(Role) and counts:
             worker = meta.get("labels", {}).get(SET_LABEL) or meta["name"]
             held[Role(role)][worker] = pod_reading.gpus(pod)
     return sum(held[Role.PREFILL].values()), sum(held[Role.DECODE].values())

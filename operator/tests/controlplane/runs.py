@@ -82,7 +82,7 @@ class Run:
         assert gateways or not self.fewest_serving, "a gateway answers"
         for gateway in gateways:
             made_from = {(p["spec"]["containers"][0]["image"], _turn(p)) for p in self.cluster.listed(gateway)}
-            assert len(made_from) == 1, "no request is shared by two revisions"
+            assert len(made_from) <= 1, "no request is shared by two revisions"
 
     def serving(self, role: str) -> list[Json]:
         """Workers of a role that some gateway sends to."""

@@ -182,6 +182,30 @@ async def test_a_resource_that_is_gone_counts_until_its_pods_are(api: Api):
     assert dict(grant.granted) == {"h100": 8}
 
 
+@pytest.mark.parametrize(
+    ("phase", "ends", "granted"),
+    [
+        ("Running", "2026-01-01T00:00:30Z", 6),
+        ("Succeeded", "2026-01-01T00:00:30Z", 6),
+        ("Succeeded", None, 8),
+        ("Running", "2025-12-31T23:00:00Z", 8),
+    ],
+    ids=["leaves", "has ended and is there still", "has ended and nobody deletes it", "on a lost node"],
+)
+async def test_a_pod_of_a_resource_that_is_gone_counts_until_the_api_server_lets_it_go(
+    api: Api, phase: str, ends: str | None, granted: int
+):
+    clock = iter(float(n) for n in range(0, 10_000, 100))
+    pools = operator(api, clock=lambda: next(clock))
+    await pools.turn(want("a", (3, 3)), NOW)
+    meta = {"name": "d", "namespace": "a", "labels": {POOL_LABEL: "decode"}, "annotations": {GPUS_ANNOTATION: "2"}}
+    deleted = {"deletionTimestamp": ends} if ends else {}
+    api.pods = [{"metadata": {**meta, **deleted}, "of": "m", "status": {"phase": phase}}]
+    pools.forget(Key("a", "m"))
+    grant = await pools.turn(want("b", (4, 4)), NOW)
+    assert dict(grant.granted) == {"h100": granted}
+
+
 async def test_what_a_group_of_pods_holds_counts_once(api: Api):
     clock = iter(float(n) for n in range(0, 10_000, 100))
     pools = operator(api, clock=lambda: next(clock))
