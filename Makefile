@@ -125,6 +125,11 @@ gitops: $(READY) ## a real Argo CD syncs a model; its first build takes a quarte
 	$(BIN)/python -c "from e2e.cluster import programs; programs.argocd()"
 	$(BIN)/pytest operator/tests/controlplane/argocd_syncs.py
 
+.PHONY: e2e-gitops
+e2e-gitops: $(READY) ## a real Argo CD beside a kind cluster with the operator, which is taken down afterwards
+	$(BIN)/python -c "from e2e.cluster import programs; programs.argocd()"
+	$(BIN)/python -m pytest e2e/gitops/tests
+
 .PHONY: keda
 keda: $(READY) ## a real KEDA scales a role; its first build takes half an hour
 	$(BIN)/python -c "from e2e.cluster import programs; programs.keda()"

@@ -9,15 +9,15 @@ ApplicationSet controller, no notifications.
 import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from e2e.cluster import programs
 from e2e.cluster.beside import running
-from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.ports import LOOPBACK, free_ports
 
 NAMESPACE = "argocd"
@@ -25,12 +25,50 @@ LOOKS_EVERY_SECONDS = 3
 """Argo CD asks for new commits so often."""
 
 
+class Cluster(Protocol):
+    """What Argo CD syncs to: a control plane on loopback, or a kind cluster."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Credentials of an administrator."""
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        """Run kubectl as that, and return what it prints."""
+
+
+class Repository:
+    """A git repository with the folder model.
+
+    Args:
+        folder: where it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "model").mkdir(parents=True)
+        self._git("init", "--quiet", "--initial-branch=main")
+
+    def commit(self, **manifests: dict[str, Any] | None) -> None:
+        """Write or, for None, remove manifests, and commit."""
+        for name, manifest in manifests.items():
+            path = self.folder / "model" / f"{name}.json"
+            if manifest is None:
+                path.unlink()
+            else:
+                path.write_text(json.dumps(manifest))
+        self._git("add", "--all")
+        self._git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message=x")
+
+    def _git(self, *arguments: str) -> None:
+        subprocess.run(["git", *arguments], cwd=self.folder, check=True)
+
+
 @contextmanager
-def argo_cd(plane: ControlPlane, health: Mapping[str, str]) -> Iterator[Path]:
+def argo_cd(plane: Cluster, health: Mapping[str, str]) -> Iterator[Path]:
     """Run Argo CD, and end it afterwards.
 
     Args:
-        plane: the control plane that it syncs to.
+        plane: the cluster that it syncs to.
         health: scripts of health checks in Lua, by GROUP_KIND.
 
     Yields:
@@ -109,7 +147,7 @@ def _core(health: Mapping[str, str]) -> list[dict[str, Any]]:
     ]
 
 
-def _commands(found: Path, plane: ControlPlane) -> dict[str, list[str | Path]]:
+def _commands(found: Path, plane: Cluster) -> dict[str, list[str | Path]]:
     redis, repository, *metrics = free_ports(4)
     return {
         "redis": [found / "redis", f"{LOOPBACK}:{redis}"],
@@ -138,7 +176,7 @@ def _commands(found: Path, plane: ControlPlane) -> dict[str, list[str | Path]]:
     }
 
 
-def _environment(folder: Path, plane: ControlPlane) -> dict[str, str]:
+def _environment(folder: Path, plane: Cluster) -> dict[str, str]:
     home = folder / "home"
     for name in ("home/.kube", "tls", "ssh", "gpg", "tmp"):
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ Not run with the other tests: the first build of Argo CD takes a quarter of an h
 """
 
 import json
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import httpx
 import pytest
 
 from dopd.cluster import kinds
-from e2e.cluster.argocd import NAMESPACE, application, argo_cd, project
+from e2e.cluster.argocd import NAMESPACE, Repository, application, argo_cd, project
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.errors import ClusterError
 
@@ -41,29 +40,6 @@ def argo(plane: ControlPlane) -> Iterator[Path]:
 
         eventually(made, "the project default")
         yield logs
-
-
-class Repository:
-    """A git repository with the folder model."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (folder / "model").mkdir(parents=True)
-        self._git("init", "--quiet", "--initial-branch=main")
-
-    def commit(self, **manifests: dict[str, Any] | None) -> None:
-        """Write or, for None, remove manifests, and commit."""
-        for name, manifest in manifests.items():
-            path = self.folder / "model" / f"{name}.json"
-            if manifest is None:
-                path.unlink()
-            else:
-                path.write_text(json.dumps(manifest))
-        self._git("add", "--all")
-        self._git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message=x")
-
-    def _git(self, *arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=self.folder, check=True)
 
 
 class Model(Run):

@@ -1,0 +1,1 @@
+"""GitOps tools against the kind cluster, where pods are real."""
