@@ -28,27 +28,25 @@ from dopd.autoscaler.peak import PeakForecast
 from dopd.autoscaler.promises import Promises
 from dopd.autoscaler.queue_trend import QueueTrend
 from dopd.autoscaler.sample import Sample
+from dopd.autoscaler.sized import Sized
 from dopd.autoscaler.stabilization import Stabilization, window_together, windows
 from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.until_start import UntilStart, leads_of, leads_with_sum
 from dopd.autoscaler.work import RequestWork, Work, of_both
 from dopd.perf import EngineModel
 from dopd.planning.backlog import decode_for_backlog, prefill_for_backlog
-from dopd.planning.bounds import Bound, NoRoomError, Pair, apply_bounds, with_spare
+from dopd.planning.bounds import Bound, NoRoomError, apply_bounds, with_spare
 from dopd.planning.demand import Demand
 from dopd.planning.events import factor_ahead, factors_at
 from dopd.planning.per_role import PerRole
 from dopd.planning.policy import Objectives, Policy
-from dopd.planning.sizing import Load, Size, joined
+from dopd.planning.sizing import joined
 from dopd.planning.switching import NO_SWITCHING, Into, divide, flips_of, remedies, seconds_into
 from dopd.planning.workers import Workers
 from dopd_forecasting import Forecaster, Trust
 
 RECENT_BINS = 240
 """Bins of the past whose lengths still count."""
-DEVIATIONS_KEPT = 2.0
-"""A worker is given up only if the rest would do for a load that is greater by so many deviations of its own noise:
-else a load that stands still next to what a worker carries starts one for each wave."""
 MANY_BINS = 30
 """So many bins of the past that come late (a far piece took its time) make the forecast begin anew with all of it."""
 
@@ -69,18 +67,6 @@ class _Seen:
     def planned_for(self) -> PerRole[Demand]:
         """The peak of each role, as requests of the lengths of now."""
         return self.outlook.map(lambda role: self.demand.at(role.requests_per_second))
-
-
-@dataclass(frozen=True)
-class _Sized:
-    """The workers for some loads, kept until one of these changes."""
-
-    asked: tuple[_Seen, EngineModel, Policy]
-    now: PerRole[Size]
-    peak: PerRole[Size]
-    kept: PerRole[Size]
-    together: tuple[int, int] | None
-    apart: Pair | None
 
 
 class Autoscaler:
@@ -121,7 +107,7 @@ class Autoscaler:
         self._lengths = SlowLengths(self._tuning.level_seconds)
         self._at_seconds: float | None = None
         self._blind_since_seconds: float | None = None
-        self._sized: _Sized | None = None
+        self._sized: tuple[tuple[_Seen, EngineModel, Policy], Sized] | None = None
         self._promises = PerRole(Promises(), Promises())
         self.calibration = Calibration()
         self.last: Decision | None = None
@@ -486,21 +472,9 @@ class Autoscaler:
             ]
             peak.learn(ends, widths, loads, noises)
 
-    def _sizes(self, seen: _Seen, engine: EngineModel, policy: Policy) -> _Sized:
+    def _sizes(self, seen: _Seen, engine: EngineModel, policy: Policy) -> Sized:
+        """The workers for what was seen, kept until one of these changes."""
         asked = (seen, engine, policy)
-        if self._sized is None or self._sized.asked != asked:
-            load = Load.of(seen.demand, engine, policy.objectives, on_time_first=policy.on_time_first)
-
-            def at(requests_per_second: float) -> Size:
-                return load.at(requests_per_second).size(policy.prefill.gpus, policy.decode.gpus)
-
-            now = seen.outlook.map(lambda role: at(role.rate(role.now) or 0.0))
-            peak = seen.outlook.map(lambda role: at(role.requests_per_second))
-
-            def to_keep(outlook: Outlook) -> Size:
-                return at(outlook.rate(outlook.peak + DEVIATIONS_KEPT * outlook.deviation) or 0.0)
-
-            kept, both = seen.outlook.map(to_keep), seen.until_start
-            together = (both.workers(at), both.workers(at, DEVIATIONS_KEPT)) if both else None
-            self._sized = _Sized(asked, now, peak, kept, together, both.apart(at) if both else None)
-        return self._sized
+        if self._sized is None or self._sized[0] != asked:
+            self._sized = (asked, Sized.of(seen.demand, seen.outlook, seen.until_start, engine, policy))
+        return self._sized[1]
