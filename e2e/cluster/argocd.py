@@ -21,6 +21,8 @@ from e2e.cluster.beside import running
 from e2e.cluster.ports import LOOPBACK, free_ports
 
 NAMESPACE = "argocd"
+WAVE = "argocd.argoproj.io/sync-wave"
+"""Annotation on a manifest: lower ones are synced first, and waited for."""
 LOOKS_EVERY_SECONDS = 3
 """Argo CD asks for new commits so often."""
 
@@ -61,6 +63,16 @@ class Repository:
 
     def _git(self, *arguments: str) -> None:
         subprocess.run(["git", *arguments], cwd=self.folder, check=True)
+
+
+def waved(manifest: dict[str, Any], wave: int) -> dict[str, Any]:
+    """A manifest that is synced in a wave."""
+    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {WAVE: str(wave)}}}
+
+
+def settings(name: str) -> dict[str, Any]:
+    """An empty ConfigMap, to be seen in its wave."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
 
 
 @contextmanager

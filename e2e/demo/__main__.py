@@ -9,9 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from dopd.cli.arguments import output_file
 from dopd.cli.errors import did_you_mean
 from e2e import stack as stacks
+from e2e.arguments import file_to_write, one_of
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.demo import story
@@ -145,26 +145,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _output_file(text: str) -> Path:
-    try:
-        return output_file(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _scenario(text: str) -> str:
-    if text not in SCENARIOS:
-        raise argparse.ArgumentTypeError(f"{text}: expected {_SCENARIOS}{did_you_mean(text, SCENARIOS)}")
-    return text
-
-
 def _trace(text: str) -> Path:
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text}: expected a file that exists, in a format that dopd replay reads")
     return Path(text)
-
-
-_SCENARIOS = f"one of {', '.join(SCENARIOS)}"
 
 
 class _OneLine(argparse.ArgumentParser):
@@ -192,15 +176,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--keep", action="store_true", help="leave the cluster running, and say how to look around")
     add(
         "--scenario",
-        type=_scenario,
+        type=one_of(SCENARIOS),
         metavar="NAME",
         default=FIRST_LIGHT.name,
-        help=f"{_SCENARIOS} (default: %(default)s)",
+        help=f"one of {', '.join(SCENARIOS)} (default: %(default)s)",
     )
     add("--trace", type=_trace, metavar="FILE", help="play the start of another trace")
-    add("--json", type=_output_file, metavar="FILE", help="write the figures")
-    add("--html", type=_output_file, metavar="FILE", help="write a page of the run")
-    add("--record", type=_output_file, metavar="FILE", help="write what the autoscaler was told and decided")
+    add("--json", type=file_to_write, metavar="FILE", help="write the figures")
+    add("--html", type=file_to_write, metavar="FILE", help="write a page of the run")
+    add("--record", type=file_to_write, metavar="FILE", help="write what the autoscaler was told and decided")
     add("--name", default=stacks.cluster_name("demo"), help="name of the cluster (default: %(default)s)")
     return parser
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 
 from e2e import stack as stacks
+from e2e.arguments import one_of
 from e2e.cluster.daemon import docker_session
 from e2e.cluster.docker import Docker
 from e2e.cluster.errors import ClusterError
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m e2e.faults", description="Faults on purpose; writes docs/faults.md."
     )
     parser.add_argument(
-        "faults", nargs="*", choices=[*FAULTS, []], metavar="NAME", help=f"of {', '.join(FAULTS)} (default: all)"
+        "faults", nargs="*", type=one_of(FAULTS), metavar="NAME", help=f"of {', '.join(FAULTS)} (default: all)"
     )
     parser.add_argument("--name", default=stacks.cluster_name("faults"), help="name of the cluster")
     parser.add_argument("--keep", action="store_true", help="leave the cluster up")

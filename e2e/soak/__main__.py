@@ -6,12 +6,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
 
-from dopd.cli.arguments import output_file
 from dopd.cli.errors import did_you_mean
 from e2e import stack as stacks
+from e2e.arguments import file_to_write
 from e2e.cluster.daemon import docker_session
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.steps import say
@@ -89,13 +88,6 @@ def _kinds(text: str) -> tuple[Kind, ...]:
     return tuple(dict.fromkeys(map(Kind, names)))
 
 
-def _file(text: str) -> Path:
-    try:
-        return output_file(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _above_zero(text: str) -> float:
     try:
         value = float(text)
@@ -135,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="from one to the next at least (default: %(default)s)",
     )
-    add("--json", type=_file, metavar="FILE", help="write what was found")
-    add("--html", type=_file, metavar="FILE", help="write a page of the run")
+    add("--json", type=file_to_write, metavar="FILE", help="write what was found")
+    add("--html", type=file_to_write, metavar="FILE", help="write a page of the run")
     add("--name", default=stacks.cluster_name(NAME), help="name of the cluster (default: %(default)s)")
     add("--keep", action="store_true", help="leave the cluster up")
     return parser

@@ -23,8 +23,13 @@ _stack: Stack | None = None
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real starts take real time; what the fixtures take (a first build of all programs) is not limited."""
+    limit(items, TEST_SECONDS)
+
+
+def limit(items: list[pytest.Item], seconds: float) -> None:
+    """Give tests so long on a cluster, without their fixtures; for the folders of tests that stand on the same."""
     for item in items:
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
+        item.add_marker(pytest.mark.timeout(seconds, func_only=True))
         # A Docker daemon of our own is meant to outlive the call that started it.
         item.add_marker(pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"))
 

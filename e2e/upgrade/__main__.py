@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e2e import stack as stacks
+from e2e.arguments import one_of
 from e2e.cluster.daemon import docker_session
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
@@ -74,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         description="The operator is replaced by this version, and rolled back, in the middle of moves under load.",
     )
     parser.add_argument(
-        "middles", nargs="*", choices=[*MIDDLES, []], metavar="NAME", help=f"of {', '.join(MIDDLES)} (default: all)"
+        "middles", nargs="*", type=one_of(MIDDLES), metavar="NAME", help=f"of {', '.join(MIDDLES)} (default: all)"
     )
     parser.add_argument(
         "--from", dest="revision", default="", metavar="REVISION", help="the earlier version (default: the newest tag)"

@@ -13,6 +13,4 @@ apply = e2e.apply
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """As in e2e/tests, with a longer time: a flip takes about ten seconds, and there are many."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
-        item.add_marker(pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"))
+    e2e.limit(items, TEST_SECONDS)

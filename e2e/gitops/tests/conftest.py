@@ -12,6 +12,4 @@ stack = e2e.stack
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """As in e2e/tests, with a longer time: Argo CD looks every few seconds."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
-        item.add_marker(pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"))
+    e2e.limit(items, TEST_SECONDS)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster.argocd import NAMESPACE, Repository, application, argo_cd, project
+from e2e.cluster.argocd import NAMESPACE, Repository, application, argo_cd, project, settings, waved
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.stack import Stack, wait_for
@@ -15,7 +15,6 @@ from e2e.tests.resources import GATEWAY_NODE_PORT, auto
 
 Json = dict[str, Any]
 APPLICATION_PATH = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications/model"
-WAVE = "argocd.argoproj.io/sync-wave"
 MODEL = "synced"
 
 
@@ -45,14 +44,6 @@ def argo(stack: Stack) -> Iterator[Path]:
 
         wait_for(made, "the project default", timeout_seconds=60)
         yield logs
-
-
-def waved(manifest: Json, wave: int) -> Json:
-    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {WAVE: str(wave)}}}
-
-
-def settings(name: str) -> Json:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
 
 
 def test_a_model_is_synced_scales_without_drift_and_is_pruned(stack: Stack, argo: Path, tmp_path: Path) -> None:

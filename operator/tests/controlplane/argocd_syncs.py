@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dopd.cluster import kinds
-from e2e.cluster.argocd import NAMESPACE, Repository, application, argo_cd, project
+from e2e.cluster.argocd import NAMESPACE, Repository, application, argo_cd, project, settings, waved
 from e2e.cluster.controlplane import ControlPlane
 from e2e.cluster.errors import ClusterError
 
@@ -24,7 +24,6 @@ from .runs import GPUS, Run, running
 
 pytestmark = pytest.mark.timeout(600)
 APPLICATIONS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/applications"
-WAVE = "argocd.argoproj.io/sync-wave"
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +77,8 @@ async def model(plane: ControlPlane, api: httpx.Client, crds: None, namespace: s
         yield one
 
 
-def waved(manifest: dict[str, Any], wave: int) -> dict[str, Any]:
-    return {**manifest, "metadata": {**manifest["metadata"], "annotations": {WAVE: str(wave)}}}
-
-
 def served(prefill: int, decode: int, **spec: Any) -> dict[str, Any]:
     return waved(json.loads(inference("m", prefill, decode, **spec)), 1)
-
-
-def settings(name: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
 
 
 async def test_a_model_is_synced_in_waves_scales_without_drift_and_is_pruned(model: Model, argo: Path, tmp_path: Path):

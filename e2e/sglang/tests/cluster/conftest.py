@@ -22,9 +22,7 @@ stack = e2e.stack
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """As in e2e/tests, with the longer times of real engines."""
-    for item in items:
-        item.add_marker(pytest.mark.timeout(TEST_SECONDS, func_only=True))
-        item.add_marker(pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"))
+    e2e.limit(items, TEST_SECONDS)
 
 
 @pytest.fixture(scope="session")
