@@ -1,19 +1,18 @@
 """Watching the resource while the load plays: one sample a second, and every decision."""
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from dopd.api.text import plain
 from e2e.demo.seen import Load, Sample, SeenDecision, Workers
+from e2e.looking import Looking
 
 Json = dict[str, Any]
 PERIOD_SECONDS = 1.0
 
 
-class Watcher:
+class Watcher(Looking):
     """Samples a resource in a thread of its own, from creation until `stop`.
 
     Decisions that the first look finds are older than the watching, and are left out.
@@ -40,21 +39,8 @@ class Watcher:
         self.decisions: list[SeenDecision] = []
         self._read, self._held_gpus, self._load = read, held_gpus, load
         self._period = period_seconds
-        self._zero = time.monotonic()
         self._known: set[tuple[str, str, str]] = set()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the watching began."""
-        return time.monotonic() - self._zero
-
-    def stop(self) -> None:
-        """End the watching."""
-        self._over.set()
-        self._thread.join()
+        super().__init__()
 
     def look(self) -> None:
         """Take one sample."""
@@ -70,7 +56,8 @@ class Watcher:
                 self.decisions.append(SeenDecision(now, item["from"], item["to"], item["reason"], item["message"]))
             self._known.add(identity)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look once a period."""
         while True:
             try:
                 self.look()

@@ -1,7 +1,5 @@
 """A look at the cluster each ten seconds: workers, the decision log, and the memory of the operator."""
 
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from dopd.api.names import Role
 from e2e.demo.seen import Workers, held_gpus
 from e2e.faults import nodes
+from e2e.looking import Looking
 from e2e.soak.agreement import Decision
 from e2e.soak.memory import Reading
 from e2e.stack import OPERATOR_PODS_PATH, Stack
@@ -65,7 +64,7 @@ def process_memory(pod: str, text: str) -> tuple[str, float]:
     return f"{pod} since {datetime.fromtimestamp(values[STARTED]).astimezone():%H:%M:%S}", values[MEMORY] / _MIB
 
 
-class Watch:
+class Watch(Looking):
     """Looks from creation until `stop`, in a thread of its own.
 
     Args:
@@ -87,20 +86,7 @@ class Watch:
         self.decisions: list[Decision] = []
         self.missed: list[str] = []
         self._stack, self._name, self._began, self._say = stack, name, began, say
-        self._zero = time.monotonic()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-        self._thread.start()
-
-    @property
-    def seconds(self) -> float:
-        """Since the load began."""
-        return time.monotonic() - self._zero
-
-    def stop(self) -> None:
-        """End the watching, with a last look."""
-        self._over.set()
-        self._thread.join()
+        super().__init__()
 
     def look(self) -> None:
         """Look at the resource: its workers and its decisions."""
@@ -120,7 +106,8 @@ class Watch:
         text = self._stack.kubectl("get", "--raw", f"{OPERATOR_PODS_PATH}/{ready[0]}:8080/proxy/metrics")
         self.readings.append(Reading(self.seconds, *process_memory(ready[0], text)))
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look each ten seconds, and a last time at the end."""
         last = False
         while not last:
             last = self._over.is_set()
