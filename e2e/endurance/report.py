@@ -27,7 +27,8 @@ def table(runs: Sequence[Json]) -> str:
     for kind in Kind:
         lines.append(_row(kind, [s["seconds"] for run in runs for s in run["steps"] if s["kind"] == kind]))
     lines.append(_row("scale-up between", [s for run in runs for s in run["growth_seconds"]]))
-    total = {name: sum(run["summary"][name] for run in runs) for name in ("requests", "failed", "truncated")}
+    counted = ("requests", "failed", "truncated", "sent_again")
+    total = {name: sum(run["summary"][name] for run in runs) for name in counted}
     wrong = sum(run["wrong_counts"] for run in runs)
     late = max((run["summary"]["late_p99_seconds"] for run in runs), default=0.0)
     flips = [step for run in runs for step in run["steps"] if step["kind"] == Kind.FLIP]
@@ -38,6 +39,7 @@ def table(runs: Sequence[Json]) -> str:
         f"| requests | {total['requests']} |",
         f"| failed | {total['failed']} |",
         f"| truncated | {total['truncated']} |",
+        f"| sent again, since a kept connection was closed | {total['sent_again']} |",
         f"| with another number of tokens than asked for | {wrong} |",
         f"| most GPUs held at any event of the audit log, of the budget | {_cap(runs)} |",
         f"| creations and ends of workers in the audit log | {sum(run['events'] for run in runs)} |",

@@ -82,6 +82,7 @@ def _rolled_out(
         "requests": summary.requests,
         "failed": summary.failed,
         "truncated": summary.truncated,
+        "sent_again": summary.sent_again,
         "first_error": summary.first_error,
         "refused": len(refused),
         "refused_for_seconds": round(refused[-1].at_seconds - refused[0].at_seconds, 1) if refused else 0.0,

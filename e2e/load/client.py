@@ -4,8 +4,9 @@ import asyncio
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import SimpleNamespace
 
 import aiohttp
 
@@ -46,6 +47,7 @@ class Result:
         itl_seconds: mean time between tokens; None with fewer than two tokens or without an end.
         total_seconds: from sending to the end.
         error: what went wrong; empty when nothing did.
+        sent_again: its kept connection was closed before a byte of an answer came, and it was sent once more.
     """
 
     at_seconds: float
@@ -59,6 +61,7 @@ class Result:
     itl_seconds: float | None
     total_seconds: float
     error: str
+    sent_again: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,32 +124,79 @@ class _Stream:
         self.last_at = now
 
 
+@dataclass
+class _Try:
+    """One sending of a request: what came, and over which connection."""
+
+    stream: _Stream = field(default_factory=_Stream)
+    status: int = 0
+    error: str = ""
+    kept_connection: bool = False
+    disconnected: bool = False
+
+    @property
+    def unheard(self) -> bool:
+        """A connection of an earlier request was closed before a byte of this one's answer came."""
+        return self.kept_connection and self.disconnected and self.status == 0
+
+
+def client_session() -> aiohttp.ClientSession:
+    """A session for `send`: it keeps connections, as many as it takes, and knows which request goes over a kept one."""
+
+    async def reused(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.kept_connection = True
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(reused)
+    # No limit: it would hold requests back in the client and hide the server's queue.
+    connector = aiohttp.TCPConnector(limit=0, force_close=False)
+    return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None), trace_configs=[trace])
+
+
 async def send(session: aiohttp.ClientSession, target: Target, arrival: Arrival, late_seconds: float = 0.0) -> Result:
-    """Send one request, read its stream to the end, and say how it went. Never raises for what a server may do."""
-    stream, status, error = _Stream(), 0, ""
+    """Send one request, read its stream to the end, and say how it went. Never raises for what a server may do.
+
+    A server may close a kept connection at the moment in which a request goes over it (RFC 9112, 9.5). Clients of
+    OpenAI's API, browsers and proxies then send it again; so does this one, once, and says so in the result. All
+    times count from the first sending.
+    """
     start = time.perf_counter()
+    tried, again = _Try(), False
     try:
         async with asyncio.timeout(target.timeout_seconds):
-            async with session.post(
-                f"{target.url}/v1/completions",
-                data=target.body(arrival),
-                headers={"Content-Type": "application/json"},
-            ) as answer:
-                status = answer.status
-                if status == 200:
-                    async for chunk in answer.content.iter_any():
-                        stream.feed(chunk, time.perf_counter())
-                else:
-                    error = (await answer.text())[:500]
+            await _once(session, target, arrival, tried)
+            if tried.unheard:
+                tried, again = _Try(), True
+                await _once(session, target, arrival, tried)
     except TimeoutError:
-        error = f"not whole after {target.timeout_seconds:.0f} s"
-        status = 0 if not stream.first_at else status
+        tried.error = f"not whole after {target.timeout_seconds:.0f} s"
+        tried.status = 0 if not tried.stream.first_at else tried.status
+    return replace(_judge(arrival, tried, start, late_seconds), sent_again=again)
+
+
+async def _once(session: aiohttp.ClientSession, target: Target, arrival: Arrival, tried: _Try) -> None:
+    try:
+        async with session.post(
+            f"{target.url}/v1/completions",
+            data=target.body(arrival),
+            headers={"Content-Type": "application/json"},
+            trace_request_ctx=tried,
+        ) as answer:
+            tried.status = answer.status
+            if answer.status == 200:
+                async for chunk in answer.content.iter_any():
+                    tried.stream.feed(chunk, time.perf_counter())
+            else:
+                tried.error = (await answer.text())[:500]
+    except TimeoutError:
+        raise
     except (aiohttp.ClientError, OSError, ValueError, KeyError) as problem:
-        error = f"{type(problem).__name__}: {problem}"
-    return _judge(arrival, stream, status, error or stream.error, start, late_seconds)
+        tried.error = f"{type(problem).__name__}: {problem}"
+        tried.disconnected = isinstance(problem, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
 
 
-def _judge(arrival: Arrival, stream: _Stream, status: int, error: str, start: float, late_seconds: float) -> Result:
+def _judge(arrival: Arrival, tried: _Try, start: float, late_seconds: float) -> Result:
+    stream, status, error = tried.stream, tried.status, tried.error or tried.stream.error
     whole = stream.done and stream.tokens is not None and stream.tokens >= arrival.output_tokens
     began = status == 200 and stream.first_at > 0
     if whole and not error:

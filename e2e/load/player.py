@@ -4,9 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import aiohttp
-
-from e2e.load.client import Result, Target, send
+from e2e.load.client import Result, Target, client_session, send
 from e2e.load.schedule import Arrival, Schedule
 
 
@@ -25,9 +23,7 @@ async def play(
         on_result: gets each result as it comes in.
         stop: once set, nothing more is sent; what was sent is still waited for.
     """
-    # No limit on connections: a limit would hold requests back in the client and hide the server's queue.
-    connector = aiohttp.TCPConnector(limit=0, force_close=False)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+    async with client_session() as session:
 
         async def one(arrival: Arrival, late_seconds: float) -> None:
             on_result(await send(session, target, arrival, late_seconds))

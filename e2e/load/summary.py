@@ -35,6 +35,7 @@ class Summary:
             overloaded and the latencies are not the server's.
         speedup: seconds of the trace in one of the clock.
         first_error: of the first request that was not answered in whole.
+        sent_again: sent once more, since a kept connection was closed before a byte of an answer came.
     """
 
     requests: int
@@ -51,6 +52,7 @@ class Summary:
     late_p99_seconds: float
     speedup: float
     first_error: str
+    sent_again: int
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -88,6 +90,7 @@ def summarize(results: Sequence[Result], objectives: Objectives | None = None, *
         late_p99_seconds=percentile([r.late_seconds for r in results], 0.99),
         speedup=speedup,
         first_error=failures[0].error if failures else "",
+        sent_again=sum(result.sent_again for result in results),
     )
 
 

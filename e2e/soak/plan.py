@@ -53,15 +53,12 @@ class Trait:
     costs_seconds: float | None = None
 
 
-_KEPT_CONNECTION = r"ServerDisconnected|Connection reset"
-"""A gateway that ends closes kept connections: what is sent at that moment gets no answer. docs/faults.md says why."""
-
 TRAITS = {
     Kind.OPERATOR_KILL: Trait(2, 30.0, ends_operator=True),
-    Kind.GATEWAY_DELETE: Trait(2, 20.0, costs=_KEPT_CONNECTION),
+    Kind.GATEWAY_DELETE: Trait(2, 20.0),
     Kind.EVICTION: Trait(3, 25.0),
-    Kind.NODE_DRAIN: Trait(1, 45.0, costs=_KEPT_CONNECTION),
-    Kind.ROLLOUT: Trait(1, 90.0, costs=_KEPT_CONNECTION),
+    Kind.NODE_DRAIN: Trait(1, 45.0),
+    Kind.ROLLOUT: Trait(1, 90.0),
     Kind.PROMETHEUS_RESTART: Trait(1, 30.0),
     Kind.API_PAUSE: Trait(1, 40.0, ends_operator=True),
     Kind.ENGINE_KILL: Trait(2, 45.0, costs=r'"error"', costs_seconds=20.0),

@@ -123,6 +123,7 @@ def figures(found: Json) -> list[tuple[str, str]]:
         ("faults that came, of those planned", f"{len(found['faults'])} of {found['planned']}"),
         ("requests, streamed tokens", f"{summary['requests']}, {summary['output_tokens']}"),
         ("requests lost", f"{len(found['lost'])}"),
+        ("requests sent again, since a kept connection was closed", f"{summary['sent_again']}"),
         ("requests that a fault may cost, and did", f"{sum(len(fault['own']) for fault in found['faults'])}"),
         ("most GPUs held at any event of the audit log", f"{found['most_gpus']} of {found['gpus']}"),
         ("creations and ends of workers in the audit log", f"{found['events']}"),

@@ -20,6 +20,7 @@ class FakeServer:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    connections: list[asyncio.BaseTransport] = field(default_factory=list)
     url: str = ""
 
     @property
@@ -36,6 +37,12 @@ class FakeServer:
         self.bodies.append(body)
         async with self.news:
             self.news.notify_all()
+        assert http.transport is not None
+        kept = http.transport in self.connections
+        self.connections.append(http.transport)
+        if self.behaviour == "closes all" or (self.behaviour == "closes kept connections" and kept):
+            http.transport.close()
+            return web.Response()
         if self.behaviour == "refuses":
             return web.json_response({"error": {"message": "no worker"}}, status=503)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -47,7 +54,6 @@ class FakeServer:
         if self.behaviour == "hangs":
             await asyncio.sleep(60)
         if self.behaviour == "breaks off":
-            assert http.transport is not None
             http.transport.close()
             return answer
         if self.behaviour == "reports an error":

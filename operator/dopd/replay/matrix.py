@@ -103,11 +103,12 @@ def run(command: list[str]) -> bool:
     print(shlex.join(command[1:]), file=sys.stderr, flush=True)
     began = time.monotonic()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    report = command[command.index("--json") + 1]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"{shlex.join(command[1:])}: exit code {done.returncode}\n{done.stderr}", file=sys.stderr, flush=True)
     else:
-        print(f"{command[-1]}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        print(f"{report}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return done.returncode == 0
 
 
