@@ -16,6 +16,7 @@ from e2e.cluster import versions
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import REPOSITORY
 from e2e.cluster.steps import say
+from e2e.sglang.batch import main as batch_table
 from e2e.sglang.engines import start_engine, start_gateway, start_pair
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import gateway_command, sglang_python
@@ -40,6 +41,8 @@ def main() -> int:
     commands.add_parser("record", help="note what real engines show, for the tests of the simulator")
     order = commands.add_parser("order", help="what the order of prompts is worth in a real engine")
     order.add_argument("--repetitions", type=int, default=3)
+    batch = commands.add_parser("batch", help="what online prompts lose by a batch in a real engine")
+    batch.add_argument("--repetitions", type=int, default=3)
     arguments = parser.parse_args()
     try:
         if arguments.command == "install":
@@ -48,6 +51,8 @@ def main() -> int:
             return _test(write_table=not arguments.no_table)
         if arguments.command == "order":
             return order_table(arguments.repetitions)
+        if arguments.command == "batch":
+            return batch_table(arguments.repetitions)
         if arguments.command == "record":
             return asyncio.run(_record())
         return _up(arguments.what, arguments.flag)

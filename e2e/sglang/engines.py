@@ -151,9 +151,11 @@ def start_pair(
     )
 
 
-def start_gateway(fleet: Fleet, *pairs: StartedPair, flags: Sequence[str] = ()) -> Server:
+def start_gateway(
+    fleet: Fleet, *pairs: StartedPair, flags: Sequence[str] = (), metrics_port: int | None = None
+) -> Server:
     """Start the gateway before pairs; return before it is ready (which it is when a worker of each role is)."""
-    port, metrics_port = fleet.port(), fleet.port()
+    port, metrics_port = fleet.port(), metrics_port or fleet.port()
     command: list[str | Path] = [*gateway_command(), "launch", "--host", LOOPBACK, "--port", str(port)]
     command += ["--prometheus-host", LOOPBACK, "--prometheus-port", str(metrics_port), "--pd-disaggregation"]
     for pair in pairs:

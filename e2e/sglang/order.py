@@ -52,32 +52,39 @@ def main(repetitions: int) -> int:
 async def _table(pair: StartedPair, settings: Path, repetitions: int) -> None:
     print("| order | short prompts: first token p50; p90, s | long prompts, s |\n|---|---|---|", flush=True)
     async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-        await _first_token(client, pair, 3000)  # the first pass of a size compiles
+        await first_token(client, pair, 3000)  # the first pass of a size compiles
         for repetition in range(repetitions):
             for name, fields in ORDERS.items():
-                new = settings.with_suffix(".new")
-                new.write_text(json.dumps({"version": 1, "ttftSeconds": TTFT_SECONDS, **fields}))
-                os.replace(new, settings)
-                await asyncio.sleep(1.5)
+                await put(settings, ttftSeconds=TTFT_SECONDS, **fields)
                 short, long = await _crowd(client, pair)
                 p50, p90 = short[len(short) // 2], short[int(0.9 * len(short))]
                 longs = ", ".join(f"{seconds:.1f}" for seconds in long)
                 print(f"| {name} ({repetition + 1}) | {p50:.2f}; {p90:.2f} | {longs} |", flush=True)
 
 
+async def put(settings: Path, **fields: Any) -> None:
+    """Change the settings as a ConfigMap does; the plugin looks once a second."""
+    new = settings.with_suffix(".new")
+    new.write_text(json.dumps({"version": 1, **fields}))
+    os.replace(new, settings)
+    await asyncio.sleep(1.5)
+
+
 async def _crowd(client: httpx.AsyncClient, pair: StartedPair) -> tuple[list[float], list[float]]:
     """Three long prompts, and short ones behind them: their times to first token, ascending."""
-    long = [asyncio.create_task(_first_token(client, pair, LONG)) for _ in range(3)]
+    long = [asyncio.create_task(first_token(client, pair, LONG)) for _ in range(3)]
     await asyncio.sleep(0.4)
     short = []
     for _ in range(SHORT_ONES):
-        short.append(asyncio.create_task(_first_token(client, pair, SHORT)))
+        short.append(asyncio.create_task(first_token(client, pair, SHORT)))
         await asyncio.sleep(GAP_SECONDS)
     return sorted(await asyncio.gather(*short)), sorted(await asyncio.gather(*long))
 
 
-async def _first_token(client: httpx.AsyncClient, pair: StartedPair, tokens: int) -> float:
+async def first_token(client: httpx.AsyncClient, pair: StartedPair, tokens: int, **fields: Any) -> float:
+    """Send a prompt of so many tokens to both engines; seconds until its first token. `fields` go into the request."""
     body = {
+        **fields,
         "input_ids": [random.randrange(100, 19_000) for _ in range(tokens)],
         "sampling_params": {"max_new_tokens": 8, "ignore_eos": True, "temperature": 0},
         "stream": True,

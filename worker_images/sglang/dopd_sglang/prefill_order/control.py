@@ -404,7 +404,7 @@ class Control:
             return
         known.done = True
         if known.prompt.batch:
-            self.metrics.batch_finished(token_count(request))
+            self.metrics.batch_finished(len(request.origin_input_ids))  # its first token is there already
             return
         self.metrics.finished(_length(known), self.planner.is_late(known.prompt, done_seconds))
 

@@ -275,7 +275,7 @@ def test_a_batch_prompt_counts_apart_when_it_is_done(tmp_path):
     job = request(300, 100.0, priority=-5)
     engine.wait(job)
     engine.scheduler.compose()
-    job.time_stats.prefill_finished_time = 900.0
+    job.time_stats.prefill_finished_time, job.output_ids = 900.0, [7]
     batch = SimpleNamespace(prefix_lens=None, reqs=[job])
     engine.control.measured(batch, 0.0)
     assert engine.metric("dopd_prefill_batch_prompts_total") == 1
