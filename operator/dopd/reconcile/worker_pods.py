@@ -257,7 +257,7 @@ def _made(
 ) -> tuple[kinds.Kind, Json]:
     """A worker of a name: a pod, or of several nodes what makes its pods."""
     if revision.nodes > 1:
-        return kinds.LEADER_WORKER_SET, worker_group(owner, role, revision, name, gpus)
+        return kinds.LEADER_WORKER_SET, worker_group(owner, role, revision, name, gpus, domain)
     return kinds.POD, worker_pod(owner, role, revision, name, gpus, domain)
 
 

@@ -74,8 +74,6 @@ def worker_template(owner: Owner, spec: DisaggregatedInferenceSpec, role: Role) 
         raise Refusal(f"{where}.spec.restartPolicy", "must be Always, so that an engine starts again; leave it out")
     template = with_topology(template, spec, owner, where)
     if role_spec.nodes > 1:
-        if spec.topology and spec.topology.domains:
-            raise Refusal("spec.topology.domains", "needs workers of one node; leave the list out, or set nodes to 1")
         template["group"] = {"nodes": role_spec.nodes, "member": member_template(template)}
     return template
 

@@ -10,11 +10,20 @@ import re
 from collections.abc import Sequence
 
 from dopd.api.flags import Reserved, first_reserved
-from dopd.api.names import GPUS_ANNOTATION, OWNER_ANNOTATION, REVISION_LABEL, ROLE_LABEL, Role
+from dopd.api.names import (
+    DOMAIN_KEY_ANNOTATION,
+    DOMAIN_LABEL,
+    GPUS_ANNOTATION,
+    OWNER_ANNOTATION,
+    REVISION_LABEL,
+    ROLE_LABEL,
+    Role,
+)
 from dopd.api.workers import Parallelism, RoleSpec
 from dopd.workloads.meta import Manifest, Owner
 from dopd.workloads.refusal import Refusal
 from dopd.workloads.revisions import Revision
+from dopd.workloads.topology import in_domain
 
 SET_LABEL = "leaderworkerset.sigs.k8s.io/name"
 """On each pod of a group: name of its LeaderWorkerSet."""
@@ -90,7 +99,7 @@ def pod_names(set_name: str, nodes: int) -> list[str]:
     return [leader, *(f"{leader}-{number}" for number in range(1, nodes))]
 
 
-def worker_group(owner: Owner, role: Role, revision: Revision, name: str, gpus: int) -> Manifest:
+def worker_group(owner: Owner, role: Role, revision: Revision, name: str, gpus: int, domain: str = "") -> Manifest:
     """A worker of several nodes.
 
     The leader is not ready before all others have joined it, so they are made beside it (LeaderCreated). SGLang's nodes
@@ -102,17 +111,20 @@ def worker_group(owner: Owner, role: Role, revision: Revision, name: str, gpus: 
         revision: what its pods are made from.
         name: of the set.
         gpus: of all its pods together.
+        domain: where all of them are to go, of a revision whose workers are divided over domains.
     """
     meta = owner.metadata(role)
-    labels = {**meta["labels"], REVISION_LABEL: revision.name}
+    leader = in_domain(_pod(owner, revision, revision.template, gpus), domain)
+    member = in_domain(_pod(owner, revision, revision.template["group"]["member"], gpus), domain)
     return {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
         "metadata": {
             "name": name,
             "namespace": owner.namespace,
-            "labels": labels,
-            "annotations": {GPUS_ANNOTATION: str(gpus)},
+            # The set outlives its pods, so it has what tells the domain, too.
+            "labels": {**meta["labels"], REVISION_LABEL: revision.name, **_one(leader, "labels", DOMAIN_LABEL)},
+            "annotations": {GPUS_ANNOTATION: str(gpus), **_one(leader, "annotations", DOMAIN_KEY_ANNOTATION)},
             "ownerReferences": meta["ownerReferences"],
         },
         "spec": {
@@ -121,8 +133,8 @@ def worker_group(owner: Owner, role: Role, revision: Revision, name: str, gpus: 
             "leaderWorkerTemplate": {
                 "size": revision.nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
-                "leaderTemplate": _pod(owner, revision, revision.template, gpus),
-                "workerTemplate": _pod(owner, revision, revision.template["group"]["member"], gpus),
+                "leaderTemplate": leader,
+                "workerTemplate": member,
             },
         },
     }
@@ -137,6 +149,12 @@ def group_pods(owner: Owner, revision: Revision, name: str) -> list[Manifest]:
         pod["metadata"] |= {"name": pod_name, "namespace": owner.namespace}
         made.append({"apiVersion": "v1", "kind": "Pod", **pod})
     return made
+
+
+def _one(pod: Manifest, part: str, name: str) -> dict[str, str]:
+    """A label or an annotation of a pod, where it has it."""
+    found = pod["metadata"][part]
+    return {name: found[name]} if name in found else {}
 
 
 def _pod(owner: Owner, revision: Revision, template: Manifest, gpus: int) -> Manifest:

@@ -32,6 +32,7 @@ Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[3]
 CAP = 5
+RACK = "topology.kubernetes.io/rack"
 SCALING = {
     "mode": "External",
     "prefill": {"min": 1, "max": 2},
@@ -125,7 +126,7 @@ async def run(plane: ControlPlane, api: httpx.Client, lws: None, namespace: str)
 
 
 def create(run: GroupRun, **spec: Any) -> None:
-    manifest = json.loads(inference("m", scaling=SCALING, **spec))
+    manifest = json.loads(inference("m", **{"scaling": SCALING, **spec}))
     manifest["spec"]["prefill"] = {"gpus": 2, "nodes": 2}
     del manifest["spec"]["decode"]["replicas"]
     answer = run.api.post(kinds.INFERENCE.path(run.cluster.namespace), json=manifest)
@@ -236,6 +237,40 @@ async def test_groups_are_rolled_out_one_after_the_other_within_the_cap(run: Gro
     run.change(prefill={"template": {"metadata": {"annotations": {"a": "b"}}}})
     await run.until("all groups are replaced", lambda: run.settled(2, 1) and not before & run.uids())
     assert decode <= run.uids()
+
+
+async def test_groups_are_divided_over_domains_and_each_stays_whole_in_one(run: GroupRun):
+    def domains(pods: list[Json]) -> set[str]:
+        return {pod["metadata"]["labels"].get("dopd.dev/domain", "") for pod in pods}
+
+    run.cluster.add_gpus(1)
+    run.most_gpus = 6
+    scaling = SCALING | {"gpuBudget": {"max": 6}}
+    topology = {"domainKey": RACK, "domains": [{"name": name, "gpus": 3} for name in ("a", "b")]}
+    create(run, topology=topology, scaling=scaling)
+    await run.until("one domain serves", lambda: run.settled(1, 1))
+    assert domains(run.cluster.workers()) == {"a"}
+    run.ask("prefill", 2)
+    run.ask("decode", 2)
+    await run.until("both serve", lambda: run.settled(2, 2), restarts=True)
+    assert {tuple(domains(run.pods_of(name))) for name in run.groups()} == {("a",), ("b",)}
+    for pod in run.cluster.workers():
+        assert {pod["spec"]["nodeSelector"][RACK]} == domains([pod])
+    for gateway in run.cluster.gateways():
+        assert len(domains(run.cluster.listed(gateway))) == 1, "no request crosses"
+
+    (name,) = (name for name in run.groups() if domains(run.pods_of(name)) == {"a"})
+    before = {pod["metadata"]["uid"] for pod in run.pods_of(name)}
+    run.end_container(run.pods_of(name)[-1])
+
+    def anew() -> bool:
+        pods = run.pods_of(name)
+        return run.settled(2, 2) and not before & {pod["metadata"]["uid"] for pod in pods} and domains(pods) == {"a"}
+
+    await run.until("a group that is made anew stays in its domain", anew)
+    run.ask("prefill", 1)
+    run.ask("decode", 1)
+    await run.until("one domain is emptied", lambda: run.settled(1, 1) and len(domains(run.cluster.workers())) == 1)
 
 
 async def test_pods_of_a_group_get_numbers_addresses_and_probes(run: GroupRun):

@@ -8,6 +8,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads import Owner
 from dopd.workloads.engines import worker_template
+from dopd.workloads.groups import worker_group
 from dopd.workloads.refusal import Refusal
 from dopd.workloads.revisions import revision_of, worker_pod
 
@@ -76,6 +77,24 @@ def test_or_would_like_to_go_to_one(owner: Owner, raw_spec: dict[str, Any]):
     wish = {"matchExpressions": [{"key": KEY, "operator": "In", "values": ["rack-2"]}]}
     assert made["spec"]["affinity"] == {"nodeAffinity": {PREFERRED: [{"weight": 100, "preference": wish}]}}
     assert "nodeSelector" not in made["spec"]
+
+
+@pytest.mark.parametrize("policy", ["Required", "Preferred"])
+def test_all_pods_of_a_group_are_bound_to_its_domain(owner: Owner, raw_spec: dict[str, Any], policy: str):
+    raw_spec["decode"] |= {"gpus": 16, "nodes": 2}
+    made = template(owner, raw_spec, domains=DOMAINS, policy=policy)
+    revision = revision_of(owner, Role.DECODE, made)
+    group = worker_group(owner, Role.DECODE, revision, "w", 16, "rack-2")
+    pods = group["spec"]["leaderWorkerTemplate"]
+    for pod in (pods["leaderTemplate"], pods["workerTemplate"]):
+        assert pod["metadata"]["labels"]["dopd.dev/domain"] == "rack-2"
+        assert pod["spec"].get("nodeSelector") == ({KEY: "rack-2"} if policy == "Required" else None)
+        assert ("affinity" in pod["spec"]) == (policy == "Preferred")
+    assert group["metadata"]["labels"]["dopd.dev/domain"] == "rack-2"
+    leader = pods["leaderTemplate"]["metadata"]["annotations"]
+    assert group["metadata"]["annotations"].items() <= leader.items(), "they outlive the pods, and say the same"
+    unplaced = worker_group(owner, Role.DECODE, revision, "w", 16)
+    assert "dopd.dev/domain" not in unplaced["metadata"]["labels"]
 
 
 def test_a_revision_is_not_of_a_domain_but_of_what_domains_are(owner: Owner, raw_spec: dict[str, Any]):
