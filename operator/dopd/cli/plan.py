@@ -74,7 +74,7 @@ def _gpus(text: str) -> int:
 @option("--input-tokens", of=_above(0, "tokens"), metavar="N", help="mean prompt length")
 @option("--output-tokens", of=_above(0, "tokens"), metavar="N", help="mean answer length")
 @option("--slo-ttft", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the time to first token")
-@option("--slo-itl", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the inter-token latency")
+@option("--slo-itl", of=_above(0, "seconds", "0.05"), metavar="SECONDS", help="objective of the inter-token latency")
 @option("--attainment", of=_share, metavar="SHARE", help="share of requests that must meet both")
 @option("--gpu-budget", of=_gpus, metavar="N", help="GPUs of both roles at most")
 @option(

@@ -51,6 +51,13 @@ def test_objectives_that_no_worker_meets_are_said(capsys: pytest.CaptureFixture[
     assert "nearest feasible" in capsys.readouterr().out
 
 
+def test_a_spec_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "profile.yaml").write_text("kind: EngineProfile\nspec: {model: m}\n")
+    assert main(["plan", "llama", "--spec", f"{tmp_path}/profile.yaml"]) == 2
+    told = "profile.yaml: kind EngineProfile; expected a manifest of kind DisaggregatedInference"
+    assert told in capsys.readouterr().err
+
+
 def test_shipped_profiles_are_listed_shown_and_right(capsys: pytest.CaptureFixture[str]):
     assert main(["profile", "list", "--shipped", "-o", "yaml"]) == 0
     names = [one["name"] for one in yaml.safe_load(capsys.readouterr().out)]
