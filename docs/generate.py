@@ -19,7 +19,7 @@ from dopd.api.crds import build
 from dopd.autoscaler import Cause, Reason, decision
 from dopd.cli import counterfactual_metrics
 from dopd.planning import Bound, bounds
-from dopd.reconcile import metrics, pool_metrics
+from dopd.reconcile import metrics, pool_metrics, timing
 from dopd.workloads.sglang_versions import Feature
 
 FOLDER = Path(__file__).parent / "reference"
@@ -136,6 +136,7 @@ def _metrics() -> str:
         "by the operator that acts (`dopd_leader` is 1).",
         "",
         *_metric_rows(metrics),
+        *list(_metric_rows(timing))[2:],
         "",
         "## Of GpuPools",
         "",

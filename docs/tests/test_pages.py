@@ -140,6 +140,13 @@ def test_modules_and_scripts_exist(found: Command):
         assert (ROOT / words[0]).exists(), words[0]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tests_that_a_page_names_exist(page: Path):
+    for path in re.findall(r"`((?:[\w-]+/)+test_\w+\.py)`", page.read_text()):
+        folders = ("", "operator/tests", "worker_images/simulator/tests")
+        assert any((ROOT / folder / path).exists() for folder in folders), path
+
+
 CONDITIONS: dict[str, Sequence[str]] = {**REASONS, "Satisfied": tuple(PoolReason)}
 
 

@@ -113,7 +113,7 @@ def _attach(schema: Schema, model: type[Model]) -> None:
         if info.description:
             child["description"] = " ".join(info.description.split())
         default = info.get_default(call_default_factory=True, validated_data={})
-        if default not in (None, PydanticUndefined, [], {}) and not isinstance(default, BaseModel):
+        if default not in (None, PydanticUndefined, "", [], {}) and not isinstance(default, BaseModel):
             child["description"] += f" Defaults to {default if isinstance(default, str) else json.dumps(default)}."
         if nested:
             _attach(child["items"] if child["type"] == "array" else child, nested)

@@ -5,7 +5,6 @@ In the operator's own container it asks with the settings and the rights of the 
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from dopd.api.text import one_line
 from dopd.cli import installation
 from dopd.cli.arguments import NAMESPACES, namespaces, object_name, option
 from dopd.cli.clusters import cluster_options, connect
-from dopd.cli.errors import DONE, FAILED
+from dopd.cli.errors import DONE, FAILED, Failed, Refused
 from dopd.cli.output import format_option, painted, show, structured
 from dopd.cli.prometheus_flags import connection_settings, prometheus_options
 from dopd.cluster import Kubernetes
@@ -63,13 +62,14 @@ def command(**given: Any) -> int:
 
 
 def call(options: SimpleNamespace) -> int:
-    """Check, and print as it goes; 0 if nothing failed, 1 if something did, 2 if it could not begin."""
+    """Check, and print as it goes; 0 if nothing failed, 1 if something did, raises where it could not begin."""
     try:
         connector, options.namespace = Connector(connection_settings(options)), namespaces(options.namespace)
         return asyncio.run(_report(options, connector))
-    except (ValueError, RuntimeError) as error:
-        print(f"dopd doctor: {error}", file=sys.stderr)
-        return 2
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    except RuntimeError as error:
+        raise Failed(str(error)) from error
 
 
 async def _report(options: SimpleNamespace, connector: Connector) -> int:

@@ -11,6 +11,7 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.schema import structural_schema
 from dopd.cli.errors import Refused, did_you_mean
 
+KIND = "DisaggregatedInference"
 MOST_SHOWN = 5
 """Problems of a manifest that are told at once."""
 
@@ -23,13 +24,15 @@ def read_manifest(path: Path) -> DisaggregatedInferenceSpec:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if content.get("kind", KIND) != KIND:
+            raise Refused(f"--spec {path}: kind {content['kind']}; expected a manifest of kind {KIND}")
         return DisaggregatedInferenceSpec.model_validate(content["spec"])
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"--spec {path}: can not be read ({error.__class__.__name__}); expected a manifest") from error
     except yaml.YAMLError as error:
         raise Refused(f"--spec {path}: no YAML: {' '.join(str(error).split())}; correct it") from error
-    except (KeyError, TypeError, RecursionError) as error:
-        raise Refused(f"--spec {path}: expected a manifest of kind DisaggregatedInference with a spec") from error
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise Refused(f"--spec {path}: expected a manifest of kind {KIND} with a spec") from error
     except ValidationError as error:
         raise Refused(f"--spec {path}: {'; '.join(_wrong(one) for one in error.errors()[:MOST_SHOWN])}") from error
 

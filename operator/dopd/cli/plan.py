@@ -1,7 +1,8 @@
 """`dopd plan`: what would be needed under another load, other objectives, another budget or another profile.
 
 With a resource, beside what it has now: what is not given stays as it is, and the load is the greatest one that the
-operator expects. Without one, from a profile and a load alone, so that no cluster is needed. Nothing is changed.
+operator expects. Without one, from a profile and a load alone, and a manifest if one is given, so that no cluster is
+needed. Nothing is changed.
 """
 
 import sys
@@ -74,13 +75,18 @@ def _gpus(text: str) -> int:
 @option("--input-tokens", of=_above(0, "tokens"), metavar="N", help="mean prompt length")
 @option("--output-tokens", of=_above(0, "tokens"), metavar="N", help="mean answer length")
 @option("--slo-ttft", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the time to first token")
-@option("--slo-itl", of=_above(0, "seconds", "1.5"), metavar="SECONDS", help="objective of the inter-token latency")
+@option("--slo-itl", of=_above(0, "seconds", "0.05"), metavar="SECONDS", help="objective of the inter-token latency")
 @option("--attainment", of=_share, metavar="SHARE", help="share of requests that must meet both")
 @option("--gpu-budget", of=_gpus, metavar="N", help="GPUs of both roles at most")
 @option(
     "--profile", metavar="NAME|FILE", choices=shipped(), help="a shipped profile, or a .yaml file, in place of its own"
 )
-@option("--spec", of=Path, metavar="FILE", help="a manifest whose spec is taken in place of the resource's")
+@option(
+    "--spec",
+    of=Path,
+    metavar="FILE",
+    help="a manifest whose spec is taken in place of the resource's; without a RESOURCE, for its bounds and objectives",
+)
 @namespace_option
 @format_option("table", "json", "yaml")
 @cluster_options
@@ -182,13 +188,9 @@ def _alone(options: SimpleNamespace) -> Plan:
                 f"--{name.replace('_', '-')}: missing; expected --profile, --requests-per-second, --input-tokens and "
                 "--output-tokens where no RESOURCE is named: add it, or name a resource"
             )
-    for name in ("spec", "load_scale"):
-        if getattr(options, name) is not None:
-            raise Refused(
-                f"--{name.replace('_', '-')} {getattr(options, name)}: expected a RESOURCE beside it; name one"
-            )
+    if options.load_scale is not None:
+        raise Refused(f"--load-scale {options.load_scale:g}: expected a RESOURCE beside it; name one")
     profile = profile_of(options.profile)
-    bounds = RoleBounds(1, 1000, profile.gpus)
     demand = Demand(
         options.requests_per_second,
         options.input_tokens,
@@ -197,8 +199,20 @@ def _alone(options: SimpleNamespace) -> Plan:
         1.0,
         options.output_tokens**2 * (1 + OUTPUT_CV**2),
     )
-    policy = _policy(Policy(prefill=bounds, decode=bounds), options)
-    return planned("plan", PerRole(demand, demand), EngineModel.from_profile(profile), policy, None)
+    if options.spec:
+        policy = _of_manifest(options.spec)
+        engine = _profile(options.profile, policy)
+    else:
+        bounds = RoleBounds(1, 1000, profile.gpus)
+        policy, engine = Policy(prefill=bounds, decode=bounds), EngineModel.from_profile(profile)
+    return planned("plan", PerRole(demand, demand), engine, _policy(policy, options), None)
+
+
+def _of_manifest(path: Path) -> Policy:
+    try:
+        return Policy.from_spec(read_manifest(path), resource.now().timestamp())
+    except ValueError as error:
+        raise Refused(f"--spec {path}: {error}") from error
 
 
 def profile_of(name: str) -> EngineProfileSpec:

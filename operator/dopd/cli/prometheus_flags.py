@@ -1,4 +1,4 @@
-"""The flags that say how the operator's Prometheus is reached; shared by `run` and `doctor`.
+"""The flags that say how the operator's Prometheus is reached; shared by all commands that ask one.
 
 Each has an environment variable, so that `dopd doctor` in the operator's own container asks just as the operator does.
 """

@@ -53,7 +53,9 @@ def command(**given: Any) -> int:
 
         if options.trace:
             raise Refused(f"TRACE {options.trace}: expected a trace or --from, and not both; leave one out")
+        replay_options.refuse_others(replay_options.WITH_TRACE, "a TRACE, and not --from")
         return replay_from.call(options)
+    replay_options.refuse_others(replay_options.WITH_RESOURCE, "--from RESOURCE beside it")
     if not options.trace:
         raise Refused(f"TRACE: missing; expected {replay_options.TRACES}, or --from RESOURCE")
     return call(options)

@@ -20,17 +20,10 @@ from dopd.telemetry.connection import Connector
 from dopd.telemetry.loads import LoadHistory, LoadReader
 from dopd.telemetry.prometheus import Servers
 
-TRACE_ALONE = ("html", "policies", "history", "equal_hours")
-"""Options of `dopd replay` that go with a trace alone."""
-
 
 def call(options: SimpleNamespace) -> int:
     """Read the history, replay it, print the report; 1 if the objective is missed in the end."""
     changed = read_manifest(options.spec) if options.spec else None
-    for name in TRACE_ALONE:
-        if getattr(options, name) is not None:
-            told = getattr(options, name)
-            raise Refused(f"--{name.replace('_', '-')} {told}: expected a TRACE, and not --from; leave it out")
     found, after = resource.before_and_after(options, options.from_resource, changed)
     variants = [variant_of("before" if after else "as it is", found)]
     if after:

@@ -7,11 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import click
+from click.core import ParameterSource
 
 from dopd.api.base import seconds
 from dopd.api.profile import LEAST_CORRECTION, MOST_CORRECTION
 from dopd.cli.arguments import F, choice, number, object_name, one_of, option, output_file, together, whole
-from dopd.cli.errors import did_you_mean
+from dopd.cli.errors import Refused, did_you_mean
 from dopd.replay import foreign
 from dopd.replay.fixed import AGGREGATED
 from dopd.replay.generated import LOADS
@@ -27,6 +28,15 @@ SIMULATORS = ("dopd", "dynamo")
 TRACES = "a file of requests or of totals per interval (see docs/replay.md), or generated:NAME of " + ", ".join(LOADS)
 ABOVE_ZERO = ("slo_ttft", "slo_itl", "rate_scale")
 AT_LEAST_ZERO = ("start_up_seconds", "from_seconds", "history_from_seconds")
+WITH_RESOURCE = ("spec", "since", "report")
+"""Options without effect on a TRACE."""
+WITH_TRACE = (
+    *("profile", "profile_correction", "slo_ttft", "slo_itl", "attainment", "policies", "simulator", "equal_hours"),
+    *("dynamo_python", "start_up_seconds", "rate_scale", "from_seconds", "to_seconds", "within", "routing", "order"),
+    *("late_share", "most_unfinished", "prefix_cache", "seeds", "world", "html"),
+    *("history", "history_from_seconds", "history_to_seconds"),
+)
+"""Options without effect on a resource's own history: spec and profile of the resource hold there."""
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
@@ -217,6 +227,23 @@ def trace_options(function: F) -> F:
         option("--html", of=output_file, metavar="FILE", help="file for the page"),
         click.option("--quiet", is_flag=True, help="no progress"),
     )(function)
+
+
+def refuse_others(names: Sequence[str], expected: str) -> None:
+    """Look for options that were typed and would be without effect.
+
+    Args:
+        names: of these options.
+        expected: what they go with.
+
+    Raises:
+        Refused: there is one.
+    """
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in names and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise Refused(f"{max(parameter.opts, key=len)}: expected {expected}; leave it out")
 
 
 def seeds(args: SimpleNamespace) -> tuple[int, ...]:

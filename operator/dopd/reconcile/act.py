@@ -20,7 +20,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.reconcile.observe import Observed, belongs
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
-from dopd.reconcile.refusals import failed, refusal, taken
+from dopd.reconcile.refusals import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, failed, refusal, taken
 from dopd.workloads import Targets
 from dopd.workloads.children import Child, child_builders
 from dopd.workloads.refusal import Refusal
@@ -29,8 +29,6 @@ from dopd.workloads.router import Gateway
 _LOG = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
 _Name = tuple[str, str]
 
 

@@ -1,10 +1,14 @@
-"""What the API server's refusals mean for a person. Pure."""
+"""What the API server's refusals mean for a person, and when what it refused is sent again. Pure."""
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.cluster import ApiError, kinds
 from dopd.reconcile.pods import Trouble
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+"""The same manifest is sent again after the first pause, then after twice as long, and so on up to the longest."""
 
 _PASSING = (0, 408, 429, 502, 503, 504)
 """Answers of a server in trouble, as opposed to those that say that a manifest is not acceptable."""

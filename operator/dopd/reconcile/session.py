@@ -16,14 +16,12 @@ import aiohttp
 import kopf
 
 from dopd.cluster.decode import decode, lines
+from dopd.cluster.watch import MOST_EVENT_BYTES
 
 _LOG = logging.getLogger(__name__)
 
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{};v=v1;g=meta.k8s.io,application/json"
 """Header Accept by which the API server leaves spec and status out; what has no metadata comes as it is."""
-
-MOST_EVENT_BYTES = 8 * 2**20
-"""Of one event; an object has 1.5 MB at most, its text up to four times that."""
 
 _KEPT = ("name", "namespace", "uid", "resourceVersion", "labels")
 

@@ -22,7 +22,14 @@ from dopd.reconcile.groups import Group, group_of
 from dopd.reconcile.observe import Observed, belongs
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.queue import Key
-from dopd.reconcile.refusals import no_groups, over_quota, refusal, taken
+from dopd.reconcile.refusals import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    no_groups,
+    over_quota,
+    refusal,
+    taken,
+)
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import PoolStep
 from dopd.workloads import Owner
@@ -39,9 +46,6 @@ _At = tuple[Key, Role, str]
 
 KEPT_REVISIONS = 3
 """Revisions of a role that are kept, beside those that workers are of."""
-
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
 
 
 class WorkerPods:

@@ -19,7 +19,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay.batch_cluster import BatchCluster
 from dopd.replay.cluster import Cluster
-from dopd.replay.options import numbers, pair
+from dopd.replay.options import above_zero, numbers, pair
 from dopd.replay.policies.base import Setting
 from dopd.replay.policies.dopd import Dopd
 from dopd.replay.profiles import load_profile
@@ -131,6 +131,10 @@ def main(arguments: list[str]) -> int:
     """Print the table."""
     args = _parser().parse_args(arguments)
     try:
+        above_zero(args, "rate_scale", "slo_ttft", "slo_itl", "batch_load", "job_every")
+        for share in args.slot_share:
+            if not 0 <= share <= 1:
+                raise ValueError(f"--slot-share {share:g}: expected a share of 0 to 1")
         online = replace(
             load(args.trace, args.rate_scale, args.seed, args.from_seconds, args.to_seconds), prefixes=None
         )

@@ -21,7 +21,7 @@ from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.planning.domains import divide
 from dopd.replay.cluster import Cluster
-from dopd.replay.options import pair
+from dopd.replay.options import above_zero, pair
 from dopd.replay.profiles import load_profile
 from dopd.replay.trace import Trace, load
 from dopd.replay.workers import DecodeWorker, Settings, Worker
@@ -207,9 +207,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("rate_scale", "kv_kib", "same_gb_s", "uplink_gb_s", "slo_ttft", "slo_itl"):
-        if not 0 < getattr(args, name) < math.inf:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected a number above 0")
+    above_zero(args, "rate_scale", "kv_kib", "same_gb_s", "uplink_gb_s", "slo_ttft", "slo_itl")
     if not 2 <= args.domains <= min(args.counts):
         raise ValueError(f"--domains {args.domains}: expected 2 to {min(args.counts)}, the workers of the rarer role")
 

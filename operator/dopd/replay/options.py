@@ -1,6 +1,7 @@
 """Values of options that the replay's commands share."""
 
 import argparse
+import math
 
 
 def pair(text: str) -> tuple[int, int]:
@@ -25,3 +26,14 @@ def numbers(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text}: expected numbers, comma separated") from None
+
+
+def above_zero(args: argparse.Namespace, *names: str) -> None:
+    """Look at numbers that must be above zero.
+
+    Raises:
+        ValueError: one is not; the option, its value and what is expected.
+    """
+    for name in names:
+        if not 0 < getattr(args, name) < math.inf:
+            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected a number above 0")

@@ -18,7 +18,7 @@ from dopd.api.names import Role
 from dopd.perf import EngineModel
 from dopd.planning import Objectives
 from dopd.replay.cluster import Cluster
-from dopd.replay.options import numbers, pair
+from dopd.replay.options import above_zero, numbers, pair
 from dopd.replay.profiles import load_profile
 from dopd.replay.runner import Result, measure
 from dopd.replay.trace import Trace, load
@@ -123,9 +123,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("slo_ttft", "slo_itl", "rate_scale", "utilisation", "workers", "requests"):
-        if not getattr(args, name) > 0:
-            raise ValueError(f"--{name.replace('_', '-')} {getattr(args, name):g}: expected a number above 0")
+    above_zero(args, "slo_ttft", "slo_itl", "rate_scale", "utilisation", "workers", "requests")
     for share in args.late_share:
         if not 0 <= share <= 1:
             raise ValueError(f"--late-share {share:g}: expected a share of 0 to 1")

@@ -31,6 +31,9 @@ from dopd.replay.workers import ON_TIME_FIRST, Phase, Settings
 
 TICK_SECONDS = 5.0
 KIND = ONE_TYPE[0]
+PAIR = 2
+"""GPUs without which nobody is served: a prefill and a decode worker of one each."""
+_WHOLE = (("seed", 1), ("priority", 0), ("guaranteed", 0))
 _LIVE = (Phase.PENDING, Phase.STARTING, Phase.SERVING)
 
 
@@ -189,8 +192,23 @@ def _model(text: str, until_seconds: float) -> Model:
     unknown = said.keys() - {"scale", "seed", "priority", "guaranteed"}
     if not source or unknown:
         raise ValueError(f"{text}: expected NAME=TRACE[,scale=][,seed=][,priority=][,guaranteed=]")
-    trace = load(source, float(said.get("scale", 1)), int(said.get("seed", 1)), 0.0, until_seconds)
-    return Model(name, trace, Entry(int(said.get("priority", 0)), {KIND: int(said.get("guaranteed", 0))}))
+    try:
+        scale = float(said.get("scale", 1))
+        seed, priority, guaranteed = (int(said.get(key, usual)) for key, usual in _WHOLE)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}; expected numbers after scale=, seed=, priority= and guaranteed=") from error
+    return Model(name, load(source, scale, seed, 0.0, until_seconds), Entry(priority, {KIND: guaranteed}))
+
+
+def _splits(text: str, count: int) -> dict[str, list[int]]:
+    """GPUs of each model, by their text."""
+    found = {}
+    for one in filter(None, text.split(",")):
+        parts = one.split("+")
+        if len(parts) != count or not all(part.isdigit() and int(part) >= PAIR for part in parts):
+            raise ValueError(f"--splits {one}: expected GPUs for each of {count} models, at least {PAIR}, like 8+8")
+        found[one] = [int(part) for part in parts]
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -207,6 +225,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--start-up-seconds", type=float, default=60.0)
     args = parser.parse_args(arguments)
     try:
+        least = PAIR * len(args.models)
+        if args.gpus < least:
+            raise ValueError(f"--gpus {args.gpus}: expected at least {least}, one of each role for each model")
+        splits = _splits(args.splits, len(args.models))
         models = [_model(text, 3600 * args.hours) for text in args.models]
         profile = load_profile(args.profile)
     except (OSError, ValueError) as error:
@@ -221,8 +243,8 @@ def main(arguments: list[str]) -> int:
     print(f"| {args.gpus} GPUs | {names} | all | GPU-hours | held at most | workers taken |")
     print("|---" * (len(models) + 5) + "|")
     pools = {"one pool": Pool({KIND: args.gpus}, {m.name: m.entry for m in models}, args.hold_seconds)}
-    for text in filter(None, args.splits.split(",")):
-        pools[f"split {text}"] = split(models, [int(part) for part in text.split("+")])
+    for text, parts in splits.items():
+        pools[f"split {text}"] = split(models, parts)
     for label, pool in pools.items():
         print(row(label, models, *replay(models, pool, engine, objectives, settings)), flush=True)
     return 0

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from dopd.api.profile import EngineProfileSpec
 
+KIND = "EngineProfile"
+
 
 def shipped() -> list[str]:
     """Names of the profiles that come with dopd."""
@@ -33,13 +35,17 @@ def load_profile(name_or_path: str) -> EngineProfileSpec:
     else:
         raise ValueError(f"profile {name_or_path}: expected a .yaml file or one of {', '.join(shipped())}")
     try:
-        return EngineProfileSpec.model_validate(yaml.safe_load(text)["spec"])
+        manifest = yaml.safe_load(text)
+        kind = manifest.get("kind", KIND) if isinstance(manifest, dict) else KIND
+        if kind != KIND:
+            raise ValueError(f"profile {name_or_path}: kind {kind}; expected a manifest of kind {KIND}")
+        return EngineProfileSpec.model_validate(manifest["spec"])
     except RecursionError as error:
-        raise ValueError(f"profile {name_or_path}: nested too deep to be a manifest of kind EngineProfile") from error
+        raise ValueError(f"profile {name_or_path}: nested too deep to be a manifest of kind {KIND}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"profile {name_or_path}: no YAML: {' '.join(str(error).split())}") from error
     except (KeyError, TypeError) as error:
-        raise ValueError(f"profile {name_or_path}: expected a manifest of kind EngineProfile with a spec") from error
+        raise ValueError(f"profile {name_or_path}: expected a manifest of kind {KIND} with a spec") from error
     except ValidationError as error:
         wrong = (f"spec.{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise ValueError(f"profile {name_or_path}: {'; '.join(wrong)}") from error

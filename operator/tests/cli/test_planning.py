@@ -51,6 +51,25 @@ def test_objectives_that_no_worker_meets_are_said(capsys: pytest.CaptureFixture[
     assert "nearest feasible" in capsys.readouterr().out
 
 
+def test_a_manifest_is_planned_for_without_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    samples = Path(__file__).parents[3] / "config" / "samples"
+    assert main(["plan", *LOAD, "--spec", f"{samples}/scaled/inference.yaml", "--requests-per-second", "99"]) == 1
+    said = capsys.readouterr().out
+    assert "TTFT 1 s, ITL 30 ms" in said
+    assert "spec.scaling.prefill.max 4" in said
+    assert main(["plan", *LOAD, "--spec", f"{samples}/static/inference.yaml"]) == 2
+    assert "spec.scaling is absent" in capsys.readouterr().err
+    assert main(["plan", *LOAD, "--load-scale", "2"]) == 2
+    assert "--load-scale 2: expected a RESOURCE beside it; name one" in capsys.readouterr().err
+
+
+def test_a_spec_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "profile.yaml").write_text("kind: EngineProfile\nspec: {model: m}\n")
+    assert main(["plan", "llama", "--spec", f"{tmp_path}/profile.yaml"]) == 2
+    told = "profile.yaml: kind EngineProfile; expected a manifest of kind DisaggregatedInference"
+    assert told in capsys.readouterr().err
+
+
 def test_shipped_profiles_are_listed_shown_and_right(capsys: pytest.CaptureFixture[str]):
     assert main(["profile", "list", "--shipped", "-o", "yaml"]) == 0
     names = [one["name"] for one in yaml.safe_load(capsys.readouterr().out)]

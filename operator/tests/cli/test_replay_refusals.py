@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from dopd.cli import replay, replay_options
 from dopd.cli.main import main
 
 TRACE = "arrival_s,input_tokens,output_tokens\n0,500,20\n1,600,20\n2,500,20\n"
@@ -103,6 +104,10 @@ def test_a_profile_is_refused_in_one_line(refusal, tmp_path):
     profile = tmp_path / "own.yaml"
     profile.write_text("spec: {model: m, prefill: 3}\n")
     assert "own.yaml: spec.gpu: Field required; spec." in refusal(TRACE, "--profile", str(profile))
+    profile.write_text("kind: DisaggregatedInference\nspec: {model: m}\n")
+    assert "own.yaml: kind DisaggregatedInference; expected a manifest of kind EngineProfile" in refusal(
+        TRACE, "--profile", str(profile)
+    )
     profile.write_text("a: b: c\n")
     assert "own.yaml: no YAML" in refusal(TRACE, "--profile", str(profile))
     profile.write_text(f"spec: {'[' * 3000}")
@@ -127,3 +132,25 @@ def test_a_trace_that_is_not_there(capsys):
     assert main(["replay", "no-such/trace.csv", "--quiet"]) == 2
     told = "no-such/trace.csv: No such file or directory; expected the path of a trace"
     assert capsys.readouterr().err == f"dopd replay: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("trace.csv", "--spec", "llama.yaml"), "--spec: expected --from RESOURCE beside it; leave it out"),
+        (("trace.csv", "--since", "2h"), "--since: expected --from RESOURCE beside it; leave it out"),
+        (("--from", "llama", "--slo-ttft", "1"), "--slo-ttft: expected a TRACE, and not --from; leave it out"),
+        (("--from", "llama", "--no-prefix-cache"), "--no-prefix-cache: expected a TRACE, and not --from; leave it out"),
+        (("--from", "llama", "--policies", "hpa"), "--policies: expected a TRACE, and not --from; leave it out"),
+    ],
+)
+def test_options_that_would_be_without_effect(arguments, expected, capsys):
+    assert main(["replay", *arguments]) == 2
+    assert capsys.readouterr().err == f"dopd replay: {expected}\n"
+
+
+def test_each_option_goes_with_a_trace_with_a_resource_or_with_both():
+    both = {"trace", "from_resource", "seed", "json", "quiet", "namespace", "kubeconfig", "context"}
+    known = both.union(replay_options.WITH_TRACE, replay_options.WITH_RESOURCE)
+    names = {parameter.name for parameter in replay.command.params if parameter.name}
+    assert {name for name in names if not name.startswith("prometheus_")} == known

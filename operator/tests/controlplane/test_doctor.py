@@ -152,5 +152,5 @@ async def test_definitions_of_another_version(
 
 def test_no_cluster(tmp_path: Path):
     status, lines = doctor(tmp_path / "none")
-    assert status == 2
+    assert status == 1
     assert "set KUBECONFIG" in lines["errors"]

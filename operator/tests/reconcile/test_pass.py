@@ -12,9 +12,10 @@ import pytest
 from dopd.cluster import ApiError, kinds
 from dopd.cluster.apikey import key_headers
 from dopd.cluster.podhttp import PodHttpError
-from dopd.reconcile.act import LONGEST_PAUSE_SECONDS, Actor
+from dopd.reconcile.act import Actor
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reconciler import LONGEST_UNREADY_SECONDS, MOVING_SECONDS, Pace, Reconciler
+from dopd.reconcile.refusals import LONGEST_PAUSE_SECONDS
 from dopd.workloads import Owner
 from dopd.workloads.connection import control_key
 

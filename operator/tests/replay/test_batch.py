@@ -95,6 +95,15 @@ def test_a_row_tells_of_the_online_requests_alone(model):
     assert behind.split(" | ")[-1] == none.split(" | ")[-1], "the same workers"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [("--job-every", "0", "a number above 0"), ("--slot-share", "5", "a share of 0 to 1")],
+)
+def test_what_can_not_be_meant_is_named(option, value, expected, capsys):
+    assert batch.main(["nowhere.csv", option, value]) == 2
+    assert f"{option} {value}: expected {expected}" in capsys.readouterr().err
+
+
 def test_a_trace_that_is_not_there_is_named(capsys):
     assert batch.main(["nowhere.csv"]) == 2
     assert "nowhere.csv" in capsys.readouterr().err

@@ -50,6 +50,16 @@ def test_a_pool_serves_two_that_take_turns_better_than_any_split_and_holds_its_c
     assert pooled < min(late(split(models, parts)) for parts in ((4, 4), (6, 2)))
 
 
-def test_a_model_that_is_not_to_be_read_is_named(capsys: pytest.CaptureFixture[str]):
-    assert main(["--gpus", "4", "a=generated:flat,speed=2"]) == 2
-    assert "expected NAME=TRACE" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--gpus", "4", "a=generated:flat,speed=2"], "a=generated:flat,speed=2: expected NAME=TRACE"),
+        (["--gpus", "4", "a=generated:flat,seed=x"], "expected numbers after scale=, seed=, priority="),
+        (["--gpus", "1", "a=generated:flat"], "--gpus 1: expected at least 2, one of each role for each model"),
+        (["--gpus", "4", "--splits", "4+4", "a=generated:flat"], "--splits 4+4: expected GPUs for each of 1 models"),
+        (["--gpus", "4", "--splits", "1", "a=generated:flat"], "--splits 1: expected GPUs for each of 1 models"),
+    ],
+)
+def test_what_can_not_be_run_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str):
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err

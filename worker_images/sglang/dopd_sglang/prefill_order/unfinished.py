@@ -35,10 +35,6 @@ class Unfinished:
         own = self.scheduler.chunked_req
         return [*([] if own is None else [own]), *self.parked]
 
-    def all_with_next(self) -> list[Any]:
-        """While a pass is being composed: all of them."""
-        return [*self.all(), *(request for request, _ in self.next_ones)]
-
     def choices(self) -> list[Any]:
         """Those that the next pass may go on with."""
         own = self.scheduler.chunked_req
