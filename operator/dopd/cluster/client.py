@@ -17,6 +17,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import FIELD_MANAGER
 from dopd.cluster.decode import decode
+from dopd.cluster.fence import may_write
 from dopd.cluster.kinds import Kind, namespace_and_plural
 
 Json = dict[str, Any]
@@ -249,6 +250,8 @@ class Kubernetes:
             ApiError: the server refused it, or did not answer in time.
         """
         written = None if method == "GET" else namespace_and_plural(path)
+        if method != "GET" and not may_write():
+            raise ApiError(0, "NotHeld", f"{method} {path}: not sent, another operator may act for this by now")
         try:
             if written:
                 self.writes[written] += 1

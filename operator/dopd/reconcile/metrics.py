@@ -23,6 +23,8 @@ from dopd.reconcile.scaling import Planned
 RECONCILES = Counter("dopd_reconciles_total", "Passes over a resource, by outcome.", ["outcome"])
 RECONCILE_SECONDS = Histogram("dopd_reconcile_seconds", "Duration of one pass over a resource.")
 LEADER = Gauge("dopd_leader", "1 while this instance acts, 0 while it stands by.")
+SHARDS = Gauge("dopd_shards", "Shards into which resources are divided between instances; 1 without.")
+SHARD_HELD = Gauge("dopd_shard_held", "1 while this instance acts for a shard.", ["shard"])
 WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "inference", "role", "state"])
 GPUS = Gauge(
     "dopd_gpus", "GPUs that the workers of a role hold, in whatever state.", ["namespace", "inference", "role"]
