@@ -36,9 +36,9 @@ from e2e.scale.series import Played
 from e2e.scale.sizes import profile
 
 Json = dict[str, Any]
-RESOURCES = 20
+RESOURCES = 8
 """That share a Prometheus, as resources do."""
-SETTLING_PASSES = 12
+SETTLING_PASSES = 8
 PERIOD_SECONDS = 15.0
 IDLE = {"loads": [hostile.RANK]}
 
