@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -84,8 +85,12 @@ class Kubernetes:
             if urlsplit(configuration.host).scheme not in ("http", "https"):
                 raise ValueError(f"{configuration.host} is no URL of an API server")
             configuration.connection_pool_maxsize = _CONNECTIONS
-            # What pods answer through the API server's proxy may want to be kept, too.
-            configuration.client_session_kwargs = {"cookie_jar": aiohttp.DummyCookieJar()}
+            configuration.client_session_kwargs = {
+                # What pods answer through the API server's proxy may want to be kept, too.
+                "cookie_jar": aiohttp.DummyCookieJar(),
+                # Else aiohttp asks two threads at each request, for a proxy and for a .netrc, and finds neither.
+                "trust_env": bool(getproxies()),
+            }
             return cls(client.ApiClient(configuration))
         except Exception as error:  # of a file that may hold anything, and a reader that expects a kubeconfig
             words = " ".join(str(error).split())
