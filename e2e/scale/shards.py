@@ -1,8 +1,9 @@
 """Shards on paper, for clusters that nobody here has: `python -m e2e.scale.shards`.
 
 What is real are the rules by which processes share shards (`dopd.cluster.shares`), on a clock that is played. Resources
-have heavy-tailed sizes (log-normal). What a pass costs is told by the options: the defaults are of
-`operator/benchmarks/rest_pass.py`. Processes die or are stopped every few minutes, and come back.
+have heavy-tailed sizes (log-normal). What passes cost is told by the options: the defaults make the 44 ms that
+`python -m e2e.scale` measured for a resource with eight workers in a period. Processes die or are stopped every few
+minutes, and come back.
 """
 
 import argparse
@@ -21,7 +22,7 @@ BUSY = 0.6
 """Share of a core that passes should take of a process when all processes are there."""
 SHARDS_OF_PROCESS, MOST_SHARDS = 4, 64
 SPREAD = 1.5
-"""Of the logarithms of sizes: the largest tenth of the resources has half of the GPUs."""
+"""Of the logarithms of sizes: the largest tenth of the resources has more than half of the GPUs."""
 FEWEST_GPUS, GPUS_OF_WORKER = 2, 2
 READS_OF_RESOURCE = 7
 """Of the API server in a period at rest, as `python -m e2e.scale` counted them."""
@@ -196,7 +197,7 @@ CASES = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m e2e.scale.shards", description=__doc__)
-    parser.add_argument("--pass-seconds", type=float, default=0.03, help="CPU of a pass but for its workers (0.03)")
+    parser.add_argument("--pass-seconds", type=float, default=0.036, help="CPU of a resource in a period (0.036)")
     parser.add_argument("--worker-seconds", type=float, default=0.001, help="and for each worker (0.001)")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
