@@ -18,7 +18,7 @@ What a process may rely on:
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 LAYOUT = -1
@@ -117,7 +117,9 @@ class Candidate:
             now: when it ended.
         """
         for slot in (LAYOUT, *range(self.shards)):
-            seen, before = found.get(slot, Seen()), self._seen.get(slot)
+            before = self._seen.get(slot)
+            # One that somebody deleted is its holder's for as long as that may think so.
+            seen = found.get(slot) or replace(before or Seen(), version="")
             if before is None or _life(before) != _life(seen):
                 self._since[slot] = now
                 if slot == LAYOUT and before is not None and seen.holder == self.layout:

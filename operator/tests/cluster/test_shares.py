@@ -224,6 +224,22 @@ def test_what_is_asked_for_is_not_acted_for_before_it_is_given():
     assert {shard_of(*key, 2) for key in KEYS if not first.acts_for(key)} == set(asked)
 
 
+def test_a_lease_that_somebody_deletes_is_its_holder_s_still():
+    server = Server()
+    first, second = (Process(server, Candidate(name, 2, DURATION_SECONDS)) for name in ("first", "second"))
+    for _ in range(8):
+        until_rest(first)
+        until_rest(second)
+        server.now += ROUND_SECONDS
+    held = {key: holders([first, second], key) for key in KEYS}
+    assert {len(names) for names in held.values()} == {1}
+    server.leases.clear()
+    for process in (second, first):
+        until_rest(process)
+        assert {key: holders([first, second], key) for key in KEYS} == held
+    assert len(server.leases) == 3
+
+
 def test_a_layout_that_another_renewed_counts_from_the_look_before():
     """When it did so is not known: it may have died at once, and processes with another number wait since then."""
     server = Server()
