@@ -75,13 +75,13 @@ class Shards:
             await self.release()
 
     async def release(self) -> None:
-        """Give away what is held."""
-        puts = self._candidate.farewell()
+        """Give away what is held, as it is now: a renewal may have been cut short, and been done all the same."""
         try:
             async with asyncio.timeout(self._candidate.round_seconds):
-                await asyncio.gather(*map(self._put, puts))
-        except TimeoutError:
-            _LOG.warning("shards not given away, their Leases expire by themselves")
+                await self._read()
+                await asyncio.gather(*map(self._put, self._candidate.farewell()))
+        except (ApiError, TimeoutError) as error:
+            _LOG.warning("shards not given away, their Leases expire by themselves: %s", error or "no answer in time")
 
     async def _look(self) -> None:
         while True:
@@ -98,7 +98,7 @@ class Shards:
             await asyncio.sleep(self._candidate.round_seconds / 2)
             await self._settle()
 
-    async def _round(self) -> None:
+    async def _read(self) -> None:
         asked = time.monotonic()
         async with asyncio.timeout(self._candidate.round_seconds * 2):
             over_all, listed = await asyncio.gather(
@@ -110,6 +110,9 @@ class Shards:
         self._leases = {slot: one for slot, one in {LAYOUT: over_all, **named}.items() if one is not None}
         found = {slot: _seen(one) for slot, one in self._leases.items()}
         self._candidate.saw(found, asked, time.monotonic())
+
+    async def _round(self) -> None:
+        await self._read()
         self._candidate.review(time.monotonic())
         await self._settle()
         puts = self._candidate.puts(time.monotonic())
