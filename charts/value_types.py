@@ -36,7 +36,7 @@ _line = _text(r"^[^\r\n]*$", "one line of text")
 _variable_name = _text(
     r"^[A-Za-z_][A-Za-z0-9_.-]*$",
     "the name of a variable, and none that the chart sets: letters, digits and '_'",
-    refused=["HOME", "DOPD_NAMESPACES", "DOPD_LEASE_NAME", "DOPD_LEASE_NAMESPACE", "DOPD_LEASE_SECONDS"],
+    refused=["HOME", "DOPD_NAMESPACES", "DOPD_LEASE_NAME", "DOPD_LEASE_NAMESPACE", "DOPD_LEASE_SECONDS", "DOPD_SHARDS"],
 )
 
 TYPES: dict[str, Rule] = {

@@ -248,4 +248,4 @@ def _operator(made: dashboards.Dashboard) -> None:
     made.with_panel(lines("Passes", "Passes over resources, by outcome.", 8, passes, unit="ops"))
     stage = "histogram_quantile(0.9, sum by (le, stage) (rate(dopd_stage_seconds_bucket[$__rate_interval])))"
     made.with_panel(lines("Time per stage", "P90 over all resources.", 8, (stage, "{{stage}}"), unit="s"))
-    made.with_panel(lines("Active instances", "Must be one.", 8, ("sum(dopd_leader)", "active")))
+    made.with_panel(lines("Active instances", "Must be one; with shards, each pod.", 8, ("sum(dopd_leader)", "active")))

@@ -29,6 +29,8 @@ from e2e.scale.processes import Used, used
 Json = dict[str, Any]
 USER = "dopd-measured"
 AT_ONCE = 100
+OF_IMAGE = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+"""What the operator's image sets: without the first, each of its threads may keep memory for itself."""
 POD_ADDRESSES = "127.64.0.1/10"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 CRDS = Path(__file__).parents[2] / "crds"
@@ -86,7 +88,7 @@ class Field:
     def _operate(self, name: str, words: list[str], environment: dict[str, str]) -> None:
         user = USER if name == "operator" else "floor"
         kubeconfig = self.plane.kubeconfig_for(user, groups=["system:masters"])
-        self._start(name, [sys.executable, *words], {"KUBECONFIG": str(kubeconfig), **environment})
+        self._start(name, [sys.executable, *words], {"KUBECONFIG": str(kubeconfig), **OF_IMAGE, **environment})
 
     def operator_arguments(self) -> list[str]:
         """Of `dopd run`."""

@@ -21,6 +21,10 @@ def registry() -> kopf.OperatorRegistry:
     async def nothing(**_: Any) -> None:
         pass
 
+    async def login(*, settings: kopf.OperatorSettings, **_: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_kubeconfig(settings=settings)
+
+    kopf.on.login(registry=handlers)(login)  # which a registry of one's own has not
     kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(nothing)
     for kind in KINDS:
         kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers)(nothing)

@@ -33,9 +33,9 @@ from dopd.cluster import kinds
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp
 from dopd.cluster.room import Room
+from dopd.reconcile.passes import work
 from dopd.reconcile.queue import Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
-from dopd.reconcile.runtime import work
 from dopd.replay.profiles import load_profile
 from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader

@@ -22,6 +22,9 @@ class Role(StrEnum):
         return Role.DECODE if self is Role.PREFILL else Role.PREFILL
 
 
+ROLES: frozenset[str] = frozenset(Role)
+"""To see whether a text names a role: to go through an enumeration takes fifty times as long."""
+
 FIELD_MANAGER = "dopd"
 """The one writer of the children (server-side apply)."""
 

@@ -22,7 +22,8 @@ class Applier:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
-        self._memory: dict[tuple[str, str, str], tuple[str, Any]] = {}
+        self._memory: dict[tuple[str, str, str], tuple[str, Any, Json | None]] = {}
+        """Digest of the manifest, how it was stored, and the object that was last seen to agree with that."""
 
     async def apply(self, manifest: Json, live: Json | None) -> bool:
         """Make the live object agree with the manifest; whether a write was needed.
@@ -34,11 +35,15 @@ class Applier:
         kind = kinds.kind_of(manifest)
         key = (kind.kind, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        known_digest, stored = self._memory.get(key, ("", None))
-        if live is not None and digest == known_digest and project(live, manifest) == stored:
-            return False
+        known_digest, stored, agreed = self._memory.get(key, ("", None, None))
+        if live is not None and digest == known_digest:
+            if live is agreed:  # of a list that is kept from pass to pass: nobody changes what is in it
+                return False
+            if project(live, manifest) == stored:
+                self._memory[key] = (digest, stored, live)
+                return False
         answer = await self._kubernetes.apply(kind, manifest)
-        self._memory[key] = (digest, project(answer, manifest))
+        self._memory[key] = (digest, project(answer, manifest), None)
         return True
 
     def forget(self, namespace: str, instance: str) -> None:

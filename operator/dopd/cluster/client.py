@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -17,6 +18,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import FIELD_MANAGER
 from dopd.cluster.decode import decode
+from dopd.cluster.fence import may_write
 from dopd.cluster.kinds import Kind, namespace_and_plural
 
 Json = dict[str, Any]
@@ -83,8 +85,12 @@ class Kubernetes:
             if urlsplit(configuration.host).scheme not in ("http", "https"):
                 raise ValueError(f"{configuration.host} is no URL of an API server")
             configuration.connection_pool_maxsize = _CONNECTIONS
-            # What pods answer through the API server's proxy may want to be kept, too.
-            configuration.client_session_kwargs = {"cookie_jar": aiohttp.DummyCookieJar()}
+            configuration.client_session_kwargs = {
+                # What pods answer through the API server's proxy may want to be kept, too.
+                "cookie_jar": aiohttp.DummyCookieJar(),
+                # Else aiohttp asks two threads at each request, for a proxy and for a .netrc, and finds neither.
+                "trust_env": bool(getproxies()),
+            }
             return cls(client.ApiClient(configuration))
         except Exception as error:  # of a file that may hold anything, and a reader that expects a kubeconfig
             words = " ".join(str(error).split())
@@ -249,6 +255,8 @@ class Kubernetes:
             ApiError: the server refused it, or did not answer in time.
         """
         written = None if method == "GET" else namespace_and_plural(path)
+        if method != "GET" and not may_write():
+            raise ApiError(0, "NotHeld", f"{method} {path}: not sent, another operator may act for this by now")
         try:
             if written:
                 self.writes[written] += 1

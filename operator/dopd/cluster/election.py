@@ -12,10 +12,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
-from dopd.cluster import kinds
+from dopd.cluster import kinds, lease
 from dopd.cluster.client import ApiError, Json, Kubernetes
 
 _LOG = logging.getLogger(__name__)
@@ -76,50 +75,35 @@ class Election:
             return False
 
     async def _take(self) -> bool:
-        lease = await self._kubernetes.get(kinds.LEASE, self._namespace, self._name)
-        if lease is None:
+        found = await self._kubernetes.get(kinds.LEASE, self._namespace, self._name)
+        if found is None:
             await self._kubernetes.create(kinds.LEASE, self._record(None, self._identity))
             return True
-        spec = lease.get("spec", {})
+        spec = found.get("spec", {})
         holder = spec.get("holderIdentity")
         if holder and holder != self._identity:
             if spec != self._seen[0]:
                 self._seen = (spec, time.monotonic())
             if time.monotonic() - self._seen[1] < spec.get("leaseDurationSeconds", self._duration):
                 return False
-        await self._replace(self._record(lease, self._identity))
+        await self._replace(self._record(found, self._identity))
         return True
 
     async def release(self) -> None:
         """Give the Lease away, if it is held."""
         try:
             async with asyncio.timeout(self._retry):
-                lease = await self._kubernetes.get(kinds.LEASE, self._namespace, self._name)
-                if lease and lease.get("spec", {}).get("holderIdentity") == self._identity:
-                    await self._replace(self._record(lease, ""))
+                found = await self._kubernetes.get(kinds.LEASE, self._namespace, self._name)
+                if found and found.get("spec", {}).get("holderIdentity") == self._identity:
+                    await self._replace(self._record(found, ""))
         except (ApiError, TimeoutError) as error:
             _LOG.warning("lease not given away, it expires by itself: %s", error)
 
-    async def _replace(self, lease: Json) -> None:
+    async def _replace(self, changed: Json) -> None:
         # A full update with the resourceVersion that was read: of two candidates only one can win.
-        await self._kubernetes.request("PUT", kinds.LEASE.path(self._namespace, self._name), body=lease)
+        await self._kubernetes.request("PUT", kinds.LEASE.path(self._namespace, self._name), body=changed)
 
-    def _record(self, lease: Json | None, holder: str) -> Json:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        old = (lease or {}).get("spec", {})
-        changed = old.get("holderIdentity") != holder
-        metadata = {"name": self._name, "namespace": self._namespace}
-        if lease:
-            metadata["resourceVersion"] = lease["metadata"]["resourceVersion"]
-        return {
-            "apiVersion": kinds.LEASE.api_version,
-            "kind": kinds.LEASE.kind,
-            "metadata": metadata,
-            "spec": {
-                "holderIdentity": holder,
-                "leaseDurationSeconds": max(1, round(self._duration)),
-                "acquireTime": now if changed else old.get("acquireTime", now),
-                "renewTime": now,
-                "leaseTransitions": old.get("leaseTransitions", 0) + (1 if changed and holder else 0),
-            },
-        }
+    def _record(self, old: Json | None, holder: str) -> Json:
+        return lease.body(
+            old, name=self._name, namespace=self._namespace, holder=holder, duration_seconds=self._duration
+        )

@@ -24,6 +24,7 @@ from dopd.cluster.backoff import Backoff
 from dopd.cluster.bodies import BadBody, Body, parse_json
 from dopd.cluster.client import Kubernetes
 from dopd.cluster.fairness import FairGate
+from dopd.cluster.fence import may_write
 from dopd.cluster.room import SMALL_BYTES, Place, Room
 
 TIMEOUT_SECONDS = 5.0
@@ -122,6 +123,8 @@ class _Guarded:
     ) -> tuple[int, Any]:
         """See PodPost. It may take long, so it holds no place among those that are looked at, and leads to no pause."""
         name, namespace = pod["metadata"]["name"], pod["metadata"].get("namespace", "")
+        if not may_write():
+            raise PodHttpError(f"pod {name} {path}: not sent, another operator may act for it by now")
         place = self._room.place(namespace, LARGEST_ANSWER_BYTES)
         try:
             async with asyncio.timeout(timeout_seconds):

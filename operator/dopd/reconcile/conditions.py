@@ -8,7 +8,7 @@ from dopd.api.conditions import ConditionReason as Reason
 from dopd.api.conditions import ConditionStatus as Status
 from dopd.api.conditions import ConditionType as Type
 from dopd.api.inference import DisaggregatedInferenceSpec, ScalingMode
-from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
+from dopd.api.names import POOL_LABEL, ROLES, ROUTER_POOL, Role
 from dopd.api.topology import TopologyPolicy
 from dopd.planning import Bound
 from dopd.reconcile import pods as pod_reading
@@ -222,7 +222,7 @@ def old_workers(observed: Observed, moved: Moved, role: Role) -> int:
 def of_current_revision(pod: dict[str, Any], moved: Moved) -> bool:
     """Whether a worker is made from what the spec says: for the role that its engine is in, as its revision is."""
     of = pod["metadata"].get("labels", {}).get(POOL_LABEL)
-    wanted = moved.revisions.get(Role(of)) if of in tuple(Role) else None
+    wanted = moved.revisions.get(Role(of)) if of in ROLES else None
     return wanted is not None and pod_reading.revision(pod) == wanted.name
 
 

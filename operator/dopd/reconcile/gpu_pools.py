@@ -17,7 +17,7 @@ from typing import Any
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.inference import DisaggregatedInferenceSpec
-from dopd.api.names import INSTANCE_LABEL, Role
+from dopd.api.names import INSTANCE_LABEL, ROLES, Role
 from dopd.api.status import Condition
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.planning.bounds import Pair
@@ -307,7 +307,7 @@ def _held(pods: Sequence[Json], now_seconds: float) -> Pair:
         role, meta = pod_reading.pool(pod), pod["metadata"]
         leaves = "deletionTimestamp" in meta
         counts = not (pod_reading.overdue(pod, now_seconds) if leaves else pod_reading.finished(pod))
-        if role in tuple(Role) and counts:
+        if role in ROLES and counts:
             worker = meta.get("labels", {}).get(SET_LABEL) or meta["name"]
             held[Role(role)][worker] = pod_reading.gpus(pod)
     return sum(held[Role.PREFILL].values()), sum(held[Role.DECODE].values())

@@ -16,8 +16,8 @@ from dopd.api.names import (
     POOL_LABEL,
     REMADE_ANNOTATION,
     ROLE_LABEL,
+    ROLES,
     SERVING_LABEL,
-    Role,
 )
 from dopd.cluster.kinds import controller
 from dopd.workloads import Owner
@@ -133,7 +133,7 @@ def as_workers(pods: Sequence[Json], sets: Sequence[Json], owner: Owner) -> list
         sets: LeaderWorkerSets that the resource controls.
         owner: the resource.
     """
-    made_by = {str(item["metadata"]["name"]): item for item in sets if _role(item) in tuple(Role)}
+    made_by = {str(item["metadata"]["name"]): item for item in sets if _role(item) in ROLES}
     members: dict[str, list[Json]] = {name: [] for name in made_by}
     for pod in pods:
         if (name := set_name(pod)) and _is_ours(pod, name, owner):
@@ -148,7 +148,7 @@ def _role(item: Json) -> str:
 def _is_ours(pod: Json, name: str, owner: Owner) -> bool:
     """Whether a group of the resource has such a pod: by resource, names, and the StatefulSet that made it."""
     meta, made_by = pod["metadata"], controller(pod)
-    if _role(pod) not in tuple(Role) or not name.startswith(f"{owner.child_name(_role(pod))}-"):
+    if _role(pod) not in ROLES or not name.startswith(f"{owner.child_name(_role(pod))}-"):
         return False
     if (meta.get("annotations") or {}).get(OWNER_ANNOTATION) != owner.uid:
         return False

@@ -19,10 +19,13 @@ from dopd.reconcile.pods import gpus
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
+from dopd.reconcile.series import SeriesOfResources
 
 RECONCILES = Counter("dopd_reconciles_total", "Passes over a resource, by outcome.", ["outcome"])
 RECONCILE_SECONDS = Histogram("dopd_reconcile_seconds", "Duration of one pass over a resource.")
 LEADER = Gauge("dopd_leader", "1 while this instance acts, 0 while it stands by.")
+SHARDS = Gauge("dopd_shards", "Shards into which resources are divided between instances; 1 without.")
+SHARD_HELD = Gauge("dopd_shard_held", "1 while this instance acts for a shard.", ["shard"])
 WORKERS = Gauge("dopd_workers", "Workers of a resource by role and state.", ["namespace", "inference", "role", "state"])
 GPUS = Gauge(
     "dopd_gpus", "GPUs that the workers of a role hold, in whatever state.", ["namespace", "inference", "role"]
@@ -162,46 +165,12 @@ CONDITION_REASON = Gauge(
     "dopd_condition_reason", "1 at the reason of each condition.", ["namespace", "inference", "type", "reason"]
 )
 
+SERIES = SeriesOfResources()
 _TOLD: dict[Key, dict[ConditionType, ConditionReason]] = {}
-"""Reasons of the conditions that are shown: to find them among the series of all resources takes a look at each."""
+"""Reasons of the conditions that are shown."""
 
 _UNKNOWN = float("nan")
 """A gauge that kept its last value would show a load that nobody measures."""
-_OF_INSTANCE = (
-    WORKERS,
-    GPUS,
-    OBJECTIVE_ATTAINMENT,
-    OBJECTIVE_SECONDS,
-    DEMAND_RATE,
-    DEMAND_TOKENS,
-    LATE_SHARE,
-    NOT_STREAMED_RATE,
-    SCRAPE_INTERVAL,
-    SCRAPE_LAG,
-    FORECAST_DOUBTED,
-    PLANNED_RATE,
-    FORECAST_RATE,
-    FORECAST_FOR_NOW,
-    TARGET,
-    NEEDED,
-    LIMITED_BY,
-    DECISION_REASON,
-    INFEASIBLE,
-    EXPECTED_ATTAINMENT,
-    MISS_SHARE,
-    WEIGHED,
-    CORRECTION,
-    CORRECTION_CONFIDENCE,
-    FORECAST_TRUSTED,
-    FORECAST_ERROR,
-    FORECAST_COVERAGE,
-    FORECAST_AGE,
-    LEAD_SECONDS,
-    LEAD_PART_SECONDS,
-    ROLE_CHANGE_SECONDS,
-    CONDITION,
-    CONDITION_REASON,
-)
 
 
 def report(
@@ -216,95 +185,94 @@ def report(
             ("starting", counts.starting),
             ("draining", counts.draining),
         ):
-            WORKERS.labels(*key, role, state).set(count)
+            SERIES.of(WORKERS, key, role, state).set(count)
         holding = sum(worker.gpus for worker in observed.workers[role]) + sum(map(gpus, observed.ending[role]))
-        GPUS.labels(*key, role).set(holding)
+        SERIES.of(GPUS, key, role).set(holding)
         if lead := observed.leads.get(role):
-            LEAD_SECONDS.labels(*key, role).set(lead.seconds)
+            SERIES.of(LEAD_SECONDS, key, role).set(lead.seconds)
             for part, seconds in lead.parts().items():
-                LEAD_PART_SECONDS.labels(*key, role, part).set(seconds)
+                SERIES.of(LEAD_PART_SECONDS, key, role, part).set(seconds)
     told = {finding.type: finding.reason for finding in found}
     for kind, reason in _TOLD.get(key, {}).items():  # some may not apply any more
         if kind not in told:
-            CONDITION.remove(*key, kind)
+            SERIES.remove(CONDITION, key, kind)
         if told.get(kind) != reason:
-            CONDITION_REASON.remove(*key, kind, reason)
+            SERIES.remove(CONDITION_REASON, key, kind, reason)
     _TOLD[key] = told
     for finding in found:
-        CONDITION.labels(*key, finding.type).set(finding.status is ConditionStatus.TRUE)
-        CONDITION_REASON.labels(*key, finding.type, finding.reason).set(1)
+        SERIES.of(CONDITION, key, finding.type).set(finding.status is ConditionStatus.TRUE)
+        SERIES.of(CONDITION_REASON, key, finding.type, finding.reason).set(1)
     if observed.spec:
         _report_objectives(key, observed.spec.slo)
     if planned and planned.decision:
         _report_decision(key, planned.decision)
     for role, correction in (planned.corrections if planned else {}).items():
-        CORRECTION.labels(*key, role).set(correction.factor)
-        CORRECTION_CONFIDENCE.labels(*key, role).set(correction.confidence)
+        SERIES.of(CORRECTION, key, role).set(correction.factor)
+        SERIES.of(CORRECTION_CONFIDENCE, key, role).set(correction.confidence)
     if planned and planned.reading:
         _report_reading(key, planned.reading)
         _report_outlook(key, planned)
 
 
 def _report_objectives(key: Key, slo: Slo) -> None:
-    OBJECTIVE_ATTAINMENT.labels(*key).set(slo.attainment)
-    OBJECTIVE_SECONDS.labels(*key, "ttft").set(slo.ttft_seconds)
-    OBJECTIVE_SECONDS.labels(*key, "itl").set(slo.itl_seconds)
+    SERIES.of(OBJECTIVE_ATTAINMENT, key).set(slo.attainment)
+    SERIES.of(OBJECTIVE_SECONDS, key, "ttft").set(slo.ttft_seconds)
+    SERIES.of(OBJECTIVE_SECONDS, key, "itl").set(slo.itl_seconds)
 
 
 def _report_decision(key: Key, decision: Decision) -> None:
-    TARGET.labels(*key, Role.PREFILL).set(decision.prefill)
-    TARGET.labels(*key, Role.DECODE).set(decision.decode)
+    SERIES.of(TARGET, key, Role.PREFILL).set(decision.prefill)
+    SERIES.of(TARGET, key, Role.DECODE).set(decision.decode)
     for role, needed in zip(Role, decision.needed or (_UNKNOWN, _UNKNOWN), strict=True):
-        NEEDED.labels(*key, role).set(needed)
+        SERIES.of(NEEDED, key, role).set(needed)
     for bound in Bound:
-        LIMITED_BY.labels(*key, bound).set(bound in decision.limited_by)
+        SERIES.of(LIMITED_BY, key, bound).set(bound in decision.limited_by)
     for reason in Reason:
-        DECISION_REASON.labels(*key, reason).set(reason is decision.reason)
-    INFEASIBLE.labels(*key).set(bool(decision.infeasible))
+        SERIES.of(DECISION_REASON, key, reason).set(reason is decision.reason)
+    SERIES.of(INFEASIBLE, key).set(bool(decision.infeasible))
     if decision.expected:
-        EXPECTED_ATTAINMENT.labels(*key).set(decision.expected.attainment)
+        SERIES.of(EXPECTED_ATTAINMENT, key).set(decision.expected.attainment)
     for role in Role:
         if decision.planned_for:
-            PLANNED_RATE.labels(*key, role).set(decision.planned_for[role].requests_per_second)
+            SERIES.of(PLANNED_RATE, key, role).set(decision.planned_for[role].requests_per_second)
         loads = vars(decision.weighed[role]) if decision.weighed else {}
         for load in ("now", "peak", "backlog", "held"):
-            WEIGHED.labels(*key, role, load).set(loads.get(load, _UNKNOWN))
+            SERIES.of(WEIGHED, key, role, load).set(loads.get(load, _UNKNOWN))
 
 
 def _report_reading(key: Key, reading: Reading) -> None:
     demand = reading.demand
-    DEMAND_RATE.labels(*key).set(demand.requests_per_second if demand else _UNKNOWN)
-    DEMAND_TOKENS.labels(*key, "input").set(demand.input_tokens if demand else _UNKNOWN)
-    DEMAND_TOKENS.labels(*key, "output").set(demand.output_tokens if demand else _UNKNOWN)
-    LATE_SHARE.labels(*key).set(_UNKNOWN if reading.late_share is None else reading.late_share)
+    SERIES.of(DEMAND_RATE, key).set(demand.requests_per_second if demand else _UNKNOWN)
+    SERIES.of(DEMAND_TOKENS, key, "input").set(demand.input_tokens if demand else _UNKNOWN)
+    SERIES.of(DEMAND_TOKENS, key, "output").set(demand.output_tokens if demand else _UNKNOWN)
+    SERIES.of(LATE_SHARE, key).set(_UNKNOWN if reading.late_share is None else reading.late_share)
     left_out, interval = reading.not_streamed_per_second, reading.timing.interval_seconds
-    NOT_STREAMED_RATE.labels(*key).set(_UNKNOWN if left_out is None else left_out)
-    SCRAPE_INTERVAL.labels(*key).set(_UNKNOWN if interval is None else interval)
-    SCRAPE_LAG.labels(*key).set(reading.timing.lag_seconds)
+    SERIES.of(NOT_STREAMED_RATE, key).set(_UNKNOWN if left_out is None else left_out)
+    SERIES.of(SCRAPE_INTERVAL, key).set(_UNKNOWN if interval is None else interval)
+    SERIES.of(SCRAPE_LAG, key).set(reading.timing.lag_seconds)
 
 
 def _report_outlook(key: Key, planned: Planned) -> None:
     if planned.miss is not None:
-        MISS_SHARE.labels(*key).set(planned.miss)
+        SERIES.of(MISS_SHARE, key).set(planned.miss)
     if planned.trust:
-        FORECAST_DOUBTED.labels(*key).set(planned.trust.doubted_bins)
-        FORECAST_TRUSTED.labels(*key).set(planned.trust.trusted)
-        FORECAST_ERROR.labels(*key).set(planned.trust.error_vs_last_value)
-        FORECAST_COVERAGE.labels(*key).set(planned.trust.coverage_90)
-        FORECAST_AGE.labels(*key).set(planned.trust.newest_point_age_seconds)
+        SERIES.of(FORECAST_DOUBTED, key).set(planned.trust.doubted_bins)
+        SERIES.of(FORECAST_TRUSTED, key).set(planned.trust.trusted)
+        SERIES.of(FORECAST_ERROR, key).set(planned.trust.error_vs_last_value)
+        SERIES.of(FORECAST_COVERAGE, key).set(planned.trust.coverage_90)
+        SERIES.of(FORECAST_AGE, key).set(planned.trust.newest_point_age_seconds)
     for role in Role:
         outlook = planned.outlook[role] if planned.outlook else None
         expected = outlook.rate(outlook.expected) if outlook else None
         if expected is None:
-            FORECAST_RATE.remove(*key, role)
+            SERIES.remove(FORECAST_RATE, key, role)
         else:
-            FORECAST_RATE.labels(*key, role).set(expected)
+            SERIES.of(FORECAST_RATE, key, role).set(expected)
         promised = outlook.rate(outlook.promised) if outlook else None
-        FORECAST_FOR_NOW.labels(*key, role).set(_UNKNOWN if promised is None else promised)
+        SERIES.of(FORECAST_FOR_NOW, key, role).set(_UNKNOWN if promised is None else promised)
 
 
 def forget(key: Key) -> None:
     """Drop the gauges of a resource that is gone, so that nobody reads its last values as live."""
     _TOLD.pop(key, None)
-    for gauge in _OF_INSTANCE:
-        gauge.remove_by_labels({"namespace": key.namespace, "inference": key.name})
+    SERIES.forget(key)

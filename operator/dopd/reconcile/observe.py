@@ -30,6 +30,7 @@ from dopd.reconcile.kept_lists import KeptLists
 from dopd.reconcile.leadtimes import Lead, Look
 from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
+from dopd.reconcile.remembered import Remembered
 from dopd.rollout import Worker
 from dopd.telemetry.engines import EngineLoad, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
@@ -42,6 +43,9 @@ from dopd.workloads.revisions import Revision
 Json = dict[str, Any]
 MOST_LEVELS = 48
 """Levels of nesting of a spec, the template of a pod included."""
+
+KEPT_SPECS = 2048
+"""Specs that are kept as they were read: of so many resources, a pass at rest does not check them anew."""
 
 MOST_CHILDREN = 24
 """Objects of a kind that are read by label: of a role as many revisions as it keeps and has workers of, else three.
@@ -352,13 +356,19 @@ def belongs(child: Json, owner: Owner) -> bool:
 
 def read_spec(resource: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
     """The spec of a stored resource, or what is wrong with it (stored under another version's schema, say)."""
-    spec = resource.get("spec", {})
+    return _read(resource.get("spec", {}))
+
+
+def _spec_of(spec: Json) -> tuple[DisaggregatedInferenceSpec | None, str]:
     if depth_of(spec) > MOST_LEVELS:
         return None, f"{_deepest(spec)}: is nested more than {MOST_LEVELS} levels deep; a pod has at most 14"
     try:
         return DisaggregatedInferenceSpec.model_validate(spec), ""
     except ValidationError as error:
         return None, _problems("spec", error)
+
+
+_read = Remembered(_spec_of, KEPT_SPECS)
 
 
 async def read_api_key(kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None) -> tuple[str, str]:
@@ -399,6 +409,8 @@ async def _read_key(kubernetes: Kubernetes, key: Key, ref: SecretKey | None, fie
 
 Profiles = Mapping[Role, EngineProfileSpec]
 
+_read_profile = Remembered(EngineProfileSpec.model_validate, KEPT_SPECS)
+
 
 async def read_profiles(
     kubernetes: Kubernetes, key: Key, spec: DisaggregatedInferenceSpec | None
@@ -425,7 +437,7 @@ async def read_profiles(
             missing = f"{where} names EngineProfile {name}, and namespace {key.namespace} has none of that name"
             return {}, f"{missing}; apply it, or correct the name"
         try:
-            found[name] = EngineProfileSpec.model_validate(profile["spec"])
+            found[name] = _read_profile(profile["spec"])
         except ValidationError as error:
             return {}, f"EngineProfile {name}: {_problems('spec', error)}"
     profiles = {role: found[name] for role, name in names.items()}

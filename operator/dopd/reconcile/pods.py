@@ -24,6 +24,7 @@ from dopd.api.names import (
     PROVING,
     REVISION_LABEL,
     ROLE_LABEL,
+    ROLES,
     ROUTER_POOL,
     SERVING_LABEL,
     Role,
@@ -69,13 +70,13 @@ class Trouble(NamedTuple):
 def pool(pod: Pod) -> str:
     """What a pod counts for: its pool, or the role that it is on its way to."""
     to = (pod["metadata"].get("annotations") or {}).get(FLIP_TO)
-    return to if to in tuple(Role) and convertible(pod) else str(pod["metadata"].get("labels", {}).get(POOL_LABEL))
+    return to if to in ROLES and convertible(pod) else str(pod["metadata"].get("labels", {}).get(POOL_LABEL))
 
 
 def convertible(pod: Pod) -> bool:
     """Whether a worker was started as one that may change its role."""
     labels = pod["metadata"].get("labels", {})
-    return labels.get(LAUNCH_LABEL) in tuple(Role) and labels.get(POOL_LABEL) in tuple(Role)
+    return labels.get(LAUNCH_LABEL) in ROLES and labels.get(POOL_LABEL) in tuple(Role)
 
 
 def turning(pod: Pod) -> bool:
@@ -247,7 +248,7 @@ def _in_role(pod: Pod, load: EngineLoad | None) -> bool | None:
 
 def engine_role(role: Role, load: EngineLoad) -> Role:
     """What an engine does now: as it says, or what its pod counts for."""
-    return Role(load.role) if load.role in tuple(Role) else role
+    return Role(load.role) if load.role in ROLES else role
 
 
 def _may_flip(pod: Pod) -> bool:

@@ -7,6 +7,7 @@ there is a short rest, whoever names it: a resource that changes without end cos
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from typing import NamedTuple
 
 REST_SECONDS = 0.1
@@ -24,9 +25,14 @@ class Key(NamedTuple):
 
 
 class KeyQueue:
-    """A queue of keys with due times, on the event loop's clock."""
+    """A queue of keys with due times, on the event loop's clock.
+
+    Attributes:
+        mine: whether a key may be taken here. One that may not stays in the queue, until `look_again`.
+    """
 
     def __init__(self) -> None:
+        self.mine: Callable[[Key], bool] = lambda _: True
         self._due: dict[Key, float] = {}
         self._working: set[Key] = set()
         self._resting: dict[Key, float] = {}
@@ -45,6 +51,11 @@ class KeyQueue:
         """Make every key of a namespace due that stands in the queue or is being worked on."""
         for key in [key for key in {*self._due, *self._working} if key.namespace == namespace]:
             self.add(key)
+
+    def look_again(self) -> None:
+        """What is `mine` has changed: keys that were passed over may be taken now."""
+        for key in self._due:
+            self._line_up(key)
 
     async def take(self) -> Key:
         """Wait for a key that is due and not being worked on; it is the caller's until `done`."""
@@ -83,6 +94,8 @@ class KeyQueue:
         return max(self._due[key], self._resting.get(key, 0.0))
 
     def _line_up(self, key: Key) -> None:
+        if not self.mine(key):
+            return
         heapq.heappush(self._order, (self._may_be_taken_at(key), key))
         self._changed.set()
 
@@ -90,7 +103,8 @@ class KeyQueue:
         """Entries at the head of keys that are taken, that somebody works on, or that have another time by now."""
         while self._order:
             at, key = self._order[0]
-            if key in self._due and key not in self._working and at == self._may_be_taken_at(key):
+            known = key in self._due and key not in self._working and self.mine(key)
+            if known and at == self._may_be_taken_at(key):
                 return
             heapq.heappop(self._order)
 

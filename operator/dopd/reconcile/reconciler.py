@@ -136,7 +136,7 @@ class Reconciler:
         """
         resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
-            self._forget(key)
+            self.leave(key)
             return None
         try:
             async with asyncio.timeout(PASS_SECONDS):
@@ -201,7 +201,8 @@ class Reconciler:
             return None
         return await self.pools.turn(want_of(key, observed, spec, targets, self.now()), self.now())
 
-    def _forget(self, key: Key) -> None:
+    def leave(self, key: Key) -> None:
+        """A resource is gone, or another operator acts for it from now on."""
         self._stop_scaling(key)
         if self.lists:
             self.lists.forget(key)

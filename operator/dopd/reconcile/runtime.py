@@ -1,6 +1,7 @@
 """The process: watches, the Lease, the workers that take keys from the queue, health and metrics over HTTP.
 
-The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it. At SIGTERM what
+The watches run on every instance and fill the queue; only the holder of the Lease takes keys from it, or with shards
+the holder of the Lease of the key's shard (`sharded`). At SIGTERM what
 runs under the Lease is cancelled, the Lease is given away, and then the watches end. kopf's own way is the other way
 round: it would wait five seconds for whatever runs in the process before that is cancelled.
 """
@@ -11,26 +12,29 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 import kopf
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from dopd.cluster import ApiError, Kubernetes
-from dopd.cluster.backoff import Backoff
+from dopd.cluster import Kubernetes
 from dopd.cluster.client import in_cluster, own_namespace
 from dopd.cluster.election import Election
 from dopd.cluster.podhttp import DirectPodHttp, ProxyPodHttp
 from dopd.cluster.room import Room
+from dopd.cluster.shares import Candidate
 from dopd.reconcile import handlers, metrics
 from dopd.reconcile.kept_lists import KeptLists
-from dopd.reconcile.places import Places
-from dopd.reconcile.queue import REST_AFTER_FAILURE_SECONDS, REST_SECONDS, Key, KeyQueue
+from dopd.reconcile.passes import work
+from dopd.reconcile.queue import KeyQueue
 from dopd.reconcile.reconciler import Reconciler
 from dopd.reconcile.selfcheck import log_problems
+from dopd.reconcile.sharded import Sharded
 from dopd.telemetry.connection import ConnectionSettings, Connector
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers
@@ -38,10 +42,7 @@ from dopd_forecasting import ProcessExecutor
 
 _LOG = logging.getLogger(__name__)
 
-PASS_TIMEOUT_SECONDS = 120.0
-FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS = 0.5, 30.0
-OVERLOAD_SECONDS = 1.0
-"""After status 429 of the API server, which always asks for one second (its flow control, `Retry-After: 1`)."""
+Check = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Options:
         lease_name: name of the Lease.
         lease_namespace: its namespace.
         lease_seconds: how long a silent leader keeps it.
+        shards: into which resources are divided between the instances that act; 1 for one that acts for all.
         http_port: of health and metrics; 0 for none.
         record_folder: where what autoscalers are told and decide is written down; None for nowhere.
     """
@@ -63,6 +65,7 @@ class Options:
     lease_name: str = "dopd"
     lease_namespace: str = ""
     lease_seconds: float = 15.0
+    shards: int = 1
     http_port: int = 8080
     record_folder: Path | None = None
 
@@ -99,23 +102,12 @@ async def run(options: Options) -> None:
     identity = f"{socket.gethostname()}_{os.getpid()}"
     # kopf names itself for a peering that is off here, and asks for a user name, which a container's uid does not have.
     os.environ.setdefault("POD_ID", identity)
-    election = Election(
-        kubernetes,
-        name=options.lease_name,
-        namespace=options.lease_namespace or own_namespace(),
-        identity=identity,
-        duration_seconds=options.lease_seconds,
-    )
-
-    async def lead() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(log_problems(kubernetes, options.namespaces, connector))
-            group.create_task(work(reconciler, queue))
-
+    check = partial(log_problems, kubernetes, options.namespaces, connector)
+    acting = _acting(options, identity, reconciler, queue, check)
     watching, stopping = asyncio.Event(), asyncio.Event()
     _set_at_signals(stopping)
     server = await _serve(options.http_port, watching)
-    leading = asyncio.create_task(election.run(lead))
+    leading = asyncio.create_task(acting.run())
     watches = asyncio.create_task(
         _watch(handlers.registry(queue, lists.changed), options.namespaces, watching, stopping)
     )
@@ -132,12 +124,54 @@ async def run(options: Options) -> None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         if not stopping.is_set():  # kopf may have ended by itself, and the end of the election been cut short
-            await election.release()
+            await acting.release()
         await server.cleanup()
         servers.close()
         forecasts.shutdown()
         await http.close()
         await kubernetes.close()
+
+
+class _Acting(Protocol):
+    """Acts while it holds what says that it may."""
+
+    async def run(self) -> None: ...
+
+    async def release(self) -> None: ...
+
+
+class _Alone:
+    """The one that acts for all resources, under one Lease."""
+
+    def __init__(self, election: Election, reconciler: Reconciler, queue: KeyQueue, check: Check) -> None:
+        self._election, self._reconciler, self._queue, self._check = election, reconciler, queue, check
+
+    async def run(self) -> None:
+        await self._election.run(self._lead)
+
+    async def release(self) -> None:
+        await self._election.release()
+
+    async def _lead(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check())
+            group.create_task(work(self._reconciler, self._queue))
+
+
+def _acting(options: Options, identity: str, reconciler: Reconciler, queue: KeyQueue, check: Check) -> _Acting:
+    name, namespace = options.lease_name, options.lease_namespace or own_namespace()
+    metrics.SHARDS.set(options.shards)
+    if options.shards > 1:
+        candidate = Candidate(identity, options.shards, options.lease_seconds)
+        return Sharded(reconciler, queue, candidate, name, namespace, check)
+    election = Election(
+        reconciler.kubernetes,
+        name=name,
+        namespace=namespace,
+        identity=identity,
+        duration_seconds=options.lease_seconds,
+    )
+    return _Alone(election, reconciler, queue, check)
 
 
 async def _watch(
@@ -162,57 +196,6 @@ async def _watch(
 def _set_at_signals(stopping: asyncio.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-
-
-async def work(reconciler: Reconciler, queue: KeyQueue) -> None:
-    """Take keys and reconcile them, several at a time, for ever."""
-    metrics.LEADER.set(1)
-    passes = _Passes(reconciler, queue)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(reconciler.backlogs.run(queue.add))
-            while True:
-                group.create_task(passes.one(await queue.take()))
-    finally:
-        metrics.LEADER.set(0)
-
-
-class _Passes:
-    """Passes over resources; what fails is tried again after a pause of its own."""
-
-    def __init__(self, reconciler: Reconciler, queue: KeyQueue) -> None:
-        self._reconciler, self._queue = reconciler, queue
-        self._places = Places()
-        self._pauses = Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
-
-    async def one(self, key: Key) -> None:
-        """One pass over a key that was taken; gives it back."""
-        rest_seconds = REST_SECONDS
-        try:
-            async with self._places.of(key), asyncio.timeout(PASS_TIMEOUT_SECONDS):
-                with metrics.RECONCILE_SECONDS.time():
-                    delay = await self._reconciler.reconcile(key)
-            self._pauses.succeeded(key)
-            metrics.RECONCILES.labels("done").inc()
-            if delay is not None:
-                self._queue.add(key, delay)
-        except Exception as error:  # one resource in trouble must not stop the others
-            metrics.RECONCILES.labels("failed").inc()
-            overloaded = isinstance(error, ApiError) and error.status == HTTPStatus.TOO_MANY_REQUESTS
-            delay = self._pauses.failed(key, OVERLOAD_SECONDS if overloaded else 0.0)
-            rest_seconds = min(delay, REST_AFTER_FAILURE_SECONDS)
-            expected = isinstance(error, ApiError | TimeoutError)
-            _LOG.log(
-                logging.WARNING if expected else logging.ERROR,
-                "%s: %s; again in %.1f s",
-                key,
-                error or "no answer in time",
-                delay,
-                exc_info=None if expected else error,
-            )
-            self._queue.add(key, delay)
-        finally:
-            self._queue.done(key, rest_seconds)
 
 
 async def _serve(port: int, watching: asyncio.Event) -> web.AppRunner:

@@ -32,6 +32,7 @@ from dopd.reconcile import pods as pod_reading
 from dopd.reconcile.moved import Told
 from dopd.reconcile.observe import Observed
 from dopd.reconcile.proving import Proof, prove
+from dopd.reconcile.queue import Key
 from dopd.reconcile.stored import rfc3339
 from dopd.rollout import Act, PoolStep, Side, Turn, Worker, next_act
 from dopd.rollout.flip import MOST_FAILURES
@@ -303,8 +304,8 @@ class Turns:
         seconds = self._clock() - (worker.draining_since_seconds or self._clock())
         turned.told.append(Told("RoleChanged", f"pod {worker.name} is {role}, {seconds:.0f} s after its label went"))
         self._count(observed, role, "changed")
-        owner = observed.owner
-        metrics.ROLE_CHANGE_SECONDS.labels(owner.namespace, owner.name, role).set(seconds)
+        key = Key(observed.owner.namespace, observed.owner.name)
+        metrics.SERIES.of(metrics.ROLE_CHANGE_SECONDS, key, role).set(seconds)
 
     def _count(self, observed: Observed, role: Role, outcome: str) -> None:
         owner = observed.owner

@@ -61,11 +61,15 @@ class WorkerPods:
         self._groups = GroupWrites(kubernetes)
         self._pauses = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, clock)
         self._refused: dict[_At, tuple[str, Trouble]] = {}
+        self._wanted: dict[tuple[Key, Role], tuple[Owner, DisaggregatedInferenceSpec, str]] = {}
+        """Name of the revision that a spec makes: `read_spec` hands out the same one while it says the same."""
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a resource that is gone."""
         for at in [at for at in self._refused if at[0] == key]:
             self._accepted(at)
+        for role in Role:
+            self._wanted.pop((key, role), None)
 
     def seconds_until_retry(self, key: Key) -> float | None:
         """Time until what was refused is tried again; None when nothing was."""
@@ -93,11 +97,17 @@ class WorkerPods:
     ) -> tuple[Revision | None, Trouble | None]:
         kept = observed.revisions(role)
         newest = next(iter(kept), None)
+        owner = observed.owner
+        of = (Key(owner.namespace, owner.name), role)
+        known_owner, known_spec, name = self._wanted.get(of, (None, None, ""))
+        if newest and spec is known_spec and owner == known_owner and newest.name == name != rejected(observed, role):
+            return newest, None
         try:
-            wanted = revision_of(observed.owner, role, worker_template(observed.owner, spec, role))
+            wanted = revision_of(owner, role, worker_template(owner, spec, role))
         except Refusal as fault:
             message = f"Pods {observed.owner.child_name(role)} stay as they are: {fault}"
             return newest, Trouble(ConditionReason.SPEC_REFUSED, message)
+        self._wanted[of] = (owner, spec, wanted.name)
         if wanted.name == rejected(observed, role):
             return next((revision for revision in kept if revision.name != wanted.name), wanted), None
         if newest and newest.name == wanted.name:

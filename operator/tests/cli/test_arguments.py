@@ -55,6 +55,8 @@ def test_what_the_environment_says_is_checked_as_flags_are(command, variable, va
     [
         ("DOPD_LEASE_SECONDS", "--lease-seconds", "0", "expected a number from 2 to 300"),
         ("DOPD_LEASE_SECONDS", "--lease-seconds", "soon", "expected a number from 2 to 300"),
+        ("DOPD_SHARDS", "--shards", "0", "expected a whole number from 1 to 64"),
+        ("DOPD_SHARDS", "--shards", "many", "expected a whole number"),
         ("DOPD_HTTP_PORT", "--http-port", "-1", "expected a port from 0 to 65535"),
         ("DOPD_HTTP_PORT", "--http-port", "70000", "expected a port from 0 to 65535"),
         ("DOPD_LOG_FORMAT", "--log-format", "xml", "expected one of text, json"),

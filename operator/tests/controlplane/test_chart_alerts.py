@@ -31,6 +31,13 @@ CALM = {
 CASES: list[tuple[str, dict[str, str], str, set[str]]] = [
     ("all is well", {}, "80h", set()),
     ("nobody acts", {"dopd_leader": "0x90"}, "6m", {"DopdNoActiveInstance"}),
+    (
+        "nobody acts for a shard",
+        {'dopd_shards{pod="a"}': "2x90", 'dopd_shard_held{pod="a", shard="0"}': "1x90"},
+        "6m",
+        {"DopdShardHeldByNobody"},
+    ),
+    ("one shard is all", {'dopd_shards{pod="a"}': "1x90"}, "6m", set()),
     ("an outage of twenty minutes", {"dopd_late_share": "0x180 1x200"}, "200m", {FAST, MEDIUM, SLOW}),
     # Not at the very edge: promtool evaluates groups in any order, so an alert may see the minute before.
     ("and half an hour after it", {"dopd_late_share": "0x180 1x20 0x100"}, "235m", {SLOW}),

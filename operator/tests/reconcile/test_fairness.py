@@ -8,9 +8,9 @@ import pytest
 
 from dopd.cluster import kinds
 from dopd.cluster.podhttp import DirectPodHttp
+from dopd.reconcile.passes import work
 from dopd.reconcile.queue import Key, KeyQueue
 from dopd.reconcile.reconciler import Reconciler
-from dopd.reconcile.runtime import work
 from dopd.replay.profiles import load_profile
 from dopd.telemetry.loads import LoadReader
 from dopd.telemetry.prometheus import Servers

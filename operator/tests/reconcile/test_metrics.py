@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Gauge
 
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
@@ -16,6 +16,7 @@ from dopd.reconcile.leadtimes import Lead, Part
 from dopd.reconcile.queue import Key
 from dopd.reconcile.reading import Reading
 from dopd.reconcile.scaling import Planned
+from dopd.reconcile.series import SeriesOfResources
 from dopd_forecasting import Trust, TrustReason
 
 from .test_conditions import ALL_WELL, findings, look
@@ -140,3 +141,21 @@ def test_a_load_that_nobody_measures_any_more_is_not_shown():
     assert math.isnan(value("dopd_late_share") or 0.0)
     assert value("dopd_forecast_requests_per_second", role="prefill") is None
     metrics.forget(KEY)
+
+
+def test_series_are_looked_up_once_and_all_of_a_resource_s_go_with_it():
+    gauge = Gauge("dopd_test_series", "of this test", ["namespace", "inference", "role"], registry=None)
+    series, other = SeriesOfResources(), Key("ns", "other")
+    for key in (KEY, other):
+        for role in Role:
+            series.of(gauge, key, role).set(1)
+    assert series.of(gauge, KEY, Role.DECODE) is series.of(gauge, KEY, "decode")
+    series.remove(gauge, KEY, Role.DECODE)
+    series.remove(gauge, KEY, Role.DECODE)
+    shown = {tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples}
+    assert shown == {(*KEY, "prefill"), (*other, "prefill"), (*other, "decode")}
+    series.of(gauge, KEY, Role.DECODE).set(1)
+    series.forget(KEY)
+    series.forget(KEY)
+    shown = {tuple(sample.labels.values()) for metric in gauge.collect() for sample in metric.samples}
+    assert shown == {(*other, "prefill"), (*other, "decode")}

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from dopd.cluster import ApiError
-from dopd.reconcile import runtime
+from dopd.reconcile import passes
+from dopd.reconcile.passes import work
 from dopd.reconcile.places import PLACES, Places, outside
 from dopd.reconcile.queue import Key, KeyQueue
-from dopd.reconcile.runtime import work
 
 A = Key("ns", "a")
 Pass = Callable[[Key], Awaitable[float | None]]
@@ -58,8 +58,8 @@ async def until(true: Callable[[], bool]) -> None:
     "error", [ApiError(500, "", "no"), ApiError(429, "", "slow"), KeyError("ours"), TimeoutError()]
 )
 async def test_what_fails_has_one_pause_that_grows(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(runtime, "FIRST_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(runtime, "OVERLOAD_SECONDS", 0.03)
+    monkeypatch.setattr(passes, "FIRST_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(passes, "OVERLOAD_SECONDS", 0.03)
     waits: list[float] = []
 
     class Queue(KeyQueue):
