@@ -9,6 +9,8 @@ from dopd.api.base import API_VERSION, GROUP
 from dopd.api.crds import build
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.kinds import Kind
+from dopd.cluster.shards import OF_LABEL, shard_lease
+from dopd.cluster.shares import shards_of_layout
 from dopd.telemetry.selfcheck import Check, Verdict
 
 Json = dict[str, Any]
@@ -112,6 +114,57 @@ async def find_lease(kubernetes: Kubernetes, namespace: str, name: str) -> Json 
         return None
 
 
+async def find_shards(kubernetes: Kubernetes, lease: Json | None) -> list[Json] | None:
+    """The Leases of the operator's shards; empty where it has none, None where they can not be read."""
+    if lease is None or _shards(lease) is None:
+        return []
+    meta = lease["metadata"]
+    try:
+        return await kubernetes.list(kinds.LEASE, meta["namespace"], f"{OF_LABEL}={meta['name']}")
+    except ApiError:
+        return None
+
+
+def _shards(lease: Json) -> int | None:
+    return shards_of_layout(str(lease.get("spec", {}).get("holderIdentity") or ""))
+
+
+def check_shards(lease: Json | None, shards: Sequence[Json] | None) -> Check | None:
+    """Whether each shard has a process that acts for its resources; None where there are no shards.
+
+    Args:
+        lease: over all.
+        shards: the Leases of the shards, as read at about this time; None where they can not be read.
+    """
+    count = _shards(lease) if lease else None
+    if lease is None or count is None:
+        return None
+    if shards is None:
+        return Check(
+            "operator", "shards", Verdict.SKIPPED, f"Leases of {count} shards, not to be read with your rights"
+        )
+    meta, now_seconds = lease["metadata"], datetime.now(UTC).timestamp()
+    by_name = {one["metadata"]["name"]: one.get("spec", {}) for one in shards}
+    specs = [by_name.get(shard_lease(meta["name"], number), {}) for number in range(count)]
+    alone = [number for number, spec in enumerate(specs) if not _is_held(spec, now_seconds)]
+    if not alone:
+        holders = {spec["holderIdentity"] for spec in specs}
+        told = f"{count} shards are held by {len(holders)} processes: {', '.join(sorted(holders))}"
+        return Check("operator", "shards", Verdict.OK, told)
+    names = ", ".join(shard_lease(meta["name"], number) for number in alone)
+    fix = f"kubectl get pods,leases -n {meta['namespace']}: are the operator's pods ready? Read their logs"
+    return Check(
+        "operator", "shards", Verdict.FAIL, f"nobody acts for {names}", "a holder of each of these Leases", fix
+    )
+
+
+def _is_held(spec: Json, now_seconds: float) -> bool:
+    if not spec.get("holderIdentity") or not spec.get("renewTime"):
+        return False
+    age_seconds = now_seconds - datetime.fromisoformat(spec["renewTime"]).timestamp()
+    return age_seconds <= 2 * float(spec.get("leaseDurationSeconds", 15))  # who takes over has that long
+
+
 async def check_lease(kubernetes: Kubernetes, lease: Json | None, name: str) -> Check:
     """Whether an operator acts: it holds the Lease and renews it."""
     if lease is None:
@@ -136,12 +189,13 @@ async def check_lease(kubernetes: Kubernetes, lease: Json | None, name: str) -> 
     return Check("operator", "Lease", Verdict.FAIL, found, f"at most {duration:.0f} s", look)
 
 
-async def service_account(kubernetes: Kubernetes, lease: Json | None) -> str | None:
-    """User name of the service account of the pod that holds the Lease; None if that is not known."""
+async def service_account(kubernetes: Kubernetes, lease: Json | None, shards: Sequence[Json] | None) -> str | None:
+    """User name of the service account of the pod that holds the Lease, or a shard's; None if that is not known."""
     if lease is None:
         return None
     namespace = lease["metadata"]["namespace"]
-    pod_name = str(lease.get("spec", {}).get("holderIdentity") or "").partition("_")[0]
+    holders = [str(one.get("spec", {}).get("holderIdentity") or "") for one in (shards or [lease])]
+    pod_name = next((holder.partition("_")[0] for holder in holders if holder), "")
     try:
         pod = await kubernetes.get(kinds.POD, namespace, pod_name) if pod_name else None
     except ApiError:

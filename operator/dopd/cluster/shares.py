@@ -31,6 +31,16 @@ PATIENCE_ROUNDS = 3
 """So long a free shard is left to who has the fewest, or was promised it."""
 
 
+_OF = "-shards-of-"
+"""In the name of a layout, behind the number of its shards."""
+
+
+def shards_of_layout(holder: str) -> int | None:
+    """How many shards there are, by who holds the Lease over all; None where that is a process, and there are none."""
+    count, found, _ = holder.partition(_OF)
+    return int(count) if found and count.isascii() and count.isdigit() else None
+
+
 def shard_of(namespace: str, name: str, shards: int) -> int:
     """The shard of a resource: the same in each process and each version."""
     digest = hashlib.blake2b(f"{namespace}/{name}".encode(), digest_size=8).digest()
@@ -85,7 +95,7 @@ class Candidate:
     def __init__(self, me: str, shards: int, duration_seconds: float) -> None:
         self.me, self.shards, self.duration_seconds = me, shards, duration_seconds
         self.round_seconds = duration_seconds / ROUNDS
-        self.layout = f"{shards}-shards-of-{duration_seconds:g}-s"
+        self.layout = f"{shards}{_OF}{duration_seconds:g}-s"
         """Processes with another duration would keep to another time, so they have another layout."""
         self._order = sorted(range(shards), key=lambda shard: shard_of(me, str(shard), 2**32))
         """In which shards are taken: another one for each process, so that two that begin together meet seldom."""

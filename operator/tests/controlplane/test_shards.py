@@ -15,6 +15,7 @@ from e2e.cluster.controlplane import ControlPlane
 from .chart import grant
 from .operator_process import OperatorProcess
 from .resources import connect, eventually, expected_children, get, inference
+from .test_doctor import doctor
 
 SHARDS = 4
 WITHIN_SECONDS = 60.0
@@ -54,6 +55,9 @@ def test_operators_share_resources_and_take_over_from_each_other(
         for name in NAMES:
             plane.kubectl("apply", here, "--filename=-", stdin=inference(name, 1, 1))
         eventually(lambda: all_have(1), "the children of all", WITHIN_SECONDS)
+        status, lines = doctor(kubeconfig, here, "--lease-namespace", namespace)
+        assert status == 0, lines
+        assert f"{SHARDS} shards are held by 2 processes" in lines["operator: shards"]
         operators[0].kill()
         scale(2)
         eventually(lambda: all_have(2), "the other one does the work of both", WITHIN_SECONDS)
@@ -61,6 +65,8 @@ def test_operators_share_resources_and_take_over_from_each_other(
         alone.start()  # of another layout: it waits for as long as shards are held
         assert operators[1].stop() == 0
         assert held(api, namespace) == {}
+        _, lines = doctor(kubeconfig, here, "--lease-namespace", namespace)
+        assert "nobody acts for dopd-shard-0, dopd-shard-1" in lines["operator: shards"]
         scale(1)
         eventually(lambda: all_have(1), "one without shards does the work of all", WITHIN_SECONDS)
     finally:
