@@ -51,8 +51,8 @@ def test_the_ratio_follows_the_mix_and_the_number_of_gpus_does_not(stack: Stack,
         )
     )
     until_ready(stack, name)
-    talk = Schedule.steady(requests_per_second=15, seconds=50, input_tokens=100, output_tokens=600)
-    read = Schedule.steady(requests_per_second=5, seconds=50, input_tokens=2060, output_tokens=40)
+    talk = Schedule.steady(requests_per_second=14, seconds=50, input_tokens=450, output_tokens=600)
+    read = Schedule.steady(requests_per_second=7, seconds=50, input_tokens=2060, output_tokens=40)
     assert tokens_per_second(talk) == tokens_per_second(read)
     seen = []
     for schedule in (talk, read):

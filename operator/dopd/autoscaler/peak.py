@@ -268,20 +268,15 @@ class PeakForecast:
         return {name: point for name, point in told.items() if not np.isnan(point) and self._origins}
 
     def _ceiling(self, miss: float) -> float:
-        if not self._origins or not len(self._origins):
-            return float("inf")
-        origins, half = self._origins, len(self._origins) // 2
-        most = ceiling(
-            origins.greatest[-1:],
-            origins.greatest[half : half + 1],
-            np.array([len(origins) * ORIGIN_SECONDS / self._lead_seconds]),
-            self._tuning,
-            self._lead_seconds,
-            np.array([miss]),
-        )
-        above = self._samples.loads[-1] / max(
-            float(origins.greatest[-1]), SMALL_LOAD
-        )  # a sample is shorter than a minute
+        if self._origins and len(self._origins):
+            greatest, seen_seconds = self._origins.greatest, len(self._origins) * ORIGIN_SECONDS
+        else:  # the first minutes
+            greatest = np.maximum.accumulate(self._samples.loads)
+            seen_seconds = self._samples.times[-1] - self._samples.times[0]
+        half, leads = len(greatest) // 2, np.array([seen_seconds / self._lead_seconds])
+        of_half = greatest[half : half + 1]
+        most = ceiling(greatest[-1:], of_half, leads, self._tuning, self._lead_seconds, np.array([miss]))
+        above = self._samples.loads[-1] / max(float(greatest[-1]), SMALL_LOAD)  # a sample is shorter than a minute
         return float(most[0, 0]) * max(1.0, above)
 
     def _shares_of(self, names: tuple[str, ...]) -> dict[str, float]:

@@ -16,6 +16,9 @@ from dopd.autoscaler.tuning import Tuning
 Floats = npt.NDArray[np.float64]
 
 SMALL_LOAD = 1e-6
+MOST_GROWTH = 2.0
+"""One more lead is expected to raise the greatest load by no greater factor, whatever came before: where it began from
+next to nothing, the factor by which it grew tells nothing of now."""
 PRIOR = np.array([NormalDist().inv_cdf((i + 0.5) / 20) for i in range(20)])
 _OF_TWO_SIDES = 0.8
 """The greatest of a walk's values exceeds its last one: in the mean by that many of its deviations."""
@@ -108,8 +111,8 @@ def ceiling(
     """The most that the past supports, shape (rows, chances).
 
     A multiple that is added to a load at its peak asks for what never came. Twice as long a look raised the greatest
-    load by some factor; one more lead, which is far less, is not expected to raise it by more. While few leads were
-    seen, a walk from the greatest is allowed for as well.
+    load by some factor; one more lead, which is far less, is not expected to raise it by more, nor by more than
+    `MOST_GROWTH`. While few leads were seen, a walk from the greatest is allowed for as well.
 
     Args:
         greatest: load of all that was seen, shape (rows,).
@@ -119,11 +122,11 @@ def ceiling(
         lead_seconds: until a decision takes effect.
         misses: chances, shape (chances,).
     """
-    growth = greatest / np.maximum(np.nan_to_num(of_older_half), SMALL_LOAD)
+    growth = np.clip(greatest / np.maximum(np.nan_to_num(of_older_half), SMALL_LOAD), 1.0, MOST_GROWTH)
     above = np.array([NormalDist().inv_cdf(1 - miss) for miss in misses])
     walk = np.maximum(0.0, prior_deviation(tuning, lead_seconds) * (_OF_TWO_SIDES + above))
     new = tuning.prior_leads / (tuning.prior_leads + leads)
-    return np.asarray(greatest[:, None] * (np.maximum(growth, 1.0)[:, None] + new[:, None] * walk))
+    return np.asarray(greatest[:, None] * (growth[:, None] + new[:, None] * walk))
 
 
 def _with_prior(errors: Floats, weights: Floats, first: Floats, of_first: Floats, misses: Floats) -> Floats:

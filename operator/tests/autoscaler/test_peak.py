@@ -1,4 +1,5 @@
 from itertools import pairwise
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dopd.autoscaler import PeakForecast, Tuning
+from dopd.autoscaler.voices import MOST_GROWTH, prior_deviation
 
 LEAD_SECONDS = 180.0
 SPACING = Tuning().spacing_seconds
@@ -147,6 +149,20 @@ def test_no_plan_asks_for_a_multiple_of_the_greatest_load_ever_seen():
     load = np.repeat(np.where(rng.random(240) < 0.1, 11.0, 0.5), 4)
     load[-4:] = 11.0
     assert after(load, 180.0).quantile(0.001) < 1.4 * 11
+
+
+@given(
+    values=st.lists(st.one_of(st.floats(0, 1e-3), st.floats(0, 50)), min_size=1, max_size=80),
+    miss=st.floats(5e-4, 0.8),
+    lead_seconds=st.sampled_from([10.0, 180.0, 600.0]),
+)
+def test_a_load_that_began_from_next_to_nothing_is_not_expected_to_grow_as_much_again(
+    values: list[float], miss: float, lead_seconds: float
+):
+    """A fresh resource: the first sample is nearly zero, so each rise after it is a million times of that."""
+    walk = prior_deviation(Tuning(), lead_seconds) * (0.8 + NormalDist().inv_cdf(1 - miss))
+    most = max(values) * (MOST_GROWTH + max(0.0, walk))
+    assert after(values, lead_seconds).quantile(miss) <= max(most, values[-1]) * 1.001 + 1e-9
 
 
 def test_the_voices_share_the_say():
