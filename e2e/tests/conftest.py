@@ -6,13 +6,15 @@ that the next run begins at once.
 
 import os
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
+import httpx
 import pytest
 
 from e2e import stack as stacks
 from e2e.stack import Stack, collect, condition, wait_for
-from e2e.tests.resources import profile_objects
+from e2e.tests.resources import GATEWAY_NODE_PORT, profile_objects
 
 Json = dict[str, Any]
 TEST_SECONDS = 240
@@ -83,7 +85,7 @@ def delete(stack: Stack, *names: str) -> None:
 
 
 def until_ready(stack: Stack, name: str, *, timeout_seconds: float = START_SECONDS) -> Json:
-    """Wait until the resource is Ready and every worker serves; returns it."""
+    """Wait until the resource is Ready, every worker serves, and the tests' port leads to its gateway; returns it."""
 
     def look() -> Json | None:
         resource = stack.inference(name)
@@ -95,4 +97,14 @@ def until_ready(stack: Stack, name: str, *, timeout_seconds: float = START_SECON
 
     found = wait_for(look, f"{name} is ready", timeout_seconds=timeout_seconds)
     assert found is not None
+    if found["spec"]["router"].get("service", {}).get("nodePort") == GATEWAY_NODE_PORT:
+        # A node's rules follow the Service a moment later; until then its port accepts and closes.
+        wait_for(lambda: _lets_in(stack), f"the port leads to the gateway of {name}", timeout_seconds=30)
     return found
+
+
+def _lets_in(stack: Stack) -> bool:
+    try:
+        return httpx.get(f"{stack.gateway_url}/readiness", trust_env=False, timeout=5).status_code == HTTPStatus.OK
+    except httpx.HTTPError:
+        return False
