@@ -8,7 +8,6 @@ compare the rows, and let nothing else run.
 
 import asyncio
 import random
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ import httpx
 from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads.batch import batch_engine_flags
-from e2e.sglang.engines import SPEC, StartedPair, plugin_folder, start_pair
-from e2e.sglang.fleet import Fleet
-from e2e.sglang.install import IMAGE_FOLDER
-from e2e.sglang.order import first_token, put
+from e2e.sglang.engines import SPEC, StartedPair
+from e2e.sglang.order import first_token, ordered_pair, put
 
 ONLINE, GAP_SECONDS = 40, 0.25
 ONLINE_TOKENS = (100, 600)
@@ -39,16 +36,7 @@ def main(repetitions: int) -> int:
     """Print the table."""
     raw = SPEC.model_dump(by_alias=True, exclude_unset=True)
     spec = DisaggregatedInferenceSpec.model_validate({**raw, "scheduling": {"batch": {}}})
-    with tempfile.TemporaryDirectory(prefix="dopd-batch-") as folder, Fleet() as fleet:
-        settings = Path(folder) / "scheduling.json"
-        pair = start_pair(
-            fleet,
-            prefill_flags=["--chunked-prefill-size", "1024"],
-            decode_flags=batch_engine_flags(spec, Role.DECODE),
-            environment={"DOPD_SCHEDULING_FILE": str(settings)},
-            prefill_plugins=[plugin_folder(IMAGE_FOLDER, Path(folder) / "dopd")],
-        )
-        fleet.wait_until_ready()
+    with ordered_pair(batch_engine_flags(spec, Role.DECODE)) as (pair, settings):
         asyncio.run(_table(pair, settings, repetitions))
     return 0
 

@@ -13,6 +13,8 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +38,25 @@ ORDERS: dict[str, dict[str, Any]] = {
 
 def main(repetitions: int) -> int:
     """Print the table."""
+    with ordered_pair() as (pair, settings):
+        asyncio.run(_table(pair, settings, repetitions))
+    return 0
+
+
+@contextmanager
+def ordered_pair(decode_flags: Sequence[str] = ()) -> Iterator[tuple[StartedPair, Path]]:
+    """A pair that is ready, with the plugin in prefill, and the file of its settings; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="dopd-order-") as folder, Fleet() as fleet:
         settings = Path(folder) / "scheduling.json"
         pair = start_pair(
             fleet,
             prefill_flags=["--chunked-prefill-size", "1024"],
+            decode_flags=decode_flags,
             environment={"DOPD_SCHEDULING_FILE": str(settings)},
             prefill_plugins=[plugin_folder(IMAGE_FOLDER, Path(folder) / "dopd")],
         )
         fleet.wait_until_ready()
-        asyncio.run(_table(pair, settings, repetitions))
-    return 0
+        yield pair, settings
 
 
 async def _table(pair: StartedPair, settings: Path, repetitions: int) -> None:
