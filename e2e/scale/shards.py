@@ -32,24 +32,26 @@ HOURS, FAILURE_SECONDS, AWAY_SECONDS = 2.0, 300.0, 90.0
 
 @dataclass
 class Server:
-    """Leases; a write that names an old version is refused."""
+    """Leases at a time; a write that names an old version is refused. Also for the tests of the rules."""
 
+    now: float = 0.0
     leases: dict[int, Seen] = field(default_factory=dict)
     writes: int = 0
 
-    def put(self, put: Put, before: Seen, now: float) -> Seen | None:
+    def put(self, put: Put, before: Seen, duration_seconds: float) -> Seen | None:
         """What is stored then; None where somebody wrote meanwhile."""
         if self.leases.get(put.slot, Seen()).version != before.version:
             return None
         self.writes += 1
-        renewed, lasts = (str(now), LEASE_SECONDS) if put.renews else (before.renewed, before.duration_seconds)
+        renewed = f"{self.now} {self.writes}" if put.renews else before.renewed
+        lasts = duration_seconds if put.renews else before.duration_seconds
         self.leases[put.slot] = Seen(put.holder, put.wanted_by, renewed, lasts, str(self.writes))
         return self.leases[put.slot]
 
 
 def look(server: Server, candidate: Candidate, now: float, *, leaves: bool = False) -> None:
     """One look of a process at the Leases, with answers at once."""
-    found = dict(server.leases)
+    server.now, found = now, dict(server.leases)
     candidate.saw(found, now, now)
     candidate.review(now)
     for shard in range(candidate.shards):
@@ -57,7 +59,7 @@ def look(server: Server, candidate: Candidate, now: float, *, leaves: bool = Fal
             candidate.ended(shard)
     for _ in range(1 if leaves else 2):  # the second time for shards, once the layout is held
         for put in candidate.farewell() if leaves else candidate.puts(now):
-            written = server.put(put, found.get(put.slot, Seen()), now)
+            written = server.put(put, found.get(put.slot, Seen()), LEASE_SECONDS)
             if written:
                 candidate.wrote(put, written, now, now)
                 found[put.slot] = written

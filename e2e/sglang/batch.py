@@ -17,7 +17,8 @@ from dopd.api.inference import DisaggregatedInferenceSpec
 from dopd.api.names import Role
 from dopd.workloads.batch import batch_engine_flags
 from e2e.sglang.engines import SPEC, StartedPair
-from e2e.sglang.order import first_token, ordered_pair, put
+from e2e.sglang.order import first_token, ordered_pair
+from e2e.sglang.settings_file import put
 
 ONLINE, GAP_SECONDS = 40, 0.25
 ONLINE_TOKENS = (100, 600)

@@ -7,9 +7,7 @@ let nothing else run.
 """
 
 import asyncio
-import json
 import math
-import os
 import random
 import tempfile
 import time
@@ -23,6 +21,7 @@ import httpx
 from e2e.sglang.engines import StartedPair, plugin_folder, start_pair
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import IMAGE_FOLDER
+from e2e.sglang.settings_file import put
 
 LONG, SHORT = 8000, 100
 SHORT_ONES, GAP_SECONDS = 30, 0.05
@@ -70,14 +69,6 @@ async def _table(pair: StartedPair, settings: Path, repetitions: int) -> None:
                 p50, p90 = short[len(short) // 2], short[int(0.9 * len(short))]
                 longs = ", ".join(f"{seconds:.1f}" for seconds in long)
                 print(f"| {name} ({repetition + 1}) | {p50:.2f}; {p90:.2f} | {longs} |", flush=True)
-
-
-async def put(settings: Path, **fields: Any) -> None:
-    """Change the settings as a ConfigMap does; the plugin looks once a second."""
-    new = settings.with_suffix(".new")
-    new.write_text(json.dumps({"version": 1, **fields}))
-    os.replace(new, settings)
-    await asyncio.sleep(1.5)
 
 
 async def _crowd(client: httpx.AsyncClient, pair: StartedPair) -> tuple[list[float], list[float]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from e2e.sglang.engines import StartedPair
+from e2e.sglang.settings_file import put, replace_whole
 from e2e.sglang.tests.http import load_of
 
 TIMES = {"passPoints": [{"tokens": 30, "seconds": 0.05}, {"tokens": 1000, "seconds": 1.02}]}
@@ -46,13 +46,11 @@ class Pair:
 
     async def set(self, **settings: Any) -> None:
         """Change the settings as a ConfigMap does; the plugin looks once a second."""
-        self.write(json.dumps({"version": 1, "times": TIMES, **settings}))
-        await asyncio.sleep(1.2)
+        await put(self._settings, times=TIMES, **settings)
 
     def write(self, text: str) -> None:
-        new = self._settings.with_suffix(".new")
-        new.write_text(text)
-        os.replace(new, self._settings)
+        """Put any text in place of the settings."""
+        replace_whole(self._settings, text)
 
     def metrics(self) -> dict[str, float]:
         text = httpx.get(f"{self.prefill}/metrics", timeout=30).text

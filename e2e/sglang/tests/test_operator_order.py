@@ -1,6 +1,5 @@
 """What the operator writes reaches the plugin of a real prefill engine; what it reads there becomes the condition."""
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from dopd.workloads.scheduling import FILE, scheduling_config
 from e2e.sglang.engines import SPEC, StartedEngine, plugin_folder, start_engine
 from e2e.sglang.fleet import Fleet
 from e2e.sglang.install import IMAGE_FOLDER
+from e2e.sglang.settings_file import replace_whole
 
 pytestmark = pytest.mark.timeout(120, func_only=True)
 
@@ -32,9 +32,7 @@ def spec(**scheduling: Any) -> DisaggregatedInferenceSpec:
 
 def put(path: Path, wanted: DisaggregatedInferenceSpec) -> None:
     """Replace the file whole, as the kubelet does."""
-    new = path.with_suffix(".new")
-    new.write_text(scheduling_config(Owner("m", "ns", "uid"), wanted)["data"][FILE])
-    os.replace(new, path)
+    replace_whole(path, scheduling_config(Owner("m", "ns", "uid"), wanted)["data"][FILE])
 
 
 @pytest.fixture(scope="module")

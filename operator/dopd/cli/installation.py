@@ -161,8 +161,16 @@ def check_shards(lease: Json | None, shards: Sequence[Json] | None) -> Check | N
 def _is_held(spec: Json, now_seconds: float) -> bool:
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
         return False
-    age_seconds = now_seconds - datetime.fromisoformat(spec["renewTime"]).timestamp()
-    return age_seconds <= 2 * float(spec.get("leaseDurationSeconds", 15))  # who takes over has that long
+    return _age_seconds(spec, now_seconds) <= 2 * _duration_seconds(spec)  # who takes over has that long
+
+
+def _age_seconds(spec: Json, now_seconds: float) -> float:
+    """Since a Lease was renewed, by our clock."""
+    return now_seconds - datetime.fromisoformat(spec["renewTime"]).timestamp()
+
+
+def _duration_seconds(spec: Json) -> float:
+    return float(spec.get("leaseDurationSeconds", 15))
 
 
 async def check_lease(kubernetes: Kubernetes, lease: Json | None, name: str) -> Check:
@@ -175,8 +183,7 @@ async def check_lease(kubernetes: Kubernetes, lease: Json | None, name: str) -> 
     look = f"kubectl get pods -n {meta['namespace']}, and read their logs"
     if not holder:
         return Check("operator", "Lease", Verdict.FAIL, f"nobody holds {where}", "an operator that runs", look)
-    duration = float(spec.get("leaseDurationSeconds", 15))
-    age = datetime.now(UTC).timestamp() - datetime.fromisoformat(spec["renewTime"]).timestamp()
+    duration, age = _duration_seconds(spec), _age_seconds(spec, datetime.now(UTC).timestamp())
     if 0 <= age <= duration:
         return Check("operator", "Lease", Verdict.OK, f"{holder} holds {where}, renewed {age:.0f} s ago")
     # Old by our clock: whether it is renewed is seen without any clock.

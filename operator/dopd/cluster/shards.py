@@ -59,6 +59,11 @@ class Shards:
         self._acting: set[int] = set()
         self._changing = asyncio.Lock()
 
+    @property
+    def acting(self) -> frozenset[int]:
+        """Shards for which `gained` was told last, and not `lost`."""
+        return frozenset(self._acting)
+
     def holds(self, shard: int) -> bool:
         """Whether this process may write for the resources of a shard at this moment."""
         return self._candidate.may_act(shard, time.monotonic())

@@ -29,8 +29,6 @@ ROUNDS = 7.5
 """Looks at the Leases in a duration."""
 PATIENCE_ROUNDS = 3
 """So long a free shard is left to who has the fewest, or was promised it."""
-
-
 _OF = "-shards-of-"
 """In the name of a layout, behind the number of its shards."""
 
@@ -95,6 +93,7 @@ class Candidate:
     def __init__(self, me: str, shards: int, duration_seconds: float) -> None:
         self.me, self.shards, self.duration_seconds = me, shards, duration_seconds
         self.round_seconds = duration_seconds / ROUNDS
+        self._patience_seconds = PATIENCE_ROUNDS * self.round_seconds
         self.layout = f"{shards}{_OF}{duration_seconds:g}-s"
         """Processes with another duration would keep to another time, so they have another layout."""
         self._order = sorted(range(shards), key=lambda shard: shard_of(me, str(shard), 2**32))
@@ -196,14 +195,13 @@ class Candidate:
                 yield Put(shard, "", self._seen[shard].wanted_by)
 
     def _taken(self, shares: Counter[str], now: float) -> Iterator[Put]:
-        patience = PATIENCE_ROUNDS * self.round_seconds
         for shard in self._order:
             seen, free_since = self._seen[shard], self._free_since(shard, now)
             if free_since is None or seen.holder == self.me:
                 continue
             promised = seen.wanted_by if not seen.holder else ""
             fewest = all(share >= shares[self.me] for share in shares.values())
-            if promised == self.me or (fewest and not promised) or now - free_since >= patience:
+            if promised == self.me or (fewest and not promised) or now - free_since >= self._patience_seconds:
                 yield Put(shard, self.me)
                 shares[self.me] += promised != self.me
 
@@ -224,8 +222,7 @@ class Candidate:
         shares = Counter({self.me: 0})
         for shard in range(self.shards):
             seen, free_since = self._seen[shard], self._free_since(shard, now)
-            patience = PATIENCE_ROUNDS * self.round_seconds
-            promised = free_since is not None and not seen.holder and now - free_since < patience
+            promised = free_since is not None and not seen.holder and now - free_since < self._patience_seconds
             if free_since is None or promised or seen.holder == self.me:
                 shares[seen.wanted_by or seen.holder] += 1
         del shares[""]

@@ -76,7 +76,7 @@ def pool(pod: Pod) -> str:
 def convertible(pod: Pod) -> bool:
     """Whether a worker was started as one that may change its role."""
     labels = pod["metadata"].get("labels", {})
-    return labels.get(LAUNCH_LABEL) in ROLES and labels.get(POOL_LABEL) in tuple(Role)
+    return labels.get(LAUNCH_LABEL) in ROLES and labels.get(POOL_LABEL) in ROLES
 
 
 def turning(pod: Pod) -> bool:

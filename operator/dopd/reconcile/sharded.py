@@ -51,7 +51,6 @@ class Sharded:
         self._count, self._queue, self._check = candidate.shards, queue, check
         self._passes = Passes(reconciler, queue, self._mine)
         self._checking: asyncio.Task[None] | None = None
-        self._held: set[int] = set()
         queue.mine = self._mine
 
     async def run(self) -> None:
@@ -77,7 +76,6 @@ class Sharded:
         return shard_of(key.namespace, key.name, self._count)
 
     def _gained(self, shard: int) -> None:
-        self._held.add(shard)
         metrics.LEADER.set(1)
         metrics.SHARD_HELD.labels(shard).set(1)
         if shard == _ONCE_FOR_ALL:
@@ -85,8 +83,7 @@ class Sharded:
         self._queue.look_again()
 
     async def _lost(self, shard: int) -> None:
-        self._held.discard(shard)
-        metrics.LEADER.set(bool(self._held))
+        metrics.LEADER.set(bool(self._shards.acting))
         metrics.SHARD_HELD.labels(shard).set(0)
         if shard == _ONCE_FOR_ALL and self._checking:
             self._checking.cancel()

@@ -2,34 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from dopd.cluster.shares import LAYOUT, Candidate, Put, Seen, shard_of
+from e2e.scale.shards import Server
 
 DURATION_SECONDS = 15.0
 ROUND_SECONDS = DURATION_SECONDS / 7.5
 KEYS = [("team", f"m-{number}") for number in range(12)]
-
-
-@dataclass
-class Server:
-    """The API server: a write that names an old version is refused."""
-
-    now: float = 0.0
-    leases: dict[int, Seen] = field(default_factory=dict)
-    writes: int = 0
-
-    def put(self, put: Put, before: Seen, duration_seconds: float) -> Seen | None:
-        if self.leases.get(put.slot, Seen()).version != before.version:
-            return None
-        self.writes += 1
-        renewed = f"{self.now} {self.writes}" if put.renews else before.renewed
-        lasts = duration_seconds if put.renews else before.duration_seconds
-        self.leases[put.slot] = Seen(put.holder, put.wanted_by, renewed, lasts, str(self.writes))
-        return self.leases[put.slot]
 
 
 @dataclass
