@@ -8,7 +8,6 @@ from e2e.stack import Stack, wait_for
 from e2e.tests.conftest import Apply, until_ready
 from e2e.tests.resources import GATEWAY_NODE_PORT, MODEL, static
 
-FIRST_TOKEN_SECONDS = 20.0
 ASKED_TOKENS = 40
 
 
@@ -25,7 +24,6 @@ def test_a_manifest_becomes_a_streamed_completion(stack: Stack, apply: Apply) ->
     name = apply(static("light", node_port=GATEWAY_NODE_PORT))
     pieces = wait_for(stream, "a streamed completion", timeout_seconds=60, every_seconds=0.25)
     took = time.monotonic() - start
-    assert took <= FIRST_TOKEN_SECONDS
     assert len(pieces) > 1, "the completion came in one piece: it was not streamed"
     assert len("".join(pieces).split()) == ASKED_TOKENS
     resource = until_ready(stack, name)
