@@ -103,7 +103,7 @@ async def _checks(kubernetes: Kubernetes, options: SimpleNamespace, connector: C
     lease = await installation.find_lease(kubernetes, options.lease_namespace or "", options.lease_name)
     yield await installation.check_lease(kubernetes, lease, options.lease_name)
     shards = await installation.find_shards(kubernetes, lease)
-    if (of_shards := installation.check_shards(lease, shards)) is not None:
+    if (of_shards := await installation.check_shards(kubernetes, lease, shards)) is not None:
         yield of_shards
     account = None if in_cluster() else await installation.service_account(kubernetes, lease, shards)
     yield await installation.check_rights(kubernetes, options.namespace, lease, account)

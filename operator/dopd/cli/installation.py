@@ -129,10 +129,11 @@ def _shards(lease: Json) -> int | None:
     return shards_of_layout(str(lease.get("spec", {}).get("holderIdentity") or ""))
 
 
-def check_shards(lease: Json | None, shards: Sequence[Json] | None) -> Check | None:
+async def check_shards(kubernetes: Kubernetes, lease: Json | None, shards: Sequence[Json] | None) -> Check | None:
     """Whether each shard has a process that acts for its resources; None where there are no shards.
 
     Args:
+        kubernetes: reads Leases that are old by our clock once more.
         lease: over all.
         shards: the Leases of the shards, as read at about this time; None where they can not be read.
     """
@@ -143,10 +144,14 @@ def check_shards(lease: Json | None, shards: Sequence[Json] | None) -> Check | N
         return Check(
             "operator", "shards", Verdict.SKIPPED, f"Leases of {count} shards, not to be read with your rights"
         )
-    meta, now_seconds = lease["metadata"], datetime.now(UTC).timestamp()
-    by_name = {one["metadata"]["name"]: one.get("spec", {}) for one in shards}
-    specs = [by_name.get(shard_lease(meta["name"], number), {}) for number in range(count)]
+    meta, specs = lease["metadata"], _of_shards(lease, count, shards)
+    now_seconds = datetime.now(UTC).timestamp()
     alone = [number for number, spec in enumerate(specs) if not _is_held(spec, now_seconds)]
+    if alone:
+        await asyncio.sleep(max(map(_duration_seconds, specs)) / 3)
+        later = _of_shards(lease, count, await find_shards(kubernetes, lease) or [])
+        alone = [number for number in alone if not _is_renewed(specs[number], later[number])]
+        specs = later
     if not alone:
         holders = {spec["holderIdentity"] for spec in specs}
         told = f"{count} shards are held by {len(holders)} processes: {', '.join(sorted(holders))}"
@@ -158,10 +163,21 @@ def check_shards(lease: Json | None, shards: Sequence[Json] | None) -> Check | N
     )
 
 
+def _of_shards(lease: Json, count: int, shards: Sequence[Json]) -> list[Json]:
+    """What is known of the Lease of each shard, by number."""
+    by_name = {one["metadata"]["name"]: one.get("spec", {}) for one in shards}
+    return [by_name.get(shard_lease(lease["metadata"]["name"], number), {}) for number in range(count)]
+
+
+def _is_renewed(before: Json, later: Json) -> bool:
+    """Whether somebody renewed a Lease meanwhile; no clock is asked."""
+    return bool(later.get("holderIdentity")) and later.get("renewTime") != before.get("renewTime")
+
+
 def _is_held(spec: Json, now_seconds: float) -> bool:
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
         return False
-    return _age_seconds(spec, now_seconds) <= 2 * _duration_seconds(spec)  # who takes over has that long
+    return 0 <= _age_seconds(spec, now_seconds) <= 2 * _duration_seconds(spec)  # who takes over has that long
 
 
 def _age_seconds(spec: Json, now_seconds: float) -> float:
