@@ -47,7 +47,8 @@ gateway is not one queue but a choice of one among many. Measured by `python -m 
 
 LATE_BY_ORDER = 4.0
 """Requests that the order on-time-first makes late, for each that has to be: it promises with a headroom, keeps a share
-for the late, and does not know the future. Measured by `python -m dopd.replay.fidelity`."""
+for the late, and does not know the future. On steady loads it is 1.55 (`python -m dopd.replay.fidelity`); the rest is a
+margin for arrivals that come in bursts."""
 
 FAR_END = 0.01
 """Share of the prompts that may be longer than the profile knows without a word about it."""
@@ -124,18 +125,21 @@ class PrefillLoad:
         return min(late, self._late_share_in_order(workers, ttft_seconds)) if self.on_time_first else late
 
     def _late_share_in_order(self, workers: int, ttft_seconds: float) -> float:
+        return self.hopeless_share(ttft_seconds) + LATE_BY_ORDER * self.lost_in_order(workers, ttft_seconds)
+
+    def lost_in_order(self, workers: int, ttft_seconds: float) -> float:
+        """Share of requests that the best order has to make late, beside the hopeless; for workers that keep up."""
         slack = ttft_seconds - self.idle_ttft_seconds
         if slack <= 0:
             return 1.0
         use = self.busy_workers / workers
         burst_seconds = self.mean_seconds * (1 + self.squared_cv)  # E[S^2] / E[S]
         if use * burst_seconds == 0:
-            return self.hopeless_share(ttft_seconds)
+            return 0.0
         exponent = 2 * (1 - use) * slack * math.sqrt(workers) / (use * burst_seconds)
         if exponent == 0:
             return 1.0
-        lost_work = (1 - use) / use / math.expm1(min(exponent, 500.0))
-        return self.hopeless_share(ttft_seconds) + LATE_BY_ORDER * lost_work / (1 + self.squared_cv)
+        return (1 - use) / use / math.expm1(min(exponent, 500.0)) / (1 + self.squared_cv)
 
     def hopeless_share(self, ttft_seconds: float) -> float:
         """Share of requests that come late even on an idle worker."""
