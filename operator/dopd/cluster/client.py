@@ -18,7 +18,7 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from dopd.api.names import FIELD_MANAGER
 from dopd.cluster.decode import decode
-from dopd.cluster.fence import may_write
+from dopd.cluster.fence import may_write, note_write
 from dopd.cluster.kinds import Kind, namespace_and_plural
 
 Json = dict[str, Any]
@@ -36,7 +36,8 @@ PAGE = 250
 """Objects of a list that are asked for at a time; fewer where they are too large together."""
 
 _TOO_LARGE = "TooLarge"
-_CONNECTIONS = 64
+_CONNECTIONS = 24
+"""Enough for two whole passes that ask for all at once. Each holds 256 KiB of buffers for TLS."""
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -255,8 +256,10 @@ class Kubernetes:
             ApiError: the server refused it, or did not answer in time.
         """
         written = None if method == "GET" else namespace_and_plural(path)
-        if method != "GET" and not may_write():
-            raise ApiError(0, "NotHeld", f"{method} {path}: not sent, another operator may act for this by now")
+        if method != "GET":
+            if not may_write():
+                raise ApiError(0, "NotHeld", f"{method} {path}: not sent, another operator may act for this by now")
+            note_write()
         try:
             if written:
                 self.writes[written] += 1

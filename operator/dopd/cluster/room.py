@@ -140,7 +140,7 @@ class Place:
         self.reading, self.since_seconds = True, 0.0
         self._room = room
         self._body: Droppable | None = None
-        self._taken = threading.Event()
+        self._taken: threading.Event  # of one that waits; most answers are small, and never do
         self._tell: Callable[[], None] = lambda: None
 
     def let_in(self) -> None:
@@ -155,8 +155,7 @@ class Place:
 
     def enter_within(self, body: Droppable, seconds: float) -> bool:
         """In a thread: wait for the place; whether it came in time."""
-        self._body = body
-        self._room.enter(self)
+        self._wait(body)
         end_seconds = time.monotonic() + seconds
         while not self._taken.is_set() and (left := end_seconds - time.monotonic()) > 0:
             self._taken.wait(min(left, self._room.look()))
@@ -164,7 +163,6 @@ class Place:
 
     async def enter(self, body: Droppable) -> None:
         """On an event loop: wait for the place."""
-        self._body = body
         loop = asyncio.get_running_loop()
         taken = asyncio.Event()
 
@@ -173,7 +171,7 @@ class Place:
                 loop.call_soon_threadsafe(taken.set)
 
         self._tell = tell
-        self._room.enter(self)
+        self._wait(body)
         while not self._taken.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._room.look()):
@@ -181,8 +179,14 @@ class Place:
 
     def read(self) -> None:
         """The answer is whole: what is left to be done takes no time of others, so the place is safe from now on."""
-        self._room.read(self)
+        if self._body is not None:
+            self._room.read(self)
 
     def leave(self) -> None:
         """Nothing of the answer is held any more, or it never needed the place."""
-        self._room.leave(self)
+        if self._body is not None:
+            self._room.leave(self)
+
+    def _wait(self, body: Droppable) -> None:
+        self._body, self._taken = body, threading.Event()
+        self._room.enter(self)

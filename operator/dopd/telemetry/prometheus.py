@@ -28,7 +28,7 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 ROUND_SECONDS = 1.0
 """Queries that fail within this time of each other count as one failure."""
 UNUSED_SECONDS = 120.0
-"""What nobody asked for so long is given up: connections, and answers."""
+"""What nobody asked for so long is given up: connections, and answers, which may be too old sooner."""
 
 Found = TypeVar("Found")
 
@@ -291,7 +291,8 @@ class SharedAnswers:
             shared = self._shared[question] = _Shared(now_seconds, asyncio.ensure_future(on_behalf_of(question, ask)))
         if shared.forgetting:
             shared.forgetting.cancel()
-        shared.forgetting = asyncio.get_running_loop().call_later(UNUSED_SECONDS, self._forget, question)
+        kept_seconds = min(UNUSED_SECONDS, max(fresh_seconds, failure_seconds))  # an old one helps nobody, and is large
+        shared.forgetting = asyncio.get_running_loop().call_later(kept_seconds, self._forget, question)
         # Whoever gives up waiting does not take the answer from the others.
         found: Found = await asyncio.shield(shared.task)
         return found

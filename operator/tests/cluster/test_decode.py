@@ -31,6 +31,30 @@ def test_what_lies_deeper_is_left_out_and_nothing_else(tree: Any, levels: int, e
     assert json.loads(without_depths(raw, levels).decode(errors="surrogatepass")) == shallow(tree, levels)
 
 
+@given(trees | st.floats(), st.booleans())
+def test_what_is_decoded_is_what_python_decodes(tree: Any, escaped: bool):
+    raw = json.dumps(tree, ensure_ascii=escaped).encode(errors="surrogatepass")
+    assert repr(decode(raw)) == repr(json.loads(raw))
+
+
+@pytest.mark.parametrize(
+    "raw", [b'"\\ud800"', b'{"a": 1, "a": 2}', b"[NaN, -Infinity]", b"1" + 400 * b"0", b"-0.0", b"1e400", b" \n[1E2]\t"]
+)
+def test_what_decoders_may_differ_in_is_as_python_has_it(raw: bytes):
+    assert repr(decode(raw)) == repr(json.loads(raw))
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[1,]", b"{} {}", b"'a'", b'"\n"', b"01"])
+def test_what_is_no_json_is_refused(raw: bytes):
+    with pytest.raises(json.JSONDecodeError):
+        decode(raw)
+
+
+def test_short_values_are_one_string_for_all_answers_that_have_them():
+    first, second = (decode(b'{"phase": "Running", "n": %d}' % number) for number in range(2))
+    assert first["phase"] is second["phase"]
+
+
 def nested(levels: int, opening: str = '{"a":', closing: str = "}") -> str:
     return opening * levels + "1" + closing * levels
 

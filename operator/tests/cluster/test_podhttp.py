@@ -76,6 +76,23 @@ async def test_a_key_is_sent_by_those_who_were_given_it_and_by_nobody_else(http:
     assert seen == [["Bearer k-1"], [], []]
 
 
+async def test_a_connection_serves_again_and_after_one_that_the_pod_closed_comes_a_new_one(http: DirectPodHttp):
+    connections = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        for _ in range(2):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup")
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert [await http.get_text(POD, port, "/metrics") for _ in range(3)] == ["up"] * 3
+    assert len(connections) == 2
+
+
 async def test_an_address_of_ipv6_stands_in_brackets(http: DirectPodHttp):
     with pytest.raises(PodHttpError, match=r"\[::1\]|::1"):
         await http.get_text({**POD, "status": {"podIP": "::1"}}, 1, "/metrics")
