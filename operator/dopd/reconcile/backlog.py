@@ -47,7 +47,10 @@ class BacklogWatch:
         self._watched: dict[Key, _Watched] = {}
 
     def watch(self, key: Key, observed: Observed, loop: ScalingLoop, every_seconds: float) -> None:
-        """Look after a resource as a pass has just seen it."""
+        """Look after a resource as a pass has just seen it; the same look again changes nothing."""
+        known = self._watched.get(key)
+        if known is not None and known.observed is observed and known.loop is loop:
+            return
         self._watched[key] = _Watched(observed, loop, every_seconds, self._now() + every_seconds)
 
     def forget(self, key: Key) -> None:

@@ -89,18 +89,30 @@ def findings(
     ordered = order_verdict(observed.spec, observed.orders)
     if ordered is not None:
         result.append(Finding(Type.SCHEDULING_ACTIVE, *ordered))
-    if planned is not None and planned.asked:
-        result.append(_budget_limited(planned))
-    elif planned is not None:
-        result.append(_profile_found(planned))
-        if not planned.profile_problem:  # else nothing was read and nothing was planned
-            result += [
-                _profile_matches(observed, observed.spec),
-                _metrics_available(planned.reading, observed.spec),
-                _forecast_trusted(planned),
-                _budget_limited(planned),
-            ]
-    return result
+    return result + plan_findings(observed, observed.spec, planned)
+
+
+def plan_findings(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned | None) -> list[Finding]:
+    """The conditions that follow from the plan; of what was observed the profiles alone are looked at.
+
+    Args:
+        observed: the look at the cluster.
+        spec: of the resource.
+        planned: the latest plan; None without spec.scaling.
+    """
+    if planned is None:
+        return []
+    if planned.asked:
+        return [_budget_limited(planned)]
+    if planned.profile_problem:  # nothing was read and nothing was planned
+        return [_profile_found(planned)]
+    return [
+        _profile_found(planned),
+        _profile_matches(observed, spec),
+        _metrics_available(planned.reading, spec),
+        _forecast_trusted(planned),
+        _budget_limited(planned),
+    ]
 
 
 def reconciled(troubles: Sequence[Trouble]) -> Finding:

@@ -22,17 +22,28 @@ PAGE = 25
 """Objects of a list that are asked for at a time: the metadata of one may be 1.2 MB."""
 
 
-def registry(queue: KeyQueue, changed: Callable[[Key, kinds.Kind], None]) -> kopf.OperatorRegistry:
+def registry(
+    queue: KeyQueue,
+    changed: Callable[[Key, kinds.Kind], None],
+    is_own: Callable[[Key, str], bool] = lambda key, version: False,
+) -> kopf.OperatorRegistry:
     """The handlers.
 
     Args:
         queue: gets the key of each resource that an event concerns.
-        changed: told of each child of a resource that came, changed or went, before that.
+        changed: told before that of what came, changed or went: the resource, a child of it, or a profile.
+        is_own: whether a version of a resource is what this process wrote itself, so that nothing of it is new.
     """
     handlers = kopf.OperatorRegistry()
 
-    async def inference(*, name: str, namespace: str | None, **_: Any) -> None:
-        queue.add(Key(namespace or "", name))
+    async def inference(
+        *, name: str, namespace: str | None, meta: Mapping[str, Any], event: Mapping[str, Any], **_: Any
+    ) -> None:
+        key = Key(namespace or "", name)
+        if event["type"] != "DELETED" and is_own(key, str(meta.get("resourceVersion"))):
+            return
+        changed(key, kinds.INFERENCE)
+        queue.add(key)
 
     def of_child(kind: kinds.Kind) -> Callable[..., Any]:
         async def child(*, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
@@ -45,7 +56,9 @@ def registry(queue: KeyQueue, changed: Callable[[Key, kinds.Kind], None]) -> kop
         return child
 
     async def profile(*, namespace: str | None, **_: Any) -> None:
-        queue.add_namespace(namespace or "")
+        for key in queue.of_namespace(namespace or ""):
+            changed(key, kinds.PROFILE)
+            queue.add(key)
 
     kopf.on.login(registry=handlers)(login)
     kopf.on.event(GROUP, VERSION, kinds.INFERENCE.plural, registry=handlers)(inference)

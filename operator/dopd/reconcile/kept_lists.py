@@ -44,16 +44,30 @@ class KeptLists:
         self._kubernetes, self._monotonic = kubernetes, monotonic
         self._kept: dict[Key, dict[Kind, _Kept]] = {}
         self._changes: dict[Key, Counter[Kind]] = {}
+        self._own: dict[Key, str] = {}
 
     def changed(self, key: Key, kind: Kind) -> None:
-        """A watch told of a child that came, changed or went."""
+        """A watch told of the resource, of one of its children or of a profile that came, changed or went."""
         if key in self._changes:
             self._changes[key][kind] += 1
+
+    def told(self, key: Key) -> int:
+        """How many changes were told since this was asked first; each makes it another number."""
+        return self._changes.setdefault(key, Counter()).total()
+
+    def wrote(self, key: Key, resource: Json) -> None:
+        """The resource as this process wrote it last: a watch is going to tell of it."""
+        self._own[key] = str(resource["metadata"].get("resourceVersion"))
+
+    def is_own(self, key: Key, version: str) -> bool:
+        """Whether a version of the resource is the one that this process wrote last, and knows."""
+        return self._own.get(key) == version
 
     def forget(self, key: Key) -> None:
         """The resource is gone, or nobody looks at it any more."""
         self._kept.pop(key, None)
         self._changes.pop(key, None)
+        self._own.pop(key, None)
 
     async def read(self, key: Key, kind: Kind, ask: Ask) -> list[Json]:
         """The children of a kind; whoever is handed them leaves them as they are.

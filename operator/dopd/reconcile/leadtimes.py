@@ -199,6 +199,14 @@ class LeadTimes:
         self._looked_at = steady_seconds
         return {role: self._lead(role, look, clock) for role, look in looks.items()}
 
+    def nothing_new(self, steady_seconds: float) -> None:
+        """A look that saw what the one before saw, of workers that all serve.
+
+        Args:
+            steady_seconds: the time of it.
+        """
+        self._looked_at = steady_seconds
+
     def _lead(self, role: Role, look: Look, clock: "_Clock") -> Lead:
         mine, restored = self._roles[role], self._restored[role].parts()
         measured = mine.newest[Part.START]

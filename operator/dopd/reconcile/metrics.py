@@ -169,6 +169,9 @@ SERIES = SeriesOfResources()
 _TOLD: dict[Key, dict[ConditionType, ConditionReason]] = {}
 """Reasons of the conditions that are shown."""
 
+_DECIDED: dict[Key, Decision] = {}
+"""Decisions that are shown: at rest the same one comes again and again, and has forty series."""
+
 _UNKNOWN = float("nan")
 """A gauge that kept its last value would show a load that nobody measures."""
 
@@ -204,12 +207,18 @@ def report(
         SERIES.of(CONDITION_REASON, key, finding.type, finding.reason).set(1)
     if observed.spec:
         _report_objectives(key, observed.spec.slo)
-    if planned and planned.decision:
+    if planned:
+        report_plan(key, planned)
+
+
+def report_plan(key: Key, planned: Planned) -> None:
+    """Set the gauges that follow from the plan of one resource."""
+    if planned.decision:
         _report_decision(key, planned.decision)
-    for role, correction in (planned.corrections if planned else {}).items():
+    for role, correction in planned.corrections.items():
         SERIES.of(CORRECTION, key, role).set(correction.factor)
         SERIES.of(CORRECTION_CONFIDENCE, key, role).set(correction.confidence)
-    if planned and planned.reading:
+    if planned.reading:
         _report_reading(key, planned.reading)
         _report_outlook(key, planned)
 
@@ -221,6 +230,9 @@ def _report_objectives(key: Key, slo: Slo) -> None:
 
 
 def _report_decision(key: Key, decision: Decision) -> None:
+    if _DECIDED.get(key) == decision:
+        return
+    _DECIDED[key] = decision
     SERIES.of(TARGET, key, Role.PREFILL).set(decision.prefill)
     SERIES.of(TARGET, key, Role.DECODE).set(decision.decode)
     for role, needed in zip(Role, decision.needed or (_UNKNOWN, _UNKNOWN), strict=True):
@@ -275,4 +287,5 @@ def _report_outlook(key: Key, planned: Planned) -> None:
 def forget(key: Key) -> None:
     """Drop the gauges of a resource that is gone, so that nobody reads its last values as live."""
     _TOLD.pop(key, None)
+    _DECIDED.pop(key, None)
     SERIES.forget(key)

@@ -51,6 +51,10 @@ class Mover:
         for role in Role:
             self._gave_back.pop((key, role), None)
 
+    def busy(self, key: Key) -> bool:
+        """Whether anything is under way, or waits for its time, that no look at the cluster tells."""
+        return self._turns.busy(*key) or self.pods.seconds_until_retry(key) is not None
+
     async def move(
         self,
         key: Key,

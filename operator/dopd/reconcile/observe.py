@@ -1,7 +1,8 @@
 """One consistent look at a resource and everything around it. Reads only.
 
-Pods, the resource and what it names are read afresh on each pass; its other children where one of them may have changed
-(`kept_lists`). So a pass never acts on what it wrote itself a moment ago and did not see yet.
+Pods, the resource and what it names are read afresh on each whole pass; its other children where one of them may have
+changed (`kept_lists`). So a pass never acts on what it wrote itself a moment ago and did not see yet. A pass at rest,
+which writes nothing, asks gateways and engines alone (`rest`).
 """
 
 import asyncio
@@ -32,7 +33,7 @@ from dopd.reconcile.places import outside
 from dopd.reconcile.queue import Key
 from dopd.reconcile.remembered import Remembered
 from dopd.rollout import Worker
-from dopd.telemetry.engines import EngineLoad, read_loads
+from dopd.telemetry.engines import EngineLoad, EngineLoads, read_loads
 from dopd.telemetry.gateway import GatewayView, read_gateways
 from dopd.telemetry.gateway_requests import read_requests
 from dopd.telemetry.prompt_order import PromptOrder, PromptOrderReader
@@ -239,7 +240,7 @@ async def observe(
 
     kind_lists, pod_list = await asyncio.gather(
         asyncio.gather(*((lists.read(key, kind, ask) if lists else ask(kind)) for kind in child_kinds)),
-        kubernetes.list(kinds.POD, key.namespace, selector),
+        _pods(kubernetes, key.namespace, selector),
     )
     owner = Owner.of(resource)
     children = {
@@ -248,25 +249,16 @@ async def observe(
     sets, groups_known = await _sets(kubernetes, key, selector, owner, spec, [*children.values(), *pod_list])
     pod_list = [*pod_reading.of_resource(pod_list, owner), *groups.as_workers(pod_list, sets, owner)]
     pools = {pool: pod_reading.of_pool(pod_list, pool) for pool in (*Role, ROUTER_POOL)}
-    ready = {role: [pod for pod in pools[role] if pod_reading.ready(pod)] for role in Role}
-    ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
     (profiles, model), (api_key, api_key_problem), (admin_key, admin_key_problem) = await asyncio.gather(
         read_profiles(kubernetes, key, spec),
         read_api_key(kubernetes, key, spec),
         read_control_key(kubernetes, key, spec),
     )
-    keyed = WithKey(http, api_key)
     if not admin_key_problem:
         admin_key = admin_key or control_key(owner)
     if not closed:
         admin_key = api_key
-    async with outside():
-        gateway, loads, orders_now, requests = await asyncio.gather(
-            read_gateways(WithKey(http, lambda pod: gateway_key(pod, admin_key, api_key)), pools[ROUTER_POOL]),
-            read_loads(keyed, [pod for role in Role for pod in ready[role]]),
-            orders.read(ready[Role.PREFILL] if ordering else ()),
-            requests_if_wanted(http, spec, pools[ROUTER_POOL]),
-        )
+    gateway, loads, orders_now, requests = await _ask(http, orders, spec, pools, api_key, admin_key)
     return Observed(
         resource=resource,
         spec=spec,
@@ -295,6 +287,40 @@ async def observe(
     )
 
 
+async def look_again(http: PodHttp, orders: PromptOrderReader, before: Observed) -> Observed:
+    """A look with what gateways and engines say now. Nothing else is new, the workers' own loads included.
+
+    Args:
+        http: the way to gateways and engines.
+        orders: reads the state of the order of prompts.
+        before: the look so far.
+    """
+    gateway, loads, orders_now, requests = await _ask(
+        http, orders, before.spec, before.pods, before.api_key, before.control_key
+    )
+    return replace(before, gateway=gateway, loads=loads, unread=loads.problems, orders=orders_now, requests=requests)
+
+
+async def _ask(
+    http: PodHttp,
+    orders: PromptOrderReader,
+    spec: DisaggregatedInferenceSpec | None,
+    pods: Mapping[str, list[Json]],
+    api_key: str,
+    admin_key: str,
+) -> tuple[GatewayView, EngineLoads, Mapping[str, PromptOrder], Counts | None]:
+    """What gateways and engines say of themselves."""
+    ready = {role: [pod for pod in pods[role] if pod_reading.ready(pod)] for role in Role}
+    ordering = spec is not None and spec.scheduling.policy is not SchedulingPolicy.ENGINE_DEFAULT
+    async with outside():
+        return await asyncio.gather(
+            read_gateways(WithKey(http, lambda pod: gateway_key(pod, admin_key, api_key)), pods[ROUTER_POOL]),
+            read_loads(WithKey(http, api_key), [pod for role in Role for pod in ready[role]]),
+            orders.read(ready[Role.PREFILL] if ordering else ()),
+            requests_if_wanted(http, spec, pods[ROUTER_POOL]),
+        )
+
+
 def wants_scales(spec: DisaggregatedInferenceSpec | None) -> bool:
     """Whether a scaler of the user's own decides, so that there are WorkerScales; also of a spec that is not known."""
     return spec is None or (spec.scaling is not None and spec.scaling.mode is ScalingMode.EXTERNAL)
@@ -314,6 +340,17 @@ async def requests_if_wanted(
     return await read_requests(http, gateways)
 
 
+async def _pods(kubernetes: Kubernetes, namespace: str, selector: str) -> list[Json]:
+    return _bare(await kubernetes.list(kinds.POD, namespace, selector))
+
+
+def _bare(found: list[Json]) -> list[Json]:
+    """Objects without what tells who wrote which field: a third of each and more, and they are kept."""
+    for item in found:
+        item["metadata"].pop("managedFields", None)
+    return found
+
+
 async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:
     try:
         found = await kubernetes.list(kind, namespace, selector, MOST_CHILDREN)
@@ -321,9 +358,7 @@ async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, se
         if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
             return []
         raise
-    for item in found:  # a third of an object and more, and lists are kept
-        item["metadata"].pop("managedFields", None)
-    return found
+    return _bare(found)
 
 
 async def _sets(

@@ -51,12 +51,17 @@ class Passes:
     async def run(self) -> None:
         """Take keys for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._reconciler.backlogs.run(self._queue.add))
+            group.create_task(self._reconciler.backlogs.run(self._wake))
             while True:
                 key = await self._queue.take()
                 self._known.add(key)
                 task = self._running[key] = group.create_task(self._one(key))
                 task.add_done_callback(partial(self._done, key))  # of one that never began, too
+
+    def _wake(self, key: Key) -> None:
+        """What waits in the engines needs more workers than were planned."""
+        self._reconciler.look_anew(key)
+        self._queue.add(key)
 
     async def leave(self, left: Callable[[Key], bool]) -> None:
         """Give up what is under way for some resources, and forget what was known of them. They stay in the queue.

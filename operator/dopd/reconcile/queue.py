@@ -47,10 +47,9 @@ class KeyQueue:
             self._due[key] = due
             self._line_up(key)
 
-    def add_namespace(self, namespace: str) -> None:
-        """Make every key of a namespace due that stands in the queue or is being worked on."""
-        for key in [key for key in {*self._due, *self._working} if key.namespace == namespace]:
-            self.add(key)
+    def of_namespace(self, namespace: str) -> list[Key]:
+        """Every key of a namespace that stands in the queue or is being worked on."""
+        return [key for key in {*self._due, *self._working} if key.namespace == namespace]
 
     def look_again(self) -> None:
         """What is `mine` has changed: keys that were passed over may be taken now."""

@@ -20,11 +20,12 @@ from dopd.api.inference import DisaggregatedInferenceSpec, Scaling, ScalingMode
 from dopd.api.names import ROUTER_POOL, Role
 from dopd.autoscaler.external import as_asked
 from dopd.cluster import Kubernetes, PodAccess, kinds
+from dopd.cluster.fence import Writes, counted
 from dopd.planning import PerRole, Policy
 from dopd.reconcile import metrics
 from dopd.reconcile.act import Actor
 from dopd.reconcile.backlog import BacklogWatch
-from dopd.reconcile.conditions import Finding, findings
+from dopd.reconcile.conditions import Finding, findings, plan_findings
 from dopd.reconcile.external import asked_workers, scale_names, write_scales
 from dopd.reconcile.gateway_watch import GatewayWatch, differences, doors
 from dopd.reconcile.gateways import answers_unready, kept_gateways, named, serving_gateways
@@ -34,12 +35,14 @@ from dopd.reconcile.kept_lists import KeptLists
 from dopd.reconcile.leadtimes import LeadTimes
 from dopd.reconcile.moved import Moved
 from dopd.reconcile.mover import Mover
-from dopd.reconcile.observe import Observed, observe, wants_scales
+from dopd.reconcile.observe import Observed, look_again, observe, wants_scales
 from dopd.reconcile.pods import Trouble
 from dopd.reconcile.prompt_order import order_settings, serves_on_time_first
 from dopd.reconcile.queue import Key
+from dopd.reconcile.quiet import is_quiet, same_look
 from dopd.reconcile.refusals import failed
 from dopd.reconcile.report import Reporter
+from dopd.reconcile.rest import Began, Plan, Rest, Rests, same_plan, same_words
 from dopd.reconcile.scaling import Planned, ScalingLoop, recorder
 from dopd.reconcile.stand_ins import write_stand_ins
 from dopd.reconcile.status import stored_leads, stored_miss
@@ -95,7 +98,8 @@ class Reconciler:
         closed: gateways let nobody but the operator write to their list of workers. False where the operator can send
             them no key: outside the cluster.
         namespaces: that this operator watches; empty for all.
-        lists: of children that are kept from pass to pass, where watches tell of changes; None where nothing watches.
+        lists: of children that are kept from pass to pass, where watches tell of changes; None where nothing watches,
+            and so no resource is at rest.
         backlogs: what looks at the engines between two passes; run it beside the passes.
         pools: what GpuPools give; tell it how to make a resource due.
     """
@@ -124,6 +128,7 @@ class Reconciler:
         self._clock = SteadyClock(lambda: self.now().timestamp(), self.monotonic)
         self._mover = Mover(self.kubernetes, self.http, self._clock)
         self._gateways = GatewayWatch()
+        self._rests = Rests(self.lists, self.monotonic)
         self.backlogs = BacklogWatch(self.http, self._clock.now)
         self._orders = PromptOrderReader(self.http, self._clock.now)
         self.pools = GpuPools(self.kubernetes, self.monotonic, self.namespaces)
@@ -134,20 +139,73 @@ class Reconciler:
         Raises:
             Exception: a part of the pass failed. The rest was done, and the resource's condition Reconciled tells it.
         """
+        delay, ahead = await self._at_rest(key)
+        if delay is not None:
+            return delay
+        began = self._rests.begin(key)
         resource = await self.kubernetes.get(kinds.INFERENCE, key.namespace, key.name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             self.leave(key)
             return None
         try:
             async with asyncio.timeout(PASS_SECONDS):
-                return await self._pass(key, resource)
+                with counted() as writes:
+                    return await self._pass(key, resource, began, writes, ahead)
         except _Reported as reported:
             raise reported.error from None
         except Exception as error:
             await self._reporter.report_failure(resource, failed("the pass", error), self.now())
             raise
 
-    async def _pass(self, key: Key, resource: Json) -> float:
+    def look_anew(self, key: Key) -> None:
+        """The next pass asks gateways and engines, however young the last look is."""
+        self._rests.look_anew(key)
+
+    async def _at_rest(self, key: Key) -> tuple[float | None, "_Ahead | None"]:
+        """A pass over a resource at rest.
+
+        Returns:
+            Seconds until the next is due; None where there may be something to do, which a whole pass finds out, with
+            the plan if it came to one. A second plan of the same moment would say that nothing is new.
+        """
+        rest, loop = self._rests.of(key), self._loops.get(key)
+        if rest is None or loop is None:
+            return None, None
+        observed = self._rests.look(key) if loop.reads else None
+        if observed is None:
+            with STAGE_SECONDS.labels("observe").time():
+                observed = await look_again(self.http, self._orders, rest.observed)
+            self._rests.looked(key, observed)
+        if not same_look(rest.observed, observed):
+            return None, None
+        try:
+            planned = await self._plan(key, observed, rest.spec)
+        except Exception:  # the whole pass meets it, too, and tells it
+            return None, None
+        if planned is None:
+            return None, None
+        plan = _plan_of(observed, rest.spec, planned)
+        if self._rests.of(key) is not rest or not same_plan(rest, plan):
+            return None, _Ahead(rest.spec, planned)
+        told = plan_findings(observed, rest.spec, planned)
+        if not same_words(rest, plan, told):
+            await self._tell(key, rest, observed, plan, told)
+        self._lead_times[key].nothing_new(self._clock.now())
+        metrics.report_plan(key, planned)
+        return self._next(key, rest.found), None
+
+    async def _tell(self, key: Key, rest: Rest, observed: Observed, plan: Plan, told: Sequence[Finding]) -> None:
+        """Of a resource at rest, say in the status what is new by the plan alone."""
+        found = [*rest.found, *told]
+        with STAGE_SECONDS.labels("report").time():
+            observed = replace(observed, resource=rest.observed.resource)  # of which the status may be newer
+            stored = await self._reporter.report(observed, found, plan.targets, plan.planned, self.now(), rest.moved)
+        self._rests.told(key, rest, stored)
+        metrics.report(key, observed, plan.targets, plan.planned, found)
+
+    async def _pass(
+        self, key: Key, resource: Json, began: Began, writes: Writes, ahead: "_Ahead | None" = None
+    ) -> float:
         with STAGE_SECONDS.labels("observe").time():
             observed = self._with_leads(key, await self._look(key, resource))
         if observed.spec is None:
@@ -156,7 +214,8 @@ class Reconciler:
             return RESYNC_SECONDS
         planned, error = None, None
         try:
-            planned = await self._plan(key, observed, observed.spec)
+            made = ahead is not None and ahead.spec is observed.spec
+            planned = ahead.planned if ahead and made else await self._plan(key, observed, observed.spec)
         except Exception as problem:  # what there is goes on, and what the spec says is made
             error = problem
         targets = _targets(observed, observed.spec, planned)
@@ -170,12 +229,21 @@ class Reconciler:
         if error:
             troubles.append(failed("the plan", error))
         found = findings(observed, troubles, planned, targets, moved, lasting, grant)
+        wrote = writes.count
         with STAGE_SECONDS.labels("report").time():
-            await self._reporter.report(observed, found, targets, planned, self.now(), moved, grant)
+            stored = await self._reporter.report(observed, found, targets, planned, self.now(), moved, grant)
         metrics.report(key, observed, targets, planned, found)
         if error:
             raise _Reported(error)
+        if planned and not wrote and is_quiet(observed, moved, found) and not self._busy(key):
+            plan = _plan_of(observed, observed.spec, planned)
+            self._rests.keep(key, began, observed, plan, moved, found, stored)
         return self._next(key, found)
+
+    def _busy(self, key: Key) -> bool:
+        """Whether anything is under way, or to be tried again, that the cluster does not tell."""
+        refused = self._actor.seconds_until_retry(key) is not None
+        return refused or self._mover.busy(key) or key not in self._loops
 
     async def _look(self, key: Key, resource: Json) -> Observed:
         scales = self._scales.get(key, True)  # unknown to an operator that begins
@@ -204,6 +272,7 @@ class Reconciler:
     def leave(self, key: Key) -> None:
         """A resource is gone, or another operator acts for it from now on."""
         self._stop_scaling(key)
+        self._rests.forget(key)
         if self.lists:
             self.lists.forget(key)
         self.pools.forget(key)
@@ -259,7 +328,11 @@ class Reconciler:
             ordered,
             observed.requests,
         )
-        self.backlogs.watch(key, observed, loop, seconds(spec.scaling.behavior.queue_interval))
+        behavior = spec.scaling.behavior
+        if (every_seconds := seconds(behavior.queue_interval)) < seconds(behavior.interval):
+            self.backlogs.watch(key, observed, loop, every_seconds)
+        else:  # passes look as often
+            self.backlogs.forget(key)
         return planned
 
     def _stop_scaling(self, key: Key) -> None:
@@ -313,6 +386,14 @@ def _moving(finding: Finding) -> bool:
     return finding.type in _MOVING and finding.status is not ConditionStatus.TRUE
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """A plan that a pass at rest made, of a spec, and that a whole one goes on with."""
+
+    spec: DisaggregatedInferenceSpec
+    planned: Planned
+
+
 class _Reported(Exception):
     """A part of a pass failed, and the resource tells it already."""
 
@@ -345,6 +426,10 @@ def _targets(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Plan
     if spec.scaling.mode in (ScalingMode.AUTO, ScalingMode.EXTERNAL) and decision:
         return {Role.PREFILL: decision.prefill, Role.DECODE: decision.decode}
     return _held_pair(observed, spec.scaling)
+
+
+def _plan_of(observed: Observed, spec: DisaggregatedInferenceSpec, planned: Planned) -> Plan:
+    return Plan(planned, _targets(observed, spec, planned), _flips(spec, planned))
 
 
 def _held_pair(observed: Observed, scaling: Scaling) -> dict[Role, int]:

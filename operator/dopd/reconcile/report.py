@@ -8,6 +8,7 @@ from typing import Any
 from dopd.api.conditions import ConditionReason, ConditionStatus, ConditionType
 from dopd.api.names import Role
 from dopd.api.status import DecisionStatus
+from dopd.autoscaler import Decision
 from dopd.cluster import ApiError, Kubernetes, kinds
 from dopd.cluster.events import post_event
 from dopd.reconcile import metrics
@@ -67,23 +68,29 @@ class Reporter:
         now: datetime,
         moved: Moved | None = None,
         grant: Grant | None = None,
-    ) -> None:
-        """Write the status if it differs from the stored one, and announce what is new in it."""
+    ) -> Json:
+        """Write the status if it differs from the stored one, and announce what is new in it.
+
+        Returns:
+            The resource as it is stored after that.
+        """
         resource = observed.resource
         decisions = stored_status(resource).decisions
-        new = _new_decision(decisions, planned, now)
+        latest = new_decision(decisions, planned)
+        new = [decision_status(latest, _last_target(decisions), rfc3339(now))] if latest else []
         partial = any(f.type is ConditionType.RECONCILED and f.status is ConditionStatus.FALSE for f in found)
         status = build_status(observed, found, targets, [*new, *decisions], planned, now, moved, grant, partial=partial)
         for told in moved.told if moved else ():
             _LOG.info("%s/%s: %s: %s", observed.owner.namespace, observed.owner.name, told.reason, told.note)
             await post_event(self._kubernetes, resource, told.reason, told.note, now, warning=told.warning)
         if status == resource.get("status"):
-            return
-        await self._write(resource, status, now)
+            return resource
+        stored = await self._write(resource, status, now)
         for decision in new:
             await self._announce_decision(resource, decision, now)
         for kind in _ANNOUNCED:
             await self._announce_condition(kind, resource, status, now)
+        return stored
 
     async def report_failure(self, resource: Json, trouble: Trouble, now: datetime) -> None:
         """Write that a pass failed; what earlier passes found stays."""
@@ -91,8 +98,11 @@ class Reporter:
         if status != resource.get("status"):
             await self._write(resource, status, now)
 
-    async def _write(self, resource: Json, status: Json, now: datetime) -> None:
+    async def _write(self, resource: Json, status: Json, now: datetime) -> Json:
         """Write the status; where it can not be merged with what is stored, in the place of that.
+
+        Returns:
+            The resource as it is stored then.
 
         Raises:
             ApiError: it can not be written either way; an Event says so.
@@ -103,11 +113,11 @@ class Reporter:
             try:
                 answer = await self._kubernetes.apply(kinds.INFERENCE, {**manifest, "status": status}, "status")
                 if answer.get("status") == status:
-                    return  # else somebody else's fields are in it
+                    return answer  # else somebody else's fields are in it
             except ApiError as error:
                 if error.status not in (400, 409, 422, 500):
                     raise
-            await self._kubernetes.replace_status(kinds.INFERENCE, meta["namespace"], meta["name"], status)
+            return await self._kubernetes.replace_status(kinds.INFERENCE, meta["namespace"], meta["name"], status)
         except ApiError as error:
             note = f"The status can not be written: {error.message}"
             key = Key(meta["namespace"], meta["name"])
@@ -144,13 +154,16 @@ class Reporter:
         await post_event(self._kubernetes, resource, reason, after.get("message", ""), now, warning=warning)
 
 
-def _new_decision(decisions: Sequence[DecisionStatus], planned: Planned | None, now: datetime) -> list[DecisionStatus]:
-    """The latest decision if its target is another than the last reported one."""
+def new_decision(decisions: Sequence[DecisionStatus], planned: Planned | None) -> Decision | None:
+    """The latest decision if its target is another than the last reported one. Pure."""
     decision = planned.decision if planned else None
-    last = decisions[0].to if decisions else "0+0"
-    if decision is None or last == f"{decision.prefill}+{decision.decode}":
-        return []
-    return [decision_status(decision, last, rfc3339(now))]
+    if decision is None or _last_target(decisions) == f"{decision.prefill}+{decision.decode}":
+        return None
+    return decision
+
+
+def _last_target(decisions: Sequence[DecisionStatus]) -> str:
+    return decisions[0].to if decisions else "0+0"
 
 
 def _condition(kind: ConditionType, status: Json) -> Json:

@@ -109,7 +109,7 @@ async def run(options: Options) -> None:
     server = await _serve(options.http_port, watching)
     leading = asyncio.create_task(acting.run())
     watches = asyncio.create_task(
-        _watch(handlers.registry(queue, lists.changed), options.namespaces, watching, stopping)
+        _watch(handlers.registry(queue, lists.changed, lists.is_own), options.namespaces, watching, stopping)
     )
     stopped = asyncio.create_task(stopping.wait())
     try:

@@ -212,6 +212,11 @@ class ScalingLoop:
         return max(0.0, self._next_reading_seconds - now_seconds)
 
     @property
+    def reads(self) -> bool:
+        """Whether a reading is under way."""
+        return self._task is not None
+
+    @property
     def asleep(self) -> bool:
         """Whether the latest plan lets both roles sleep, so that the first request is to be looked for."""
         last = self.planned.decision if self.planned else None

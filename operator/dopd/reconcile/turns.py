@@ -88,6 +88,11 @@ class Turns:
         """Drop what is remembered of a resource that is gone."""
         self._keep((namespace, name), set())
 
+    def busy(self, namespace: str, name: str) -> bool:
+        """Whether anything is under way with a pod of a resource, or is held against it."""
+        known = [self._memory[uid] for uid in self._uids.get((namespace, name), ()) if uid in self._memory]
+        return any(one.task or one.failures or one.silent or one.idle_since is not None for one in known)
+
     async def step(
         self,
         observed: Observed,

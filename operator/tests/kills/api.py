@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from dopd.cluster import ApiError, kinds
+from dopd.cluster.fence import note_write
 
 Json = dict[str, Any]
 At = tuple[str, str]
@@ -51,6 +52,7 @@ class MemoryApi:
         return datetime.fromtimestamp(self.seconds, UTC).isoformat().replace("+00:00", "Z")
 
     def _write(self, verb: str, kind: kinds.Kind, name: str) -> Write:
+        note_write()
         self.writes.append((verb, kind.kind, name))
         return self.writes[-1]
 
@@ -129,6 +131,7 @@ class MemoryApi:
             raise ApiError(404, "NotFound", f"{name} not found")
         write = self._write("status", kind, name)
         live["status"] = copied(status)
+        live["metadata"]["resourceVersion"] = str(next(self._numbers))
         self.after_write(write)
         return copied(live)
 

@@ -142,14 +142,33 @@ async def test_a_resource_that_is_forgotten_leaves_nothing():
     assert not vars(lists)["_changes"]
 
 
-async def test_an_event_of_a_child_tells_of_its_kind_before_its_resource_is_due():
+async def test_an_event_tells_of_its_kind_before_the_resources_that_it_concerns_are_due():
     told: list[tuple[Key, kinds.Kind, int]] = []
     queue = KeyQueue()
+    queue.add(KEY, 1000.0)
     handlers = registry(queue, lambda key, kind: told.append((key, kind, len(queue))))
     for handler in handlers._watching.get_all_handlers():
-        await handler.fn(namespace="ns", name="x", labels={INSTANCE_LABEL: "m"})
-    assert {(key, kind) for key, kind, _ in told} == {(KEY, kind) for kind in (*kinds.CHILD_KINDS, kinds.POD)}
+        told_of = {"namespace": "ns", "name": "x", "labels": {INSTANCE_LABEL: "m"}, "meta": {"resourceVersion": "7"}}
+        await handler.fn(event={"type": "ADDED"}, **told_of)
+    of_children = {(KEY, kind) for kind in (*kinds.CHILD_KINDS, kinds.POD)}
+    others = {(Key("ns", "x"), kinds.INFERENCE), (KEY, kinds.PROFILE)}
+    assert {(key, kind) for key, kind, _ in told} >= of_children | others
     assert await queue.take() in (KEY, Key("ns", "x"))
+
+
+async def test_the_event_of_a_write_of_our_own_makes_nobody_due():
+    store, queue = Store(), KeyQueue()
+    lists = kept(store, Clock())
+    [handler] = [
+        one
+        for one in registry(queue, lists.changed, lists.is_own)._watching.get_all_handlers()
+        if one.selector.any_name == kinds.INFERENCE.plural
+    ]
+    before = lists.told(KEY)
+    lists.wrote(KEY, {"metadata": {"resourceVersion": "7"}})
+    for version, kind, changes in (("7", "MODIFIED", 0), ("8", "MODIFIED", 1), ("7", "DELETED", 2)):
+        await handler.fn(namespace="ns", name="m", meta={"resourceVersion": version}, event={"type": kind})
+        assert (len(queue), lists.told(KEY) - before) == (min(changes, 1), changes)
 
 
 async def test_at_rest_a_pass_lists_pods_alone_and_reads_what_it_was_handed():

@@ -47,12 +47,13 @@ async def test_an_event_overtakes_a_waiting_delay():
     assert await waiting == A
 
 
-async def test_a_namespace_is_made_due_as_a_whole():
+async def test_a_namespace_has_the_keys_that_wait_and_those_that_are_worked_on():
     queue = KeyQueue()
-    queue.add(A, 1000.0)
-    queue.add(Key("elsewhere", "c"), 1000.0)
-    queue.add_namespace("ns")
+    queue.add(A)
     assert await queue.take() == A
+    queue.add(B, 1000.0)
+    queue.add(Key("elsewhere", "c"), 1000.0)
+    assert set(queue.of_namespace("ns")) == {A, B}
 
 
 async def test_a_key_rests_between_two_passes_whoever_names_it():
