@@ -5,6 +5,7 @@ closer to the spec whatever came before. So it may be killed between any two wri
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -139,7 +140,10 @@ class Reconciler:
         Raises:
             Exception: a part of the pass failed. The rest was done, and the resource's condition Reconciled tells it.
         """
-        delay, ahead = await self._at_rest(key)
+        delay, ahead = None, None
+        with contextlib.suppress(Exception):  # of whatever it is, a whole pass meets it, too, and tells it
+            async with asyncio.timeout(PASS_SECONDS):
+                delay, ahead = await self._at_rest(key)
         if delay is not None:
             return delay
         began = self._rests.begin(key)
@@ -178,10 +182,7 @@ class Reconciler:
             self._rests.looked(key, observed)
         if not same_look(rest.observed, observed):
             return None, None
-        try:
-            planned = await self._plan(key, observed, rest.spec)
-        except Exception:  # the whole pass meets it, too, and tells it
-            return None, None
+        planned = await self._plan(key, observed, rest.spec)
         if planned is None:
             return None, None
         plan = _plan_of(observed, rest.spec, planned)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dopd.api.conditions import ConditionReason
 from dopd.api.names import POOL_LABEL, ROUTER_POOL, Role
-from dopd.cluster import kinds
+from dopd.cluster import ApiError, kinds
 from dopd.reconcile import scaling
 from dopd.reconcile.kept_lists import KEPT_SECONDS, KeptLists
 from dopd.reconcile.queue import Key
@@ -288,3 +288,25 @@ async def test_while_a_reading_is_late_passes_do_with_the_look_that_it_began_wit
     operator.look_anew(KEY)
     await operator.reconcile(KEY)
     assert one.asked_gateways == 1
+
+
+async def test_a_status_that_can_not_be_written_at_rest_makes_the_next_look_a_whole_one(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    one, operator = await settled()
+    apply, refused = one.api.apply, []
+
+    async def refuses(kind: kinds.Kind, manifest: Json, subresource: str = "") -> Json:
+        if kind is kinds.INFERENCE and not refused:
+            refused.append(manifest)
+            raise ApiError(503, "", "busy")
+        return await apply(kind, manifest, subresource)
+
+    monkeypatch.setattr(one.api, "apply", refuses)
+    one.loads.rates.append(1.2)
+    while not refused:
+        assert not one.api.asked.total()
+        await one.pass_over(operator)
+    assert one.api.asked[kinds.POD.kind] == 1, "the same pass looks at everything"
+    load = one.api.objects[kinds.INFERENCE.kind, NAME]["status"]["load"]
+    assert load["demand"]["requestsPerSecond"] == pytest.approx(1.2)
