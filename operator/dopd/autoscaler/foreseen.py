@@ -93,7 +93,11 @@ class Foreseen:
     def at(self, first: int, count: int) -> Floats:
         """What was said at `count` origins from `first` on, NaN where nothing was; what is older is forgotten."""
         self._said = {origin: said for origin, said in self._said.items() if origin >= first}
-        return np.array([self._said.get(origin, np.nan) for origin in range(first, first + count)], dtype=float)
+        told = np.full(count, np.nan)
+        for origin, said in self._said.items():
+            if origin < first + count:
+                told[origin - first] = said
+        return told
 
     def _busiest(self, now_seconds: float) -> float:
         if not self._forecaster.trust(now_seconds).trusted:

@@ -9,6 +9,7 @@ For each role the workers are the most that one of these needs: the greatest loa
 worker is given up when nothing of the last window needed it (`stabilization`). Bounds come last.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -414,7 +415,7 @@ class Autoscaler:
             leads_with_sum(leads_of(model, policy, NO_SWITCHING)),
         )
         until = self._learnt_until_seconds - offset_seconds
-        new = [one for one in past if one.end_seconds > until]
+        new = past[bisect_right(past, until, key=lambda one: one.end_seconds) :]
         more = len(past) - len(new) > self._learnt_bins + MANY_BINS
         if self._peaks is None or unit != self._unit or more:
             tuning = replace(self._tuning, spacing_seconds=policy.interval_seconds)

@@ -12,6 +12,7 @@ from dopd.autoscaler.tuning import Tuning
 from dopd.autoscaler.voices import SMALL_LOAD, Near, ceiling, prior_deviation, say_season
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 NEAR = ("newest", "level", "alike")
 JUDGED_MISSES = np.array([0.4, 0.1, 0.02])
@@ -39,14 +40,18 @@ class Records:
         self._first = 0
         self._losses: Floats = np.empty((0, len(self.names), len(JUDGED_MISSES)))
         self._loads: Floats = np.empty(0)
+        self._of_spoken: dict[tuple[str, ...], tuple[Floats, Bools]] = {}
 
     def forget(self) -> None:
         """The past has changed: judge all of it again at the next look."""
         self._losses, self._loads = self._losses[:0], self._loads[:0]
+        self._of_spoken.clear()
 
     def extend(self, origins: Origins) -> None:
         """Judge the voices at the origins that are over and not judged yet; those not among `origins` are forgotten."""
         gone = origins.first - self._first
+        if gone or origins.ended > len(self._losses):
+            self._of_spoken.clear()
         if len(self._losses) and gone > 0:
             self._losses, self._loads = self._losses[gone:], self._loads[gone:]
         elif gone:
@@ -73,19 +78,13 @@ class Records:
     def shares(self, at_seconds: float, spoken: Sequence[str]) -> dict[str, float]:
         """Say at a time of each voice that speaks then; they add up to one."""
         tuning = self._tuning
-        columns = [self.names.index(name) for name in spoken]
+        losses, judged = self._losses_of(tuple(spoken))
         seconds = np.arange(self._first, self._first + len(self._losses), dtype=float) * ORIGIN_SECONDS
         weights = weights_of_time(at_seconds, seconds, tuning) * min(1.0, ORIGIN_SECONDS / self._lead_seconds)
-        losses = self._losses[:, columns]
-        known = np.isfinite(losses)
         over = seconds + self._lead_seconds <= at_seconds + 1
-        weights = np.where(over & known.any(axis=(1, 2)) & np.isfinite(self._loads), weights, 0.0)
+        weights = np.where(over & judged, weights, 0.0)
         if not weights.sum() > 0:
             return {name: 1 / len(spoken) for name in spoken}
-        # A voice that said nothing is taken to be as good as the others were.
-        some = np.flatnonzero(~known.all(axis=(1, 2)))
-        usual = middle(np.where(known[some].any(axis=1, keepdims=True), losses[some], 0.0))
-        losses[some] = np.where(known[some], losses[some], usual[:, None])
         total = weights.sum()
         sums = np.einsum("i,ijk->jk", weights, losses)
         prior = tuning.prior_leads
@@ -94,6 +93,20 @@ class Records:
         worse = ((means - best) / np.maximum(best, SMALL_LOAD**2)).mean(axis=1)
         say = np.exp(-tuning.sharpness * (worse - worse.min()))
         return dict(zip(spoken, (say / say.sum()).tolist(), strict=True))
+
+    def _losses_of(self, spoken: tuple[str, ...]) -> tuple[Floats, Bools]:
+        """Losses of some voices at every origin, and where any of them can be judged; the same until the next origin.
+
+        A voice that said nothing is taken to be as good as the others were.
+        """
+        if spoken not in self._of_spoken:
+            losses = self._losses[:, [self.names.index(name) for name in spoken]]
+            known = np.isfinite(losses)
+            some = np.flatnonzero(~known.all(axis=(1, 2)))
+            usual = middle(np.where(known[some].any(axis=1, keepdims=True), losses[some], 0.0))
+            losses[some] = np.where(known[some], losses[some], usual[:, None])
+            self._of_spoken[spoken] = losses, known.any(axis=(1, 2)) & np.isfinite(self._loads)
+        return self._of_spoken[spoken]
 
 
 def weights_of_time(at_seconds: float, seconds: Floats, tuning: Tuning) -> Floats:
