@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
                         options.periods,
                         options.profile,
                         floor=not options.no_floor,
+                        settle_seconds=options.settle,
                     )
                 )
             if options.json:
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", type=int, default=15, help="seconds between two readings (15)")
     parser.add_argument("--queue-interval", type=int, default=15, help="seconds between two looks at the engines (15)")
     parser.add_argument("--periods", type=int, default=4, help="readings at rest that are measured (4)")
+    parser.add_argument(
+        "--settle", type=int, default=0, help="seconds before that: forecasts are fitted in the first minutes (0)"
+    )
     parser.add_argument("--no-floor", action="store_true", help="without the operator that does nothing")
     parser.add_argument("--json", type=Path, help="file that gets all figures")
     parser.add_argument(

@@ -22,6 +22,7 @@ class Figures:
         workers: of all resources.
         period_seconds: of the readings.
         cpu_seconds_of_period: of the operator, without its forecasts.
+        main_cpu_seconds_of_period: of it the thread of the event loop.
         forecast_cpu_seconds_of_period: of the process that makes these.
         memory_mib: of the operator at the end.
         forecast_memory_mib: of that process.
@@ -46,6 +47,7 @@ class Figures:
     workers: int
     period_seconds: float
     cpu_seconds_of_period: float = 0.0
+    main_cpu_seconds_of_period: float = 0.0
     forecast_cpu_seconds_of_period: float = 0.0
     memory_mib: float = 0.0
     forecast_memory_mib: float = 0.0
@@ -71,9 +73,16 @@ class Figures:
 
 
 def measure(
-    ground: Field, interval_seconds: int, queue_seconds: int, periods: int, profile: Path | None, *, floor: bool
+    ground: Field,
+    interval_seconds: int,
+    queue_seconds: int,
+    periods: int,
+    profile: Path | None,
+    *,
+    floor: bool,
+    settle_seconds: int = 0,
 ) -> Figures:
-    """Create, rest, change; the operator is started before and ended after."""
+    """Create, rest, change; the operator is started before and ended after. Rest is measured once it has settled."""
     size = len(ground.names)
     found = Figures(size, 2 * ground.workers * size, interval_seconds)
     environment = {"SCALE_PROFILE": str(profile)} if profile else {}
@@ -86,6 +95,7 @@ def measure(
     found.create_apply_p99_seconds = percentile(calls.apply_seconds, 0.99)
     found.create_cpu_seconds = (ground.used().cpu_seconds - before.cpu_seconds) / size
     found.details["create"] = _details(calls)
+    time.sleep(settle_seconds)
     _rest(ground, found, interval_seconds, periods)
     before = ground.used()
     ground.audit.since_last()
@@ -110,6 +120,7 @@ def _rest(ground: Field, found: Figures, interval_seconds: int, periods: int) ->
     after, asked_after, metrics_after = ground.used(), ground.asked() or {}, ground.metrics()
     calls = ground.audit.since_last()
     found.cpu_seconds_of_period = (after.cpu_seconds - used.cpu_seconds) / passed
+    found.main_cpu_seconds_of_period = (after.main_cpu_seconds - used.main_cpu_seconds) / passed
     found.forecast_cpu_seconds_of_period = (after.children_cpu_seconds - used.children_cpu_seconds) / passed
     found.memory_mib, found.forecast_memory_mib = after.memory_mib, after.children_memory_mib
     grown = {name: (asked_after.get(name, 0) - asked.get(name, 0)) / passed for name in asked_after}

@@ -13,12 +13,14 @@ class Used:
 
     Attributes:
         cpu_seconds: so far.
+        main_cpu_seconds: of its first thread, which has the event loop.
         children_cpu_seconds: of the processes that it has started and that run.
         memory_mib: resident now.
         children_memory_mib: of those that it has started.
     """
 
     cpu_seconds: float
+    main_cpu_seconds: float
     children_cpu_seconds: float
     memory_mib: float
     children_memory_mib: float
@@ -29,6 +31,7 @@ def used(process: int) -> Used:
     children = _children(process)
     return Used(
         _cpu_seconds(process),
+        _cpu_seconds(process, f"task/{process}/stat"),
         sum(map(_cpu_seconds, children)),
         _memory_mib(process),
         sum(map(_memory_mib, children)),
@@ -41,9 +44,9 @@ def _children(process: int) -> list[int]:
     return [*mine, *(each for child in mine for each in _children(child))]
 
 
-def _cpu_seconds(process: int) -> float:
+def _cpu_seconds(process: int, file: str = "stat") -> float:
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{process}/{file}").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / TICKS

@@ -7,6 +7,7 @@ from e2e.scale.sizes import exponent
 
 ROWS = {
     "CPU of a period, s": "cpu_seconds_of_period",
+    "of it the event loop, s": "main_cpu_seconds_of_period",
     "of it a kopf operator that does nothing, s": "floor_cpu_seconds_of_period",
     "CPU of the forecasts in a period, s": "forecast_cpu_seconds_of_period",
     "memory, MiB": "memory_mib",
