@@ -341,14 +341,13 @@ async def requests_if_wanted(
 
 
 async def _pods(kubernetes: Kubernetes, namespace: str, selector: str) -> list[Json]:
-    return _bare(await kubernetes.list(kinds.POD, namespace, selector))
+    return [bare(pod) for pod in await kubernetes.list(kinds.POD, namespace, selector)]
 
 
-def _bare(found: list[Json]) -> list[Json]:
-    """Objects without what tells who wrote which field: a third of each and more, and they are kept."""
-    for item in found:
-        item["metadata"].pop("managedFields", None)
-    return found
+def bare(thing: Json) -> Json:
+    """An object that is kept, without what tells who wrote which field: a third of it and more."""
+    thing["metadata"].pop("managedFields", None)
+    return thing
 
 
 async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, selector: str) -> list[Json]:
@@ -358,7 +357,7 @@ async def _children(kubernetes: Kubernetes, kind: kinds.Kind, namespace: str, se
         if error.status == 404 and kind is kinds.WORKER_SCALE:  # its definition came with a later version of the chart
             return []
         raise
-    return _bare(found)
+    return [bare(thing) for thing in found]
 
 
 async def _sets(

@@ -189,10 +189,11 @@ class Reconciler:
         if self._rests.of(key) is not rest or not same_plan(rest, plan):
             return None, _Ahead(rest.spec, planned)
         told = plan_findings(observed, rest.spec, planned)
-        if not same_words(rest, plan, told):
+        if same_words(rest, plan, told):
+            metrics.report_plan(key, planned)
+        else:
             await self._tell(key, rest, observed, plan, told)
         self._lead_times[key].nothing_new(self._clock.now())
-        metrics.report_plan(key, planned)
         return self._next(key, rest.found), None
 
     async def _tell(self, key: Key, rest: Rest, observed: Observed, plan: Plan, told: Sequence[Finding]) -> None:
@@ -215,8 +216,10 @@ class Reconciler:
             return RESYNC_SECONDS
         planned, error = None, None
         try:
-            made = ahead is not None and ahead.spec is observed.spec
-            planned = ahead.planned if ahead and made else await self._plan(key, observed, observed.spec)
+            if ahead is not None and ahead.spec is observed.spec:
+                planned = ahead.planned
+            else:
+                planned = await self._plan(key, observed, observed.spec)
         except Exception as problem:  # what there is goes on, and what the spec says is made
             error = problem
         targets = _targets(observed, observed.spec, planned)

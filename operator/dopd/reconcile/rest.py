@@ -26,7 +26,7 @@ from dopd.api.status import LONGEST_MESSAGE
 from dopd.reconcile.conditions import Finding, plan_findings
 from dopd.reconcile.kept_lists import KEPT_SECONDS, KeptLists
 from dopd.reconcile.moved import Moved
-from dopd.reconcile.observe import Observed
+from dopd.reconcile.observe import Observed, bare
 from dopd.reconcile.prompt_order import order_settings
 from dopd.reconcile.queue import Key
 from dopd.reconcile.quiet import same_but_status
@@ -130,8 +130,7 @@ class Rests:
         told, settings = plan_findings(observed, spec, plan.planned), order_settings(observed, spec, plan.planned)
         of_cluster = [finding for finding in found if finding not in told]
         self._lists.wrote(key, stored)
-        stored["metadata"].pop("managedFields", None)  # large, and kept
-        observed = replace(observed, resource=stored)
+        observed = replace(observed, resource=bare(stored))
         self._rests[key] = Rest(observed, spec, plan, moved, of_cluster, settings, *began)
         self._looks[key] = observed, began[1]
 
@@ -147,8 +146,7 @@ class Rests:
             self.forget(key)
         elif self._rests.get(key) is rest:
             self._lists.wrote(key, stored)
-            stored["metadata"].pop("managedFields", None)
-            self._rests[key] = replace(rest, observed=replace(rest.observed, resource=stored))
+            self._rests[key] = replace(rest, observed=replace(rest.observed, resource=bare(stored)))
 
     def of(self, key: Key) -> Rest | None:
         """The rest of a resource, while it lasts."""
