@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from e2e.cluster.errors import ClusterError
@@ -39,17 +40,32 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _from(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}: expected a whole number from {least} on")
+        return int(text)
+
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m e2e.scale", description=__doc__)
-    parser.add_argument("--resources", type=int, nargs="+", default=[10, 100, 1000], help="sizes, one after the other")
-    parser.add_argument("--workers", type=int, default=0, help="of all resources together; in place of --workers-each")
-    parser.add_argument("--workers-each", type=int, default=8, help="of each resource, half of each role (8)")
-    parser.add_argument("--of-namespace", type=int, default=100, help="resources in a namespace (100)")
-    parser.add_argument("--interval", type=int, default=15, help="seconds between two readings (15)")
-    parser.add_argument("--queue-interval", type=int, default=15, help="seconds between two looks at the engines (15)")
-    parser.add_argument("--periods", type=int, default=4, help="readings at rest that are measured (4)")
     parser.add_argument(
-        "--settle", type=int, default=0, help="seconds before that: forecasts are fitted in the first minutes (0)"
+        "--resources", type=_from(1), nargs="+", default=[10, 100, 1000], help="sizes, one after the other"
+    )
+    parser.add_argument(
+        "--workers", type=_from(0), default=0, help="of all resources together; in place of --workers-each"
+    )
+    parser.add_argument("--workers-each", type=_from(1), default=8, help="of each resource, half of each role (8)")
+    parser.add_argument("--of-namespace", type=_from(1), default=100, help="resources in a namespace (100)")
+    parser.add_argument("--interval", type=_from(1), default=15, help="seconds between two readings (15)")
+    parser.add_argument(
+        "--queue-interval", type=_from(1), default=15, help="seconds between two looks at the engines (15)"
+    )
+    parser.add_argument("--periods", type=_from(1), default=4, help="readings at rest that are measured (4)")
+    parser.add_argument(
+        "--settle", type=_from(0), default=0, help="seconds before that: forecasts are fitted in the first minutes (0)"
     )
     parser.add_argument("--no-floor", action="store_true", help="without the operator that does nothing")
     parser.add_argument("--json", type=Path, help="file that gets all figures")
